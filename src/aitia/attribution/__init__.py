@@ -1,0 +1,21 @@
+"""Attribution: scan training data once, then rank it by its influence on any concept."""
+
+from aitia.attribution.methods import METHODS, available_methods, score_concepts
+from aitia.attribution.ranking import Control, Ranking, rank, read_ranking
+from aitia.attribution.scan import ScanSettings, scan
+from aitia.attribution.signals import SIGNALS
+from aitia.attribution.store import SignalStore
+
+__all__ = [
+    "METHODS",
+    "SIGNALS",
+    "Control",
+    "Ranking",
+    "ScanSettings",
+    "SignalStore",
+    "available_methods",
+    "rank",
+    "read_ranking",
+    "scan",
+    "score_concepts",
+]

@@ -1,0 +1,267 @@
+"""A ranking: every training row with its influence on a concept, by one method and beside the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aitia.attribution.methods import available_methods, find_method, score_concepts, score_vectors
+from aitia.attribution.store import SignalStore
+from aitia.concepts import Concept, random_directions
+from aitia.errors import AitiaError, ConceptError
+from aitia.files import atomic_path
+
+_COLUMNS = ("id", "row", "location", "score", "rank", "prompt_tokens", "response_tokens")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Control:
+    """Scores of a direction that means nothing, by the ranking's own method.
+
+    Attributes:
+        name: as in "random direction 3" or "shuffled labels 1".
+        scores: [n].
+    """
+
+    name: str
+    scores: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ranking:
+    """Every training row, scored. Positive: training on the row raises the concept.
+
+    Attributes:
+        method: the name of the method that decides the order.
+        ids: [n] the rows' ids, in data order.
+        rows: [n] their numbers in the data, from 0.
+        locations: [n] file and line.
+        prompt_tokens: [n].
+        response_tokens: [n].
+        scores: method -> [n], the deciding method first.
+        seconds: method -> time that scoring took, without the scan.
+        controls: the same method on directions that mean nothing.
+        provenance: concept, store, model and data that it came from.
+        concept: the concept, where the ranking was made in this process.
+        store: the store, likewise.
+    """
+
+    method: str
+    ids: np.ndarray
+    rows: np.ndarray
+    locations: np.ndarray
+    prompt_tokens: np.ndarray
+    response_tokens: np.ndarray
+    scores: Mapping[str, np.ndarray]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    controls: Sequence[Control] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    concept: Concept | None = None
+    store: SignalStore | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def score(self) -> np.ndarray:
+        """[n] scores by the deciding method."""
+        return self.scores[self.method]
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """[n] positions, most influential first; equal scores keep data order."""
+        return np.argsort(-self.score, kind="stable")
+
+    @cached_property
+    def ranks(self) -> np.ndarray:
+        """[n] rank of each row, 1 for the most influential."""
+        ranks = np.empty(len(self), dtype=np.int64)
+        ranks[self.order] = np.arange(1, len(self) + 1)
+        return ranks
+
+    def top(self, amount: float | int) -> list[str]:
+        """Ids of the most influential rows: a share of them (0.2) or a number (20)."""
+        return [str(name) for name in self.ids[self.order[: self._count(amount)]]]
+
+    def bottom(self, amount: float | int) -> list[str]:
+        """Ids of the least influential rows, the least first: a share of them (0.2) or a number (20)."""
+        count = self._count(amount)
+        return [str(name) for name in self.ids[self.order[::-1][:count]]]
+
+    def write(self, path: Path | str) -> Path:
+        """Write a Parquet file: one row an example, one column a method; provenance in the file's metadata."""
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+
+        columns: dict[str, Any] = {
+            "id": self.ids.tolist(),
+            "row": self.rows,
+            "location": self.locations.tolist(),
+            "score": self.score,
+            "rank": self.ranks,
+            "prompt_tokens": self.prompt_tokens,
+            "response_tokens": self.response_tokens,
+        }
+        table = pa.table(columns | {name: values for name, values in self.scores.items()})
+        saved = {"method": self.method, "provenance": self.provenance, "seconds": dict(self.seconds)}
+        table = table.replace_schema_metadata({"aitia": json.dumps(saved, sort_keys=True)})
+        with atomic_path(path) as temporary:
+            parquet.write_table(table, temporary)
+        return Path(path)
+
+    def report(
+        self,
+        path: Path | str,
+        *,
+        label: str | None = None,
+        shown: int = 12,
+        baselines: Mapping[str, np.ndarray] | None = None,
+        reproduce: str | None = None,
+    ) -> Path:
+        """Write the HTML report of this ranking (see `aitia.attribution.reporting.build_report`)."""
+        from aitia.attribution.reporting import build_report
+        from aitia.report import write_report
+
+        report = build_report(self, label=label, shown=shown, baselines=baselines, reproduce=reproduce)
+        return write_report(report, path)
+
+    def _count(self, amount: float | int) -> int:
+        if isinstance(amount, float):
+            if not 0 <= amount <= 1:
+                raise AitiaError(f"a share of rows lies between 0 and 1, not {amount}; for a number give an integer")
+            return round(amount * len(self))
+        if amount < 0:
+            raise AitiaError(f"a number of rows cannot be {amount}")
+        return min(amount, len(self))
+
+
+def rank(
+    store: SignalStore | Path | str,
+    concept: Concept,
+    *,
+    method: str = "backward-signal",
+    others: Sequence[str] | None = None,
+    random_controls: int = 8,
+    seed: int = 0,
+) -> Ranking:
+    """Rank the rows of a store by their influence on a concept.
+
+    Args:
+        store: a finished store, or its folder.
+        concept: at a site that was scanned, of the same model (or another adapter of its base).
+        method: decides the order.
+        others: further methods, for comparison; default: all that the store's signals allow.
+        random_controls: random directions to score as controls, beside the concept's shuffled ones.
+        seed: of the random directions.
+
+    Raises:
+        ConceptError: the concept belongs to another model.
+        StoreError: the store lacks the site or a signal; the message says how to get it.
+    """
+    from time import perf_counter
+
+    store = store if isinstance(store, SignalStore) else SignalStore.open(store)
+    find_method(method)
+    require_concept_of_store(concept, store)
+    names = [method, *(name for name in others or available_methods(store) if name != method)]
+    scores, seconds = {}, {}
+    for name in names:
+        if name != method and others is None and _needs_prompts_in_vain(store, name):
+            continue
+        start = perf_counter()
+        scores[name] = score_concepts(store, [concept], name)[0]
+        seconds[name] = perf_counter() - start
+    controls = _controls(store, concept, method, random_controls, seed)
+    return Ranking(
+        method=method,
+        ids=store.column("id"),
+        rows=store.column("row"),
+        locations=store.column("location"),
+        prompt_tokens=store.column("prompt_tokens"),
+        response_tokens=store.column("response_tokens"),
+        scores=scores,
+        seconds=seconds,
+        controls=controls,
+        provenance={
+            "store": str(store.path),
+            "model": store.manifest["model"],
+            "data": {key: store.manifest["data"][key] for key in ("source", "fingerprint", "rows")},
+            "concept": {
+                "name": concept.name,
+                "site": concept.site,
+                "fingerprint": concept.fingerprint,
+                "recipe": dict(concept.recipe),
+            },
+            "settings": store.manifest["settings"],
+        },
+        concept=concept,
+        store=store,
+    )
+
+
+def read_ranking(path: Path | str) -> Ranking:
+    """Read a ranking that `Ranking.write` wrote.
+
+    Raises:
+        AitiaError: the file is missing, damaged, or not a ranking.
+    """
+    import pyarrow.parquet as parquet
+
+    try:
+        table = parquet.read_table(path)
+        saved = json.loads((table.schema.metadata or {})[b"aitia"])
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+        return Ranking(
+            method=saved["method"],
+            ids=columns["id"],
+            rows=columns["row"],
+            locations=columns["location"],
+            prompt_tokens=columns["prompt_tokens"],
+            response_tokens=columns["response_tokens"],
+            scores={name: values for name, values in columns.items() if name not in _COLUMNS},
+            seconds=saved["seconds"],
+            provenance=saved["provenance"],
+        )
+    except FileNotFoundError:
+        raise AitiaError(f"{path}: no such ranking; make one with `aitia rank`") from None
+    except (KeyError, ValueError, OSError) as error:
+        raise AitiaError(f"{path}: not a ranking that aitia wrote ({error})") from error
+
+
+def require_concept_of_store(concept: Concept, store: SignalStore) -> None:
+    """Refuse a concept that was fitted on another model than the store's.
+
+    Raises:
+        ConceptError: naming both models.
+    """
+    model = store.manifest["model"]
+    if concept.base_fingerprint != model["base_fingerprint"]:
+        raise ConceptError(
+            f"concept {concept.name!r} was fitted on another model ({concept.model_name}) than the store "
+            f"{store.path} was scanned with ({model['name']}); fit it again on that one"
+        )
+
+
+def _needs_prompts_in_vain(store: SignalStore, method: str) -> bool:
+    return find_method(method).baseline == "prompt_end" and bool((store.column("prompt_tokens") == 0).any())
+
+
+def _controls(
+    store: SignalStore, concept: Concept, method: str, random_controls: int, seed: int
+) -> list[Control]:
+    random = random_directions(concept.width, count=random_controls, seed=seed)
+    assert concept.shuffled is not None
+    shuffled = concept.shuffled.sum(axis=1)
+    vectors = np.concatenate([random[:, 0], shuffled])
+    names = [f"random direction {i + 1}" for i in range(len(random))]
+    names += [f"shuffled labels {i + 1}" for i in range(len(shuffled))]
+    if not names:
+        return []
+    scores = score_vectors(store, vectors, concept.site, method)
+    return [Control(name=name, scores=values) for name, values in zip(names, scores, strict=True)]

@@ -1,0 +1,233 @@
+"""From a ranking to the plain data that the report room draws."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from aitia import __version__
+from aitia.attribution.evaluation import find_labelled
+from aitia.attribution.methods import METHODS
+from aitia.attribution.ranking import Ranking
+from aitia.attribution.store import SignalStore
+from aitia.attribution.tokens import token_shares
+from aitia.concepts import Concept
+from aitia.errors import AitiaError
+from aitia.records import Record, Records, TokenizedRecord, tokenize
+from aitia.report import AttributionReport, Control, MethodResult, ReportRow, Token
+
+
+def build_report(
+    ranking: Ranking,
+    *,
+    label: str | None = None,
+    shown: int = 12,
+    baselines: Mapping[str, np.ndarray] | None = None,
+    reproduce: str | None = None,
+) -> AttributionReport:
+    """Gather what a report shows: scores, the top and bottom rows with their tokens, controls, provenance.
+
+    The model runs once more over the rows shown, for the share of each token.
+
+    Args:
+        ranking: made by `rank` in this process, so that its concept and store are at hand.
+        label: a true-or-false column of the data to measure the methods against.
+        shown: how many rows from each end.
+        baselines: further scores to compare with, name -> [n].
+        reproduce: text that says how to make the ranking again; default: the commands.
+
+    Raises:
+        AitiaError: the ranking was read from a file, or the label column is not true-or-false.
+        StoreError: model or data are not those that were scanned any more.
+    """
+    if ranking.store is None or ranking.concept is None:
+        raise AitiaError("a report needs the store and the concept; make the ranking again with `rank`")
+    store, concept = ranking.store, ranking.concept
+    records = store.load_records()
+    labels = None if label is None else label_values(records, label, ranking.ids)
+    return AttributionReport(
+        title=f"What raised “{concept.name}”?",
+        question=f"Which training rows raise “{concept.name}” at {concept.site}, by {ranking.method}?",
+        facts=_facts(ranking, store, concept),
+        method=ranking.method,
+        method_description=METHODS[ranking.method].description,
+        row_numbers=ranking.rows,
+        scores=ranking.score,
+        response_tokens=ranking.response_tokens,
+        methods=_method_results(ranking, labels, baselines or {}),
+        controls=_controls(ranking, labels),
+        top=_report_rows(ranking, store, concept, records, ranking.order[:shown]),
+        bottom=_report_rows(ranking, store, concept, records, ranking.order[::-1][:shown]),
+        label=label,
+        labels=labels,
+        skipped=[(str(place), str(reason)) for place, reason in store.manifest["data"]["skipped"]],
+        warnings=_warnings(ranking, concept),
+        reproduce=reproduce or reproduce_commands(ranking),
+    )
+
+
+def label_values(records: Records, label: str, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+    """A true-or-false column of the data, for the given rows: [n] bool.
+
+    Raises:
+        AitiaError: a value is neither true nor false (1 and 0 count).
+    """
+    values = dict(zip(records.ids, records.column(label), strict=True))
+    found = [values[name] for name in ids]
+    wrong = [value for value in found if value not in (True, False)]
+    if wrong:
+        raise AitiaError(f"column {label!r}: {wrong[0]!r} is neither true nor false")
+    return np.array(found, dtype=bool)
+
+
+def reproduce_commands(ranking: Ranking) -> str:
+    """The commands that make a ranking again."""
+    came = ranking.provenance
+    model, settings, data, concept = came["model"], came["settings"], came["data"], came["concept"]
+    lines = [f"aitia scan --model {json.dumps(model['name'])} \\"]
+    if model["adapter"]:
+        lines.append(f"  --adapter {json.dumps(model['adapter'])} \\")
+    lines += [f"  --data {json.dumps(data['source'])} \\", f"  --out {json.dumps(came['store'])} \\"]
+    lines += [f"  --site {site} \\" for site in settings["sites"]]
+    lines += [f"  --signal {signal} \\" for signal in settings["signals"]]
+    lines[-1] = lines[-1].removesuffix(" \\")
+    lines.append(f"aitia rank --store {json.dumps(came['store'])} --method {ranking.method} \\")
+    lines.append("  --concept FILE.concept.safetensors --out ranking.parquet --report report.html")
+    about = {"concept": concept, "store settings": settings, "data": data, "model": model, "aitia": __version__}
+    return "\n".join(lines) + "\n\n" + "\n".join(f"# {key}: {json.dumps(value)}" for key, value in about.items())
+
+
+def _facts(ranking: Ranking, store: SignalStore, concept: Concept) -> list[tuple[str, str]]:
+    model, data = store.manifest["model"], store.manifest["data"]
+    facts = [
+        ("Model", model["name"]),
+        ("Adapter", model["adapter"] or "none"),
+        ("Training data", data["source"] or "in memory"),
+        ("Rows", f"{len(ranking):,}" + (f" ({len(data['skipped'])} left out)" if data["skipped"] else "")),
+        ("Concept", concept.name),
+        ("Recipe", str(concept.recipe.get("recipe", "given"))),
+        ("Site", concept.site),
+    ]
+    if concept.separation is not None:
+        separation = concept.separation
+        facts.append(
+            (
+                "Held-out AUC",
+                f"{separation.auc:.3f} ({separation.positives} positive, {separation.negatives} negative texts; "
+                f"effect size {separation.effect_size:.2f})",
+            )
+        )
+    return [
+        *facts,
+        ("Method", ranking.method),
+        ("Model fingerprint", model["fingerprint"][:16]),
+        ("Data fingerprint", data["fingerprint"][:16]),
+        ("Concept fingerprint", concept.fingerprint[:16]),
+        ("Made", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, aitia {__version__}"),
+    ]
+
+
+def _method_results(
+    ranking: Ranking, labels: np.ndarray | None, baselines: Mapping[str, np.ndarray]
+) -> list[MethodResult]:
+    results = []
+    for name, scores in [*ranking.scores.items(), *baselines.items()]:
+        found = {} if labels is None else find_labelled(scores, labels)
+        results.append(
+            MethodResult(
+                name=name,
+                scores=scores,
+                baseline=name in baselines,
+                auc=found.get("auc"),
+                precision_at_k=found.get("precision_at_k"),
+                seconds=ranking.seconds.get(name),
+            )
+        )
+    return results
+
+
+def _controls(ranking: Ranking, labels: np.ndarray | None) -> list[Control]:
+    from scipy.stats import spearmanr
+
+    return [
+        Control(
+            name=control.name,
+            scores_std=float(control.scores.std()),
+            spearman=float(spearmanr(control.scores, ranking.score).statistic),
+            auc=None if labels is None else find_labelled(control.scores, labels)["auc"],
+        )
+        for control in ranking.controls
+    ]
+
+
+def _report_rows(
+    ranking: Ranking, store: SignalStore, concept: Concept, records: Records, positions: np.ndarray
+) -> list[ReportRow]:
+    if not len(positions):
+        return []
+    chosen = [str(ranking.ids[position]) for position in positions]
+    by_id = {record.id: record for record in records.only(chosen)}
+    model, settings = store.load_model(), store.manifest["settings"]
+    tokenized = tokenize(
+        records.only(chosen),
+        model.tokenizer,
+        max_length=settings["max_length"] or model.context_length,
+        truncate=settings["truncate"],
+    )
+    shown = {}
+    for row in tokenized:
+        shares = token_shares(model, row, concept, store, ranking.method)
+        shown[row.id] = _tokens(row, shares, model.tokenizer)
+    return [
+        _report_row(by_id[name], shown[name], int(ranking.ranks[position]), float(ranking.score[position]))
+        for name, position in zip(chosen, positions, strict=True)
+    ]
+
+
+def _report_row(record: Record, tokens: tuple[Token, ...], rank: int, score: float) -> ReportRow:
+    return ReportRow(
+        id=record.id,
+        row=record.row,
+        location=record.location,
+        rank=rank,
+        score=score,
+        prompt=record.prompt_text,
+        completion=record.completion_text,
+        tokens=tokens,
+        extra=dict(record.extra),
+    )
+
+
+def _tokens(row: TokenizedRecord, shares: np.ndarray, tokenizer: object) -> tuple[Token, ...]:
+    """Tokens as text. A character split over several tokens is shown once, with the sum of their shares."""
+    tokens, pending, share = [], [], 0.0
+    for position, (token, part) in enumerate(zip(row.tokens, shares, strict=True)):
+        pending.append(int(token))
+        share += float(part)
+        text = tokenizer.decode(pending)  # type: ignore[attr-defined]
+        last = position + 1 == len(row.tokens) or row.response[position + 1] != row.response[position]
+        if not text.endswith("\N{REPLACEMENT CHARACTER}") or last or len(pending) == 4:
+            tokens.append(Token(text=text, share=share, response=bool(row.response[position])))
+            pending, share = [], 0.0
+    return tuple(tokens)
+
+
+def _warnings(ranking: Ranking, concept: Concept) -> list[str]:
+    found = []
+    separation = concept.separation
+    if separation is not None and separation.auc < 0.8:
+        found.append(
+            f"The concept separates held-out texts only with AUC {separation.auc:.2f}: "
+            "what is ranked may be something else. Try more texts, another recipe or other sites."
+        )
+    spread = float(ranking.score.std())
+    louder = [control.name for control in ranking.controls if float(control.scores.std()) >= spread]
+    if ranking.controls and len(louder) > len(ranking.controls) / 10:
+        found.append(
+            f"{len(louder)} of {len(ranking.controls)} meaningless directions spread the rows at least as far "
+            "apart as the concept does: read the ranking together with the controls below."
+        )
+    return found

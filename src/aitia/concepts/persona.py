@@ -1,0 +1,104 @@
+"""The persona recipe: let the model itself write the texts that a contrast is fitted to.
+
+Source: persona vectors (Chen et al. 2025). Each question is asked twice, once under a system prompt
+that calls for the trait and once under one that calls for its opposite; the model's responses are
+traced without the system prompt's influence on the masks: only response tokens count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from aitia.concepts.concept import Concept
+from aitia.concepts.fitting import fit_concept
+from aitia.engine import progress_bar
+from aitia.errors import ConceptError
+from aitia.models import LanguageModel, generate_responses
+from aitia.records import Records, records_from_rows
+
+Judge = Callable[[str, str], float]
+"""Maps (question, response) to how strongly the response shows the trait, 0 to 100."""
+
+
+def fit_persona(
+    model: LanguageModel,
+    *,
+    positive_systems: Sequence[str],
+    negative_systems: Sequence[str],
+    questions: Sequence[str],
+    name: str = "persona",
+    judge: Judge | None = None,
+    recipe: str = "contrast",
+    sites: Sequence[str] | None = None,
+    rollouts: int = 1,
+    max_new_tokens: int = 96,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> Concept:
+    """Generate responses under opposite system prompts and fit a concept to them.
+
+    Args:
+        model: must have a chat template that takes a system turn.
+        positive_systems: system prompts that call for the trait; each is used with every question.
+        negative_systems: system prompts that call for its opposite.
+        questions: the user turns.
+        name: for people.
+        judge: keeps positive responses that score at least 50 and negative ones under 50; default: all.
+        recipe: see `fit_concept`.
+        sites: where to look; default: all sites.
+        rollouts: responses per question and system prompt.
+        max_new_tokens: longest response.
+        temperature: of the sampling.
+        seed: of sampling and fitting.
+
+    Raises:
+        ConceptError: nothing left on a side after judging.
+    """
+    settings = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+    positive = _rollouts(model, positive_systems, questions, rollouts, seed, settings)
+    negative = _rollouts(model, negative_systems, questions, rollouts, seed + 1, settings)
+    if judge is not None:
+        positive = [row for row in positive if judge(row["messages"][1]["content"], row["messages"][2]["content"]) >= 50]
+        negative = [row for row in negative if judge(row["messages"][1]["content"], row["messages"][2]["content"]) < 50]
+    if not positive or not negative:
+        raise ConceptError(
+            f"the judge left {len(positive)} positive and {len(negative)} negative responses; "
+            "try stronger system prompts or more rollouts"
+        )
+    return fit_concept(
+        model, _as_records(positive), _as_records(negative), name=name, recipe=recipe, sites=sites, seed=seed
+    )
+
+
+def _rollouts(
+    model: LanguageModel,
+    systems: Sequence[str],
+    questions: Sequence[str],
+    rollouts: int,
+    seed: int,
+    settings: dict[str, float],
+) -> list[dict]:
+    conversations = [
+        [{"role": "system", "content": system}, {"role": "user", "content": question}]
+        for system in systems
+        for question in questions
+        for _ in range(rollouts)
+    ]
+    prompts = [
+        model.tokenizer.apply_chat_template(
+            conversation, add_generation_prompt=True, return_dict=True, return_tensors="np"
+        )["input_ids"][0]
+        for conversation in conversations
+    ]
+    with progress_bar("Generating responses", len(prompts), unit="responses") as advance:
+        responses = generate_responses(model, prompts, seed=seed, on_batch=advance, **settings)  # type: ignore[arg-type]
+    rows = []
+    for conversation, response in zip(conversations, responses, strict=True):
+        text = model.tokenizer.decode(response, skip_special_tokens=True).strip()
+        if text:
+            rows.append({"messages": [*conversation, {"role": "assistant", "content": text}]})
+    return rows
+
+
+def _as_records(rows: list[dict]) -> Records:
+    return records_from_rows(rows, name="generated responses")

@@ -1,0 +1,124 @@
+"""Fine-tuning a low-rank adapter on records, with the same masks that attribution uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from aitia.engine import progress_bar
+from aitia.errors import AitiaError, NumericalError
+from aitia.files import atomic_path
+from aitia.models import LanguageModel, run
+from aitia.records import Records, pad_batch, tokenize
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSettings:
+    """How an adapter is trained.
+
+    Attributes:
+        rank: of the low-rank factors.
+        alpha: scale of the adapter; its output is multiplied by alpha / rank.
+        modules: names of the linear layers that get factors; empty for the architecture's usual ones.
+        layers: blocks that get factors; empty for all.
+        learning_rate: peak, reached after the warm-up, then falling linearly to zero.
+        warmup: share of the steps.
+        epochs: passes over the data.
+        batch_rows: rows per step.
+        max_length: longest row in tokens; longer ones are cut. 0 for the model's context.
+        seed: of the factors' start and of the order of rows.
+    """
+
+    rank: int = 8
+    alpha: int = 16
+    modules: tuple[str, ...] = ()
+    layers: tuple[int, ...] = ()
+    learning_rate: float = 1e-3
+    warmup: float = 0.1
+    epochs: int = 2
+    batch_rows: int = 8
+    max_length: int = 0
+    seed: int = 0
+
+
+def finetune_lora(
+    model: LanguageModel, records: Records, settings: LoraSettings, out: Path | str
+) -> LanguageModel:
+    """Train an adapter on the responses of `records` and save it.
+
+    The loss of a step is the mean cross-entropy over all response tokens of its rows.
+
+    Args:
+        model: the model to start from, without an adapter. Its network is wrapped in place: use the
+            returned model afterwards.
+        records: the training data.
+        settings: how.
+        out: folder for the adapter, in PEFT's format.
+
+    Returns:
+        The fine-tuned model, frozen, `adapter` set to `out`.
+
+    Raises:
+        AitiaError: the model has an adapter already.
+        NumericalError: the loss is not finite.
+    """
+    import torch
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    if model.adapter is not None:
+        raise AitiaError(f"{model.name} has an adapter ({model.adapter}) already; start from the base model")
+    tokenized = tokenize(
+        records,
+        model.tokenizer,
+        max_length=settings.max_length or model.context_length,
+        truncate=settings.max_length > 0,
+    )
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        target_modules=list(settings.modules) or None,
+        layers_to_transform=list(settings.layers) or None,
+        task_type=TaskType.CAUSAL_LM,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        network = get_peft_model(model.network, config)
+    tuned = LanguageModel(network=network, tokenizer=model.tokenizer, name=model.name, adapter=str(out))
+    parameters = [value for name, value in network.named_parameters() if "lora_" in name]
+    for parameter in parameters:
+        parameter.requires_grad_()
+    steps = _steps(len(tokenized), settings)
+    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
+    warmup = max(1, round(settings.warmup * len(steps)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min((step + 1) / warmup, (len(steps) - step) / max(len(steps) - warmup, 1))
+    )
+    with progress_bar("Fine-tuning", len(steps), unit="steps") as advance:
+        for number, index in enumerate(steps):
+            outputs = run(tuned, pad_batch(tokenized, index, tuned.pad_id), gradients=True)
+            loss = outputs.losses().sum() / len(outputs.targets)
+            if not bool(loss.isfinite()):
+                raise NumericalError(f"fine-tuning: the loss is not finite at step {number}; lower the learning rate")
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            schedule.step()
+            advance(1)
+    network.requires_grad_(False)
+    with atomic_path(out) as temporary:
+        network.save_pretrained(str(temporary))
+    return tuned
+
+
+def _steps(rows: int, settings: LoraSettings) -> Sequence[np.ndarray]:
+    """Row numbers of each step: every epoch in an order of its own; a short last step is kept."""
+    generator = np.random.default_rng(settings.seed)
+    return [
+        chosen
+        for _ in range(settings.epochs)
+        for chosen in np.split(generator.permutation(rows), range(settings.batch_rows, rows, settings.batch_rows))
+    ]

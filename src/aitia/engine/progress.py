@@ -1,0 +1,67 @@
+"""Progress on long work, always on standard error, so that standard output stays the answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Advance = Callable[[int], None]
+
+
+@contextmanager
+def progress_bar(title: str, total: int, *, done: int = 0, unit: str = "rows") -> Iterator[Advance]:
+    """Show a bar with count, share, time passed and time left while the block runs.
+
+    Drawn only when standard error is a terminal; otherwise one line when the work starts and one when
+    it ends. `AITIA_PROGRESS=0` turns both off.
+
+    Args:
+        title: what is being done.
+        total: units of work in all.
+        done: units that were finished before, as after a resume.
+        unit: what is counted.
+
+    Yields:
+        A function to call with the number of units just finished.
+    """
+    if os.environ.get("AITIA_PROGRESS") == "0":
+        yield lambda _units: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console.print(f"{title}: {total - done} of {total} {unit} to do", highlight=False, markup=False)
+        yield lambda _units: None
+        console.print(f"{title}: done", highlight=False, markup=False)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(title, total=total, completed=done)
+        yield lambda units: progress.advance(task, units)
+
+
+def quiet_libraries() -> None:
+    """Keep transformers' own bars and notices off the screen, where they would mix with ours."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

@@ -1,0 +1,35 @@
+"""The errors that aitia raises on purpose.
+
+Each says what is wrong, where (file, line or row), and what to do about it, in one message that
+the command line prints as it stands.
+"""
+
+from __future__ import annotations
+
+
+class AitiaError(Exception):
+    """Something that the user can mend: bad input, a wrong option, files that do not fit together."""
+
+
+class RecordError(AitiaError):
+    """A row of training data that cannot be used."""
+
+
+class ModelError(AitiaError):
+    """A model, tokenizer or adapter that cannot be loaded or used as asked."""
+
+
+class SiteError(ModelError):
+    """A site that the model does not have."""
+
+
+class ConceptError(AitiaError):
+    """A concept that cannot be fitted, read, or used with this model."""
+
+
+class StoreError(AitiaError):
+    """A store that is damaged, incomplete, or made with other data, model or settings."""
+
+
+class NumericalError(AitiaError):
+    """A computation that gave a value which is not finite; the message names the row."""

@@ -1,0 +1,22 @@
+"""Language models: load, name sites, trace activations, differentiate measurements, generate."""
+
+from aitia.models.generation import generate_responses
+from aitia.models.language_model import LanguageModel
+from aitia.models.loading import load_model, save_model
+from aitia.models.sites import site_layer, site_names, sort_sites
+from aitia.models.tracing import Outputs, require_finite, run, site_gradients, trace
+
+__all__ = [
+    "LanguageModel",
+    "Outputs",
+    "generate_responses",
+    "load_model",
+    "require_finite",
+    "run",
+    "save_model",
+    "site_gradients",
+    "site_layer",
+    "site_names",
+    "sort_sites",
+    "trace",
+]

@@ -1,0 +1,83 @@
+"""Sampling a model's own responses to prompts, in batches, reproducibly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from aitia.models.language_model import LanguageModel
+
+
+def generate_responses(
+    model: LanguageModel,
+    prompts: Sequence[np.ndarray],
+    *,
+    max_new_tokens: int = 64,
+    temperature: float = 1.0,
+    seed: int = 0,
+    batch_rows: int = 16,
+    on_batch: Callable[[int], None] | None = None,
+) -> list[np.ndarray]:
+    """Sample one response to each prompt.
+
+    Prompts of similar length are batched together; each batch draws from a generator seeded by `seed`
+    and the batch's place, so the result depends on the prompts and the settings alone.
+
+    Args:
+        model: the model.
+        prompts: token ids [t] of each prompt, generation prompt included.
+        max_new_tokens: longest response, in tokens.
+        temperature: 1 samples from the model as it is; 0 takes the likeliest token.
+        seed: of the sampling.
+        batch_rows: prompts run at once.
+        on_batch: called with the number of prompts done after each batch.
+
+    Returns:
+        Token ids of each response, in the order of the prompts, its end-of-turn token included where the
+        model wrote one. A response has at least one token.
+    """
+    import torch
+
+    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
+    responses: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * len(prompts)
+    sampling = {"do_sample": temperature > 0}
+    if temperature > 0:
+        sampling |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
+    for start in range(0, len(order), batch_rows):
+        chosen = order[start : start + batch_rows]
+        longest = max(len(prompts[i]) for i in chosen)
+        tokens = torch.full((len(chosen), longest), model.pad_id)
+        attention = torch.zeros((len(chosen), longest), dtype=torch.long)
+        for row, i in enumerate(chosen):
+            tokens[row, longest - len(prompts[i]) :] = torch.from_numpy(prompts[i].astype(np.int64))
+            attention[row, longest - len(prompts[i]) :] = 1
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(seed * 1_000_003 + start)
+            output = model.network.generate(
+                input_ids=tokens.to(model.device),
+                attention_mask=attention.to(model.device),
+                max_new_tokens=max_new_tokens,
+                min_new_tokens=1,
+                pad_token_id=model.pad_id,
+                **sampling,
+            )
+        for row, i in enumerate(chosen):
+            responses[i] = _up_to_end(output[row, longest:].cpu().numpy(), _end_tokens(model))
+        if on_batch is not None:
+            on_batch(len(chosen))
+    return responses
+
+
+def _end_tokens(model: LanguageModel) -> set[int]:
+    configured = model.network.generation_config.eos_token_id
+    ends = configured if isinstance(configured, list) else [configured]
+    return {int(token) for token in [*ends, model.tokenizer.eos_token_id] if token is not None}
+
+
+def _up_to_end(tokens: np.ndarray, ends: set[int]) -> np.ndarray:
+    """The tokens up to and with the first end-of-turn token; what follows is padding."""
+    for position, token in enumerate(tokens):
+        if int(token) in ends:
+            return tokens[: position + 1]
+    return tokens

@@ -1,0 +1,90 @@
+"""A language model as aitia uses it: network, tokenizer, sites, and fingerprints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from aitia.models.fingerprint import model_fingerprint, tokenizer_fingerprint
+from aitia.models.sites import decoder_blocks, site_names
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(kw_only=True)
+class LanguageModel:
+    """A decoder-only language model in evaluation mode, its parameters frozen.
+
+    Attributes:
+        network: a `transformers` causal language model, or a PEFT model around one.
+        tokenizer: its tokenizer.
+        name: hub id or folder it came from, for people and for reloading.
+        adapter: folder of the PEFT adapter on it, if any.
+    """
+
+    network: Any
+    tokenizer: Any
+    name: str
+    adapter: str | None = None
+    blocks: nn.ModuleList = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.blocks = decoder_blocks(self.network)
+        self.network.eval()
+        self.network.requires_grad_(False)
+
+    @property
+    def layers(self) -> int:
+        """The number of transformer blocks."""
+        return len(self.blocks)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The names of all sites, bottom first."""
+        return site_names(self.layers)
+
+    @property
+    def config(self) -> Any:
+        """The configuration of the language part."""
+        return self.network.config.get_text_config()
+
+    @property
+    def width(self) -> int:
+        """The size d of the residual stream."""
+        return int(self.config.hidden_size)
+
+    @property
+    def context_length(self) -> int:
+        """The largest number of tokens that the model takes."""
+        return int(getattr(self.config, "max_position_embeddings", None) or self.tokenizer.model_max_length)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the token embeddings live, which is where inputs must go."""
+        return self.network.get_input_embeddings().weight.device
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills short rows; any will do, since nothing ever looks at it."""
+        for token in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
+            if token is not None:
+                return int(token)
+        return 0
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Fingerprint of all parameters, the adapter's among them."""
+        return model_fingerprint(self.network)
+
+    @cached_property
+    def base_fingerprint(self) -> str:
+        """Fingerprint of the parameters without the adapter's."""
+        return model_fingerprint(self.network, adapter=False)
+
+    @cached_property
+    def tokenizer_fingerprint(self) -> str:
+        """Fingerprint of the tokenizer and its chat template."""
+        return tokenizer_fingerprint(self.tokenizer)

@@ -1,0 +1,73 @@
+"""Sites: named places inside a decoder-only language model where activations live.
+
+A site's name is `resid_post.<layer>`: the residual stream after block `<layer>`, counted from 0, as
+a tensor [batch, time, width]. `resid_post.19` is what other tools call `hidden_states[20]`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aitia.errors import ModelError, SiteError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_SITE = re.compile(r"resid_post\.(\d+)")
+
+
+def decoder_blocks(network: nn.Module) -> nn.ModuleList:
+    """The list of transformer blocks of a decoder-only network, whatever it is called there.
+
+    It is the one module list as long as the configuration's number of hidden layers; this holds for
+    Llama, Qwen, Gemma, GPT-2 and most other `transformers` models, inside a PEFT wrapper or not.
+
+    Raises:
+        ModelError: no such list, or several.
+    """
+    from torch import nn
+
+    config = getattr(network, "config", None)
+    text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    layers = getattr(text_config, "num_hidden_layers", None)
+    found = [
+        module for module in network.modules() if isinstance(module, nn.ModuleList) and len(module) == layers
+    ]
+    if len(found) != 1:
+        raise ModelError(
+            f"{type(network).__name__}: expected one list of {layers} transformer blocks, found {len(found)}; "
+            "only decoder-only language models are supported"
+        )
+    return found[0]
+
+
+def site_names(layers: int) -> tuple[str, ...]:
+    """The names of all sites of a model with `layers` blocks, bottom first."""
+    return tuple(f"resid_post.{layer}" for layer in range(layers))
+
+
+def site_layer(site: str, layers: int) -> int:
+    """The block a site belongs to.
+
+    Raises:
+        SiteError: the name is not that of a site of a model with `layers` blocks.
+    """
+    match = _SITE.fullmatch(site)
+    if match is None or int(match[1]) >= layers:
+        raise SiteError(
+            f"site {site!r} does not exist in this model; its sites are resid_post.0 to resid_post.{layers - 1}"
+        )
+    return int(match[1])
+
+
+def sort_sites(sites: Sequence[str], layers: int) -> tuple[str, ...]:
+    """The given sites without repetition, bottom first.
+
+    Raises:
+        SiteError: a site does not exist, or none is given.
+    """
+    if not sites:
+        raise SiteError(f"no site given; choose among resid_post.0 to resid_post.{layers - 1}")
+    return tuple(sorted(set(sites), key=lambda site: site_layer(site, layers)))

@@ -1,0 +1,208 @@
+"""Running a model while watching its sites: activations, losses, and gradients of measurements.
+
+Batches are padded on the right. In a causal model no real token ever looks at a pad, so no attention
+mask is needed (which keeps the fast causal attention kernels), and pads are left out of every
+result by the masks that the batch carries.
+
+Rows of a batch do not interact, so the gradient of a summed measurement holds every row's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aitia.errors import NumericalError
+from aitia.models.language_model import LanguageModel
+from aitia.models.sites import site_layer, sort_sites
+
+if TYPE_CHECKING:
+    import torch
+
+    from aitia.records import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What one forward pass over a batch gave.
+
+    Attributes:
+        activations: site -> [b, t, d].
+        logits: [n, vocabulary], at the positions that predict a response token, row by row.
+        targets: [n] the tokens to be predicted.
+        rows: [n] the batch row of each.
+        size: b, the number of rows.
+    """
+
+    activations: dict[str, torch.Tensor]
+    logits: torch.Tensor
+    targets: torch.Tensor
+    rows: torch.Tensor
+    size: int
+
+    def losses(self) -> torch.Tensor:
+        """Cross-entropy of each row, summed over its response tokens, in nats: [b] float32."""
+        from torch.nn import functional
+
+        per_token = functional.cross_entropy(self.logits.float(), self.targets, reduction="none")
+        return per_token.new_zeros(self.size).index_add(0, self.rows, per_token)
+
+
+class _SiteReached(Exception):
+    """Stops a forward pass once the last site has been seen."""
+
+
+def _hidden_states(output: object) -> torch.Tensor:
+    """A block's output is the residual stream, alone or first in a tuple."""
+    return output[0] if isinstance(output, tuple) else output  # type: ignore[return-value]
+
+
+@contextmanager
+def _watching(
+    model: LanguageModel, sites: Sequence[str], *, stop: bool, gradients: bool
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Collect activations at `sites` (bottom first) while the block runs the network.
+
+    With `stop`, leave the network after the last site. With `gradients`, the graph starts at the first
+    site: everything below it is run without one.
+    """
+    seen: dict[str, torch.Tensor] = {}
+
+    def hook_for(site: str) -> Callable[..., object]:
+        def hook(_module: object, _inputs: object, output: object) -> object:
+            hidden = _hidden_states(output)
+            if gradients and site == sites[0]:
+                hidden = hidden.detach().requires_grad_()
+                output = (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+            seen[site] = hidden
+            if stop and site == sites[-1]:
+                raise _SiteReached
+            return output
+
+        return hook
+
+    handles = [
+        model.blocks[site_layer(site, model.layers)].register_forward_hook(hook_for(site)) for site in sites
+    ]
+    try:
+        yield seen
+    except _SiteReached:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def batch_tensors(model: LanguageModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """The batch's tokens [b, t] int64 and response mask [b, t] bool on the model's device."""
+    import torch
+
+    tokens = torch.from_numpy(batch.tokens).to(model.device)
+    return tokens, torch.from_numpy(batch.response).to(model.device)
+
+
+def trace(model: LanguageModel, batch: Batch, sites: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Activations at sites, without gradients; layers above the last site are not run.
+
+    Returns:
+        site -> [b, t, d], in the model's own precision. Values at pads mean nothing.
+
+    Raises:
+        SiteError: a site does not exist.
+    """
+    import torch
+
+    sites = sort_sites(sites, model.layers)
+    tokens, _ = batch_tensors(model, batch)
+    with torch.no_grad(), _watching(model, sites, stop=True, gradients=False) as seen:
+        model.network(input_ids=tokens, use_cache=False)
+    return seen
+
+
+def run(model: LanguageModel, batch: Batch, sites: Sequence[str] = (), *, gradients: bool = False) -> Outputs:
+    """One whole forward pass: activations at sites, and logits where a response token is predicted.
+
+    The unembedding is applied at those positions only. With `gradients`, the computation graph starts at
+    the lowest site, so a backward pass costs only the layers above it; without sites it starts at
+    whatever parameters are being trained.
+
+    Raises:
+        SiteError: a site does not exist.
+    """
+    import torch
+
+    sites = sort_sites(sites, model.layers) if sites else ()
+    tokens, response = batch_tensors(model, batch)
+    predicts = torch.zeros_like(response)
+    predicts[:, :-1] = response[:, 1:]
+
+    def keep_predicting(_module: object, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (inputs[0][predicts.to(inputs[0].device)].unsqueeze(0), *inputs[1:])
+
+    handle = model.network.get_output_embeddings().register_forward_pre_hook(keep_predicting)
+    try:
+        with (
+            torch.set_grad_enabled(gradients),
+            _watching(model, sites, stop=False, gradients=gradients) as seen,
+        ):
+            logits = model.network(input_ids=tokens, use_cache=False).logits[0]
+    finally:
+        handle.remove()
+    rows, positions = predicts.nonzero(as_tuple=True)
+    targets = tokens[rows, positions + 1]
+    return Outputs(
+        activations=seen,
+        logits=logits,
+        targets=targets.to(logits.device),
+        rows=rows.to(logits.device),
+        size=len(tokens),
+    )
+
+
+def site_gradients(
+    model: LanguageModel,
+    batch: Batch,
+    sites: Sequence[str],
+    measurement: Callable[[Outputs], torch.Tensor] | None = None,
+) -> tuple[Outputs, dict[str, torch.Tensor]]:
+    """Gradients of a measurement with respect to the activations at sites.
+
+    Args:
+        model: the model.
+        batch: b rows, padded on the right.
+        sites: where to differentiate.
+        measurement: maps the outputs to a scalar; default: the summed loss of all rows, so that the
+            gradient at [row, time] is that of the row's own summed loss.
+
+    Returns:
+        The outputs, whose graph is freed, and site -> gradient [b, t, d].
+    """
+    import torch
+
+    outputs = run(model, batch, sites, gradients=True)
+    value = outputs.losses().sum() if measurement is None else measurement(outputs)
+    names = list(outputs.activations)
+    gradients = torch.autograd.grad(value, [outputs.activations[name] for name in names], allow_unused=True)
+    return outputs, {
+        name: torch.zeros_like(outputs.activations[name]) if gradient is None else gradient
+        for name, gradient in zip(names, gradients, strict=True)
+    }
+
+
+def require_finite(values: torch.Tensor, locations: Sequence[str], what: str) -> None:
+    """Stop at the first row of `values` [b, ...] that is not finite, and name it.
+
+    Raises:
+        NumericalError: with the row's location.
+    """
+    finite = np.asarray(values.detach().isfinite().flatten(1).all(dim=1).cpu())
+    if not finite.all():
+        where = locations[int(np.flatnonzero(~finite)[0])]
+        raise NumericalError(
+            f"{where}: {what} is not finite; the model's precision may be too low for this row "
+            "(try --dtype float32), or its weights are broken"
+        )

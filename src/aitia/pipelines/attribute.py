@@ -1,0 +1,192 @@
+"""The main job from one configuration: concept, scan, ranking, curated data, report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from aitia.attribution import Ranking, rank, scan
+from aitia.attribution.methods import METHODS
+from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
+from aitia.errors import AitiaError
+from aitia.files import write_json, write_text
+from aitia.models import LanguageModel, load_model
+from aitia.pipelines.configuration import AttributeConfiguration, ConceptPart, write_configuration
+from aitia.records import Records, read_records
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributeResult:
+    """What `attribute` made, and where it is."""
+
+    ranking: Ranking
+    concept: Concept
+    summary: dict[str, Any]
+    files: dict[str, Path]
+
+
+def attribute(
+    configuration: AttributeConfiguration,
+    *,
+    model: LanguageModel | None = None,
+    baselines: Mapping[str, np.ndarray] | None = None,
+) -> AttributeResult:
+    """Find the training rows behind a concept, from a configuration.
+
+    Writes into `configuration.out`: the concept, `store/`, `ranking.parquet`, `report.html`, the curated
+    data and the rows removed (in the format of the data), `summary.json`, and `configuration.yaml`, which
+    does it all again. An interrupted run goes on where it stopped.
+
+    Args:
+        configuration: what to do.
+        model: the model, where it is loaded already.
+        baselines: further scores for the report, name -> [n].
+
+    Raises:
+        AitiaError: see the parts; input is checked before the model runs.
+    """
+    data = read_records(configuration.data.path, on_error=configuration.data.on_error)
+    _check_before_work(configuration, data)
+    if model is None:
+        part = configuration.model
+        model = load_model(
+            part.name, adapter=part.adapter, device=part.device, dtype=part.dtype, download=part.download
+        )
+    out = configuration.out
+    start = perf_counter()
+    concept = _concept(configuration.concept, model)
+    concept_file = concept.save(out / "concept.concept.safetensors")
+    fitted = perf_counter()
+    store = scan(
+        model,
+        data,
+        sites=[concept.site],
+        out=out / "store",
+        signals=configuration.scan.signals,
+        on_error=configuration.data.on_error,
+        max_length=configuration.data.max_length,
+        truncate=configuration.data.truncate,
+        max_batch_tokens=configuration.scan.max_batch_tokens,
+        own_response_tokens=configuration.scan.own_response_tokens,
+        seed=configuration.scan.seed,
+    )
+    scanned = perf_counter()
+    settings = configuration.rank
+    ranking = rank(
+        store, concept, method=settings.method, random_controls=settings.random_controls, seed=settings.seed
+    )
+    ranked = perf_counter()
+    text = write_configuration(configuration)
+    suffix = "" if data.format == "datasets" else {"parquet": ".parquet"}.get(data.format, ".jsonl")
+    files = {
+        "concept": concept_file,
+        "ranking": ranking.write(out / "ranking.parquet"),
+        **curate(
+            data,
+            ranking,
+            drop=configuration.curate.drop,
+            end=configuration.curate.end,
+            curated=out / f"curated{suffix}",
+            removed=out / f"removed{suffix}",
+        ),
+        "configuration": write_text(out / "configuration.yaml", text),
+        "report": ranking.report(
+            out / "report.html",
+            label=configuration.data.label,
+            shown=settings.shown,
+            baselines=baselines,
+            reproduce=f"aitia attribute configuration.yaml\n\n# configuration.yaml\n{text}",
+        ),
+    }
+    summary = {
+        "concept": {"name": concept.name, "site": concept.site, "held_out_auc": _held_out_auc(concept)},
+        "method": ranking.method,
+        "rows": len(ranking),
+        "rows_skipped": len(store.manifest["data"]["skipped"]),
+        "skipped": store.manifest["data"]["skipped"],
+        "rows_removed": len(_removed(ranking, configuration.curate.drop, configuration.curate.end)),
+        "seconds": {
+            "concept": fitted - start,
+            "scan": scanned - fitted,
+            "rank": ranked - scanned,
+            "report": perf_counter() - ranked,
+        },
+        "files": {name: str(path) for name, path in files.items()},
+    }
+    files["summary"] = write_json(out / "summary.json", summary)
+    return AttributeResult(ranking=ranking, concept=concept, summary=summary, files=files)
+
+
+def curate(
+    data: Records, ranking: Ranking, *, drop: float | int, end: str, curated: Path | str, removed: Path | str
+) -> dict[str, Path]:
+    """Write the data without one end of a ranking, and the rows removed, each row untouched.
+
+    Args:
+        data: the data that was ranked.
+        ranking: of it.
+        drop: share (0.1) or number (10) of rows to drop.
+        end: `top` for the most influential, `bottom` for the least.
+        curated: file (or folder) for what stays.
+        removed: file (or folder) for what goes.
+
+    Returns:
+        `curated` and `removed`, where they were written.
+
+    Raises:
+        RecordError: the ranking is of other data.
+    """
+    gone = _removed(ranking, drop, end)
+    kept, dropped = data.without(gone), data.only(gone)
+    return {"curated": kept.write(curated), "removed": dropped.write(removed)}
+
+
+def _removed(ranking: Ranking, drop: float | int, end: str) -> list[str]:
+    return ranking.top(drop) if end == "top" else ranking.bottom(drop)
+
+
+def _check_before_work(configuration: AttributeConfiguration, data: Records) -> None:
+    method = configuration.rank.method
+    if method not in METHODS:
+        raise AitiaError(f"rank.method: {method!r} is not one of {', '.join(METHODS)}")
+    kept = {"response", "prompt_end", *configuration.scan.signals}
+    missing = [signal for signal in METHODS[method].signals if signal not in kept]
+    if missing:
+        raise AitiaError(f"rank.method {method} needs {', '.join(missing)} in scan.signals")
+    if configuration.data.label is not None:
+        data.column(configuration.data.label)
+    part = configuration.concept
+    if part.file is not None:
+        load_concept(part.file)
+    else:
+        assert part.positive is not None
+        assert part.negative is not None
+        read_records(part.positive)
+        read_records(part.negative)
+
+
+def _concept(part: ConceptPart, model: LanguageModel) -> Concept:
+    if part.file is not None:
+        concept = load_concept(part.file)
+        require_concept_fits(concept, model)
+        return concept
+    assert part.positive is not None
+    assert part.negative is not None
+    return fit_concept(
+        model,
+        part.positive,
+        part.negative,
+        name=part.name,
+        recipe=part.recipe,
+        sites=part.sites or None,
+        seed=part.seed,
+    )
+
+
+def _held_out_auc(concept: Concept) -> float | None:
+    return None if concept.separation is None else concept.separation.auc

@@ -1,0 +1,150 @@
+"""The configuration of `aitia attribute`: one YAML file, checked before anything runs.
+
+Relative paths are read from the folder of the configuration file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from aitia.errors import AitiaError
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ModelPart(_Part):
+    """Which model to attribute: as a rule the fine-tuned one."""
+
+    name: str = Field(description="Hub id, folder, or .gguf file.")
+    adapter: str | None = Field(None, description="Folder of a PEFT adapter.")
+    device: str | None = Field(None, description="cpu, cuda, mps or auto; default: the best there is.")
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    download: bool = Field(False, description="Allow fetching from the hub.")
+
+
+class DataPart(_Part):
+    """The training data."""
+
+    path: Path = Field(description="JSONL, Parquet, or a saved datasets folder.")
+    on_error: Literal["stop", "skip"] = "stop"
+    max_length: int = Field(0, ge=0, description="Longest row in tokens; 0 for the model's context.")
+    truncate: bool = Field(False, description="Cut longer rows instead of refusing them.")
+    label: str | None = Field(None, description="A true-or-false column to measure the methods against.")
+
+
+class ConceptPart(_Part):
+    """A concept file, or the texts to fit one to."""
+
+    file: Path | None = Field(None, description="A .concept.safetensors file.")
+    name: str = "concept"
+    positive: Path | None = Field(None, description="Texts that show the concept.")
+    negative: Path | None = Field(None, description="Texts that do not.")
+    recipe: Literal["contrast", "logistic-probe", "ridge-probe"] = "contrast"
+    sites: tuple[str, ...] = Field((), description="Where to look; default: all sites.")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ConceptPart:
+        texts = self.positive is not None and self.negative is not None
+        if (self.file is not None) == texts or (self.positive is None) != (self.negative is None):
+            raise ValueError("give either file, or both positive and negative")
+        return self
+
+
+class ScanPart(_Part):
+    """What to keep of each row."""
+
+    signals: tuple[Literal["response", "prompt_end", "own_response", "backward"], ...] = (
+        "response",
+        "prompt_end",
+        "backward",
+    )
+    max_batch_tokens: int = Field(4096, ge=1)
+    own_response_tokens: int = Field(64, ge=1)
+    seed: int = 0
+
+
+class RankPart(_Part):
+    """How to rank."""
+
+    method: str = "backward-signal"
+    random_controls: int = Field(8, ge=0)
+    shown: int = Field(12, ge=1, description="Rows shown from each end of the ranking.")
+    seed: int = 0
+
+
+class CuratePart(_Part):
+    """What to take out of the data."""
+
+    drop: Annotated[float, Field(ge=0, le=1)] = 0.1
+    end: Literal["top", "bottom"] = "top"
+
+
+class AttributeConfiguration(_Part):
+    """Everything `aitia attribute` needs to know."""
+
+    out: Path = Field(description="Folder for the results.")
+    model: ModelPart
+    data: DataPart
+    concept: ConceptPart
+    scan: ScanPart = ScanPart()
+    rank: RankPart = RankPart()
+    curate: CuratePart = CuratePart()
+
+
+def read_configuration(path: Path | str) -> AttributeConfiguration:
+    """Read and check a configuration file; paths in it become absolute.
+
+    Raises:
+        AitiaError: the file is missing, is not YAML, or a field is wrong; each wrong field is named.
+    """
+    import yaml
+
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AitiaError(f"{path}: no such configuration file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AitiaError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise AitiaError(f"{path}: a configuration is a mapping with the keys model, data, concept and out")
+    try:
+        configuration = AttributeConfiguration.model_validate(content)
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()]
+        raise AitiaError(f"{path}: {'; '.join(wrong)}") from error
+    return _absolute(configuration, path.resolve().parent)
+
+
+def write_configuration(configuration: AttributeConfiguration) -> str:
+    """The configuration as YAML text."""
+    import yaml
+
+    return yaml.safe_dump(configuration.model_dump(mode="json"), sort_keys=False)
+
+
+def _absolute(configuration: AttributeConfiguration, folder: Path) -> AttributeConfiguration:
+    def place(name: str | None) -> str | None:
+        """A local path is taken from the file's folder; anything else is a hub id."""
+        return str(folder / name) if name is not None and (folder / name).exists() else name
+
+    def join(path: Path | None) -> Path | None:
+        return None if path is None else folder / path
+
+    model, concept = configuration.model, configuration.concept
+    return configuration.model_copy(
+        update={
+            "out": folder / configuration.out,
+            "model": model.model_copy(update={"name": place(model.name), "adapter": place(model.adapter)}),
+            "data": configuration.data.model_copy(update={"path": folder / configuration.data.path}),
+            "concept": concept.model_copy(
+                update={field: join(getattr(concept, field)) for field in ("file", "positive", "negative")}
+            ),
+        }
+    )
