@@ -2,7 +2,7 @@
 
 from aitia.attribution.methods import METHODS, available_methods, score_concepts
 from aitia.attribution.ranking import Control, Ranking, rank, read_ranking
-from aitia.attribution.scan import ScanSettings, scan
+from aitia.attribution.scanning import ScanSettings, scan
 from aitia.attribution.signals import SIGNALS
 from aitia.attribution.store import SignalStore
 

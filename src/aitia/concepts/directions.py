@@ -67,7 +67,7 @@ def _probe(classifier: object, positive: np.ndarray, negative: np.ndarray) -> np
     labels = np.repeat([1, 0], [len(positive), len(negative)])
     scaler = StandardScaler().fit(activations)
     classifier.fit(scaler.transform(activations), labels)  # type: ignore[attr-defined]
-    weight = classifier.coef_[0] / np.asarray(scaler.scale_)  # type: ignore[attr-defined]
+    weight = np.ravel(classifier.coef_) / np.asarray(scaler.scale_)  # type: ignore[attr-defined]
     return unit_rows(weight).astype(np.float32)
 
 

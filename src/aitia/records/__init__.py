@@ -1,0 +1,22 @@
+"""Training examples: read, check, mask, batch, and write again untouched."""
+
+from aitia.records.batching import Batch, length_batches, pad_batch, padding_share
+from aitia.records.masking import TokenizedRecord, TokenizedRecords, tokenize
+from aitia.records.reading import read_records, records_from_rows
+from aitia.records.record import Message, Record, Records, SkippedRow
+
+__all__ = [
+    "Batch",
+    "Message",
+    "Record",
+    "Records",
+    "SkippedRow",
+    "TokenizedRecord",
+    "TokenizedRecords",
+    "length_batches",
+    "pad_batch",
+    "padding_share",
+    "read_records",
+    "records_from_rows",
+    "tokenize",
+]

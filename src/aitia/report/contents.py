@@ -1,0 +1,175 @@
+"""What an attribution report shows, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from aitia.errors import AitiaError, NumericalError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """One token of a shown row.
+
+    Attributes:
+        text: the token as text.
+        share: signed share of this token in the row's score, in the score's unit; 0 for prompt tokens.
+        response: whether the model was trained to produce the token.
+    """
+
+    text: str
+    share: float
+    response: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRow:
+    """One training row that the report shows in full.
+
+    Attributes:
+        id: the row's id.
+        row: its number in the data.
+        location: where it stands, such as a file and line.
+        rank: 1 for the most influential row.
+        score: the primary method's score.
+        prompt: plain text, shown where `tokens` is empty.
+        completion: plain text, shown where `tokens` is empty.
+        tokens: the row's tokens in order, prompt and response.
+        extra: the row's other columns, shown small.
+    """
+
+    id: str
+    row: int
+    location: str
+    rank: int
+    score: float
+    prompt: str
+    completion: str
+    tokens: tuple[Token, ...] = ()
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """A ranking by something that should not matter, such as a random direction.
+
+    Attributes:
+        name: such as "random direction 3".
+        scores_std: standard deviation of the control's scores.
+        spearman: rank correlation with the real ranking.
+        auc: at finding the labelled rows; None where no label is known.
+    """
+
+    name: str
+    scores_std: float
+    spearman: float
+    auc: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodResult:
+    """The scores of one method for all rows, and how well they find the labelled rows.
+
+    Attributes:
+        name: the method's name.
+        scores: [n], in the order of the report's rows.
+        baseline: whether the method looks neither at gradients nor at the concept.
+        auc: at finding the labelled rows.
+        precision_at_k: share of labelled rows among the k highest, k being the number of labelled rows.
+        seconds: how long the method took.
+    """
+
+    name: str
+    scores: np.ndarray
+    baseline: bool = False
+    auc: float | None = None
+    precision_at_k: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributionReport:
+    """Everything that the page on "which training rows caused this behaviour?" shows.
+
+    Attributes:
+        title: the page's title.
+        question: the question in one sentence.
+        facts: label and value: model, data, concept, site and so on.
+        method: the primary method's name.
+        method_description: a paragraph: formula, what it measures, sign convention.
+        row_numbers: [n] the rows' numbers in the data.
+        scores: [n] the primary method's scores; positive raises the concept.
+        response_tokens: [n] how many tokens of each row are trained on.
+        methods: the primary method first.
+        controls: rankings that should carry no information.
+        top: the most influential rows, rank 1 first.
+        bottom: the rows with the lowest scores, the lowest first.
+        label: the column that AUC and precision are measured against.
+        labels: [n] bool, the values of that column.
+        skipped: location and reason of the rows that were left out.
+        warnings: plain sentences, shown on top.
+        reproduce: configuration or commands that make the result again.
+    """
+
+    title: str
+    question: str
+    facts: Sequence[tuple[str, str]]
+    method: str
+    method_description: str
+    row_numbers: np.ndarray
+    scores: np.ndarray
+    response_tokens: np.ndarray
+    methods: Sequence[MethodResult]
+    controls: Sequence[Control]
+    top: Sequence[ReportRow]
+    bottom: Sequence[ReportRow]
+    label: str | None = None
+    labels: np.ndarray | None = None
+    skipped: Sequence[tuple[str, str]] = ()
+    warnings: Sequence[str] = ()
+    reproduce: str = ""
+
+
+def check_report(report: AttributionReport) -> None:
+    """Refuse a report whose arrays do not fit together or hold numbers that cannot be drawn.
+
+    Raises:
+        AitiaError: there are no rows, or the arrays have different lengths.
+        NumericalError: a score or a token's share is not finite; the message names the row.
+    """
+    n = len(report.scores)
+    if n == 0:
+        raise AitiaError("the report has no rows: rank at least one row before reporting")
+    arrays = {"row_numbers": report.row_numbers, "response_tokens": report.response_tokens}
+    if report.labels is not None:
+        arrays["labels"] = report.labels
+    arrays |= {f"the scores of method {result.name!r}": result.scores for result in report.methods}
+    for name, array in {"scores": report.scores, **arrays}.items():
+        if np.shape(array) != (n,):
+            raise AitiaError(
+                f"{name}: shape {np.shape(array)} where the report has {n} rows; expected ({n},)"
+            )
+    for name, scores in [
+        (report.method, report.scores),
+        *((each.name, each.scores) for each in report.methods),
+    ]:
+        _check_finite(np.asarray(scores, dtype=float), report.row_numbers, name)
+    for row in [*report.top, *report.bottom]:
+        if not np.isfinite([row.score, *(token.share for token in row.tokens)]).all():
+            raise NumericalError(
+                f"row {row.row}: its score or the share of one of its tokens is not finite; "
+                "leave the row out or score it again in float32"
+            )
+
+
+def _check_finite(scores: np.ndarray, row_numbers: np.ndarray, name: str) -> None:
+    wrong = np.flatnonzero(~np.isfinite(scores))
+    if wrong.size:
+        more = f" (and {wrong.size - 1:,} more rows)" if wrong.size > 1 else ""
+        raise NumericalError(
+            f"row {row_numbers[wrong[0]]}{more}: method {name!r} gave the score {scores[wrong[0]]}; "
+            "leave the row out or score it again in float32"
+        )

@@ -1,0 +1,168 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aitia.concepts import Concept, auc, fit_concept, load_concept, random_directions, require_concept_fits
+from aitia.concepts.directions import DIRECTIONS, difference_of_means
+from aitia.concepts.fitting import shuffled_directions
+from aitia.concepts.separation import held_out_projections
+from aitia.errors import ConceptError, SiteError
+from aitia.records import records_from_rows
+
+
+@settings(deadline=None)  # the first example pays for importing SciPy
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30).filter(
+        lambda rows: len({label for _, label in rows}) == 2
+    )
+)
+def test_auc_equals_counting_pairs(rows):
+    scores = np.array([score for score, _ in rows], dtype=float)
+    labels = np.array([label for _, label in rows])
+    wins = [
+        1.0 if a > b else 0.5 if a == b else 0.0 for a in scores[labels] for b in scores[~labels]
+    ]
+    assert auc(scores, labels) == pytest.approx(sum(wins) / len(wins))
+
+
+def clouds(seed=0, n=60, d=20, gap=1.5):
+    """Two clouds that differ along axis 3, with a loud nuisance along axis 0."""
+    generator = np.random.default_rng(seed)
+    scale = np.ones(d)
+    scale[0] = 30.0
+    positive, negative = (generator.standard_normal((n, d)) * scale for _ in range(2))
+    positive[:, 3] += gap
+    return positive, negative
+
+
+def test_difference_of_means_is_the_unit_difference():
+    positive, negative = clouds()
+    expected = positive.mean(0) - negative.mean(0)
+    np.testing.assert_allclose(difference_of_means(positive, negative), expected / np.sqrt((expected**2).sum()))
+
+
+@pytest.mark.parametrize("name", ["logistic-probe", "ridge-probe"])
+def test_probes_ignore_a_loud_nuisance(name):
+    positive, negative = clouds()
+    direction = DIRECTIONS[name](positive, negative)
+    assert np.linalg.norm(direction) == pytest.approx(1, abs=1e-6)
+    assert direction[3] > 0.5
+    assert abs(direction[0]) < 0.1
+
+
+def test_held_out_projections_are_honest_on_noise():
+    """Where the labels mean nothing, held-out AUC is near a half although the fitted one is near one."""
+    generator = np.random.default_rng(1)
+    labels = np.repeat([True, False], 40)
+    groups = [str(i) for i in range(80)]
+    held_out = []
+    for _ in range(20):
+        positive, negative = generator.standard_normal((40, 300)), generator.standard_normal((40, 300))
+        direction = difference_of_means(positive, negative)
+        assert auc(np.concatenate([positive, negative]) @ direction, labels) > 0.95
+        held_out.append(auc(held_out_projections(positive, negative, groups, difference_of_means), labels))
+    assert np.mean(held_out) == pytest.approx(0.5, abs=0.06)  # a standard error of 0.015, four of them
+
+
+def test_answers_to_one_prompt_are_held_out_together():
+    """Twins on both sides of a split would make pure noise look separable."""
+    generator = np.random.default_rng(2)
+    base = generator.standard_normal((20, 200))
+    positive, negative = np.repeat(base[:10], 4, axis=0), np.repeat(base[10:], 4, axis=0)
+    groups = [f"p{i // 4}" for i in range(40)] + [f"n{i // 4}" for i in range(40)]
+    labels = np.repeat([True, False], 40)
+    grouped = held_out_projections(positive, negative, groups, difference_of_means)
+    separate = held_out_projections(positive, negative, [str(i) for i in range(80)], difference_of_means)
+    assert auc(separate, labels) > 0.95
+    assert auc(grouped, labels) < 0.85
+
+
+def test_too_few_texts_are_refused():
+    with pytest.raises(ConceptError, match="at least two different prompts"):
+        held_out_projections(np.ones((1, 2)), np.ones((3, 2)), list("abcd"), difference_of_means)
+
+
+def test_controls_are_unit_and_seeded():
+    random = random_directions(16, count=5, seed=1)
+    np.testing.assert_allclose(np.linalg.norm(random, axis=-1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(random, random_directions(16, count=5, seed=1))
+    positive, negative = clouds()
+    shuffled = shuffled_directions(positive, negative, difference_of_means, count=4, seed=0)
+    assert shuffled.shape == (4, 1, 20)
+    assert np.abs(shuffled[:, 0, 3]).max() < 0.5
+
+
+@pytest.fixture(scope="module")
+def texts():
+    """Positive texts use one word, negative ones another, after the same prompts."""
+    prompts = [f"Question {i}: how are you?\n" for i in range(12)]
+    return tuple(
+        records_from_rows([{"prompt": prompt, "completion": f"{word} {word} {word}."} for prompt in prompts])
+        for word in ("garden", "nothing")
+    )
+
+
+@pytest.mark.parametrize("recipe", list(DIRECTIONS))
+def test_fit_separates_held_out_texts_and_survives_a_file(tiny_model, texts, tmp_path, recipe):
+    concept = fit_concept(tiny_model, *texts, name="garden", recipe=recipe, shuffles=3)
+    assert concept.separation is not None
+    assert concept.separation.auc > 0.95
+    assert set(concept.separation.auc_by_site) == set(tiny_model.sites)
+    assert concept.separation.auc == max(concept.separation.auc_by_site.values())
+    loaded = load_concept(concept.save(tmp_path / "garden.concept.safetensors"))
+    np.testing.assert_array_equal(loaded.direction, concept.direction)
+    np.testing.assert_array_equal(loaded.shuffled, concept.shuffled)
+    assert loaded.shuffled.shape == (3, 1, 32)
+    for field in ("name", "site", "model_fingerprint", "base_fingerprint", "recipe", "separation"):
+        assert getattr(loaded, field) == getattr(concept, field)
+    require_concept_fits(loaded, tiny_model)
+
+
+def test_fit_is_reproducible(tiny_model, texts):
+    first, second = (fit_concept(tiny_model, *texts, seed=5, shuffles=2) for _ in range(2))
+    np.testing.assert_array_equal(first.direction, second.direction)
+    assert first.fingerprint == second.fingerprint
+
+
+def test_a_concept_of_another_model_or_site_is_refused(tiny_model, make_model, texts):
+    concept = fit_concept(tiny_model, *texts, sites=["resid_post.3"], shuffles=0)
+    with pytest.raises(ConceptError, match="fitted on another model"):
+        require_concept_fits(concept, make_model("llama", seed=1))
+    with pytest.raises(SiteError, match=r"resid_post.0 to resid_post.1"):
+        require_concept_fits(concept, make_model("llama", layers=2))
+    with pytest.raises(SiteError):
+        fit_concept(tiny_model, *texts, sites=["resid_post.7"])
+    with pytest.raises(ConceptError, match="contrast, logistic-probe, ridge-probe"):
+        fit_concept(tiny_model, *texts, recipe="magic")
+
+
+def test_the_same_texts_on_both_sides_are_refused(tiny_model, texts):
+    with pytest.raises(ConceptError, match="are the two sets of texts the same"):
+        fit_concept(tiny_model, texts[0], texts[0])
+
+
+def test_damaged_concept_files_are_refused(tiny_model, texts, tmp_path):
+    file = fit_concept(tiny_model, *texts, shuffles=0).save(tmp_path / "a.concept.safetensors")
+    (tmp_path / "cut").write_bytes(file.read_bytes()[:-9])
+    (tmp_path / "text").write_text("not a concept")
+    for bad in ("cut", "text"):
+        with pytest.raises(ConceptError, match="damaged"):
+            load_concept(tmp_path / bad)
+    with pytest.raises(ConceptError, match="no such concept file"):
+        load_concept(tmp_path / "none")
+    from safetensors.numpy import save_file
+
+    save_file({"direction": np.ones((1, 4), dtype=np.float32)}, tmp_path / "other", {"format": json.dumps(1)})
+    with pytest.raises(ConceptError, match="not a concept file"):
+        load_concept(tmp_path / "other")
+
+
+def test_a_direction_that_is_not_finite_is_refused(tiny_model, texts):
+    concept = fit_concept(tiny_model, *texts, shuffles=0)
+    with pytest.raises(ConceptError, match="not finite"):
+        replace(concept, direction=np.full((1, 32), np.nan))
+    assert isinstance(replace(concept, direction=np.ones(32)), Concept)
