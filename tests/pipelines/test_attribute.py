@@ -1,0 +1,182 @@
+"""The whole job, as a user runs it, on small models of their own folders."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+from typer.testing import CliRunner
+
+from aitia.cli import app
+from aitia.errors import AitiaError
+from aitia.models import save_model
+from aitia.pipelines.attribute import attribute
+from aitia.pipelines.configuration import read_configuration, write_configuration
+
+
+def write_lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(make_model, rows, tmp_path_factory):
+    """A folder as a user has it: a GPT-2 model, training data, texts for a concept, a configuration."""
+    folder = tmp_path_factory.mktemp("project")
+    save_model(make_model("gpt2"), folder / "model")
+    write_lines(folder / "train.jsonl", rows)
+    for name, word in (("positive", "garden"), ("negative", "nothing")):
+        texts = [{"prompt": f"Question {i}?\n", "completion": f"The {word} {word}."} for i in range(8)]
+        write_lines(folder / f"{name}.jsonl", texts)
+    (folder / "attribute.yaml").write_text(
+        "out: run\n"
+        "model: {name: model, dtype: float32, device: cpu}\n"
+        "data: {path: train.jsonl, label: planted}\n"
+        "concept: {name: garden talk, positive: positive.jsonl, negative: negative.jsonl}\n"
+        "curate: {drop: 0.25}\n"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(folder):
+    return attribute(read_configuration(folder / "attribute.yaml"))
+
+
+def test_everything_is_written_and_fits_together(folder, result):
+    run = folder / "run"
+    table = parquet.read_table(run / "ranking.parquet").to_pylist()
+    best = {row["id"] for row in table if row["rank"] <= 6}
+    lines = (folder / "train.jsonl").read_text().splitlines()
+    removed = (run / "removed.jsonl").read_text().splitlines()
+    curated = (run / "curated.jsonl").read_text().splitlines()
+    assert {json.loads(line)["id"] for line in removed} == best
+    assert sorted(removed + curated) == sorted(lines)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["rows"] == 24
+    assert summary["rows_removed"] == 6
+    assert set(summary["files"]) == {"concept", "ranking", "curated", "removed", "configuration", "report"}
+    assert "garden talk" in (run / "report.html").read_text()
+
+
+def test_the_written_configuration_makes_the_same_ranking(folder, result, tmp_path):
+    again = read_configuration(folder / "run" / "configuration.yaml")
+    assert again.model_copy(update={"out": folder / "run"}) == read_configuration(folder / "attribute.yaml")
+    moved = again.model_copy(update={"out": tmp_path / "again"})
+    assert moved == read_configuration_text(write_configuration(moved), tmp_path)
+    np.testing.assert_array_equal(attribute(moved).ranking.score, result.ranking.score)
+
+
+def read_configuration_text(text, tmp_path):
+    (tmp_path / "copy.yaml").write_text(text)
+    return read_configuration(tmp_path / "copy.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("concept: {name: x}", "concept: .*give either file, or both"),
+        ("concept: {positive: positive.jsonl}", "concept: .*give either file, or both"),
+        ("concept: {positive: none.jsonl, negative: negative.jsonl}", "none.jsonl: no such file"),
+        ("rank: {method: guess}", "rank.method: 'guess' is not one of vector-filter"),
+        ("rank: {method: projection-difference}", "needs own_response in scan.signals"),
+        ("scan: {signals: [sideways]}", "scan.signals"),
+        ("data: {path: train.jsonl, label: nonsense}", "no column 'nonsense'; there are: planted"),
+        ("data: {path: missing.jsonl}", "missing.jsonl: no such file"),
+        ("curate: {drop: 2}", "curate.drop"),
+        ("speed: fast", "speed: Extra inputs"),
+        ("model: {name: none-such, dtype: float32}", "none-such: no such folder"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_before_anything_runs(folder, tmp_path, change, message):
+    key = change.split(":")[0]
+    kept = [line for line in (folder / "attribute.yaml").read_text().splitlines() if not line.startswith(f"{key}:")]
+    file = folder / f"wrong-{abs(hash(change))}.yaml"
+    file.write_text("\n".join([*kept, change]).replace("out: run", "out: wrong") + "\n")
+    with pytest.raises(AitiaError, match=message):
+        attribute(read_configuration(file))
+    assert not (folder / "wrong").exists()
+
+
+def test_yaml_that_is_none_is_named(tmp_path):
+    (tmp_path / "a.yaml").write_text("{")
+    with pytest.raises(AitiaError, match="not valid YAML"):
+        read_configuration(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("- 1\n")
+    with pytest.raises(AitiaError, match="a configuration is a mapping"):
+        read_configuration(tmp_path / "a.yaml")
+    with pytest.raises(AitiaError, match="no such configuration"):
+        read_configuration(tmp_path / "b.yaml")
+
+
+def invoke(*arguments):
+    done = CliRunner().invoke(app, [str(part) for part in arguments])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done
+
+
+def test_the_commands_one_by_one(folder, tmp_path):
+    concept, store = tmp_path / "c.concept.safetensors", tmp_path / "store"
+    texts = ("--positive", folder / "positive.jsonl", "--negative", folder / "negative.jsonl")
+    model = ("--model", folder / "model", "--device", "cpu")
+    fitted = json.loads(invoke("concept", "fit", *model, *texts, "--out", concept, "--json").stdout)
+    assert fitted["held_out_auc"] > 0.5
+    shown = json.loads(invoke("concept", "show", concept, "--json").stdout)
+    assert shown["site"] == fitted["site"]
+    scanned = invoke(
+        "scan", *model, "--data", folder / "train.jsonl", "--out", store, "--site", fitted["site"],
+        "--signal", "backward", "--json",
+    )  # fmt: skip
+    assert json.loads(scanned.stdout)["rows"] == 24
+    ranking = tmp_path / "ranking.parquet"
+    ranked = invoke("rank", "--store", store, "--concept", concept, "--out", ranking,
+                    "--report", tmp_path / "r.html", "--label", "planted", "--json")  # fmt: skip
+    assert len(json.loads(ranked.stdout)["top"]) == 10
+    assert (tmp_path / "r.html").stat().st_size > 10_000
+    both = ("--out", tmp_path / "kept.jsonl", "--removed", tmp_path / "gone.jsonl", "--json")
+    data = ("--data", folder / "train.jsonl", "--ranking", ranking)
+    dropped = json.loads(invoke("curate", *data, "--drop", "25%", *both).stdout)
+    assert (dropped["rows_kept"], dropped["rows_removed"]) == (18, 6)
+    gone = (tmp_path / "gone.jsonl").read_text()
+    kept = json.loads(invoke("curate", *data, "--keep", "6", *both).stdout)
+    assert (kept["rows_kept"], kept["rows_removed"]) == (6, 18)
+    assert (tmp_path / "kept.jsonl").read_text() == gone
+    with pytest.raises(AitiaError, match="either --drop or --keep"):
+        invoke("curate", *data, *both)
+    with pytest.raises(AitiaError, match="neither a share"):
+        invoke("curate", *data, "--drop", "some", *both)
+
+
+def test_a_bad_row_stops_everything_or_is_listed(folder, tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text((folder / "train.jsonl").read_text() + "not json\n")
+    arguments = ("scan", "--model", folder / "model", "--data", bad, "--out", tmp_path / "s", "--site", "resid_post.1")
+    with pytest.raises(AitiaError, match=r"bad.jsonl:25: not valid JSON"):
+        invoke(*arguments)
+    found = json.loads(invoke(*arguments, "--on-error", "skip", "--json").stdout)
+    assert found["rows"] == 24
+    assert found["skipped"][0][0] == "bad.jsonl:25"
+
+
+def test_errors_are_one_line_and_status_two(monkeypatch, capsys):
+    import sys
+
+    from aitia.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["aitia", "concept", "show", "nothing.concept.safetensors"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "aitia: nothing.concept.safetensors: no such concept file; make one with `aitia concept fit`\n"
+
+
+@pytest.mark.parametrize(
+    "command", [["--help"], ["concept", "fit", "--help"], ["scan", "--help"], ["rank", "--help"],
+                ["curate", "--help"], ["attribute", "--help"], ["demo", "--help"]],
+)  # fmt: skip
+def test_help_teaches_by_example(command):
+    shown = invoke(*command).stdout
+    assert "aitia " in shown
