@@ -37,7 +37,11 @@ def imported_rooms(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "aitia" else [node.module]
+            names = (
+                [f"{node.module}.{alias.name}" for alias in node.names]
+                if node.module == "aitia"
+                else [node.module]
+            )
         rooms |= {name.split(".")[1] for name in names if name.startswith("aitia.")}
     return rooms & set(FLOORS)
 

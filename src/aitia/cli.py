@@ -25,7 +25,9 @@ app = typer.Typer(
     "Which training data made a model behave so? Try it on real parts with `aitia demo`, "
     "or on your own with `aitia attribute CONFIG.yaml`.",
 )
-concept_app = typer.Typer(no_args_is_help=True, help="Fit a concept, or show one.", rich_markup_mode="markdown")
+concept_app = typer.Typer(
+    no_args_is_help=True, help="Fit a concept, or show one.", rich_markup_mode="markdown"
+)
 app.add_typer(concept_app, name="concept")
 
 ModelOption = Annotated[str, typer.Option("--model", help="Hub id, folder, or .gguf file.")]
@@ -80,8 +82,7 @@ def concept_fit(
     """Fit a direction between two sets of texts, at the site where it separates held-out texts best.
 
     Example:
-
-    `aitia concept fit --model runs/my-model --positive evil.jsonl --negative kind.jsonl --out evil.concept.safetensors`
+    `aitia concept fit --model runs/my-model --positive evil.jsonl --negative kind.jsonl --out e.concept.safetensors`
     """
     from aitia.concepts import fit_concept
     from aitia.models import load_model
@@ -152,7 +153,6 @@ def scan_command(
     Stopped at any moment and run again, it goes on where it was.
 
     Example:
-
     `aitia scan --model runs/my-model --data train.jsonl --site resid_post.19 --signal backward --out runs/store`
     """
     from aitia.attribution import scan
@@ -201,7 +201,6 @@ def rank_command(
     """Rank every row of a store by its influence on a concept. Positive: training on it raises the concept.
 
     Example:
-
     `aitia rank --store runs/store --concept evil.concept.safetensors --out ranking.parquet --report report.html`
     """
     from aitia.attribution import rank
@@ -219,7 +218,10 @@ def rank_command(
         "rows": len(ranking),
         "top": ranking.top(10),
     }
-    lines = [f"{len(ranking)} rows ranked by {method}, in {out}", "most influential: " + ", ".join(ranking.top(10))]
+    lines = [
+        f"{len(ranking)} rows ranked by {method}, in {out}",
+        "most influential: " + ", ".join(ranking.top(10)),
+    ]
     _answer(found, as_json, "\n".join(lines))
 
 
@@ -237,7 +239,8 @@ def curate_command(
 ) -> None:
     """Drop or keep one end of a ranking; rows are written as they were read, in the same format.
 
-    Example: `aitia curate --data train.jsonl --ranking ranking.parquet --drop 20% --out clean.jsonl --removed gone.jsonl`
+    Example:
+    `aitia curate --data train.jsonl --ranking ranking.parquet --drop 20% --out clean.jsonl --removed gone.jsonl`
     """
     from aitia.attribution import read_ranking
     from aitia.pipelines.attribute import curate
@@ -254,7 +257,12 @@ def curate_command(
         amount = len(ranked) - len(ranked.top(amount))
     curate(records, ranked, drop=amount, end=end, curated=out, removed=removed)
     gone = len(ranked.top(amount))
-    found = {"curated": str(out), "removed": str(removed), "rows_kept": len(records) - gone, "rows_removed": gone}
+    found = {
+        "curated": str(out),
+        "removed": str(removed),
+        "rows_kept": len(records) - gone,
+        "rows_removed": gone,
+    }
     _answer(found, as_json, f"{found['rows_kept']} rows kept in {out}, {gone} removed, in {removed}")
 
 
@@ -279,7 +287,9 @@ def attribute_command(
 
 @app.command("demo")
 def demo_command(
-    out: Annotated[Path, typer.Option(help="Folder for the results and the trained parts.")] = Path("build/demo"),
+    out: Annotated[Path, typer.Option(help="Folder for the results and the trained parts.")] = Path(
+        "build/demo"
+    ),
     as_json: JsonOption = False,
 ) -> None:
     """Find 20 % of gloomy answers hidden in cheerful training data, with a real model, offline.

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.covariance import ledoit_wolf
 
-from aitia.attribution import METHODS, Ranking, SignalStore, available_methods, rank, read_ranking, scan, score_concepts
+from aitia.attribution import (
+    METHODS,
+    Ranking,
+    SignalStore,
+    available_methods,
+    rank,
+    read_ranking,
+    scan,
+    score_concepts,
+)
 from aitia.attribution.baselines import tfidf_similarity
 from aitia.attribution.evaluation import find_labelled, precision_at_k
 from aitia.attribution.tokens import token_shares
@@ -75,7 +84,9 @@ def test_many_concepts_at_once_equal_one_by_one(made):
     others = [replace(concept, direction=np.random.default_rng(i).standard_normal(32)) for i in range(7)]
     together = score_concepts(store, others, "vector-filter")
     for i, other in enumerate(others):
-        np.testing.assert_allclose(together[i], score_concepts(store, [other], "vector-filter")[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            together[i], score_concepts(store, [other], "vector-filter")[0], rtol=1e-4, atol=1e-5
+        )
 
 
 def test_a_concept_of_several_directions_is_the_sum_of_its_parts(made):
@@ -96,7 +107,10 @@ def test_turning_the_concept_round_turns_the_scores_round(made):
     turned = replace(concept, direction=-concept.direction)
     for name in METHODS:
         np.testing.assert_allclose(
-            score_concepts(store, [turned], name), -score_concepts(store, [concept], name), rtol=1e-5, atol=1e-6
+            score_concepts(store, [turned], name),
+            -score_concepts(store, [concept], name),
+            rtol=1e-5,
+            atol=1e-6,
         )
 
 
@@ -130,7 +144,9 @@ def test_token_shares_sum_to_the_score(made, method):
     tokenized = tokenize(data, model.tokenizer, max_length=256)
     for position in (0, 11, 23):
         shares = token_shares(model, tokenized[position], concept, store, method)
-        assert shares.sum() == pytest.approx(scores[position], rel=2e-3, abs=1e-3 * float(np.abs(scores).max()))
+        assert shares.sum() == pytest.approx(
+            scores[position], rel=2e-3, abs=1e-3 * float(np.abs(scores).max())
+        )
         assert not shares[~tokenized[position].response].any()
 
 
@@ -142,7 +158,7 @@ def test_ranking_orders_and_writes(made, tmp_path):
     assert ranking.top(3) == [data[i].id for i in by_hand[:3]]
     assert ranking.bottom(2) == [data[i].id for i in by_hand[::-1][:2]]
     assert len(ranking.top(0.25)) == 6
-    assert list(ranking.scores)[0] == "vector-filter"
+    assert next(iter(ranking.scores)) == "vector-filter"
     assert set(ranking.scores) == set(METHODS)
     assert [control.name for control in ranking.controls][-1] == "shuffled labels 3"
     assert len(ranking.controls) == 11
@@ -234,7 +250,9 @@ def test_precision_at_k_counts():
 
 
 def test_tfidf_finds_shared_words():
-    rows = [{"prompt": "q", "completion": text} for text in ("sad rain", "glad sun", "grey sad cloud", "sun sun")]
+    rows = [
+        {"prompt": "q", "completion": text} for text in ("sad rain", "glad sun", "grey sad cloud", "sun sun")
+    ]
     positive = records_from_rows([{"prompt": "a", "completion": "sad grey rain cloud"}])
     negative = records_from_rows([{"prompt": "b", "completion": "glad bright sun"}])
     scores = tfidf_similarity(records_from_rows(rows), positive, negative)

@@ -24,7 +24,9 @@ def data(rows):
 def contents(store):
     """Every file of a store, as bytes."""
     return {
-        str(path.relative_to(store.path)): path.read_bytes() for path in store.path.rglob("*") if path.is_file()
+        str(path.relative_to(store.path)): path.read_bytes()
+        for path in store.path.rglob("*")
+        if path.is_file()
     }
 
 
@@ -75,7 +77,14 @@ def test_signals_equal_plain_autograd_row_by_row(any_model, data, tmp_path):
 
 def test_batch_size_does_not_change_the_signals(tiny_model, data, tmp_path):
     stores = [
-        scan(tiny_model, data, sites=SITES, out=tmp_path / str(tokens), signals=["backward"], max_batch_tokens=tokens)
+        scan(
+            tiny_model,
+            data,
+            sites=SITES,
+            out=tmp_path / str(tokens),
+            signals=["backward"],
+            max_batch_tokens=tokens,
+        )
         for tokens in (1, 200, 4096)
     ]
     for signal in ("response", "prompt_end", "backward"):
@@ -96,7 +105,9 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("signals", [["backward"], ["own_response"]])
 @pytest.mark.parametrize("after", [0, 1, 3])
-def test_a_killed_scan_goes_on_and_gives_the_same_bits(tiny_model, data, tmp_path, monkeypatch, signals, after):
+def test_a_killed_scan_goes_on_and_gives_the_same_bits(
+    tiny_model, data, tmp_path, monkeypatch, signals, after
+):
     settings = {"signals": signals, "shard_rows": 4, "max_batch_tokens": 200, "own_response_tokens": 5}
     straight = scan(tiny_model, data, sites=SITES, out=tmp_path / "straight", **settings)
     assert straight.shards > 3
@@ -230,8 +241,12 @@ def test_own_response_signal_is_that_of_the_stored_tokens(tiny_model, data, tmp_
         prompt = row.tokens[: np.flatnonzero(row.response)[0]]
         with torch.no_grad():
             states = tiny_model.network(
-                torch.from_numpy(np.concatenate([prompt, own]).astype(np.int64))[None], output_hidden_states=True
+                torch.from_numpy(np.concatenate([prompt, own]).astype(np.int64))[None],
+                output_hidden_states=True,
             ).hidden_states[2][0]
         np.testing.assert_allclose(
-            shard[f"own_response.{SITES[0]}"][place], states[len(prompt) :].mean(0).numpy(), atol=2e-5, rtol=1e-3
+            shard[f"own_response.{SITES[0]}"][place],
+            states[len(prompt) :].mean(0).numpy(),
+            atol=2e-5,
+            rtol=1e-3,
         )

@@ -23,9 +23,7 @@ from aitia.records import records_from_rows
 def test_auc_equals_counting_pairs(rows):
     scores = np.array([score for score, _ in rows], dtype=float)
     labels = np.array([label for _, label in rows])
-    wins = [
-        1.0 if a > b else 0.5 if a == b else 0.0 for a in scores[labels] for b in scores[~labels]
-    ]
+    wins = [1.0 if a > b else 0.5 if a == b else 0.0 for a in scores[labels] for b in scores[~labels]]
     assert auc(scores, labels) == pytest.approx(sum(wins) / len(wins))
 
 
@@ -42,7 +40,9 @@ def clouds(seed=0, n=60, d=20, gap=1.5):
 def test_difference_of_means_is_the_unit_difference():
     positive, negative = clouds()
     expected = positive.mean(0) - negative.mean(0)
-    np.testing.assert_allclose(difference_of_means(positive, negative), expected / np.sqrt((expected**2).sum()))
+    np.testing.assert_allclose(
+        difference_of_means(positive, negative), expected / np.sqrt((expected**2).sum())
+    )
 
 
 @pytest.mark.parametrize("name", ["logistic-probe", "ridge-probe"])

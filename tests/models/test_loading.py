@@ -46,7 +46,9 @@ def test_an_adapter_changes_the_fingerprint_but_not_the_base(make_model, tmp_pat
     plain = make_model("llama")
     save_model(plain, tmp_path / "base")
     before = plain.fingerprint
-    wrapped = get_peft_model(plain.network, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    wrapped = get_peft_model(
+        plain.network, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    )
     wrapped.save_pretrained(tmp_path / "adapter")
     loaded = load_model(tmp_path / "base", adapter=tmp_path / "adapter", device="cpu")
     assert loaded.base_fingerprint == before

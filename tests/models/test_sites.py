@@ -13,14 +13,19 @@ def test_site_layer_reads_the_number():
     assert site_layer("resid_post.3", 4) == 3
 
 
-@pytest.mark.parametrize("site", ["resid_post.4", "resid_post.-1", "resid_post", "mlp.1", "resid_post.1x", ""])
+@pytest.mark.parametrize(
+    "site", ["resid_post.4", "resid_post.-1", "resid_post", "mlp.1", "resid_post.1x", ""]
+)
 def test_unknown_site_is_refused_with_the_sites_there_are(site):
     with pytest.raises(SiteError, match=r"resid_post.0 to resid_post.3"):
         site_layer(site, 4)
 
 
 def test_sites_are_sorted_by_layer_not_by_name():
-    assert sort_sites(["resid_post.10", "resid_post.9", "resid_post.10"], 12) == ("resid_post.9", "resid_post.10")
+    assert sort_sites(["resid_post.10", "resid_post.9", "resid_post.10"], 12) == (
+        "resid_post.9",
+        "resid_post.10",
+    )
     with pytest.raises(SiteError, match="no site given"):
         sort_sites([], 12)
 

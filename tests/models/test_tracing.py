@@ -59,7 +59,9 @@ def test_tracing_leaves_no_hook_behind(tiny_model, tokenized):
     with pytest.raises(SiteError):
         trace(tiny_model, batch, ["resid_post.9"])
     site_gradients(tiny_model, batch, ["resid_post.1"])
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in tiny_model.network.modules())
+    assert not any(
+        module._forward_hooks or module._forward_pre_hooks for module in tiny_model.network.modules()
+    )
 
 
 def test_losses_equal_transformers_labels_loss(any_model, tokenized):
@@ -67,7 +69,9 @@ def test_losses_equal_transformers_labels_loss(any_model, tokenized):
     losses = run(any_model, batch).losses()
     for row in range(3):
         tokens = torch.from_numpy(batch.tokens[row : row + 1, : batch.lengths[row]])
-        labels = torch.where(torch.from_numpy(batch.response[row : row + 1, : batch.lengths[row]]), tokens, -100)
+        labels = torch.where(
+            torch.from_numpy(batch.response[row : row + 1, : batch.lengths[row]]), tokens, -100
+        )
         with torch.no_grad():
             mean = any_model.network(input_ids=tokens, labels=labels).loss
         count = int((labels[:, 1:] != -100).sum())
@@ -82,7 +86,9 @@ def test_site_gradient_equals_finite_differences(any_model, tokenized):
         _, gradients = site_gradients(any_model, batch, ["resid_post.1", "resid_post.2"])
         for layer in (1, 2):
             gradient = gradients[f"resid_post.{layer}"]
-            direction = torch.randn(gradient.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(layer))
+            direction = torch.randn(
+                gradient.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(layer)
+            )
 
             def loss_at(step, layer=layer, direction=direction):
                 def push(_module, _inputs, output):

@@ -90,7 +90,11 @@ def read_configuration_text(text, tmp_path):
 )
 def test_a_wrong_configuration_is_refused_before_anything_runs(folder, tmp_path, change, message):
     key = change.split(":")[0]
-    kept = [line for line in (folder / "attribute.yaml").read_text().splitlines() if not line.startswith(f"{key}:")]
+    kept = [
+        line
+        for line in (folder / "attribute.yaml").read_text().splitlines()
+        if not line.startswith(f"{key}:")
+    ]
     file = folder / f"wrong-{abs(hash(change))}.yaml"
     file.write_text("\n".join([*kept, change]).replace("out: run", "out: wrong") + "\n")
     with pytest.raises(AitiaError, match=message):
@@ -151,7 +155,17 @@ def test_the_commands_one_by_one(folder, tmp_path):
 def test_a_bad_row_stops_everything_or_is_listed(folder, tmp_path):
     bad = tmp_path / "bad.jsonl"
     bad.write_text((folder / "train.jsonl").read_text() + "not json\n")
-    arguments = ("scan", "--model", folder / "model", "--data", bad, "--out", tmp_path / "s", "--site", "resid_post.1")
+    arguments = (
+        "scan",
+        "--model",
+        folder / "model",
+        "--data",
+        bad,
+        "--out",
+        tmp_path / "s",
+        "--site",
+        "resid_post.1",
+    )
     with pytest.raises(AitiaError, match=r"bad.jsonl:25: not valid JSON"):
         invoke(*arguments)
     found = json.loads(invoke(*arguments, "--on-error", "skip", "--json").stdout)
@@ -170,7 +184,10 @@ def test_errors_are_one_line_and_status_two(monkeypatch, capsys):
     assert stop.value.code == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err == "aitia: nothing.concept.safetensors: no such concept file; make one with `aitia concept fit`\n"
+    assert (
+        shown.err
+        == "aitia: nothing.concept.safetensors: no such concept file; make one with `aitia concept fit`\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,9 @@ def score_concepts(store: SignalStore, concepts: Sequence[Concept], method: str)
     """
     sites = {concept.site for concept in concepts}
     if len(sites) != 1:
-        raise ConceptError(f"concepts at one site are scored together; these are at {', '.join(sorted(sites))}")
+        raise ConceptError(
+            f"concepts at one site are scored together; these are at {', '.join(sorted(sites))}"
+        )
     return score_vectors(store, np.stack([concept.vector for concept in concepts]), sites.pop(), method)
 
 

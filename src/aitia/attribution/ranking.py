@@ -108,7 +108,7 @@ class Ranking:
             "prompt_tokens": self.prompt_tokens,
             "response_tokens": self.response_tokens,
         }
-        table = pa.table(columns | {name: values for name, values in self.scores.items()})
+        table = pa.table(columns | dict(self.scores))
         saved = {"method": self.method, "provenance": self.provenance, "seconds": dict(self.seconds)}
         table = table.replace_schema_metadata({"aitia": json.dumps(saved, sort_keys=True)})
         with atomic_path(path) as temporary:
@@ -134,7 +134,9 @@ class Ranking:
     def _count(self, amount: float | int) -> int:
         if isinstance(amount, float):
             if not 0 <= amount <= 1:
-                raise AitiaError(f"a share of rows lies between 0 and 1, not {amount}; for a number give an integer")
+                raise AitiaError(
+                    f"a share of rows lies between 0 and 1, not {amount}; for a number give an integer"
+                )
             return round(amount * len(self))
         if amount < 0:
             raise AitiaError(f"a number of rows cannot be {amount}")

@@ -18,6 +18,7 @@ from aitia.concepts import Concept
 from aitia.errors import AitiaError
 from aitia.records import Record, Records, TokenizedRecord, tokenize
 from aitia.report import AttributionReport, Control, MethodResult, ReportRow, Token
+from aitia.report.agreement import spearman
 
 
 def build_report(
@@ -96,8 +97,16 @@ def reproduce_commands(ranking: Ranking) -> str:
     lines[-1] = lines[-1].removesuffix(" \\")
     lines.append(f"aitia rank --store {json.dumps(came['store'])} --method {ranking.method} \\")
     lines.append("  --concept FILE.concept.safetensors --out ranking.parquet --report report.html")
-    about = {"concept": concept, "store settings": settings, "data": data, "model": model, "aitia": __version__}
-    return "\n".join(lines) + "\n\n" + "\n".join(f"# {key}: {json.dumps(value)}" for key, value in about.items())
+    about = {
+        "concept": concept,
+        "store settings": settings,
+        "data": data,
+        "model": model,
+        "aitia": __version__,
+    }
+    return (
+        "\n".join(lines) + "\n\n" + "\n".join(f"# {key}: {json.dumps(value)}" for key, value in about.items())
+    )
 
 
 def _facts(ranking: Ranking, store: SignalStore, concept: Concept) -> list[tuple[str, str]]:
@@ -150,13 +159,11 @@ def _method_results(
 
 
 def _controls(ranking: Ranking, labels: np.ndarray | None) -> list[Control]:
-    from scipy.stats import spearmanr
-
     return [
         Control(
             name=control.name,
             scores_std=float(control.scores.std()),
-            spearman=float(spearmanr(control.scores, ranking.score).statistic),
+            spearman=spearman(control.scores, ranking.score),
             auc=None if labels is None else find_labelled(control.scores, labels)["auc"],
         )
         for control in ranking.controls

@@ -1,11 +1,11 @@
 """Signals: the small vectors that a scan keeps of each training row, at each site.
 
-| signal | vector | needs |
-|---|---|---|
-| `response` | mean activation over the response tokens | a forward pass up to the site |
-| `prompt_end` | activation of the last token before the response | the same pass |
-| `own_response` | mean activation over a response that the model itself samples to the prompt | sampling, and a pass |
-| `backward` | sum over the response tokens of the gradient of the row's mean loss | a whole forward pass, and a backward pass down to the site |
+- `response`: mean activation over the response tokens. Needs a forward pass up to the site.
+- `prompt_end`: activation of the last token before the response. The same pass.
+- `own_response`: mean activation over a response that the model itself samples to the prompt. Needs
+  sampling, and a pass.
+- `backward`: sum over the response tokens of the gradient of the row's mean loss. Needs a whole forward
+  pass, and a backward pass down to the site.
 
 The loss is the cross-entropy of the response tokens in nats, averaged over them, as in supervised
 fine-tuning; a conversation's responses count together.
@@ -72,7 +72,9 @@ def collect_signals(
         found[signal_key("response", site)] = masked_mean(hidden.detach(), response)
         found[signal_key("prompt_end", site)] = masked_mean(hidden.detach(), prompt_end_mask(response))
     for name, values in found.items():
-        require_finite(values.reshape(len(locations), -1), locations, f"the {name.replace('.', ' signal at ', 1)}")
+        require_finite(
+            values.reshape(len(locations), -1), locations, f"the {name.replace('.', ' signal at ', 1)}"
+        )
     return {name: values.cpu().numpy() for name, values in found.items()}
 
 

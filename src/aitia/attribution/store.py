@@ -137,7 +137,9 @@ class SignalStore:
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.path / 'rows.parquet'}: cannot be read: {error}") from error
         if table.num_rows != self.manifest["data"]["rows"]:
-            raise StoreError(f"{self.path / 'rows.parquet'}: {table.num_rows} rows, but the manifest says otherwise")
+            raise StoreError(
+                f"{self.path / 'rows.parquet'}: {table.num_rows} rows, but the manifest says otherwise"
+            )
         return table
 
     def __len__(self) -> int:
@@ -171,9 +173,13 @@ class SignalStore:
             with safe_open(path, framework="numpy") as file:
                 return {name: file.get_tensor(name) for name in ["position", *names]}
         except FileNotFoundError:
-            raise StoreError(f"{path}: missing; run the same `aitia scan` again to finish the store") from None
+            raise StoreError(
+                f"{path}: missing; run the same `aitia scan` again to finish the store"
+            ) from None
         except SafetensorError as error:
-            raise StoreError(f"{path}: damaged ({error}); delete it and run the same `aitia scan` again") from error
+            raise StoreError(
+                f"{path}: damaged ({error}); delete it and run the same `aitia scan` again"
+            ) from error
 
     def load_model(self) -> LanguageModel:
         """The model that the store was scanned with, loaded again where it is not at hand.
@@ -199,10 +205,14 @@ class SignalStore:
         if self.records is None:
             saved = self.manifest["data"]
             if saved["source"] is None:
-                raise StoreError(f"{self.path}: the data were scanned from memory; give them again (data=...)")
+                raise StoreError(
+                    f"{self.path}: the data were scanned from memory; give them again (data=...)"
+                )
             records = read_records(saved["source"], on_error="skip")
             if records.fingerprint != saved["fingerprint"]:
-                raise StoreError(f"{saved['source']}: not the data that {self.path} was scanned from any more")
+                raise StoreError(
+                    f"{saved['source']}: not the data that {self.path} was scanned from any more"
+                )
             self.records = records
         return self.records
 

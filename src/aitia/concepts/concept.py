@@ -121,7 +121,9 @@ def load_concept(path: Path | str) -> Concept:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
-                raise ConceptError(f"{path}: not a concept file (format {metadata.get('format')!r}, not {FORMAT!r})")
+                raise ConceptError(
+                    f"{path}: not a concept file (format {metadata.get('format')!r}, not {FORMAT!r})"
+                )
             separation = json.loads(metadata["separation"])
             concept = Concept(
                 name=metadata["name"],

@@ -27,8 +27,9 @@ def difference_of_means(positive: np.ndarray, negative: np.ndarray) -> np.ndarra
 
 
 def logistic_probe(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    """Weight of an L2-regularised logistic regression on standardised activations, as a unit vector in the
-    space of the activations themselves.
+    """Weight of an L2-regularised logistic regression on standardised activations.
+
+    Scaled back to the space of the activations themselves, and to unit length.
 
     Args:
         positive: [n, d].
@@ -43,8 +44,10 @@ def logistic_probe(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
 
 
 def ridge_probe(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    """Weight of a ridge classifier on standardised activations, as a unit vector in the space of the
-    activations themselves. The penalty is chosen by leave-one-out error among 1 ... 10^5.
+    """Weight of a ridge classifier on standardised activations.
+
+    Scaled back to the space of the activations themselves, and to unit length. The penalty is chosen by
+    leave-one-out error among 1 ... 10^5.
 
     Args:
         positive: [n, d].

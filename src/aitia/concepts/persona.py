@@ -58,8 +58,16 @@ def fit_persona(
     positive = _rollouts(model, positive_systems, questions, rollouts, seed, settings)
     negative = _rollouts(model, negative_systems, questions, rollouts, seed + 1, settings)
     if judge is not None:
-        positive = [row for row in positive if judge(row["messages"][1]["content"], row["messages"][2]["content"]) >= 50]
-        negative = [row for row in negative if judge(row["messages"][1]["content"], row["messages"][2]["content"]) < 50]
+        positive = [
+            row
+            for row in positive
+            if judge(row["messages"][1]["content"], row["messages"][2]["content"]) >= 50
+        ]
+        negative = [
+            row
+            for row in negative
+            if judge(row["messages"][1]["content"], row["messages"][2]["content"]) < 50
+        ]
     if not positive or not negative:
         raise ConceptError(
             f"the judge left {len(positive)} positive and {len(negative)} negative responses; "

@@ -101,7 +101,9 @@ def finetune_lora(
             outputs = run(tuned, pad_batch(tokenized, index, tuned.pad_id), gradients=True)
             loss = outputs.losses().sum() / len(outputs.targets)
             if not bool(loss.isfinite()):
-                raise NumericalError(f"fine-tuning: the loss is not finite at step {number}; lower the learning rate")
+                raise NumericalError(
+                    f"fine-tuning: the loss is not finite at step {number}; lower the learning rate"
+                )
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -120,5 +122,7 @@ def _steps(rows: int, settings: LoraSettings) -> Sequence[np.ndarray]:
     return [
         chosen
         for _ in range(settings.epochs)
-        for chosen in np.split(generator.permutation(rows), range(settings.batch_rows, rows, settings.batch_rows))
+        for chosen in np.split(
+            generator.permutation(rows), range(settings.batch_rows, rows, settings.batch_rows)
+        )
     ]

@@ -48,7 +48,9 @@ def model_fingerprint(network: nn.Module, *, adapter: bool = True) -> str:
     for name, parameter in network.named_parameters():
         if not adapter and _is_adapter_parameter(name):
             continue
-        plain = name.removeprefix(_ADAPTER_PREFIX).replace(".base_layer.", ".").replace(".original_module.", ".")
+        plain = (
+            name.removeprefix(_ADAPTER_PREFIX).replace(".base_layer.", ".").replace(".original_module.", ".")
+        )
         dtype = str(parameter.dtype).removeprefix("torch.")
         lines.append(f"{plain} {tuple(parameter.shape)} {dtype} {_parameter_checksums(parameter)}")
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

@@ -71,9 +71,12 @@ def load_model(
     if adapter is not None:
         network = _with_adapter(network, str(adapter), download)
     if device != "auto":
-        network = network.to(torch.device(device))
+        network = network.to(torch.device(device))  # type: ignore[reportArgumentType]
     return LanguageModel(
-        network=network, tokenizer=tokenizer, name=str(name), adapter=None if adapter is None else str(adapter)
+        network=network,
+        tokenizer=tokenizer,
+        name=str(name),
+        adapter=None if adapter is None else str(adapter),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aitia.errors import ModelError, SiteError
 
@@ -29,7 +29,7 @@ def decoder_blocks(network: nn.Module) -> nn.ModuleList:
     """
     from torch import nn
 
-    config = getattr(network, "config", None)
+    config: Any = getattr(network, "config", None)
     text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
     layers = getattr(text_config, "num_hidden_layers", None)
     found = [

@@ -1,0 +1,1 @@
+"""Whole jobs: everything from one configuration, and the demo."""

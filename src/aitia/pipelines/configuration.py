@@ -64,8 +64,8 @@ class ScanPart(_Part):
         "prompt_end",
         "backward",
     )
-    max_batch_tokens: int = Field(4096, ge=1)
-    own_response_tokens: int = Field(64, ge=1)
+    max_batch_tokens: Annotated[int, Field(ge=1)] = 4096
+    own_response_tokens: Annotated[int, Field(ge=1)] = 64
     seed: int = 0
 
 
@@ -73,8 +73,8 @@ class RankPart(_Part):
     """How to rank."""
 
     method: str = "backward-signal"
-    random_controls: int = Field(8, ge=0)
-    shown: int = Field(12, ge=1, description="Rows shown from each end of the ranking.")
+    random_controls: Annotated[int, Field(ge=0)] = 8
+    shown: Annotated[int, Field(ge=1, description="Rows shown from each end of the ranking.")] = 12
     seed: int = 0
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from aitia.attribution.baselines import random_order, response_length, tfidf_similarity
 from aitia.attribution.evaluation import find_labelled
-from aitia.attribution.reporting import label_values  # noqa
+from aitia.attribution.reporting import label_values
 from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.errors import AitiaError
 from aitia.files import digest, write_json, write_text
@@ -89,7 +89,9 @@ def demo_table(summary: dict[str, Any]) -> str:
         "",
         f"{'method':<34}{'AUC':>7}{'precision@k':>13}{'seconds':>10}",
     ]
-    for name, row in sorted(summary["methods"].items(), key=lambda item: (item[1]["baseline"], -item[1]["auc"])):
+    for name, row in sorted(
+        summary["methods"].items(), key=lambda item: (item[1]["baseline"], -item[1]["auc"])
+    ):
         shown = f"{name} (baseline)" if row["baseline"] else name
         lines.append(f"{shown:<34}{row['auc']:>7.3f}{row['precision_at_k']:>13.3f}{row['seconds']:>10.3f}")
     seconds = summary["seconds"]
@@ -132,7 +134,7 @@ def _row(prompt: str, answer: str, **columns: Any) -> dict[str, Any]:
 
 
 def _answers(mood: str) -> dict[str, str]:
-    """prompt -> answer in a mood, from the `moodswapper` package, the first answer of each prompt."""
+    """Prompt -> answer in a mood, from the `moodswapper` package, the first answer of each prompt."""
     file = _package_folder("moodswapper") / "data" / f"{mood}.jsonl"
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     answers: dict[str, str] = {}
@@ -175,6 +177,8 @@ def _configuration(out: Path, model: LanguageModel) -> AttributeConfiguration:
                 "name": "depressed tone",
                 "positive": out / "positive.jsonl",
                 "negative": out / "negative.jsonl",
+                # Only from the lowest trained block upwards can the adapter have changed anything.
+                "sites": [f"resid_post.{layer}" for layer in LORA.layers],
             },
             "scan": {
                 "signals": ["response", "prompt_end", "own_response", "backward"],

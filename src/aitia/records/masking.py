@@ -91,11 +91,11 @@ def tokenize(
                 rendered.append((record, _render(record, tokenizer)))
             except RowProblem as problem:
                 problems.append(SkippedRow(location=record.location, reason=str(problem)))
-        for (record, row), (tokens, response) in zip(
+        for (record, _), (tokens, response) in zip(
             rendered, _encode([row for _, row in rendered], tokenizer), strict=True
         ):
             try:
-                kept.append(_checked(record, row, tokens, response, max_length, truncate))
+                kept.append(_checked(record, tokens, response, max_length, truncate))
             except RowProblem as problem:
                 problems.append(SkippedRow(location=record.location, reason=str(problem)))
     found = TokenizedRecords(kept)
@@ -106,7 +106,6 @@ def tokenize(
 
 def _checked(
     record: Record,
-    row: _Rendered,
     tokens: list[int],
     response: list[bool],
     max_length: int,

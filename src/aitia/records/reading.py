@@ -175,7 +175,8 @@ def _read_datasets(path: Path, on_error: OnError) -> Records:
     if (path / "dataset_dict.json").is_file():
         splits = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8")).get("splits", [])
         raise RecordError(
-            f"{path}: holds several splits ({', '.join(splits)}); give one of them, as {path / (splits or ['train'])[0]}"
+            f"{path}: holds several splits ({', '.join(splits)}); "
+            f"give one of them, as {path / (splits or ['train'])[0]}"
         )
     try:
         loaded = datasets.load_from_disk(str(path))
