@@ -1,185 +1,259 @@
-"""The boundary between prompt and response, token by token."""
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from aitia.errors import RecordError
-from aitia.records import length_batches, pad_batch, padding_share, records_from_rows, tokenize
+from aitia.errors import AitiaError, RecordError
+from aitia.records import records_from_rows, tokenize
+
+CHAT = [
+    {"role": "user", "content": "How do I boil an egg? 🙂"},
+    {"role": "assistant", "content": "🙂🙃 Put it in hot water 日本"},
+    {"role": "user", "content": "本 and then?"},
+    {"role": "assistant", "content": " said nothing. "},
+]
 
 
-def one(tokenizer, row, **options):
-    return tokenize(records_from_rows([row]), tokenizer, **({"max_length": 256} | options))[0]
+def cut(tokenizer, *rows, max_length=512, **options):
+    return tokenize(records_from_rows(rows), tokenizer, max_length=max_length, **options)
 
 
-def response_text(tokenizer, row):
-    return tokenizer.decode(row.tokens[row.response])
+def parts(tokenizer, row):
+    """The text of each run of tokens that are response, and of each that are not."""
+    places = np.flatnonzero(np.diff(row.response)) + 1
+    runs = np.split(row.tokens, places)
+    texts = [tokenizer.decode(run, clean_up_tokenization_spaces=False) for run in runs]
+    return list(zip(texts, [bool(run[0]) for run in np.split(row.response, places)], strict=True))
 
 
-def test_a_conversation_is_masked_to_its_assistant_turns(tiny_tokenizer):
-    turns = [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "One?"},
-        {"role": "assistant", "content": "Two 🙂"},
-        {"role": "user", "content": "assistant\nTwo 🙂"},
-        {"role": "assistant", "content": "日本語"},
+@pytest.mark.parametrize("trim", [True, False])
+def test_each_turn_of_the_assistant_is_response_to_the_token(make_tokenizer, chatml, trim):
+    tokenizer = make_tokenizer(chatml.chat_template, trim=trim)
+    (row,) = cut(tokenizer, {"messages": CHAT})
+    assert row.tokens.dtype == np.int32
+    assert row.response.dtype == np.bool_
+    assert parts(tokenizer, row) == [
+        ("<|im_start|>user\nHow do I boil an egg? 🙂<|im_end|>\n<|im_start|>assistant\n", False),
+        ("🙂🙃 Put it in hot water 日本<|im_end|>", True),
+        ("\n<|im_start|>user\n本 and then?<|im_end|>\n<|im_start|>assistant\n", False),
+        (" said nothing. <|im_end|>", True),
+        ("\n", False),
     ]
-    row = one(tiny_tokenizer, {"messages": turns})
-    assert response_text(tiny_tokenizer, row) == "Two 🙂<|im_end|>日本語<|im_end|>"
-    whole = tiny_tokenizer.apply_chat_template(turns, tokenize=True, return_dict=True)["input_ids"]
+    whole = tokenizer.apply_chat_template(CHAT, tokenize=True, return_dict=False)
     assert row.tokens.tolist() == whole
-    before = tiny_tokenizer.decode(row.tokens[: np.flatnonzero(row.response)[0]])
-    assert before.endswith("<|im_start|>assistant\n")
 
 
-def test_turns_after_the_last_response_are_not_needed(tiny_tokenizer):
-    turns = [
-        {"role": "user", "content": "a"},
-        {"role": "assistant", "content": "b"},
-        {"role": "user", "content": "c"},
-    ]
-    row = one(tiny_tokenizer, {"messages": turns})
-    assert tiny_tokenizer.decode(row.tokens).rstrip().endswith("b<|im_end|>")
+def test_no_special_token_is_put_around_a_conversation(make_tokenizer, gemma):
+    tokenizer = make_tokenizer(gemma.chat_template, front=True, ends=True)
+    (row,) = cut(tokenizer, {"messages": CHAT[:2]})
+    assert row.tokens.tolist().count(0) == 1
+    assert parts(tokenizer, row)[0][0].startswith("<s><|im_start|>user\n")
+    assert parts(tokenizer, row)[1] == ("🙂🙃 Put it in hot water 日本<|im_end|>", True)
 
 
-texts = st.text(st.sampled_from("ab 🙂é日\n.,"), min_size=1, max_size=12).filter(str.strip)
+def test_only_the_completion_of_a_conversation_in_two_parts_is_response(chatml):
+    (row,) = cut(chatml, {"prompt": CHAT[:3], "completion": CHAT[3:]})
+    assert [text for text, response in parts(chatml, row) if response] == [" said nothing. <|im_end|>"]
 
 
-@settings(deadline=None)
-@given(prompt=st.text(st.sampled_from("ab 🙂é日\n.,"), max_size=12), completion=texts)
-def test_prompt_completion_boundary_is_exact(tiny_tokenizer, prompt, completion):
-    """No prompt token is counted, and every byte of the completion is covered by counted tokens."""
-    row = one(tiny_tokenizer, {"prompt": prompt, "completion": completion})
-    text = prompt + completion + "<|im_end|>"
-    assert row.tokens.tolist() == tiny_tokenizer(text)["input_ids"]
-    assert tiny_tokenizer.decode(row.tokens) == text
-    sizes = [len(piece) for piece in byte_pieces(tiny_tokenizer, row.tokens)]
-    ends = np.cumsum(sizes)
-    boundary = len(prompt.encode())
-    character_ends = {len(text[:i].encode()) for i in range(len(text) + 1)}
-    for end, counted in zip(ends, row.response, strict=True):
-        if end in character_ends:  # a token that ends inside a character belongs to that character's side
-            assert counted == (end > boundary)
+def test_the_empty_thought_is_response(thinking):
+    (row,) = cut(thinking, {"messages": CHAT})
+    found = [text for text, response in parts(thinking, row) if response]
+    assert found[0].startswith("🙂🙃 Put")
+    assert found[1] == "<think>\n\n</think>\n\n said nothing. <|im_end|>"
+
+
+@pytest.mark.parametrize("front", [True, False])
+@pytest.mark.parametrize("ends", [True, False])
+def test_prompt_and_completion(make_tokenizer, front, ends):
+    tokenizer = make_tokenizer(front=front, ends=ends)
+    (row,) = cut(tokenizer, {"prompt": "Rain 🙂", "completion": "🙃日 again"})
+    assert parts(tokenizer, row) == [("<s>" * front + "Rain 🙂", False), ("🙃日 again</s>", True)]
+
+
+def test_a_token_over_the_boundary_is_response(make_tokenizer):
+    tokenizer = make_tokenizer()
+    whole = tokenizer("the garden")
+    pieces = tokenizer.convert_ids_to_tokens(whole["input_ids"])
+    assert pieces[0].startswith("the"), "a token that joins the two parts"
+    (row,) = cut(tokenizer, {"prompt": "th", "completion": "e garden"})
+    assert row.tokens.tolist() == [*whole["input_ids"], 1]
+    assert row.response.all()
+
+
+def test_a_token_over_half_a_character_and_the_boundary_is_response():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    # One token for the last byte of é with the first byte of è: Ã© Ã¨ in the byte alphabet.
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate([*alphabet, "©Ã"])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[("©", "Ã")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    (row,) = cut(fast, {"prompt": "aé", "completion": "èb"})
+    assert fast.convert_ids_to_tokens(row.tokens) == ["a", "Ã", "©Ã", "¨", "b"]
+    assert row.response.tolist() == [False, False, True, True, True]
+
+
+@given(
+    trim=st.booleans(),
+    prompt=st.text("ab 🙂é\n", max_size=12),
+    completion=st.text("ab 🙂é\n", min_size=1, max_size=12),
+)
+def test_a_token_is_response_if_it_ends_beyond_the_prompt(tokenizers, trim, prompt, completion):
+    if not completion.strip():
+        completion += "a"
+    tokenizer = tokenizers[trim]
+    # Counted in bytes, which is what the tokens are made of.
+    alphabet = byte_alphabet()
+    (row,) = cut(tokenizer, {"prompt": prompt, "completion": completion})
+    pieces = tokenizer.convert_ids_to_tokens(row.tokens[:-1])
+    written = [bytes(alphabet[character] for character in piece) for piece in pieces]
+    assert b"".join(written) == (prompt + completion).encode()
+    ends = np.cumsum([len(piece) for piece in written])
+    assert row.response[:-1].tolist() == (ends > len(prompt.encode())).tolist()
     assert row.response[-1]
 
 
-def byte_pieces(tokenizer, tokens):
-    """The bytes of each token, from the byte-level alphabet itself."""
-    from transformers.convert_slow_tokenizer import bytes_to_unicode
-
-    back = {character: byte for byte, character in bytes_to_unicode().items()}
-    special = set(tokenizer.all_special_tokens)
-    names = tokenizer.convert_ids_to_tokens(tokens.tolist())
-    return [name.encode() if name in special else bytes(back[c] for c in name) for name in names]
+@pytest.fixture(scope="module")
+def tokenizers(make_tokenizer):
+    return {trim: make_tokenizer(trim=trim) for trim in (True, False)}
 
 
-def test_a_token_across_the_boundary_counts(tiny_tokenizer):
-    merged = tiny_tokenizer("garden")["input_ids"]
-    split = next(i for i in range(1, 6) if len(tiny_tokenizer("garden"[:i])["input_ids"]) >= len(merged))
-    row = one(tiny_tokenizer, {"prompt": "garden"[:split], "completion": "garden"[split:] + " x"})
-    first = int(np.flatnonzero(row.response)[0])
-    assert (
-        len(tiny_tokenizer.decode(row.tokens[: first + 1]))
-        > split
-        >= len(tiny_tokenizer.decode(row.tokens[:first]))
+def byte_alphabet():
+    """The characters that byte-level tokenizers write bytes as."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+def test_an_end_token_is_not_doubled(make_tokenizer):
+    tokenizer = make_tokenizer(front=True)
+    one, other = cut(
+        tokenizer, {"prompt": "a ", "completion": "sun</s>"}, {"prompt": "a ", "completion": "sun"}
     )
+    assert one.tokens.tolist() == other.tokens.tolist()
+    assert one.response.tolist() == other.response.tolist()
+    assert one.response[-1]
 
 
-def test_a_text_counts_whole_and_ends_with_the_end_token(tiny_tokenizer):
-    row = one(tiny_tokenizer, {"text": "The sun is out."})
-    assert row.response.all()
-    assert tiny_tokenizer.decode(row.tokens) == "The sun is out.<|im_end|>"
-    again = one(tiny_tokenizer, {"text": "The sun is out.<|im_end|>"})
-    assert again.tokens.tolist() == row.tokens.tolist()
+def test_all_of_a_text_is_response_but_not_the_token_before_it(make_tokenizer):
+    tokenizer = make_tokenizer(front=True)
+    (row,) = cut(tokenizer, {"text": " The sun "})
+    assert parts(tokenizer, row) == [("<s>", False), (" The sun </s>", True)]
+    (bare,) = cut(make_tokenizer(), {"text": " The sun "})
+    assert bare.response.all()
 
 
-def test_a_start_token_is_no_response(tiny_tokenizer):
-    from copy import deepcopy
+def test_bytes_for_unknown_characters(byte_fallback_tokenizer):
+    tokenizer = byte_fallback_tokenizer
+    text, pair = cut(tokenizer, {"text": "🙂"}, {"prompt": "sun 日", "completion": "🙂 mat"})
+    assert tokenizer.convert_ids_to_tokens(text.tokens)[:3] == ["<s>", "▁", "<0xF0>"]
+    assert text.response.tolist() == [False] + [True] * 6
+    pieces = tokenizer.convert_ids_to_tokens(pair.tokens)
+    assert row_starts(pair) == pieces.index("<0xF0>")
+    assert pieces[row_starts(pair) - 1] == "<0xA5>"
 
-    from tokenizers.processors import TemplateProcessing
 
-    tokenizer = deepcopy(tiny_tokenizer)
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)]
+def row_starts(row):
+    return int(np.flatnonzero(row.response)[0])
+
+
+class WordTokenizer:
+    """Gives no places: each word is a token, with the spaces before it."""
+
+    is_fast = False
+    eos_token_id = 1
+    chat_template = None
+
+    def __init__(self):
+        self.words = {"<s>": 0, "</s>": 1}
+
+    def __call__(self, text, *, add_special_tokens, **_):
+        import re
+
+        ids = [self.words.setdefault(word, len(self.words)) for word in re.findall(r"\s*\S+|\s+$", text)]
+        return {"input_ids": [0, *ids, 1] if add_special_tokens else ids}
+
+    def decode(self, tokens, **_):
+        words = list(self.words)
+        return "".join(words[token] for token in tokens)
+
+
+def test_a_tokenizer_that_gives_no_places_cuts_the_parts_apart():
+    tokenizer = WordTokenizer()
+    pair, text = cut(tokenizer, {"prompt": "the s", "completion": "un is out"}, {"text": "a cat"})
+    assert parts(tokenizer, pair) == [("<s>the s", False), ("un is out</s>", True)]
+    assert pair.tokens.dtype == np.int32
+    assert parts(tokenizer, text) == [("<s>", False), ("a cat</s>", True)]
+    tokenizer.chat_template = "given"
+    tokenizer.apply_chat_template = lambda turns, *, add_generation_prompt, **_: (
+        "".join(f"[{turn['role']}] {turn['content']} [end]\n" for turn in turns)
+        + "[assistant]" * add_generation_prompt
     )
-    row = one(tokenizer, {"text": "The sun"})
-    assert row.tokens[0] == 1
-    assert not row.response[0]
-    assert row.response[1:].all()
+    (row,) = cut(tokenizer, {"messages": CHAT})
+    assert [text for text, response in parts(tokenizer, row) if response] == [
+        " 🙂🙃 Put it in hot water 日本 [end]",
+        "  said nothing.  [end]",
+    ]
 
 
-@pytest.mark.parametrize(
-    ("template", "row", "reason"),
-    [
-        (
-            None,
-            {"messages": [{"role": "assistant", "content": "x"}]},
-            "no chat template; give prompt and completion",
-        ),
-        (
-            "{{ raise_exception('System role not supported') }}",
-            {"messages": [{"role": "assistant", "content": "x"}]},
-            "the chat template refuses it: System role not supported",
-        ),
-        (
-            "{% for m in messages %}{{ loop.length }}{{ m['content'] }}{% endfor %}",
-            {"messages": [{"role": r, "content": r} for r in ("user", "assistant", "user", "assistant")]},
-            "rewrites earlier turns",
-        ),
-    ],
-)
-def test_templates_that_cannot_be_masked_are_refused(tiny_tokenizer, template, row, reason):
-    from copy import deepcopy
-
-    tokenizer = deepcopy(tiny_tokenizer)
-    tokenizer.chat_template = template
-    with pytest.raises(RecordError, match=rf"rows row 0: .*{reason}"):
-        one(tokenizer, row)
+def test_kinds_may_be_mixed_and_places_are_kept(chatml):
+    rows = [{"text": "a sun"}, {"messages": CHAT}, {"prompt": "a", "completion": "b"}] * 700
+    tokenized = cut(chatml, *rows)
+    assert [row.row for row in tokenized] == list(range(2100))
+    assert tokenized[np.int64(3)].location == "rows row 3"
+    assert len({tuple(row.tokens) for row in tokenized}) == 3
+    for i in range(3):
+        assert (tokenized[2097 + i].tokens == tokenized[i].tokens).all()
 
 
-def test_too_long_is_refused_skipped_or_cut(tiny_tokenizer):
-    data = records_from_rows(
-        [{"prompt": "a", "completion": "x"}, {"prompt": "a", "completion": "The sun is out. " * 9}]
-    )
-    with pytest.raises(RecordError, match=r"rows row 1: \d+ tokens, longer than the 20 allowed"):
-        tokenize(data, tiny_tokenizer, max_length=20)
-    kept = tokenize(data, tiny_tokenizer, max_length=20, on_error="skip")
+def test_a_long_row_is_named_with_its_length_or_cut(make_tokenizer):
+    tokenizer = make_tokenizer()
+    row = {"prompt": "xyz", "completion": "qwv"}
+    (whole,) = cut(tokenizer, row, max_length=7)
+    assert len(whole.tokens) == 7
+    with pytest.raises(
+        RecordError, match=r"1 of 2 rows.*\n  rows row 1: 7 tokens, longer than the 6 allowed"
+    ):
+        cut(tokenizer, {"text": "a"}, row, max_length=6)
+    kept = cut(tokenizer, {"text": "a"}, row, max_length=6, on_error="skip")
     assert [row.row for row in kept] == [0]
-    assert kept.skipped[0].location == "rows row 1"
-    cut = tokenize(data, tiny_tokenizer, max_length=20, truncate=True)
-    assert [len(row.tokens) for row in cut][1] == 20
-    long_prompt = records_from_rows([{"prompt": "The sun is out. " * 9, "completion": "x"}])
-    with pytest.raises(RecordError, match="no response token to predict within its first 20 tokens"):
-        tokenize(long_prompt, tiny_tokenizer, max_length=20, truncate=True)
+    assert [row.location for row in kept.skipped] == ["rows row 1"]
+    (short,) = cut(tokenizer, row, max_length=4, truncate=True)
+    assert short.tokens.tolist() == whole.tokens[:4].tolist()
+    assert short.response.tolist() == [False] * 3 + [True]
+    with pytest.raises(RecordError, match="cut at 3 of 7 tokens, no response is left"):
+        cut(tokenizer, row, max_length=3, truncate=True)
 
 
-@given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 900), st.integers(1, 20))
-def test_batches_hold_each_row_once_and_keep_their_limits(lengths, max_tokens, max_rows):
-    batches = length_batches(lengths, max_tokens=max_tokens, max_rows=max_rows)
-    assert sorted(int(i) for batch in batches for i in batch) == list(range(len(lengths)))
-    for batch in batches:
-        longest = max(lengths[i] for i in batch)
-        assert len(batch) <= max_rows
-        assert len(batch) == 1 or len(batch) * longest <= max_tokens
-    if lengths:
-        computed = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
-        assert padding_share(lengths, batches) == pytest.approx(1 - sum(lengths) / computed)
+def test_a_row_of_which_nothing_is_predicted_is_refused(make_tokenizer):
+    tokenizer = make_tokenizer(end=None)
+    with pytest.raises(RecordError, match="row 0: no response token has a token before it"):
+        cut(tokenizer, {"text": "a"})
+    (row,) = cut(make_tokenizer(), {"text": "a"})
+    assert row.tokens[1] == 1
 
 
-def test_sorting_by_length_saves_padding():
-    lengths = np.random.default_rng(0).integers(10, 500, 400)
-    in_order = [np.arange(i, min(i + 16, 400)) for i in range(0, 400, 16)]
-    assert padding_share(lengths, length_batches(lengths)) < 0.05 < 0.3 < padding_share(lengths, in_order)
+def test_conversations_need_a_chat_template(make_tokenizer):
+    with pytest.raises(
+        RecordError, match="rows row 1: has messages, but the tokenizer has no chat template; give"
+    ):
+        cut(make_tokenizer(), {"text": "a"}, {"messages": CHAT}, on_error="skip")
 
 
-def test_pads_are_on_the_right_and_never_counted(tiny_tokenizer, rows):
-    tokenized = tokenize(records_from_rows(rows), tiny_tokenizer, max_length=256)
-    batch = pad_batch(tokenized, np.array([3, 0, 2]), 0)
-    for place, i in enumerate((3, 0, 2)):
-        length = len(tokenized[i].tokens)
-        assert batch.tokens[place, :length].tolist() == tokenized[i].tokens.tolist()
-        assert batch.response[place, :length].tolist() == tokenized[i].response.tolist()
-        assert batch.attention[place].tolist() == [True] * length + [False] * (batch.tokens.shape[1] - length)
-        assert not batch.response[place, length:].any()
-    assert batch.lengths.tolist() == [len(tokenized[i].tokens) for i in (3, 0, 2)]
+def test_a_refused_conversation_names_its_row(gemma):
+    system = {"role": "system", "content": "Be kind"}
+    rows = {"messages": CHAT}, {"messages": [system, *CHAT]}
+    with pytest.raises(
+        RecordError, match=r"rows row 1: the chat template refuses .* System role not supported"
+    ):
+        cut(gemma, *rows)
+    assert len(cut(gemma, *rows, on_error="skip")) == 1
+
+
+def test_an_unknown_way_with_errors_is_refused(chatml):
+    with pytest.raises(AitiaError, match="choose stop or skip"):
+        cut(chatml, {"text": "a"}, on_error="ignore")

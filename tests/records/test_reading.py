@@ -1,202 +1,298 @@
+import gzip
+import hashlib
 import json
 
-import datasets
-import pyarrow as pa
-import pyarrow.parquet as parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aitia.errors import RecordError
+from aitia.errors import AitiaError, RecordError
 from aitia.records import read_records, records_from_rows
 
-CHAT = {
-    "messages": [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "One?"},
-        {"role": "assistant", "content": "Two."},
-        {"role": "user", "content": "Three?"},
-        {"role": "assistant", "content": "Four."},
-    ],
-    "source": "a",
-}
 
-
-def write_lines(path, lines):
-    path.write_bytes(
-        b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines)
-    )
+def write_lines(path, *rows):
+    lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
+    path.write_bytes(b"\n".join(lines) + b"\n")
     return path
 
 
-def test_every_form_is_read(tmp_path):
-    rows = [
-        CHAT,
-        {"prompt": "p", "completion": "c", "score": 3},
-        {"prompt": "p", "response": "r"},
-        {"text": "t"},
-        {"prompt": CHAT["messages"][:2], "completion": CHAT["messages"][2:3]},
-    ]
-    data = read_records(write_lines(tmp_path / "a.jsonl", rows))
-    assert [record.kind for record in data] == [
-        "messages",
-        "prompt-completion",
-        "prompt-completion",
-        "text",
-        "messages",
-    ]
-    assert data[0].completion_text == "Two.\nFour."
-    assert data[0].prompt_text == "Be brief.\nOne?\nTwo.\nThree?"
-    assert (data[2].prompt_text, data[2].completion_text) == ("p", "r")
-    assert (data[3].prompt_text, data[3].completion_text) == ("", "t")
-    assert data[1].extra == {"score": 3}
-    assert data.column("score") == [None, 3, None, None, None]
-    assert data[4].location == "a.jsonl:5"
-    with pytest.raises(RecordError, match="no column 'x'; there are: score, source"):
-        data.column("x")
+LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"  \n", b"\n\n", b"\n \t\n"])
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        (b"{not json}\n", "not valid JSON"),
-        (b'{"text": "caf\xe9"}\n', "not UTF-8 at byte 13"),
-        ([1], "a row is an object"),
-        ({"body": "x"}, "no text to train on.*found body"),
-        ({"text": "  "}, "empty text"),
-        ({"prompt": "p", "completion": ""}, "empty completion"),
-        ({"prompt": "p", "completion": 3}, "completion must be a text, not a number"),
-        ({"messages": "hi"}, "messages must be a list"),
-        ({"messages": [{"role": "user", "content": "hi"}]}, "no assistant message"),
-        ({"messages": [{"role": "robot", "content": "hi"}]}, "role 'robot' is not one of"),
-        ({"messages": [{"role": "assistant", "content": " "}]}, "empty completion"),
-        ({"messages": [{"content": "hi"}]}, "message 1 must have role and content"),
-        ({"text": "x", "id": 1.5}, "id must be"),
-        ({"text": "x", "id": True}, "id must be"),
-        (b'{"text": ' + b"[" * 100_000 + b"\n", "not valid JSON"),
-    ],
-)
-def test_a_bad_row_is_named_or_left_out(tmp_path, row, reason):
-    file = write_lines(tmp_path / "a.jsonl", [{"text": "good"}, b"\n", row, {"text": "fine"}])
-    with pytest.raises(RecordError, match=rf"1 row cannot be used .*a\.jsonl:3: .*{reason}"):
-        read_records(file)
-    data = read_records(file, on_error="skip")
-    assert [record.completion_text for record in data] == ["good", "fine"]
-    assert [record.location for record in data] == ["a.jsonl:1", "a.jsonl:4"]
-    assert [skipped.location for skipped in data.skipped] == ["a.jsonl:3"]
-
-
-def test_many_bad_rows_are_counted(tmp_path):
-    file = write_lines(tmp_path / "a.jsonl", [{"text": ""}] * 12)
-    with pytest.raises(RecordError, match=r"12 rows cannot be used.*a\.jsonl:5: empty text; and 7 more"):
-        read_records(file)
-
-
-def test_given_ids_are_kept_and_must_not_repeat(tmp_path):
-    rows = [{"id": "a", "text": "x"}, {"id": 7, "text": "x"}]
-    assert records_from_rows(rows).ids == ("a", "7")
-    with pytest.raises(RecordError, match=r"a\.jsonl:3: id 'a' was used before, at a\.jsonl:1"):
-        read_records(write_lines(tmp_path / "a.jsonl", [*rows, {"id": "a", "text": "y"}]))
-
-
-def test_derived_ids_follow_content_alone():
-    first = records_from_rows([{"text": "x", "note": 1}, {"text": "y"}, {"text": "x"}, {"text": "x"}])
-    second = records_from_rows([{"text": "y"}, {"text": "x"}])
-    assert first.ids[0] == second.ids[1]
-    assert first.ids[1] == second.ids[0]
-    assert first.ids[2:] == (f"{first.ids[0]}-2", f"{first.ids[0]}-3")
-    assert len(first.ids[0]) == 16
-
-
-def test_fingerprint_sees_content_and_order_but_not_other_columns():
-    rows = [{"text": "x"}, {"text": "y"}]
-    data = records_from_rows(rows)
-    assert data.fingerprint == records_from_rows([dict(rows[0], note=1), rows[1]]).fingerprint
-    assert data.fingerprint != records_from_rows(rows[::-1]).fingerprint
-    assert data.fingerprint != records_from_rows([rows[0], {"text": "z"}]).fingerprint
-
-
-text = st.text(min_size=1).filter(str.strip)
-row = st.one_of(
-    st.fixed_dictionaries(
-        {"text": text}, optional={"n": st.integers(), "x": st.none() | st.floats(allow_nan=False)}
+@given(
+    rows=st.lists(
+        st.tuples(st.text(st.characters(exclude_categories=["Cs"])), st.booleans(), LINE_ENDS), max_size=8
     ),
-    st.fixed_dictionaries({"prompt": st.text(), "completion": text}),
+    last_break=st.booleans(),
+    kept=st.sets(st.integers(0, 7)),
 )
+def test_lines_are_written_back_to_the_byte(tmp_path_factory, rows, last_break, kept):
+    folder = tmp_path_factory.mktemp("lines")
+    lines, content = [], b""
+    for number, (text, escaped, end) in enumerate(rows):
+        row = {"z": 1.0, "text": "t" + text, "id": number}
+        body = json.dumps(row, ensure_ascii=escaped, separators=(" ,", ":  ")).encode()
+        if number == len(rows) - 1 and not last_break:
+            end = b""
+        content += body + end
+        lines.append(body + end.split(b"\n")[0] + (b"\n" if end else b""))
+    (folder / "in.jsonl").write_bytes(content)
+    records = read_records(folder / "in.jsonl")
+    assert [record.text for record in records] == ["t" + text for text, _, _ in rows]
+    wanted = [number for number in range(len(rows)) if number in kept]
+    path = records.only(map(str, wanted)).write(folder / "out.jsonl")
+    assert path.read_bytes() == b"".join(lines[number] for number in wanted)
+    assert read_records(path).ids == tuple(map(str, wanted))
 
 
-@given(st.lists(row, min_size=1, max_size=8), st.data())
-def test_jsonl_rows_are_written_byte_for_byte(tmp_path_factory, rows, draw):
-    folder = tmp_path_factory.mktemp("rows")
-    lines = [
-        json.dumps(one, ensure_ascii=draw.draw(st.booleans())).encode("utf-8", "surrogatepass")
-        for one in rows
+def test_line_numbers_are_true_and_rows_do_not_count_blank_lines(tmp_path):
+    path = write_lines(tmp_path / "train.jsonl", {"text": "a"}, b"", b" \t\r", {"text": "b\u2028c"})
+    records = read_records(path)
+    assert [(record.location, record.row) for record in records] == [
+        ("train.jsonl:1", 0),
+        ("train.jsonl:4", 1),
     ]
-    file = folder / "a.jsonl"
-    file.write_bytes(b"\n".join(lines) + draw.draw(st.sampled_from([b"", b"\n", b"\r\n", b"\n\n"])))
-    data = read_records(file, on_error="skip")
-    gone = draw.draw(st.sets(st.sampled_from(data.ids)) if data.ids else st.just(set()))
-    kept, removed = data.without(gone), data.only(gone)
-    written = kept.write(folder / "kept.jsonl").read_bytes().splitlines()
-    assert written == [lines[record.row].rstrip() for record in data if record.id not in gone]
-    assert len(removed) == len(gone)
-    assert removed.write(folder / "gone.jsonl").read_bytes().splitlines() == [
-        lines[record.row].rstrip() for record in data if record.id in gone
-    ]
+    assert records[1].text == "b\u2028c"
+    assert (records.format, records.source) == ("jsonl", path)
 
 
-def test_line_separators_inside_a_text_do_not_split_it(tmp_path):
-    line = '{"text": "one\u2028two\u0085three"}'.encode()
-    (tmp_path / "a.jsonl").write_bytes(line + b"\n" + line)
-    data = read_records(tmp_path / "a.jsonl")
-    assert [record.text for record in data] == ["one\u2028two\u0085three"] * 2
+def test_a_byte_order_mark_is_no_part_of_the_row(tmp_path):
+    path = write_lines(tmp_path / "train.jsonl", b'\xef\xbb\xbf{"text": "a"}')
+    assert read_records(path)[0].text == "a"
+    assert read_records(path).write(tmp_path / "out.jsonl").read_bytes() == path.read_bytes()
 
 
-def test_parquet_keeps_schema_and_values(tmp_path):
-    table = pa.table(
-        {
-            "prompt": ["a", "b", "c"],
-            "completion": ["x", "y", "z"],
-            "weight": pa.array([1, None, 3], pa.int16()),
-            "tags": [["k"], [], None],
-        }
+GOOD = {"role": "assistant", "content": "yes"}
+BAD_ROWS = {
+    b'{"text": "a"': "not valid JSON at character 13",
+    b'{"text": "\xff"}': "not valid UTF-8 at byte 11",
+    b'{"text": "\\ud83d"}': "half of a surrogate pair at character 1",
+    b"[1]": "must be an object with named columns, not a list",
+    b"[" * 100_000: "JSON that cannot be read|nested",
+    b'{"prompt": "a", "completion": null, "label": 1}': "its columns: prompt, label",
+    b"{}": "its columns: none",
+    b'{"text": " \\n"}': "`text` is empty",
+    b'{"prompt": "a", "completion": ""}': "`completion` is empty",
+    b'{"prompt": "a", "response": 3}': "`response` must be a string, not a whole number",
+    b'{"prompt": ["a"], "completion": "b"}': "`prompt` must be a string, not a list",
+    b'{"text": true}': "`text` must be a string, not a truth value",
+    b'{"messages": "hi"}': "`messages` must be a list of turns, not a string",
+    b'{"messages": []}': "no turn of the assistant",
+    b'{"messages": [{"role": "user", "content": "hi"}]}': "no turn of the assistant",
+    b'{"messages": [{"role": "assistant", "content": " "}]}': "last turn of the assistant is empty",
+    b'{"messages": [{"role": "assistant", "content": null}]}': "content of turn 1 of `messages` .* not null",
+    b'{"messages": [{"from": "gpt", "value": "hi"}]}': "turn 1 of `messages` has the role None; roles",
+    b'{"messages": [{"role": "bot", "content": "hi"}]}': "has the role 'bot'",
+    b'{"messages": [{"role": ["user"], "content": "hi"}]}': "has the role \\['user'\\]",
+    b'{"messages": [7]}': "turn 1 of `messages` must be an object",
+    b'{"prompt": [{"role": "assistant", "content": "a"}], "completion": []}': "no turn of the assistant",
+    b'{"text": "a", "id": NaN}': "`id` must be a string or a whole number, not a float",
+    b'{"text": "a", "id": true}': "`id` must be .* not a truth value",
+    b'{"text": "a", "id": ""}': "`id` is empty",
+    json.dumps(
+        {"messages": [GOOD | {"tool_calls": [{"name": "f"}]}]}
+    ).encode(): "has `tool_calls`, which is not",
+    json.dumps({"messages": [GOOD | {"weight": 0}]}).encode(): "turn 1 of `messages` has weight 0",
+}
+
+
+@pytest.mark.parametrize("line, reason", BAD_ROWS.items(), ids=range(len(BAD_ROWS)))
+def test_a_bad_row_is_named_with_its_line_and_reason(tmp_path, line, reason):
+    path = write_lines(tmp_path / "train.jsonl", {"text": "good"}, b"", line)
+    with pytest.raises(RecordError, match=rf"(?s)train.jsonl: 1 of 2 rows.*\n  train.jsonl:3: .*({reason})"):
+        read_records(path)
+    records = read_records(path, on_error="skip")
+    assert [record.text for record in records] == ["good"]
+    assert [row.location for row in records.skipped] == ["train.jsonl:3"]
+
+
+def test_all_bad_rows_are_found_before_stopping(tmp_path):
+    path = write_lines(tmp_path / "train.jsonl", *[b"{"] * 8, {"text": "a"})
+    with pytest.raises(RecordError) as caught:
+        read_records(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: 8 of 9 rows cannot be used:\n  train.jsonl:1: ")
+    assert "train.jsonl:5: " in message
+    assert "train.jsonl:6: " not in message
+    assert "and 3 more" in message
+    assert "--on-error skip" in message
+
+
+def test_skipped_rows_do_not_shift_what_is_written(tmp_path):
+    path = write_lines(tmp_path / "train.jsonl", {"text": "a"}, b"{", {"text": "b"})
+    records = read_records(path, on_error="skip")
+    assert records.write(tmp_path / "out.jsonl").read_bytes() == b'{"text": "a"}\n{"text": "b"}\n'
+    assert records.only([records[1].id]).skipped == records.skipped
+
+
+def test_a_repeated_id_names_both_lines(tmp_path):
+    path = write_lines(
+        tmp_path / "train.jsonl", {"id": 1, "text": "a"}, {"text": "x"}, {"id": "1", "text": "b"}
     )
-    parquet.write_table(table, tmp_path / "a.parquet")
-    data = read_records(tmp_path / "a.parquet")
-    assert data[2].location == "a.parquet row 2"
-    written = parquet.read_table(data.without([data.ids[1]]).write(tmp_path / "b.parquet"))
-    assert written.schema.equals(table.schema)
-    assert written.to_pylist() == [table.to_pylist()[0], table.to_pylist()[2]]
-    (tmp_path / "c.parquet").write_bytes(b"PAR1 not")
-    with pytest.raises(RecordError, match="not a readable Parquet"):
-        read_records(tmp_path / "c.parquet")
+    with pytest.raises(RecordError, match=r"train.jsonl:3: the id '1' is that of train.jsonl:1 already"):
+        read_records(path)
+    assert [record.text for record in read_records(path, on_error="skip")] == ["a", "x"]
 
 
-def test_saved_datasets_folders(tmp_path):
-    made = datasets.Dataset.from_list([{"messages": CHAT["messages"], "n": i} for i in range(3)])
-    made.save_to_disk(tmp_path / "one")
-    data = read_records(tmp_path / "one")
-    assert data.column("n") == [0, 1, 2]
-    again = read_records(data.only(data.ids[1:]).write(tmp_path / "two"))
-    assert again.column("n") == [1, 2]
-    assert again[0].messages == data[1].messages
-    datasets.DatasetDict({"train": made}).save_to_disk(tmp_path / "dict")
-    with pytest.raises(RecordError, match=r"several splits \(train\); give one of them, as .*dict/train"):
-        read_records(tmp_path / "dict")
-    assert len(read_records(tmp_path / "dict" / "train")) == 3
+def test_a_bad_row_takes_no_id(tmp_path):
+    path = write_lines(tmp_path / "train.jsonl", {"id": 1, "text": ""}, {"id": 1, "text": "b"})
+    assert read_records(path, on_error="skip").ids == ("1",)
+
+
+def test_ids_come_from_the_content_where_there_is_none():
+    text = hashlib.sha256(b'{"text":"na\xc3\xafve"}').hexdigest()[:16]
+    row = {"text": "naïve"}
+    records = records_from_rows([row, row | {"label": 1}, {"id": "mine", **row}, row | {"id": None}])
+    assert records.ids == (text, f"{text}-2", "mine", f"{text}-3")
+    assert records_from_rows([{"id": f"{text}-2", "text": "b"}, row, row]).ids == (
+        f"{text}-2",
+        text,
+        f"{text}-3",
+    )
+    pair = hashlib.sha256(b'{"completion":"b","prompt":"a"}').hexdigest()[:16]
+    assert records_from_rows([{"prompt": "a", "response": "b"}]).ids == (pair,)
+
+
+def test_a_limit_stops_reading(tmp_path):
+    path = write_lines(tmp_path / "train.jsonl", {"text": "a"}, {"text": "b"}, b"{")
+    assert [record.text for record in read_records(path, records_limit=2)] == ["a", "b"]
+    with pytest.raises(RecordError, match=r"train\.jsonl:3"):
+        read_records(path, records_limit=3)
+
+
+def test_compressed_lines(tmp_path):
+    path = tmp_path / "train.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"text": "a"}\n{"text":"b"}\n'))
+    records = read_records(path)
+    assert [record.location for record in records] == ["train.jsonl.gz:1", "train.jsonl.gz:2"]
+    assert records.write(tmp_path / "out.jsonl").read_bytes() == b'{"text": "a"}\n{"text":"b"}\n'
+    assert gzip.decompress(records.write(tmp_path / "out.jsonl.gz").read_bytes()).startswith(
+        b'{"text": "a"}\n'
+    )
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(RecordError, match=r"train.jsonl.gz: cannot be read"):
+        read_records(path)
+
+
+@pytest.mark.parametrize("name", ["none.jsonl", "train.csv", "empty", "broken.parquet", "broken"])
+def test_what_cannot_be_read_is_named(tmp_path, name):
+    (tmp_path / "train.csv").write_text("text\na\n")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RecordError, match="not a folder that `datasets` saved"):
-        read_records(tmp_path / "empty")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "state.json").write_text("{}")
+    with pytest.raises(RecordError, match=name):
+        read_records(tmp_path / name)
 
 
-def test_what_is_not_there_or_unknown_is_refused(tmp_path):
-    with pytest.raises(RecordError, match="no such file"):
-        read_records(tmp_path / "none.jsonl")
-    (tmp_path / "a.csv").write_text("x")
-    with pytest.raises(RecordError, match=r"unknown format '\.csv'"):
-        read_records(tmp_path / "a.csv")
-    with pytest.raises(RecordError, match="choose stop or skip"):
-        read_records(tmp_path / "a.csv", on_error="ignore")
-    data = records_from_rows([{"text": "x"}])
-    with pytest.raises(RecordError, match="no row with id 'zzz'"):
-        data.without(["zzz"])
+def test_an_unknown_way_with_errors_is_refused(tmp_path):
+    with pytest.raises(AitiaError, match="choose stop or skip"):
+        read_records(write_lines(tmp_path / "a.jsonl", {"text": "a"}), on_error="ignore")  # type: ignore[arg-type]
+
+
+def test_an_empty_file_has_no_records(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b"\n")
+    assert len(read_records(tmp_path / "a.jsonl")) == 0
+
+
+ROWS = [
+    {"messages": [{"role": "user", "content": "Hi"}, GOOD], "text": None, "tags": ["a", "b"], "when": 3},
+    {"messages": None, "text": "", "tags": [], "when": None},
+    {"messages": None, "text": "a text 🙂", "tags": None, "when": 5},
+]
+
+
+@pytest.mark.parametrize("compliant", [True, False])
+def test_parquet_goes_and_comes_back(tmp_path, compliant):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        {
+            "messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.large_string()})),
+            "text": pa.string(),
+            "tags": pa.list_(pa.dictionary(pa.int8(), pa.string())),
+            "when": pa.int16(),
+        },
+        metadata={"made": "by hand"},
+    )
+    made = pa.Table.from_pylist(ROWS, schema=schema)
+    path = tmp_path / "split=train" / "train.parquet"
+    path.parent.mkdir()
+    pq.write_table(made, path, use_compliant_nested_type=compliant)
+    with pytest.raises(RecordError, match=r"train.parquet row 1: `text` is empty"):
+        read_records(path)
+    records = read_records(path, on_error="skip")
+    assert [(record.location, record.row) for record in records] == [
+        ("train.parquet row 0", 0),
+        ("train.parquet row 2", 2),
+    ]
+    assert records.format == "parquet"
+    assert records[0].completion_text == "yes"
+    assert records.column("tags") == [["a", "b"], None]
+    table = pq.ParquetFile(path).read()
+    out = pq.ParquetFile(records.without([records[0].id]).write(tmp_path / "out.parquet")).read()
+    assert out.schema.metadata == schema.metadata
+    assert out.schema.equals(table.schema, check_metadata=True)
+    assert out.equals(table.slice(2, 1))
+    with pytest.raises(RecordError, match=r"out.jsonl: .* Parquet; name it .parquet"):
+        records.write(tmp_path / "out.jsonl")
+
+
+def test_parquet_with_a_broken_string_names_the_row(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    binary = pa.array([b"good", b"\xff", b"fine"])
+    text = pa.Array.from_buffers(pa.string(), 3, binary.buffers())
+    pq.write_table(pa.table({"text": text}), tmp_path / "a.parquet")
+    with pytest.raises(RecordError, match=r"1 of 3 .*\n  a.parquet row 1: a string that is not valid UTF-8"):
+        read_records(tmp_path / "a.parquet")
+
+
+def test_a_saved_dataset_goes_and_comes_back(tmp_path):
+    import datasets
+
+    datasets.disable_progress_bars()
+    features = datasets.Features(
+        text=datasets.Value("string"), label=datasets.ClassLabel(names=["no", "yes"])
+    )
+    rows = {"text": ["a", "b", "c"], "label": [0, 1, 0]}
+    dataset = datasets.Dataset.from_dict(rows, features=features)
+    dataset.save_to_disk(tmp_path / "saved")
+    records = read_records(tmp_path / "saved")
+    assert [record.location for record in records] == ["saved row 0", "saved row 1", "saved row 2"]
+    assert (records.format, records.column("label")) == ("datasets", [0, 1, 0])
+    kept = records.without([records[1].id])
+    again = datasets.Dataset.load_from_disk(str(kept.write(tmp_path / "out")))
+    assert again.features == features
+    assert again.to_dict() == {"text": ["a", "c"], "label": [0, 0]}
+    assert read_records(tmp_path / "out").fingerprint == kept.fingerprint
+    kept.write(tmp_path / "saved")
+    assert read_records(tmp_path / "saved").ids == kept.ids
+    with pytest.raises(RecordError, match=r"out.jsonl: .* a dataset folder"):
+        records.write(tmp_path / "out.jsonl")
+
+
+def test_a_folder_of_splits_is_to_be_given_by_split(tmp_path):
+    import datasets
+
+    datasets.disable_progress_bars()
+    part = datasets.Dataset.from_dict({"text": ["a"]})
+    datasets.DatasetDict(train=part, test=part).save_to_disk(tmp_path / "both")
+    with pytest.raises(
+        RecordError, match=r"both: has the splits test, train; give folder/split, .*both/test"
+    ):
+        read_records(tmp_path / "both")
+    assert len(read_records(tmp_path / "both" / "train")) == 1
+
+
+def test_nothing_else_is_overwritten(tmp_path):
+    records = read_records(write_lines(tmp_path / "a.jsonl", {"text": "a"}))
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "thesis.txt").write_text("years of work")
+    with pytest.raises(RecordError, match="kept: a folder is there already"):
+        records.write(tmp_path / "kept")
+    with pytest.raises(RecordError, match=r"lines of JSON; name it .jsonl"):
+        records.write(tmp_path / "a.parquet")
+    assert (tmp_path / "kept" / "thesis.txt").read_text() == "years of work"

@@ -1,4 +1,4 @@
-"""Training examples: read, check, mask, batch, and write again untouched."""
+"""Training examples: read, checked, cut into tokens with their responses marked, and batched."""
 
 from aitia.records.batching import Batch, length_batches, pad_batch, padding_share
 from aitia.records.masking import TokenizedRecord, TokenizedRecords, tokenize

@@ -1,4 +1,4 @@
-"""Batches of rows of similar length, so that little padding is computed."""
+"""Batches of rows of like length, padded on the right."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aitia.records.masking import TokenizedRecord
+from aitia.errors import AitiaError
+from aitia.records.masking import TokenizedRecord, TokenizedRecords
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
-    """Rows padded on the right to the length of the longest.
+    """Rows padded to the same length, b rows of t tokens.
 
     Attributes:
-        index: [b] int64, the rows' places in the tokenised sequence.
-        tokens: [b, t] int64.
-        attention: [b, t] bool, false at pads.
-        response: [b, t] bool, never true at pads.
+        index: [b] int64, each row's position among the tokenised records.
+        tokens: [b, t] int64 token ids.
+        attention: [b, t] bool, False at padding.
+        response: [b, t] bool, True at response tokens, never at padding.
     """
 
     index: np.ndarray
@@ -28,48 +29,72 @@ class Batch:
 
     @property
     def lengths(self) -> np.ndarray:
-        """[b] tokens of each row, without pads."""
+        """Tokens of each row, padding excluded. [b] int64."""
         return self.attention.sum(axis=1)
 
 
-def length_batches(lengths: Sequence[int], *, max_tokens: int = 4096, max_rows: int = 64) -> list[np.ndarray]:
-    """Group rows of similar length, the longest first, so that memory runs out at once or never.
+def length_batches(
+    lengths: Sequence[int] | np.ndarray, *, max_tokens: int = 4096, max_rows: int = 64
+) -> list[np.ndarray]:
+    """Group rows of like length into batches, the longest first.
+
+    The batches depend on the arguments alone. A row longer than `max_tokens` has a batch of its own.
 
     Args:
         lengths: [n] tokens of each row.
-        max_tokens: of a batch, pads included; a longer row gets a batch of its own.
-        max_rows: of a batch.
+        max_tokens: rows x longest row of a batch, at most.
+        max_rows: rows of a batch, at most.
 
     Returns:
-        Batches of places, each place in exactly one. The same lengths always give the same batches.
+        Positions [b] int64 of each batch's rows; every position is in one batch.
+
+    Raises:
+        AitiaError: a limit is below 1.
+    """
+    if max_tokens < 1 or max_rows < 1:
+        raise AitiaError(f"batches of {max_tokens} tokens and {max_rows} rows: both must be at least 1")
+    batches: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i), reverse=True):
+        # Lengths fall, so the first row of a batch is its longest.
+        rows = len(batches[-1]) + 1 if batches else 0
+        if rows and rows <= max_rows and rows * lengths[batches[-1][0]] <= max_tokens:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return [np.array(batch, dtype=np.int64) for batch in batches]
+
+
+def padding_share(lengths: Sequence[int] | np.ndarray, batches: Sequence[np.ndarray]) -> float:
+    """Which share of the tokens that the batches hold is padding: 0 to 1.
+
+    Args:
+        lengths: [n] tokens of each row.
+        batches: positions of each batch's rows.
     """
     sizes = np.asarray(lengths, dtype=np.int64)
-    order = np.lexsort((np.arange(len(sizes)), -sizes))
-    batches, start = [], 0
-    while start < len(order):
-        count = int(np.clip(max_tokens // max(sizes[order[start]], 1), 1, max_rows))
-        batches.append(order[start : start + count])
-        start += count
-    return batches
+    held = sum(len(batch) * int(sizes[batch].max()) for batch in batches if len(batch))
+    real = sum(int(sizes[batch].sum()) for batch in batches)
+    return 1 - real / held if held else 0.0
 
 
-def padding_share(lengths: Sequence[int], batches: Sequence[np.ndarray]) -> float:
-    """Share of the computed tokens that are pads, 0 to 1."""
-    sizes = np.asarray(lengths)
-    computed = sum(len(batch) * int(sizes[batch].max()) for batch in batches)
-    return 1 - int(sum(int(sizes[batch].sum()) for batch in batches)) / max(computed, 1)
+def pad_batch(
+    tokenized: TokenizedRecords | Sequence[TokenizedRecord], index: np.ndarray, pad_id: int
+) -> Batch:
+    """Put rows beside one another, padded on the right to the longest of them.
 
-
-def pad_batch(rows: Sequence[TokenizedRecord], index: np.ndarray, pad_id: int) -> Batch:
-    """Put the rows at `index` into one batch, padded on the right with `pad_id`."""
-    chosen = [rows[int(i)] for i in index]
-    shape = (len(chosen), max(len(row.tokens) for row in chosen))
+    Args:
+        tokenized: the rows to choose from.
+        index: [b] positions among them.
+        pad_id: the token to pad with.
+    """
+    rows = [tokenized[int(i)] for i in index]
+    shape = (len(rows), max((len(row.tokens) for row in rows), default=0))
     tokens = np.full(shape, pad_id, dtype=np.int64)
     attention, response = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-    for place, row in enumerate(chosen):
-        tokens[place, : len(row.tokens)] = row.tokens
-        attention[place, : len(row.tokens)] = True
-        response[place, : len(row.tokens)] = row.response
-    return Batch(
-        index=np.asarray(index, dtype=np.int64), tokens=tokens, attention=attention, response=response
-    )
+    for number, row in enumerate(rows):
+        length = len(row.tokens)
+        tokens[number, :length] = row.tokens
+        attention[number, :length] = True
+        response[number, :length] = row.response
+    index = np.asarray(index, dtype=np.int64)
+    return Batch(index=index, tokens=tokens, attention=attention, response=response)

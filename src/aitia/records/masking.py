@@ -1,35 +1,33 @@
-"""From records to token ids, with a mask that says of each token whether it is part of a response.
-
-The whole row is tokenised as one text, as in training, and the boundary is found by the characters
-that each token covers: a token is part of a response when it ends inside it. A token that straddles
-the boundary holds part of the response and so counts.
-"""
+"""Cutting records into tokens and marking, token by token, which belong to a response."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
-from aitia.records.parsing import RowProblem
-from aitia.records.reading import OnError, check_on_error, stop_or_skip
-from aitia.records.record import Record, Records, SkippedRow
+from aitia.errors import RecordError
+from aitia.records.chat import ChatTemplate
+from aitia.records.record import OnError, Record, Records, SkippedRow, settle_bad_rows
 
-_CHUNK = 1000
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TEXTS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TokenizedRecord:
-    """A record as the model sees it.
+    """A record in tokens.
 
     Attributes:
         id: of the record.
         row: of the record.
         location: of the record.
-        tokens: [t] int32.
-        response: [t] bool, true for tokens of a response, its end-of-turn token among them.
+        tokens: [t] int32 token ids.
+        response: [t] bool, True where the token belongs to a response.
     """
 
     id: str
@@ -39,199 +37,224 @@ class TokenizedRecord:
     response: np.ndarray
 
 
-class TokenizedRecords(tuple[TokenizedRecord, ...]):
-    """Tokenised records in order, with the rows that were left out in `skipped`."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TokenizedRecords:
+    """Records in tokens, in order.
 
+    Attributes:
+        records: those that can be used.
+        skipped: those that were left out.
+    """
+
+    records: tuple[TokenizedRecord, ...]
     skipped: tuple[SkippedRow, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[TokenizedRecord]:
+        return iter(self.records)
+
+    def __getitem__(self, index: SupportsIndex) -> TokenizedRecord:
+        return self.records[index]
 
 
 @dataclass(frozen=True, slots=True)
-class _Rendered:
-    """A row as one text, with the character spans of its responses."""
+class _Marked:
+    """A text and its responses, by character; `plain` if special tokens are still to be put around it."""
 
     text: str
     spans: tuple[tuple[int, int], ...]
-    templated: bool
+    plain: bool
 
 
 def tokenize(
-    records: Records | Sequence[Record],
-    tokenizer: Any,
+    records: Records,
+    tokenizer: PreTrainedTokenizerBase,
     *,
     max_length: int,
     truncate: bool = False,
     on_error: OnError = "stop",
 ) -> TokenizedRecords:
-    """Tokenise records and mark their response tokens.
+    """Cut records into tokens and mark the responses.
 
-    Conversations go through the tokenizer's chat template. A completion, and a text, is followed by the
-    end-of-sequence token, where the tokenizer has one, as in supervised fine-tuning.
+    A conversation is written by the tokenizer's chat template and cut as one text; the assistant's turns,
+    with their end-of-turn tokens, are responses. Prompt and completion are cut as one text too, with the
+    tokenizer's special tokens before and its end token after it; the completion is the response, the end
+    token with it. So is all of a text. A token that straddles the boundary counts as response: its loss is
+    in part the response's. (A tokenizer that does not give the place of its tokens cuts prompt and response
+    apart.)
 
     Args:
         records: n records.
         tokenizer: of the model.
         max_length: longest row, in tokens.
-        truncate: cut longer rows at the end instead of refusing them.
-        on_error: `stop` or `skip`, for rows that are too long or cannot be rendered.
+        truncate: cut longer rows instead of refusing them.
+        on_error: `stop` finds all rows that cannot be used and raises one error; `skip` leaves them out.
 
     Returns:
-        Up to n tokenised records, in order.
+        Up to n records in tokens, in order.
 
     Raises:
-        RecordError: with `stop`, naming the rows.
+        RecordError: a row is too long, is refused by the chat template, or has no response token that the
+            model would predict (the token at position 0 is never predicted); or there is no chat template.
     """
-    check_on_error(on_error)
-    kept: list[TokenizedRecord] = []
-    problems: list[SkippedRow] = []
-    for start in range(0, len(records), _CHUNK):
-        chunk = list(records[start : start + _CHUNK])
-        rendered: list[tuple[Record, _Rendered]] = []
-        for record in chunk:
+    done: list[TokenizedRecord] = []
+    bad: list[SkippedRow] = []
+    template = ChatTemplate(tokenizer)
+    for start in range(0, len(records), TEXTS_AT_ONCE):
+        chunk = [records[i] for i in range(start, min(start + TEXTS_AT_ONCE, len(records)))]
+        for record, result in zip(chunk, _tokenize_chunk(chunk, tokenizer, template), strict=True):
             try:
-                rendered.append((record, _render(record, tokenizer)))
-            except RowProblem as problem:
-                problems.append(SkippedRow(location=record.location, reason=str(problem)))
-        for (record, _), (tokens, response) in zip(
-            rendered, _encode([row for _, row in rendered], tokenizer), strict=True
-        ):
-            try:
-                kept.append(_checked(record, tokens, response, max_length, truncate))
-            except RowProblem as problem:
-                problems.append(SkippedRow(location=record.location, reason=str(problem)))
-    found = TokenizedRecords(kept)
-    name = str(getattr(records, "source", None) or "records")
-    found.skipped = stop_or_skip(problems, on_error, name)
-    return found
-
-
-def _checked(
-    record: Record,
-    tokens: list[int],
-    response: list[bool],
-    max_length: int,
-    truncate: bool,
-) -> TokenizedRecord:
-    if len(tokens) > max_length:
-        if not truncate:
-            raise RowProblem(f"{len(tokens)} tokens, longer than the {max_length} allowed")
-        tokens, response = tokens[:max_length], response[:max_length]
-    if not any(response[1:]):
-        cut = f" within its first {max_length} tokens" if len(tokens) == max_length else ""
-        raise RowProblem(f"no response token to predict{cut}")
-    return TokenizedRecord(
-        id=record.id,
-        row=record.row,
-        location=record.location,
-        tokens=np.array(tokens, dtype=np.int32),
-        response=np.array(response, dtype=bool),
-    )
-
-
-def _render(record: Record, tokenizer: Any) -> _Rendered:
-    if record.messages is not None:
-        return _render_conversation(record, tokenizer)
-    prompt = record.prompt or ""
-    text = prompt + record.completion_text
-    end = tokenizer.eos_token or ""
-    if end and not text.endswith(end):
-        text += end
-    return _Rendered(text, ((len(prompt), len(text)),), False)
-
-
-def _render_conversation(record: Record, tokenizer: Any) -> _Rendered:
-    from jinja2.exceptions import TemplateError
-
-    if not getattr(tokenizer, "chat_template", None):
-        raise RowProblem(
-            "a conversation, but the tokenizer has no chat template; give prompt and completion instead"
-        )
-    assert record.messages is not None
-    turns = [{"role": message.role, "content": message.content} for message in record.messages]
-    last = max(i for i, turn in enumerate(turns) if turn["role"] == "assistant")
-    turns = turns[: last + 1]
-
-    def render(messages: list[dict[str, str]], prompt: bool) -> str:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
-
-    try:
-        text = render(turns, False)
-        spans = []
-        for i, turn in enumerate(turns):
-            if turn["role"] != "assistant":
-                continue
-            before, after = render(turns[:i], True) if i else "", render(turns[: i + 1], False)
-            if not text.startswith(before) or not text.startswith(after):
-                raise RowProblem(
-                    "the chat template rewrites earlier turns once later ones follow, so the response of "
-                    f"turn {i + 1} cannot be found; split the conversation into one row per response"
+                if isinstance(result, RecordError):
+                    raise result
+                tokens, response = _fit(*result, max_length, truncate)
+            except RecordError as error:
+                bad.append(SkippedRow(record.location, str(error)))
+            else:
+                done.append(
+                    TokenizedRecord(
+                        id=record.id,
+                        row=record.row,
+                        location=record.location,
+                        tokens=tokens,
+                        response=response,
+                    )
                 )
-            spans.append((len(before), _span_end(after, turn["content"])))
-    except TemplateError as error:
-        raise RowProblem(f"the chat template refuses it: {error}") from error
-    return _Rendered(text, tuple(spans), True)
+    settle_bad_rows(str(records.source or "records"), bad, len(records), on_error)
+    return TokenizedRecords(records=tuple(done), skipped=tuple(bad))
 
 
-def _span_end(after: str, content: str) -> int:
-    """Where a turn ends: after its end-of-turn token, before the whitespace that a template puts between turns."""
-    stripped = after.rstrip()
-    return len(after) if stripped.endswith(content.rstrip()) and not content.isspace() else len(stripped)
+def _fit(
+    tokens: np.ndarray, response: np.ndarray, max_length: int, truncate: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """A row's tokens and mask, cut to the length if wanted, once there is something to learn from them."""
+    length = len(tokens)
+    if length > max_length and not truncate:
+        raise RecordError(
+            f"{length} tokens, longer than the {max_length} allowed; shorten it, or cut it (--truncate)"
+        )
+    tokens, response = tokens[:max_length], response[:max_length]
+    if not response[1:].any():
+        if length > max_length:
+            raise RecordError(
+                f"cut at {max_length} of {length} tokens, no response is left; shorten the prompt"
+            )
+        raise RecordError("no response token has a token before it, so none would ever be predicted")
+    return tokens, response
 
 
-def _encode(rows: list[_Rendered], tokenizer: Any) -> list[tuple[list[int], list[bool]]]:
-    if not rows:
-        return []
-    if not getattr(tokenizer, "is_fast", False):
-        return [_encode_by_parts(row, tokenizer) for row in rows]
-    found: list[Any] = [None] * len(rows)
-    for templated in (True, False):
-        chosen = [i for i, row in enumerate(rows) if row.templated == templated]
+def _tokenize_chunk(
+    chunk: Sequence[Record], tokenizer: PreTrainedTokenizerBase, template: ChatTemplate
+) -> list[tuple[np.ndarray, np.ndarray] | RecordError]:
+    results: list[Any] = [_mark(record, tokenizer, template) for record in chunk]
+    cut = _cut_whole if tokenizer.is_fast else _cut_apart
+    end: Any = tokenizer.eos_token_id
+    for plain in (True, False):
+        chosen = [i for i, part in enumerate(results) if isinstance(part, _Marked) and part.plain == plain]
         if not chosen:
             continue
-        encoded = tokenizer(
-            [rows[i].text for i in chosen],
-            add_special_tokens=not templated,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-            return_attention_mask=False,
-            verbose=False,
+        parts = [results[i] for i in chosen]
+        for i, (tokens, response) in zip(chosen, cut(parts, tokenizer, plain), strict=True):
+            results[i] = _with_end(tokens, response, end) if plain else (tokens, response)
+    return results
+
+
+def _mark(
+    record: Record, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate
+) -> _Marked | RecordError:
+    if record.messages is None:
+        prompt, text = record.prompt or "", (record.prompt or "") + record.completion_text
+        return _Marked(text, ((len(prompt), len(text)),), True)
+    if not tokenizer.chat_template:
+        raise RecordError(
+            f"{record.location}: has messages, but the tokenizer has no chat template; give rows with prompt "
+            "and completion, or a tokenizer whose chat_template is set"
         )
-        for place, i in enumerate(chosen):
-            offsets = encoded["offset_mapping"][place]
-            tokens = list(encoded["input_ids"][place])
-            response = [
-                end > start and any(first < end <= stop for first, stop in rows[i].spans)
-                for start, end in offsets
-            ]
-            found[i] = _without_double_end(tokens, response, tokenizer, offsets)
-    return found
+    try:
+        text, spans = template.responses(record.messages, record.context)
+    except RecordError as error:
+        return error
+    return _Marked(text, tuple(spans), False)
 
 
-def _without_double_end(
-    tokens: list[int], response: list[bool], tokenizer: Any, offsets: list[tuple[int, int]]
-) -> tuple[list[int], list[bool]]:
-    """Tokenizers that append an end token of their own would give a row two."""
-    end = tokenizer.eos_token_id
-    if len(tokens) > 1 and tokens[-1] == tokens[-2] == end and offsets[-1][0] == offsets[-1][1]:
-        return tokens[:-1], response[:-1]
-    return tokens, response
+def _cut_whole(
+    parts: Sequence[_Marked], tokenizer: PreTrainedTokenizerBase, plain: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each text cut as one; the place of its tokens tells the responses."""
+    encoded: Any = tokenizer(
+        [part.text for part in parts],
+        add_special_tokens=plain,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        return_attention_mask=False,
+        verbose=False,
+    )
+    columns = (encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"])
+    for part, ids, offsets, added in zip(parts, *columns, strict=True):
+        starts, ends = np.array(offsets, dtype=np.int64).reshape(-1, 2).T
+        response = np.zeros(len(ids), dtype=bool)
+        for start, end in part.spans:
+            # Many tokenizers leave leading spaces out of a token's place, so that a token of spaces alone is
+            # said to start where it ends; it counts by its end.
+            response |= (ends > start) & ((starts < end) | (ends <= end))
+            response |= _reaches_over(tokenizer, part.text, start, ids, ends)
+        last = len(ids)
+        if plain:
+            own = ~np.array(added, dtype=bool)
+            # Without a prompt all is response, tokens that cover no character (a dummy first space) too.
+            response = own & (response | (part.spans[0][0] == 0))
+            last = int(np.flatnonzero(own)[-1]) + 1 if own.any() else 0
+        yield np.array(ids[:last], dtype=np.int32), response[:last]
 
 
-def _encode_by_parts(row: _Rendered, tokenizer: Any) -> tuple[list[int], list[bool]]:
-    """Without offsets, tokenise prompt and responses apart and join them."""
-    tokens: list[int] = []
-    response: list[bool] = []
-    cursor = 0
-    for start, end in [*row.spans, (len(row.text), len(row.text))]:
-        for text, inside in ((row.text[cursor:start], False), (row.text[start:end], True)):
-            if not text and not (cursor == 0 and not inside and not row.templated):
-                continue
-            special = not row.templated and not inside and not tokens
-            part = tokenizer.encode(text, add_special_tokens=False)
-            if special:
-                part = tokenizer.build_inputs_with_special_tokens(part)
-                if part and part[-1] == tokenizer.eos_token_id:
-                    part = part[:-1]
-            tokens += part
-            response += [inside] * len(part)
-        cursor = end
-    return tokens, response
+def _reaches_over(
+    tokenizer: PreTrainedTokenizerBase, text: str, start: int, ids: Sequence[int], ends: np.ndarray
+) -> np.ndarray:
+    """Whether the token before a boundary reaches over it by spaces that its place leaves out. [t] bool."""
+    reaches = np.zeros(len(ids), dtype=bool)
+    before = np.flatnonzero(ends <= start)
+    if len(before) and text[start : start + 1] == " ":
+        end = int(ends[before[-1]])
+        piece = str(tokenizer.convert_ids_to_tokens([ids[before[-1]]])[0])
+        word = piece.rstrip("Ġ")
+        left_out = bool(word) and end > 0 and text[end - 1] != " " and not text[end:start].strip(" ")
+        reaches[before[-1]] = left_out and end + len(piece) - len(word) > start
+    return reaches
+
+
+def _cut_apart(
+    parts: Sequence[_Marked], tokenizer: PreTrainedTokenizerBase, plain: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each text cut at the boundaries of its responses first."""
+    front = _front_tokens(tokenizer) if plain else []
+    for part in parts:
+        pieces, flags = [front], [False]
+        place = 0
+        for start, end in part.spans:
+            pieces += [_ids(tokenizer, part.text[place:start]), _ids(tokenizer, part.text[start:end])]
+            flags += [False, True]
+            place = end
+        pieces.append(_ids(tokenizer, part.text[place:]))
+        flags.append(False)
+        tokens = np.array([token for piece in pieces for token in piece], dtype=np.int32)
+        yield tokens, np.repeat(flags, [len(piece) for piece in pieces])
+
+
+def _front_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The special tokens that a tokenizer puts before a text."""
+    bare, whole = _ids(tokenizer, "a"), _ids(tokenizer, "a", special=True)
+    starts = (i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+    return whole[: next(starts, 0)]
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool = False) -> list[int]:
+    encoded: Any = tokenizer(text, add_special_tokens=special, verbose=False)
+    return list(encoded["input_ids"])
+
+
+def _with_end(tokens: np.ndarray, response: np.ndarray, end: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """The row with the end token after it, as a response token, unless it ends so already."""
+    if end is None or (len(tokens) and tokens[-1] == end):
+        return tokens, response
+    return np.append(tokens, np.int32(end)), np.append(response, True)

@@ -1,20 +1,31 @@
-"""Training examples as plain data: one record a row, and the sequence of them."""
+"""What a training example is, and a sequence of them that can be cut and written back untouched."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, SupportsIndex
 
-from aitia.errors import RecordError
+from aitia.errors import AitiaError, RecordError
 from aitia.files import digest
 
+Kind = Literal["messages", "prompt-completion", "text"]
+Format = Literal["jsonl", "parquet", "datasets", "memory"]
+OnError = Literal["stop", "skip"]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+SHOWN_ROWS = 5
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    Attributes:
+        role: `system`, `user`, `assistant` or `tool`.
+        content: what was said.
+    """
 
     role: str
     content: str
@@ -25,35 +36,43 @@ class Record:
     """One training example: a conversation, a prompt with its completion, or a text.
 
     Attributes:
-        id: unique among the records; the row's own, or derived from its content.
-        row: place in the source, from 0.
-        location: for messages to people, as in `train.jsonl:12`.
-        messages: the turns, where the row is a conversation.
-        prompt: where the row is a prompt with its completion.
-        completion: likewise.
-        text: where the row is a text, all of which is trained on.
-        extra: the row's other columns.
+        id: unique among the records read together.
+        row: 0-based position in the source; blank lines do not count.
+        location: for people: `train.jsonl:12` (line, from 1) or `train.parquet row 11` (row, from 0).
+        messages: the turns, in order.
+        context: leading turns that are not trained on, even those of the assistant: the prompt of a
+            conversation given as prompt and completion.
+        prompt: what the completion answers.
+        completion: what is trained on.
+        text: a plain text, trained on whole.
+        extra: all other columns of the row.
     """
 
     id: str
     row: int
     location: str
     messages: tuple[Message, ...] | None = None
+    context: int = 0
     prompt: str | None = None
     completion: str | None = None
     text: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        forms = (self.messages, self.completion, self.text)
+        if sum(form is not None for form in forms) != 1 or (self.prompt is None) != (self.completion is None):
+            raise RecordError(f"{self.location}: give one of messages, prompt with completion, and text")
 
     @property
-    def kind(self) -> str:
-        """`messages`, `prompt-completion` or `text`."""
+    def kind(self) -> Kind:
+        """Which of the three forms the record has."""
         if self.messages is not None:
             return "messages"
         return "text" if self.text is not None else "prompt-completion"
 
     @property
     def prompt_text(self) -> str:
-        """What comes before the last response, without template; empty for a text."""
+        """What comes before the last response: the turns' contents joined by newlines; "" for a text."""
         if self.messages is not None:
             last = max(i for i, message in enumerate(self.messages) if message.role == "assistant")
             return "\n".join(message.content for message in self.messages[:last])
@@ -61,127 +80,189 @@ class Record:
 
     @property
     def completion_text(self) -> str:
-        """The responses, without template; the whole of a text."""
+        """What is trained on: the assistant's turns joined by newlines, the completion, or the text."""
         if self.messages is not None:
-            return "\n".join(turn.content for turn in self.messages if turn.role == "assistant")
-        return self.completion if self.completion is not None else self.text or ""
+            trained = self.messages[self.context :]
+            return "\n".join(message.content for message in trained if message.role == "assistant")
+        return self.text or self.completion or ""
 
     @property
-    def content(self) -> list[Any]:
-        """What the record trains on, as JSON-able data: what its derived id depends on."""
+    def content(self) -> dict[str, Any]:
+        """The conversation alone, in plain data: equal for equal examples, whatever their other columns."""
         if self.messages is not None:
-            return ["messages", [[message.role, message.content] for message in self.messages]]
-        return [self.kind, self.prompt, self.completion, self.text]
+            turns = [[message.role, message.content] for message in self.messages]
+            return {"messages": turns} | ({"context": self.context} if self.context else {})
+        if self.text is not None:
+            return {"text": self.text}
+        return {"prompt": self.prompt, "completion": self.completion}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SkippedRow:
-    """A row that was left out, and why."""
+    """A row that was left out.
+
+    Attributes:
+        location: where it stands, as in `Record.location`.
+        reason: what is wrong with it.
+    """
 
     location: str
     reason: str
 
 
-Writer = Callable[[Sequence[int], Path], None]
-"""Writes the rows at the given places of the source, untouched, to a path."""
-
-
-class Records(Sequence[Record]):
-    """A sequence of records that remembers where they came from, so that they can be written untouched.
+class Records:
+    """Training examples in the order of their source.
 
     Attributes:
-        source: the file or folder, or None for rows from memory.
-        format: `jsonl`, `parquet`, `datasets` or `memory`.
-        skipped: rows that were left out.
+        source: the file or folder they were read from; None if they were made in memory.
+        format: how they were stored, and how `write` stores them.
+        skipped: the rows that were left out when reading.
     """
 
     def __init__(
         self,
-        items: Iterable[Record],
+        records: Iterable[Record],
         *,
-        writer: Writer,
-        source: Path | None = None,
-        format: str = "memory",
+        source: Path | None,
+        format: Format,
+        write_rows: Callable[[Sequence[int], Path], None],
         skipped: Iterable[SkippedRow] = (),
     ):
-        self._items = tuple(items)
-        self._writer = writer
+        """Keep records together with the way to write their rows.
+
+        Args:
+            records: in the order of the source.
+            source: where they come from.
+            format: how they are stored there.
+            write_rows: writes the source's rows at the given positions (ascending) to a path.
+            skipped: rows of the source that were left out.
+        """
+        self._records = tuple(records)
+        self._write_rows = write_rows
         self.source = source
-        self.format = format
+        self.format: Format = format
         self.skipped = tuple(skipped)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._records)
 
     def __iter__(self) -> Iterator[Record]:
-        return iter(self._items)
+        return iter(self._records)
 
-    def __getitem__(self, index: Any) -> Any:
-        return self._items[index]
+    def __getitem__(self, index: SupportsIndex) -> Record:
+        return self._records[index]
 
     def __repr__(self) -> str:
-        return f"Records({len(self)} rows from {self.source or 'memory'})"
+        return f"Records({len(self)} from {self.source or 'memory'}, {len(self.skipped)} skipped)"
 
-    @cached_property
+    @property
     def ids(self) -> tuple[str, ...]:
-        """The ids, in order."""
-        return tuple(record.id for record in self)
+        """The id of each record, in order."""
+        return tuple(record.id for record in self._records)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of ids and content, in order; other columns do not count."""
-        return digest([[record.id, record.content] for record in self])
+        """SHA-256 (hex) of ids and contents in order; other columns do not count."""
+        return digest([[record.id, record.content] for record in self._records])
 
     def column(self, name: str) -> list[Any]:
-        """The values of an extra column, None where a row lacks it.
+        """One of the other columns, or `id`: a value for each record, None where it is absent.
 
         Raises:
-            RecordError: no row has it; the message lists the columns there are.
+            RecordError: no row has the column; those that there are, are listed.
         """
-        known = sorted({key for record in self for key in record.extra})
-        if name not in known:
-            raise RecordError(
-                f"{self.source or 'records'}: no column {name!r}; there are: {', '.join(known) or 'none'}"
-            )
-        return [record.extra.get(name) for record in self]
+        if name == "id":
+            return list(self.ids)
+        if not any(name in record.extra for record in self._records):
+            present = dict.fromkeys(str(key) for record in self._records for key in record.extra)
+            listed = ", ".join(present) or "none"
+            raise RecordError(f"{self.source or 'records'}: no column {name!r}; there are: {listed}")
+        return [record.extra.get(name) for record in self._records]
 
     def without(self, ids: Iterable[str]) -> Records:
-        """All records but these, in order.
+        """The other records, in the order of the source.
 
         Raises:
             RecordError: an id that no record has.
         """
-        gone = self._known(ids)
-        return self._subset(record for record in self if record.id not in gone)
+        dropped = self._known(ids)
+        return self._subset(record for record in self._records if record.id not in dropped)
 
     def only(self, ids: Iterable[str]) -> Records:
-        """These records alone, in the order of the source.
+        """The records with these ids, in the order of the source.
 
         Raises:
             RecordError: an id that no record has.
         """
         kept = self._known(ids)
-        return self._subset(record for record in self if record.id in kept)
+        return self._subset(record for record in self._records if record.id in kept)
 
     def write(self, path: Path | str) -> Path:
-        """Write the records in the format they were read in, each row untouched; whole or not at all."""
-        from aitia.files import atomic_path
+        """Write the records in the format that they were read in, each row untouched, whole or not at all.
 
-        with atomic_path(path) as temporary:
-            self._writer([record.row for record in self], temporary)
-        return Path(path)
+        Lines of JSON keep their very bytes (a path that ends in `.gz` is compressed); Parquet keeps schema
+        and values; a dataset is saved to a folder; rows made in memory become lines of JSON.
+
+        Args:
+            path: the file, or the folder of a dataset.
+
+        Returns:
+            The path.
+
+        Raises:
+            RecordError: the path's ending is that of another format, a folder is in the way, or a row made
+                in memory cannot be written as JSON.
+        """
+        path = Path(path)
+        self._write_rows([record.row for record in self._records], path)
+        return path
 
     def _known(self, ids: Iterable[str]) -> set[str]:
         wanted = set(ids)
-        unknown = sorted(wanted - set(self.ids))
+        unknown = wanted - set(self.ids)
         if unknown:
+            listed = some_of(sorted(map(repr, unknown)), ", ")
             raise RecordError(
-                f"{self.source or 'records'}: no row with id {unknown[0]!r} ({len(unknown)} such ids); "
-                "is this the data that was ranked?"
+                f"{self.source or 'records'}: no record has the id {listed}; ids are those of the column "
+                "`id`, or come from the content where there is none"
             )
         return wanted
 
-    def _subset(self, items: Iterable[Record]) -> Records:
+    def _subset(self, records: Iterable[Record]) -> Records:
         return Records(
-            items, writer=self._writer, source=self.source, format=self.format, skipped=self.skipped
+            records,
+            source=self.source,
+            format=self.format,
+            write_rows=self._write_rows,
+            skipped=self.skipped,
+        )
+
+
+def some_of(items: Collection[str], separator: str) -> str:
+    """The first few items joined, and how many more there are."""
+    shown = list(items)[:SHOWN_ROWS]
+    more = len(items) - len(shown)
+    return separator.join([*shown, f"and {more} more"] if more else shown)
+
+
+def settle_bad_rows(source: Path | str, bad: Sequence[SkippedRow], rows: int, on_error: OnError) -> None:
+    """Raise one error that lists the first of the bad rows, unless they are to be skipped.
+
+    Args:
+        source: what was read, for the message.
+        bad: the rows that cannot be used.
+        rows: how many rows there are, the bad ones among them.
+        on_error: `stop` raises if there are bad rows; `skip` does not.
+
+    Raises:
+        RecordError: with the place and the reason of the first rows, the count, and the mend.
+        AitiaError: `on_error` is neither.
+    """
+    if on_error not in ("stop", "skip"):
+        raise AitiaError(f"on_error {on_error!r}: choose stop or skip")
+    if bad and on_error == "stop":
+        listed = some_of([f"{row.location}: {row.reason}" for row in bad], "\n  ")
+        raise RecordError(
+            f"{source}: {len(bad)} of {rows} rows cannot be used:\n  {listed}\n"
+            "Mend them, or use --on-error skip to leave them out."
         )
