@@ -222,7 +222,7 @@ def main() -> None:
     if options.many_concepts:
         many_concepts(Path(options.many_concepts[0]), int(options.many_concepts[1]))
         return
-    rows, targets = passes(48 if options.quick else 256, 1 if options.quick else 5)
+    rows, targets = passes(24 if options.quick else 96, 1 if options.quick else 5)
     more_rows, more_targets = ranking(10_000 if options.quick else 100_000, 100 if options.quick else 1_000)
     report("scan", rows + more_rows, targets + more_targets, quick=options.quick)
 

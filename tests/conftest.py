@@ -7,6 +7,7 @@ import os
 import pytest
 
 os.environ.setdefault("AITIA_PROGRESS", "0")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: more threads only get in each other's way
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

@@ -61,7 +61,7 @@ class Method:
     def description(self) -> str:
         """A paragraph for reports."""
         return (
-            f"{self.name}: score = {self.formula}. Positive: training on the row raises the concept. "
+            f"Score = {self.formula}. Positive: training on the row raises the concept. "
             f"Leaves out: {self.drops}. Cost: {self.cost}. Source: {self.source}."
         )
 

@@ -219,6 +219,8 @@ def _tokens(row: TokenizedRecord, shares: np.ndarray, tokenizer: object) -> tupl
         if not text.endswith("\N{REPLACEMENT CHARACTER}") or last or len(pending) == 4:
             tokens.append(Token(text=text, share=share, response=bool(row.response[position])))
             pending, share = [], 0.0
+    while tokens and not tokens[-1].response and not tokens[-1].text.strip():
+        tokens.pop()  # the line break that a template puts after the last turn
     return tuple(tokens)
 
 

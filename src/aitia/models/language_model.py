@@ -75,6 +75,29 @@ class LanguageModel:
         return 0
 
     @cached_property
+    def plain_unembedding(self) -> nn.Linear | None:
+        """The unembedding, if it is a frozen linear layer whose output is the logits as they are; else none.
+
+        Models that cap or scale their logits are found by trying one token.
+        """
+        import torch
+        from torch import nn
+
+        head = self.network.get_output_embeddings()
+        if type(head) is not nn.Linear or head.weight.requires_grad:
+            return None
+        inputs: list[torch.Tensor] = []
+        handle = head.register_forward_pre_hook(lambda _module, given: inputs.append(given[0]))
+        try:
+            with torch.no_grad():
+                token = torch.full((1, 1), self.pad_id, device=self.device)
+                logits = self.network(input_ids=token, use_cache=False).logits
+                same = torch.equal(head(inputs[0]), logits)
+        finally:
+            handle.remove()
+        return head if same else None
+
+    @cached_property
     def fingerprint(self) -> str:
         """Fingerprint of all parameters, the adapter's among them."""
         return model_fingerprint(self.network)

@@ -22,6 +22,7 @@ from aitia.models.sites import site_layer, sort_sites
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from aitia.records import Batch
 
@@ -32,28 +33,61 @@ class Outputs:
 
     Attributes:
         activations: site -> [b, t, d].
-        logits: [n, vocabulary], at the positions that predict a response token, row by row.
+        hidden: [n, d], what the unembedding gets at the positions that predict a response token, row by row.
         targets: [n] the tokens to be predicted.
         rows: [n] the batch row of each.
         size: b, the number of rows.
+        head: the unembedding, where the logits are its output as it is.
+        given_logits: [n, vocabulary], where they are not (a model that caps or scales them).
     """
 
     activations: dict[str, torch.Tensor]
-    logits: torch.Tensor
+    hidden: torch.Tensor
     targets: torch.Tensor
     rows: torch.Tensor
     size: int
+    head: nn.Linear | None
+    given_logits: torch.Tensor | None = None
+
+    @property
+    def logits(self) -> torch.Tensor:
+        """[n, vocabulary]; made on each call, since they are large."""
+        if self.head is None:
+            assert self.given_logits is not None
+            return self.given_logits
+        return self.head(self.hidden)
+
+    def token_losses(self, targets: torch.Tensor | None = None) -> torch.Tensor:
+        """Cross-entropy at each predicting position, in nats, of the data's tokens or of others: [n] float32."""
+        from torch.nn import functional
+
+        from aitia.models.unembedding import linear_cross_entropy
+
+        targets = self.targets if targets is None else targets
+        if self.head is None:
+            return functional.cross_entropy(self.logits.float(), targets, reduction="none")
+        return linear_cross_entropy(self.hidden, self.head.weight, self.head.bias, targets)
+
+    def sample_targets(self, generator: torch.Generator) -> torch.Tensor:
+        """A token drawn from the model's own distribution at each predicting position: [n] int64."""
+        import torch
+
+        from aitia.models.unembedding import sample_targets
+
+        if self.head is None:
+            return torch.multinomial(
+                self.logits.detach().float().softmax(-1), 1, generator=generator
+            ).squeeze(1)
+        return sample_targets(self.hidden, self.head.weight, self.head.bias, generator)
 
     def losses(self) -> torch.Tensor:
         """Cross-entropy of each row, summed over its response tokens, in nats: [b] float32."""
-        from torch.nn import functional
-
-        per_token = functional.cross_entropy(self.logits.float(), self.targets, reduction="none")
+        per_token = self.token_losses()
         return per_token.new_zeros(self.size).index_add(0, self.rows, per_token)
 
 
 class _SiteReached(Exception):
-    """Stops a forward pass once the last site has been seen."""
+    """Stops a forward pass once all that is wanted has been seen."""
 
 
 def _hidden_states(output: object) -> torch.Tensor:
@@ -63,11 +97,11 @@ def _hidden_states(output: object) -> torch.Tensor:
 
 @contextmanager
 def _watching(
-    model: LanguageModel, sites: Sequence[str], *, stop: bool, gradients: bool
+    model: LanguageModel, sites: Sequence[str], *, stop: bool, detach: bool
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Collect activations at `sites` (bottom first) while the block runs the network.
 
-    With `stop`, leave the network after the last site. With `gradients`, the graph starts at the first
+    With `stop`, leave the network after the last site. With `detach`, the graph starts at the first
     site: everything below it is run without one.
     """
     seen: dict[str, torch.Tensor] = {}
@@ -75,7 +109,7 @@ def _watching(
     def hook_for(site: str) -> Callable[..., object]:
         def hook(_module: object, _inputs: object, output: object) -> object:
             hidden = _hidden_states(output)
-            if gradients and site == sites[0]:
+            if detach and site == sites[0]:
                 hidden = hidden.detach().requires_grad_()
                 output = (hidden, *output[1:]) if isinstance(output, tuple) else hidden
             seen[site] = hidden
@@ -118,17 +152,32 @@ def trace(model: LanguageModel, batch: Batch, sites: Sequence[str]) -> dict[str,
 
     sites = sort_sites(sites, model.layers)
     tokens, _ = batch_tensors(model, batch)
-    with torch.no_grad(), _watching(model, sites, stop=True, gradients=False) as seen:
+    with torch.no_grad(), _watching(model, sites, stop=True, detach=False) as seen:
         model.network(input_ids=tokens, use_cache=False)
     return seen
 
 
-def run(model: LanguageModel, batch: Batch, sites: Sequence[str] = (), *, gradients: bool = False) -> Outputs:
+def run(
+    model: LanguageModel,
+    batch: Batch,
+    sites: Sequence[str] = (),
+    *,
+    gradients: bool = False,
+    detach: bool = True,
+    stop: bool = False,
+) -> Outputs:
     """One whole forward pass: activations at sites, and logits where a response token is predicted.
 
-    The unembedding is applied at those positions only. With `gradients`, the computation graph starts at
-    the lowest site, so a backward pass costs only the layers above it; without sites it starts at
-    whatever parameters are being trained.
+    The unembedding is applied at those positions only.
+
+    Args:
+        model: the model.
+        batch: b rows.
+        sites: whose activations are wanted.
+        gradients: build a computation graph.
+        detach: let the graph start at the lowest site, so that a backward pass costs only the layers above
+            it; otherwise it starts at whatever else requires a gradient.
+        stop: leave the network after the last site; there are no logits then.
 
     Raises:
         SiteError: a site does not exist.
@@ -140,26 +189,36 @@ def run(model: LanguageModel, batch: Batch, sites: Sequence[str] = (), *, gradie
     predicts = torch.zeros_like(response)
     predicts[:, :-1] = response[:, 1:]
 
-    def keep_predicting(_module: object, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (inputs[0][predicts.to(inputs[0].device)].unsqueeze(0), *inputs[1:])
+    head = model.plain_unembedding
+    reached: list[torch.Tensor] = []
 
-    handle = model.network.get_output_embeddings().register_forward_pre_hook(keep_predicting)
+    def at_predicting(_module: object, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        reached.append(inputs[0][predicts.to(inputs[0].device)])
+        if head is not None:
+            raise _SiteReached
+        return (reached[0].unsqueeze(0), *inputs[1:])
+
+    given = None
+    handle = model.network.get_output_embeddings().register_forward_pre_hook(at_predicting)
     try:
         with (
             torch.set_grad_enabled(gradients),
-            _watching(model, sites, stop=False, gradients=gradients) as seen,
+            _watching(model, sites, stop=stop, detach=gradients and detach) as seen,
         ):
-            logits = model.network(input_ids=tokens, use_cache=False).logits[0]
+            given = model.network(input_ids=tokens, use_cache=False).logits[0]
     finally:
         handle.remove()
     rows, positions = predicts.nonzero(as_tuple=True)
     targets = tokens[rows, positions + 1]
+    hidden = reached[0] if reached else tokens.new_zeros((0, model.width), dtype=model.network.dtype)
     return Outputs(
         activations=seen,
-        logits=logits,
-        targets=targets.to(logits.device),
-        rows=rows.to(logits.device),
+        hidden=hidden,
+        targets=targets.to(hidden.device),
+        rows=rows.to(hidden.device),
         size=len(tokens),
+        head=head,
+        given_logits=given,
     )
 
 

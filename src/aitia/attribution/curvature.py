@@ -1,0 +1,206 @@
+"""Curvature: the H of (H + damping)^-1, in the eigenbasis of each linear layer.
+
+Every kind has one form per layer: orthogonal matrices U [out, out] and V [in, in], and eigenvalues
+L [out, in], so that H acts on a gradient G as U (L * (U^T G V)) V^T.
+
+- `identity`: no curvature; scores are scalar products of gradients.
+- `diagonal`: U and V are identities, L the mean squared gradient (Fisher's diagonal).
+- `kfac`: U, V the eigenvectors of E[g g^T] and E[a a^T], L the outer product of their eigenvalues
+  (Martens & Grosse 2015; Grosse et al. 2023).
+- `ekfac`: the same U and V, L the mean squared gradient in that basis (George et al. 2018).
+
+The expectation over labels is taken at the data's own (`empirical`) or at labels drawn from the model
+(`sampled`, the true Fisher, which for cross-entropy is the Gauss-Newton matrix).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aitia.errors import AitiaError, StoreError
+from aitia.files import atomic_path
+from aitia.models import LanguageModel
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT = "aitia-curvature-v1"
+KINDS = ("identity", "diagonal", "kfac", "ekfac")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvatureSettings:
+    """What is fitted, and to what.
+
+    Attributes:
+        kind: `identity`, `diagonal`, `kfac` or `ekfac`.
+        labels: `sampled` from the model (true Fisher) or `empirical`.
+        loss: of a row, the `mean` over its response tokens or their `sum`.
+        parameters: `full` weights of the blocks' linear layers, or the `lora` factors alone.
+        stride: every so manieth block, counted down from the highest.
+        site: leave out the blocks above it; empty for none.
+        rows: fitted to so many rows at most, drawn evenly from the data; 0 for all.
+        max_batch_tokens: tokens run at once.
+        seed: of the draws.
+    """
+
+    kind: str = "ekfac"
+    labels: str = "sampled"
+    loss: str = "mean"
+    parameters: str = "full"
+    stride: int = 1
+    site: str = ""
+    rows: int = 5000
+    max_batch_tokens: int = 2048
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("kind", KINDS),
+            ("labels", ("sampled", "empirical")),
+            ("loss", ("mean", "sum")),
+            ("parameters", ("full", "lora")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise AitiaError(
+                    f"curvature {name} {getattr(self, name)!r}: choose among {', '.join(allowed)}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damping:
+    """What is added to the eigenvalues before they are inverted.
+
+    Attributes:
+        value: the amount.
+        relative: a multiple of the layer's mean eigenvalue, instead of an absolute amount.
+    """
+
+    value: float = 0.1
+    relative: bool = True
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.value) or self.value < 0:
+            raise AitiaError(f"damping {self.value}: must be a number that is not negative")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerCurvature:
+    """The curvature of one layer; the missing parts stand for identities.
+
+    Attributes:
+        left: U, [out, out], columns by falling eigenvalue.
+        right: V, [in, in], likewise.
+        eigenvalues: L, [out, in].
+    """
+
+    left: torch.Tensor | None = None
+    right: torch.Tensor | None = None
+    eigenvalues: torch.Tensor | None = None
+
+    def rotate(self, gradients: torch.Tensor) -> torch.Tensor:
+        """Into the eigenbasis: U^T G V, [..., out, in]."""
+        if self.left is None or self.right is None:
+            return gradients
+        return self.left.T @ gradients @ self.right
+
+    def rotate_back(self, gradients: torch.Tensor) -> torch.Tensor:
+        """Out of the eigenbasis: U G V^T, [..., out, in]."""
+        if self.left is None or self.right is None:
+            return gradients
+        return self.left @ gradients @ self.right.T
+
+    def damped_inverse(self, damping: Damping) -> torch.Tensor | float:
+        """1 / (L + damping), [out, in].
+
+        Raises:
+            AitiaError: an eigenvalue is zero and so is the damping.
+        """
+        if self.eigenvalues is None:
+            return 1.0
+        amount = damping.value * (float(self.eigenvalues.mean()) if damping.relative else 1.0)
+        damped = self.eigenvalues + amount
+        if not bool((damped > 0).all()):
+            raise AitiaError(
+                "the curvature is singular and the damping zero: some directions have no curvature at all; "
+                "give a damping above zero"
+            )
+        return 1.0 / damped
+
+    def precondition(self, gradients: torch.Tensor, damping: Damping) -> torch.Tensor:
+        """(H + damping)^-1 G: [..., out, in]."""
+        return self.rotate_back(self.rotate(gradients) * self.damped_inverse(damping))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curvature:
+    """The curvature of a model's linear layers.
+
+    Attributes:
+        settings: how it was fitted.
+        layers: name -> curvature.
+        provenance: model, data, and number of rows it was fitted to.
+    """
+
+    settings: CurvatureSettings
+    layers: Mapping[str, LayerCurvature]
+    provenance: Mapping[str, Any]
+
+    def save(self, path: Path | str) -> Path:
+        """Write one safetensors file, whole or not at all."""
+        from safetensors.torch import save_file
+
+        tensors = {
+            f"{name}.{part}": value.contiguous()
+            for name, layer in self.layers.items()
+            for part, value in vars(layer).items()
+            if value is not None
+        }
+        metadata = {
+            "format": FORMAT,
+            "settings": json.dumps(asdict(self.settings)),
+            "provenance": json.dumps(dict(self.provenance)),
+            "layers": json.dumps(list(self.layers)),
+        }
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata)
+        return Path(path)
+
+
+def load_curvature(path: Path | str, model: LanguageModel | None = None) -> Curvature:
+    """Read a curvature file, and refuse it if it was fitted on another model.
+
+    Raises:
+        StoreError: missing, damaged, or of another model.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise StoreError(f"{path}: not a curvature file of format {FORMAT}")
+            parts: dict[str, dict[str, Any]] = {name: {} for name in json.loads(metadata["layers"])}
+            for key in file.keys():  # noqa: SIM118 - the file is no dict
+                name, part = key.rsplit(".", 1)
+                parts[name][part] = file.get_tensor(key)
+            found = Curvature(
+                settings=CurvatureSettings(**json.loads(metadata["settings"])),
+                layers={name: LayerCurvature(**held) for name, held in parts.items()},
+                provenance=json.loads(metadata["provenance"]),
+            )
+    except FileNotFoundError:
+        raise StoreError(f"{path}: no such curvature; make one with `aitia fit-curvature`") from None
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path}: damaged curvature file: {error}") from error
+    if model is not None and found.provenance["model_fingerprint"] != model.fingerprint:
+        raise StoreError(
+            f"{path}: fitted on another model ({found.provenance['model']}) than {model.name}; fit it again"
+        )
+    return found

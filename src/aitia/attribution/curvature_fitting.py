@@ -1,0 +1,228 @@
+"""Fitting curvature: passes over the rows, with sums that survive being stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aitia.attribution.curvature import Curvature, CurvatureSettings, LayerCurvature
+from aitia.attribution.gradients import FactorCache, passes_over_rows
+from aitia.attribution.layer_algebra import add_second_moment, add_squared_gradients, symmetric
+from aitia.engine import progress_bar
+from aitia.errors import StoreError
+from aitia.files import atomic_path
+from aitia.models import LanguageModel
+from aitia.models.linear_layers import LinearLayer, find_linear_layers
+from aitia.records import Records, TokenizedRecords, tokenize
+
+if TYPE_CHECKING:
+    import torch
+
+
+def curvature_layers(model: LanguageModel, settings: CurvatureSettings) -> tuple[LinearLayer, ...]:
+    """The layers that settings speak of."""
+    return find_linear_layers(
+        model, parameters=settings.parameters, stride=settings.stride, site=settings.site or None
+    )
+
+
+def fit_curvature(
+    model: LanguageModel,
+    data: Records,
+    settings: CurvatureSettings,
+    *,
+    out: Path | str | None = None,
+    cache: FactorCache | None = None,
+) -> Curvature:
+    """Fit the curvature of the training loss.
+
+    One pass over the rows for the covariances, one for the eigenvalues in their basis. With a cache the
+    model runs in the first pass only. With `out`, each pass saves its sums as it goes, and a fit that was
+    stopped goes on there.
+
+    Args:
+        model: the model.
+        data: the training data.
+        settings: what to fit.
+        out: file to save to; sums are kept beside it until it is written.
+        cache: keep the rows' factors here between the passes.
+
+    Raises:
+        RecordError, NumericalError: rows that cannot be used; they are named.
+    """
+    layers = curvature_layers(model, settings)
+    if settings.kind == "identity":
+        rows, found = 0, {layer.name: LayerCurvature() for layer in layers}
+    else:
+        tokenized = _fitting_rows(model, data, settings)
+        rows = len(tokenized)
+        found = _fit(model, tokenized, layers, settings, data.fingerprint, out, cache)
+    curvature = Curvature(
+        settings=settings,
+        layers=found,
+        provenance={
+            "model": model.name,
+            "model_fingerprint": model.fingerprint,
+            "data_fingerprint": data.fingerprint,
+            "rows": rows,
+        },
+    )
+    if out is not None:
+        curvature.save(out)
+        _sums_path(out).unlink(missing_ok=True)
+    return curvature
+
+
+def _fit(
+    model: LanguageModel,
+    tokenized: TokenizedRecords,
+    layers: Sequence[LinearLayer],
+    settings: CurvatureSettings,
+    data_fingerprint: str,
+    out: Path | str | None,
+    cache: FactorCache | None,
+) -> dict[str, LayerCurvature]:
+    import torch
+
+    tokens = sum(len(row.tokens) for row in tokenized)
+    sums = _Sums(out, {"settings": asdict(settings), "model": model.fingerprint, "data": data_fingerprint})
+    found = {layer.name: LayerCurvature() for layer in layers}
+
+    def go(phase: str, title: str, add: Any) -> None:
+        done, totals = sums.resume(phase)
+        with progress_bar(title, len(tokenized)) as advance:
+            for number, _, factors in passes_over_rows(
+                model,
+                tokenized,
+                layers,
+                loss=settings.loss,
+                max_batch_tokens=settings.max_batch_tokens,
+                sample_seed=settings.seed if settings.labels == "sampled" else None,
+                cache=cache,
+                start=done,
+                on_batch=advance,
+            ):
+                for layer in layers:
+                    if layer.name in factors:
+                        add(layer, factors[layer.name], totals)
+                sums.keep(phase, number + 1, totals)
+        sums.keep(phase, -1, totals)
+
+    if settings.kind in ("kfac", "ekfac"):
+
+        def add_covariances(layer: LinearLayer, part: Any, totals: dict[str, torch.Tensor]) -> None:
+            for side, values, size in (
+                ("in", part.inputs, layer.inputs),
+                ("out", part.outputs, layer.outputs),
+            ):
+                key = f"{side}.{layer.name}"
+                if key not in totals:
+                    totals[key] = values.new_zeros(size, size)
+                add_second_moment(totals[key], values)
+
+        go("covariances", "Covariances", add_covariances)
+        totals = sums.totals("covariances")
+        for layer in layers:
+            right_values, right = _eigen(totals[f"in.{layer.name}"] / tokens)
+            left_values, left = _eigen(totals[f"out.{layer.name}"] / len(tokenized))
+            found[layer.name] = LayerCurvature(
+                left=left, right=right, eigenvalues=torch.outer(left_values, right_values)
+            )
+    if settings.kind in ("diagonal", "ekfac"):
+
+        def add_squares(layer: LinearLayer, part: Any, totals: dict[str, torch.Tensor]) -> None:
+            basis = found[layer.name]
+            inputs = part.inputs if basis.right is None else part.inputs @ basis.right
+            outputs = part.outputs if basis.left is None else part.outputs @ basis.left
+            if layer.name not in totals:
+                totals[layer.name] = inputs.new_zeros(layer.outputs, layer.inputs)
+            add_squared_gradients(totals[layer.name], inputs, outputs)
+
+        go("eigenvalues", "Eigenvalues", add_squares)
+        for name, total in sums.totals("eigenvalues").items():
+            found[name] = LayerCurvature(
+                left=found[name].left, right=found[name].right, eigenvalues=total / len(tokenized)
+            )
+    return found
+
+
+def _fitting_rows(model: LanguageModel, data: Records, settings: CurvatureSettings) -> TokenizedRecords:
+    chosen: Any = data
+    if 0 < settings.rows < len(data):
+        drawn = np.random.default_rng(settings.seed).choice(len(data), settings.rows, replace=False)
+        chosen = data.only([data.ids[i] for i in drawn])
+    return tokenize(chosen, model.tokenizer, max_length=model.context_length)
+
+
+def _eigen(covariance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Eigenvalues (not negative) and eigenvectors of a covariance, by falling eigenvalue, in float32."""
+    import torch
+
+    values, vectors = torch.linalg.eigh(symmetric(covariance).double())
+    return values.flip(0).clamp(min=0).float(), vectors.flip(1).float().contiguous()
+
+
+def _sums_path(out: Path | str) -> Path:
+    return Path(f"{out}.sums.safetensors")
+
+
+class _Sums:
+    """Running sums of each phase, saved now and then, so that a fit that was stopped goes on."""
+
+    def __init__(self, out: Path | str | None, made_of: dict[str, Any], every_seconds: float = 60.0):
+        from time import monotonic
+
+        self._path = None if out is None else _sums_path(out)
+        self._key = json.dumps(made_of, sort_keys=True)
+        self._held: dict[str, tuple[int, dict[str, torch.Tensor]]] = {}
+        self._clock, self._every, self._last = monotonic, every_seconds, monotonic()
+        if self._path is not None and self._path.is_file():
+            self._read()
+
+    def resume(self, phase: str) -> tuple[int, dict[str, torch.Tensor]]:
+        """The next batch of a phase, and the sums so far."""
+        done, totals = self._held.get(phase, (0, {}))
+        return (1 << 62 if done == -1 else done), totals
+
+    def totals(self, phase: str) -> dict[str, torch.Tensor]:
+        """The sums of a finished phase."""
+        return self._held[phase][1]
+
+    def keep(self, phase: str, done: int, totals: dict[str, torch.Tensor]) -> None:
+        """Remember, and save if a minute has passed or the phase is done (-1)."""
+        self._held[phase] = (done, totals)
+        if self._path is None or (done != -1 and self._clock() - self._last < self._every):
+            return
+        from safetensors.torch import save_file
+
+        tensors = {
+            f"{name}|{key}": value for name, (_, held) in self._held.items() for key, value in held.items()
+        }
+        counts = {name: count for name, (count, _) in self._held.items()}
+        with atomic_path(self._path) as temporary:
+            save_file(tensors, temporary, {"made_of": self._key, "counts": json.dumps(counts)})
+        self._last = self._clock()
+
+    def _read(self) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        assert self._path is not None
+        try:
+            with safe_open(str(self._path), framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("made_of") != self._key:
+                    raise StoreError(
+                        f"{self._path}: sums of another fit; delete the file, or give another place to save to"
+                    )
+                counts: dict[str, int] = json.loads(metadata["counts"])
+                self._held = {name: (count, {}) for name, count in counts.items()}
+                for key in file.keys():  # noqa: SIM118 - the file is no dict
+                    phase, name = key.split("|", 1)
+                    self._held[phase][1][name] = file.get_tensor(key)
+        except SafetensorError as error:
+            raise StoreError(f"{self._path}: damaged ({error}); delete it and fit again") from error

@@ -1,0 +1,308 @@
+"""The gradient store: every training row's gradient, compressed, for influence on any later measurement.
+
+In the eigenbasis of the curvature a layer's gradient U^T G V [out, in] has most of its square in the corner
+of the leading left and right eigenvectors. Each layer keeps such a corner, in half precision; how large
+each is follows from a budget in bytes per row, spent where it holds most. A new concept then costs a
+backward pass over the queries and one matrix product.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aitia.attribution.curvature import Curvature, Damping
+from aitia.attribution.curvature_fitting import curvature_layers
+from aitia.attribution.gradients import FactorCache, passes_over_rows, query_gradients
+from aitia.attribution.layer_algebra import row_gradients
+from aitia.attribution.measurements import Measurement, highest_site
+from aitia.engine import progress_bar
+from aitia.errors import AitiaError, StoreError
+from aitia.files import atomic_path, write_json
+from aitia.models import LanguageModel
+from aitia.models.sites import site_layer
+from aitia.records import Records, tokenize
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT = "aitia-gradient-store-v1"
+_BYTES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientStore:
+    """A folder of compressed gradients.
+
+    Attributes:
+        path: the folder: `manifest.json` and `shards/`, each shard there whole or not at all.
+        manifest: model, data, curvature and corners.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def corners(self) -> dict[str, tuple[int, int]]:
+        """Layer -> the number of left and right eigenvectors kept; layers with none are absent."""
+        return {name: (left, right) for name, (left, right) in self.manifest["corners"].items()}
+
+    @property
+    def bytes_per_row(self) -> int:
+        """What a row takes."""
+        return _BYTES * sum(left * right for left, right in self.corners.values())
+
+    def __len__(self) -> int:
+        return int(self.manifest["rows"])
+
+    def shard_path(self, number: int) -> Path:
+        """The file of a shard."""
+        return self.path / "shards" / f"{number:05d}.safetensors"
+
+
+def choose_corners(curvature: Curvature, bytes_per_row: int) -> dict[str, tuple[int, int]]:
+    """Spend a budget on corners of the layers' eigenbases, where each byte holds most.
+
+    What a coordinate is worth is its share of the whitened gradient's square, (L / (L + mean L / 10))^2:
+    near one where curvature is high, near zero where a row has hardly any gradient. Corners grow by an
+    eighth of a side at a time, at whichever layer and side the growth is worth most per byte.
+
+    Args:
+        curvature: with eigenvalues.
+        bytes_per_row: the budget.
+
+    Returns:
+        layer -> (left, right) eigenvectors kept.
+
+    Raises:
+        AitiaError: the curvature has no eigenbasis, or the budget is too small for anything.
+    """
+    worth: dict[str, np.ndarray] = {}
+    for name, layer in curvature.layers.items():
+        if layer.eigenvalues is None or layer.left is None:
+            raise AitiaError(
+                "a gradient store needs the eigenbasis of kfac or ekfac curvature; fit one of these"
+            )
+        values = layer.eigenvalues.cpu().numpy().astype(np.float64)
+        whitened = (values / (values + values.mean() / 10 + 1e-300)) ** 2
+        worth[name] = np.pad(whitened.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    corners = dict.fromkeys(worth, (0, 0))
+    spent, heap = 0, []
+
+    def offer(name: str) -> None:
+        table, (left, right) = worth[name], corners[name]
+        high, wide = (size - 1 for size in table.shape)
+        grown = [
+            (min(left + max(left // 8, 1), high), max(right, 1)),
+            (max(left, 1), min(right + max(right // 8, 1), wide)),
+        ]
+        options = [option for option in grown if option != (left, right)]
+        if options:
+            rate = [(table[a, b] - table[left, right]) / (a * b - left * right) for a, b in options]
+            best = int(np.argmax(rate))
+            heapq.heappush(heap, (-rate[best], name, options[best]))
+
+    for name in worth:
+        offer(name)
+    while heap:
+        _, name, (left, right) = heapq.heappop(heap)
+        cost = _BYTES * (left * right - corners[name][0] * corners[name][1])
+        if spent + cost > bytes_per_row:
+            continue
+        spent += cost
+        corners[name] = (left, right)
+        offer(name)
+    kept = {name: corner for name, corner in corners.items() if corner[0]}
+    if not kept:
+        raise AitiaError(f"{bytes_per_row} bytes a row hold nothing; give at least some hundred")
+    return kept
+
+
+def build_gradient_store(
+    model: LanguageModel,
+    data: Records,
+    curvature: Curvature,
+    out: Path | str,
+    *,
+    bytes_per_row: int = 65_536,
+    cache: FactorCache | None = None,
+    max_batch_tokens: int = 2048,
+) -> GradientStore:
+    """Compress and keep every training row's gradient. Stopped and run again, it goes on where it was.
+
+    Args:
+        model: the model that the curvature was fitted on.
+        data: n training rows.
+        curvature: `kfac` or `ekfac`.
+        out: the store's folder.
+        bytes_per_row: the budget.
+        cache: of the rows' factors, if there is one with the same batches.
+        max_batch_tokens: tokens run at once.
+
+    Raises:
+        StoreError: `out` holds a store of other parts.
+        AitiaError: see `choose_corners`.
+    """
+    from safetensors.torch import save_file
+
+    corners = choose_corners(curvature, bytes_per_row)
+    tokenized = tokenize(data, model.tokenizer, max_length=model.context_length)
+    manifest = {
+        "format": FORMAT,
+        "rows": len(tokenized),
+        "corners": {name: list(corner) for name, corner in corners.items()},
+        "model_fingerprint": model.fingerprint,
+        "data_fingerprint": data.fingerprint,
+        "curvature": dict(curvature.provenance) | {"kind": curvature.settings.kind},
+        "max_batch_tokens": max_batch_tokens,
+    }
+    folder = Path(out)
+    if (folder / "manifest.json").exists():
+        store = open_gradient_store(folder)
+        if dict(store.manifest) != json.loads(json.dumps(manifest)):
+            raise StoreError(
+                f"{folder}: a gradient store of other parts is there; give another place, or delete it"
+            )
+    else:
+        (folder / "shards").mkdir(parents=True, exist_ok=True)
+        write_json(folder / "manifest.json", manifest)
+        store = GradientStore(path=folder, manifest=manifest)
+    layers = [layer for layer in curvature_layers(model, curvature.settings) if layer.name in corners]
+    done = 0
+    while store.shard_path(done).is_file():
+        done += 1
+    with progress_bar("Storing gradients", len(tokenized)) as advance:
+        for number, index, factors in passes_over_rows(
+            model,
+            tokenized,
+            layers,
+            loss=curvature.settings.loss,
+            max_batch_tokens=max_batch_tokens,
+            cache=cache,
+            start=done,
+            on_batch=advance,
+        ):
+            tensors = {"position": _tensor(index)}
+            for name, (left, right) in corners.items():
+                basis, part = curvature.layers[name], factors[name]
+                assert basis.left is not None
+                assert basis.right is not None
+                corner = row_gradients(
+                    part.inputs @ basis.right[:, :right], part.outputs @ basis.left[:, :left]
+                )
+                scale = corner.abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
+                tensors[f"{name}.corner"] = (corner / scale).half().flatten(1).contiguous()
+                tensors[f"{name}.scale"] = scale.flatten()
+            with atomic_path(store.shard_path(number)) as temporary:
+                save_file(tensors, temporary)
+    return store
+
+
+def open_gradient_store(path: Path | str) -> GradientStore:
+    """Open a gradient store.
+
+    Raises:
+        StoreError: there is none, or it is damaged.
+    """
+    file = Path(path) / "manifest.json"
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"{path}: no gradient store there") from None
+    except ValueError as error:
+        raise StoreError(f"{file}: damaged manifest: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise StoreError(f"{file}: not a gradient store of format {FORMAT}")
+    return GradientStore(path=Path(path), manifest=manifest)
+
+
+def stored_influence(
+    store: GradientStore,
+    model: LanguageModel,
+    queries: Records,
+    measurement: Measurement,
+    curvature: Curvature,
+    *,
+    damping: Damping | None = None,
+    average: bool = True,
+) -> np.ndarray:
+    """Score every row of a store: what `influence` computes, up to the compression.
+
+    Args:
+        store: of the same model and curvature.
+        model: the model.
+        queries: rows to measure.
+        measurement: what is measured.
+        curvature: the one the store was built with.
+        damping: default: a tenth of each layer's mean eigenvalue.
+        average: measure the mean over the queries.
+
+    Returns:
+        [n] float32, or [q, n] where not averaged.
+
+    Raises:
+        StoreError: the store is of another model, or a shard is missing or damaged.
+    """
+    if store.manifest["model_fingerprint"] != model.fingerprint:
+        raise StoreError(f"{store.path}: built with another model than {model.name}; build it again")
+    site = highest_site(measurement)
+    top = model.layers - 1 if site is None else site_layer(site, model.layers)
+    corners = store.corners
+    layers = [
+        layer
+        for layer in curvature_layers(model, curvature.settings)
+        if layer.name in corners and layer.block <= top
+    ]
+    if not layers:
+        raise AitiaError(
+            f"no stored layer at or below {site}; build the store with lower blocks among its layers"
+        )
+    asked = tokenize(queries, model.tokenizer, max_length=model.context_length)
+    gradients = query_gradients(model, asked, measurement, layers, average=average)
+    weights: dict[str, torch.Tensor] = {}
+    for name, values in gradients.items():
+        left, right = corners[name]
+        whitened = curvature.layers[name].rotate(values) * curvature.layers[name].damped_inverse(
+            damping or Damping()
+        )
+        weights[name] = -whitened[:, :left, :right].flatten(1)
+    scores = _multiply(store, weights)
+    return scores[0] if average else scores
+
+
+def _multiply(store: GradientStore, weights: Mapping[str, torch.Tensor]) -> np.ndarray:
+    from safetensors import SafetensorError, safe_open
+
+    count = len(next(iter(weights.values())))
+    scores = np.full((count, len(store)), np.nan, dtype=np.float32)
+    number = 0
+    while np.isnan(scores[0]).any():
+        path = store.shard_path(number)
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                position = file.get_tensor("position").numpy()
+                total: Any = 0
+                for name, weight in weights.items():
+                    corner = file.get_tensor(f"{name}.corner").float()
+                    total = total + (weight @ corner.T) * file.get_tensor(f"{name}.scale")
+                scores[:, position] = total.cpu().numpy()
+        except FileNotFoundError:
+            raise StoreError(f"{path}: missing; build the gradient store again to finish it") from None
+        except SafetensorError as error:
+            raise StoreError(
+                f"{path}: damaged ({error}); delete it and build the gradient store again"
+            ) from error
+        number += 1
+    return scores
+
+
+def _tensor(index: Sequence[int] | np.ndarray) -> torch.Tensor:
+    import torch
+
+    return torch.as_tensor(np.asarray(index, dtype=np.int64))

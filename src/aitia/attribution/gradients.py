@@ -1,0 +1,239 @@
+"""Gradients of training rows and of queries, layer by layer, from one forward and backward pass."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aitia.attribution.layer_algebra import row_gradients
+from aitia.attribution.measurements import ConceptMeasurement, Measurement, highest_site
+from aitia.attribution.signals import predicted_tokens
+from aitia.errors import AitiaError, NumericalError
+from aitia.files import atomic_path
+from aitia.models import LanguageModel, run
+from aitia.models.linear_layers import Factors, LinearLayer, capturing
+from aitia.records import Batch, TokenizedRecords, length_batches, pad_batch
+
+if TYPE_CHECKING:
+    import torch
+
+
+def training_factors(
+    model: LanguageModel,
+    batch: Batch,
+    layers: Sequence[LinearLayer],
+    locations: Sequence[str],
+    *,
+    loss: str = "mean",
+    sample_seed: int | None = None,
+) -> dict[str, Factors]:
+    """The factors of the gradient of each row's training loss, for each layer.
+
+    Args:
+        model: the model.
+        batch: b rows.
+        layers: whose gradients.
+        locations: of the b rows, for messages.
+        loss: a row's cross-entropy as the `mean` over its response tokens, or their `sum`.
+        sample_seed: draw the labels from the model's own distribution (true Fisher) with this seed.
+
+    Raises:
+        NumericalError: a gradient is not finite; the row is named.
+    """
+    import torch
+
+    with capturing(layers, model, torch.from_numpy(batch.attention)) as factors:
+        outputs = run(model, batch, gradients=True, detach=False)
+        targets = None
+        if sample_seed is not None:
+            generator = torch.Generator(device=outputs.hidden.device).manual_seed(sample_seed)
+            targets = outputs.sample_targets(generator)
+        losses = outputs.token_losses(targets)
+        if loss == "mean":
+            counts = losses.new_tensor(predicted_tokens(batch))
+            losses = losses / counts[outputs.rows]
+        losses.sum().backward()
+    for name, found in factors.items():
+        finite = found.outputs.isfinite().flatten(1).all(dim=1) & found.inputs.isfinite().flatten(1).all(
+            dim=1
+        )
+        if not bool(finite.all()):
+            place = int((~finite).nonzero()[0])
+            raise NumericalError(f"{locations[place]}: the gradient of layer {name} is not finite")
+    return dict(factors)
+
+
+def query_gradients(
+    model: LanguageModel,
+    tokenized: TokenizedRecords,
+    measurement: Measurement,
+    layers: Sequence[LinearLayer],
+    *,
+    average: bool = True,
+    max_batch_tokens: int = 2048,
+) -> dict[str, torch.Tensor]:
+    """Gradients of a measurement with respect to each layer's weight (its bias as a last column).
+
+    For a concept, the layers above its site are not even run.
+
+    Args:
+        model: the model.
+        tokenized: q query rows.
+        measurement: what is asked.
+        layers: whose gradients.
+        average: over the queries, to one; otherwise one each.
+        max_batch_tokens: tokens run at once.
+
+    Returns:
+        name -> [1 or q, out, in].
+
+    Raises:
+        AitiaError: no query, or the measurement does not depend on any of the layers.
+        NumericalError: a gradient is not finite.
+    """
+    import torch
+
+    if not len(tokenized):
+        raise AitiaError("no query rows: give texts on which the concept or the loss is to be measured")
+    count = 1 if average else len(tokenized)
+    found = {
+        layer.name: torch.zeros(count, layer.outputs, layer.inputs, device=_device(layer)) for layer in layers
+    }
+    touched: set[str] = set()
+    for index in length_batches([len(row.tokens) for row in tokenized], max_tokens=max_batch_tokens):
+        batch = pad_batch(tokenized, index, model.pad_id)
+        with capturing(layers, model, torch.from_numpy(batch.attention)) as factors:
+            outputs = run(
+                model,
+                batch,
+                measurement.sites,
+                gradients=True,
+                detach=False,
+                stop=highest_site(measurement) is not None,
+            )
+            value = measurement.values(outputs, batch).sum()
+            if not value.requires_grad:
+                raise AitiaError(_no_gradient(measurement))
+            value.backward()
+        for name, part in factors.items():
+            gradients = row_gradients(part.inputs, part.outputs)
+            if average:
+                found[name][0] += gradients.sum(dim=0) / len(tokenized)
+            else:
+                found[name][index] = gradients
+            touched.add(name)
+    if not any(bool(found[name].any()) for name in touched):
+        raise AitiaError(_no_gradient(measurement))
+    for name, values in found.items():
+        if not bool(values.isfinite().all()):
+            raise NumericalError(f"the gradient of the measurement at layer {name} is not finite")
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorCache:
+    """Factors of training rows on disk, so that a later pass need not run the model again.
+
+    Kept in half precision, each row and layer scaled by its own largest entry: the relative error of an
+    entry is below 2^-11 of that.
+
+    Attributes:
+        folder: one file a batch.
+    """
+
+    folder: Path
+
+    def read(self, number: int) -> dict[str, Factors] | None:
+        """The factors of a batch, or none if they are not there."""
+        from safetensors.torch import load
+
+        path = self._path(number)
+        if not path.is_file():
+            return None
+        held = load(path.read_bytes())
+        names = {key.removesuffix(".inputs") for key in held if key.endswith(".inputs")}
+        return {
+            name: Factors(inputs=_widen(held, f"{name}.inputs"), outputs=_widen(held, f"{name}.outputs"))
+            for name in names
+        }
+
+    def write(self, number: int, factors: dict[str, Factors]) -> None:
+        """Keep the factors of a batch."""
+        from safetensors.torch import save_file
+
+        held: dict[str, Any] = {}
+        for name, part in factors.items():
+            for side, values in (("inputs", part.inputs), ("outputs", part.outputs)):
+                scale = values.abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
+                held[f"{name}.{side}"] = (values / scale).half()
+                held[f"{name}.{side}.scale"] = scale
+        with atomic_path(self._path(number)) as temporary:
+            save_file(held, temporary)
+
+    def clear(self) -> None:
+        """Remove everything."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.safetensors"
+
+
+def passes_over_rows(
+    model: LanguageModel,
+    tokenized: TokenizedRecords,
+    layers: Sequence[LinearLayer],
+    *,
+    loss: str,
+    max_batch_tokens: int,
+    sample_seed: int | None = None,
+    cache: FactorCache | None = None,
+    start: int = 0,
+    on_batch: Callable[[int], None] | None = None,
+) -> Iterator[tuple[int, np.ndarray, dict[str, Factors]]]:
+    """Go through the training rows' factors, batch by batch, from the cache where they are there.
+
+    Yields:
+        the batch's number, its rows' places, and its factors.
+    """
+    batches = length_batches([len(row.tokens) for row in tokenized], max_tokens=max_batch_tokens)
+    for number, index in enumerate(batches):
+        if number < start:
+            continue
+        factors = cache.read(number) if cache is not None else None
+        if factors is None:
+            batch = pad_batch(tokenized, index, model.pad_id)
+            seed = None if sample_seed is None else sample_seed * 1_000_003 + number
+            locations = [tokenized[i].location for i in index]
+            factors = training_factors(model, batch, layers, locations, loss=loss, sample_seed=seed)
+            if cache is not None:
+                cache.write(number, factors)
+        yield number, index, factors
+        if on_batch is not None:
+            on_batch(len(index))
+
+
+def factor_bytes(tokenized: TokenizedRecords, layers: Sequence[LinearLayer]) -> int:
+    """What a cache of all factors takes on disk."""
+    tokens = sum(len(row.tokens) for row in tokenized)
+    return 2 * tokens * sum(layer.inputs + layer.outputs for layer in layers)
+
+
+def _widen(held: dict[str, Any], key: str) -> torch.Tensor:
+    return held[key].float().mul_(held[f"{key}.scale"])
+
+
+def _device(layer: LinearLayer) -> Any:
+    return layer.module.weight.device
+
+
+def _no_gradient(measurement: Measurement) -> str:
+    where = f" at {measurement.concept.site}" if isinstance(measurement, ConceptMeasurement) else ""
+    return (
+        f"the measurement{where} does not depend on any of the chosen layers, so no row can have influence on it; "
+        "choose a higher site, another stride, or parameters=full"
+    )

@@ -1,0 +1,179 @@
+"""Influence of every training row on a measurement: -grad m^T (H + damping)^-1 grad L, exact, in a stream.
+
+Source: Koh & Liang 2017 for the formula, Kowal et al. 2026 for the concept as measurement.
+
+The query side is preconditioned once, (H + damping)^-1 grad m, and rotated back, so that a training row
+costs one scalar product of that matrix with its gradient, which is never made where contracting its
+factors is cheaper. A positive score says that training on the row raises the measurement: the sign
+follows from d theta / d epsilon = -H^-1 grad L, so the score is d m / d epsilon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping
+from aitia.attribution.curvature_fitting import curvature_layers, fit_curvature
+from aitia.attribution.gradients import (
+    FactorCache,
+    passes_over_rows,
+    query_gradients,
+    training_factors,
+)
+from aitia.attribution.layer_algebra import products_with_queries, token_products
+from aitia.attribution.measurements import Measurement, highest_site
+from aitia.engine import progress_bar
+from aitia.errors import AitiaError
+from aitia.models import LanguageModel
+from aitia.models.sites import site_layer
+from aitia.records import Records, TokenizedRecord, TokenizedRecords, pad_batch, tokenize
+
+if TYPE_CHECKING:
+    import torch
+
+    from aitia.models.linear_layers import LinearLayer
+
+
+def influence(
+    model: LanguageModel,
+    data: Records,
+    queries: Records,
+    measurement: Measurement,
+    *,
+    curvature: Curvature | None = None,
+    damping: Damping | None = None,
+    average: bool = True,
+    cache: FactorCache | None = None,
+    max_batch_tokens: int = 2048,
+) -> np.ndarray:
+    """Score every training row by its influence on a measurement of the queries.
+
+    Args:
+        model: the model, as a rule the fine-tuned one.
+        data: n training rows.
+        queries: q rows to measure.
+        measurement: what is measured; each query's number, or their mean.
+        curvature: from `fit_curvature`; default: identity over the full weights.
+        damping: default: a tenth of each layer's mean eigenvalue.
+        average: measure the mean over the queries; otherwise score for each.
+        cache: of the rows' factors, as `fit_curvature` left it with empirical labels and the same batches.
+        max_batch_tokens: tokens run at once.
+
+    Returns:
+        [n] float32, or [q, n] where not averaged. Positive: training on the row raises the measurement.
+
+    Raises:
+        AitiaError: the measurement does not depend on the chosen layers, or they differ from the curvature's.
+        RecordError, NumericalError: rows that cannot be used; they are named.
+    """
+    curvature = curvature or fit_curvature(model, data, CurvatureSettings(kind="identity"))
+    tokenized = tokenize(data, model.tokenizer, max_length=model.context_length)
+    asked = tokenize(queries, model.tokenizer, max_length=model.context_length)
+    layers = influencing_layers(model, measurement, curvature)
+    directions = influence_directions(
+        model, asked, measurement, layers, curvature, damping or Damping(), average=average
+    )
+    return stream_scores(
+        model,
+        tokenized,
+        directions,
+        layers,
+        loss=curvature.settings.loss,
+        cache=cache,
+        max_batch_tokens=max_batch_tokens,
+    )[0 if average else slice(None)]
+
+
+def influencing_layers(
+    model: LanguageModel, measurement: Measurement, curvature: Curvature
+) -> tuple[LinearLayer, ...]:
+    """The curvature's layers that can move the measurement: none above its highest site.
+
+    Raises:
+        AitiaError: the curvature has none, or lacks one that its settings speak of.
+    """
+    site = highest_site(measurement)
+    top = model.layers - 1 if site is None else site_layer(site, model.layers)
+    layers = tuple(layer for layer in curvature_layers(model, curvature.settings) if layer.block <= top)
+    if not layers:
+        raise AitiaError(
+            f"the measurement is at {site}, below every layer that the curvature has gradients of; "
+            "choose a higher site, another stride, or parameters=full"
+        )
+    missing = [layer.name for layer in layers if layer.name not in curvature.layers]
+    if missing:
+        raise AitiaError(
+            f"the curvature has no layer {missing[0]} ({len(missing)} such); fit it again on this model"
+        )
+    return layers
+
+
+def influence_directions(
+    model: LanguageModel,
+    queries: TokenizedRecords,
+    measurement: Measurement,
+    layers: Sequence[LinearLayer],
+    curvature: Curvature,
+    damping: Damping,
+    *,
+    average: bool = True,
+) -> dict[str, torch.Tensor]:
+    """-(H + damping)^-1 grad m for each layer: what a training gradient is multiplied with.
+
+    Returns:
+        name -> [1 or q, out, in].
+    """
+    gradients = query_gradients(model, queries, measurement, layers, average=average)
+    return {name: -curvature.layers[name].precondition(values, damping) for name, values in gradients.items()}
+
+
+def stream_scores(
+    model: LanguageModel,
+    tokenized: TokenizedRecords,
+    directions: Mapping[str, torch.Tensor],
+    layers: Sequence[LinearLayer],
+    *,
+    loss: str,
+    cache: FactorCache | None = None,
+    max_batch_tokens: int = 2048,
+) -> np.ndarray:
+    """Multiply every training row's gradient with every direction: [q, n] float32."""
+    count = len(next(iter(directions.values())))
+    scores = np.zeros((count, len(tokenized)), dtype=np.float32)
+    with progress_bar("Influence", len(tokenized)) as advance:
+        for _, index, factors in passes_over_rows(
+            model,
+            tokenized,
+            layers,
+            loss=loss,
+            max_batch_tokens=max_batch_tokens,
+            cache=cache,
+            on_batch=advance,
+        ):
+            for name, direction in directions.items():
+                if name in factors:
+                    part = products_with_queries(direction, factors[name].inputs, factors[name].outputs)
+                    scores[:, index] += part.cpu().numpy()
+    return scores
+
+
+def influence_by_token(
+    model: LanguageModel,
+    row: TokenizedRecord,
+    directions: Mapping[str, torch.Tensor],
+    layers: Sequence[LinearLayer],
+    *,
+    loss: str,
+) -> np.ndarray:
+    """Each token's part of a row's score: where its gradient enters the weights. Sums to the score; [t]."""
+    batch = pad_batch([row], np.array([0]), model.pad_id)
+    factors = training_factors(model, batch, layers, [row.location], loss=loss)
+    parts = [
+        token_products(direction[0], factors[name].inputs, factors[name].outputs)[0].cpu().numpy()
+        for name, direction in directions.items()
+        if name in factors
+    ]
+    return np.sum(parts, axis=0)

@@ -1,0 +1,178 @@
+"""Linear layers: which of them count, and what their gradients are made of.
+
+The gradient of a loss with respect to the weight of y = W x + b, for one row, is the sum over its tokens of
+g a^T, with a the layer's input (a one appended where there is a bias) and g the gradient of the loss
+with respect to its output. Only a [b, t, in] and g [b, t, out] are kept here; parameters stay frozen, so
+a backward pass makes activation gradients only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aitia.errors import ModelError
+from aitia.models.language_model import LanguageModel
+from aitia.models.sites import site_layer
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LinearLayer:
+    """A linear layer of a block.
+
+    Attributes:
+        name: its place in the network, from the block on, as in `3.mlp.down_proj`.
+        block: the block's number.
+        module: an `nn.Linear`, or GPT-2's `Conv1D`.
+        outputs: size of g.
+        inputs: size of a, the one of the bias included.
+        bias: whether it has one.
+    """
+
+    name: str
+    block: int
+    module: nn.Module = field(repr=False)
+    outputs: int
+    inputs: int
+    bias: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Factors:
+    """What the gradients of one layer are made of, for a batch; both are float32 and zero at pads.
+
+    Attributes:
+        inputs: a, [b, t, in].
+        outputs: g, [b, t, out].
+    """
+
+    inputs: torch.Tensor
+    outputs: torch.Tensor
+
+
+def find_linear_layers(
+    model: LanguageModel, *, parameters: str = "full", stride: int = 1, site: str | None = None
+) -> tuple[LinearLayer, ...]:
+    """The linear layers of the blocks that can move a site.
+
+    Args:
+        model: the model.
+        parameters: `full` for the weights of the blocks' linear layers (under an adapter, those of the base),
+            `lora` for the factors of the adapter alone.
+        stride: take every so manieth block, counted down from the highest.
+        site: leave out the blocks above it; default: none.
+
+    Raises:
+        ModelError: nothing to take, or two layers share a weight, whose gradients would have to be added.
+    """
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    if parameters not in ("full", "lora"):
+        raise ModelError(f"parameters {parameters!r}: choose full or lora")
+    if stride < 1:
+        raise ModelError(f"stride {stride}: must be at least 1")
+    top = model.layers - 1 if site is None else site_layer(site, model.layers)
+    found: list[LinearLayer] = []
+    for block in range(top % stride, top + 1, stride):
+        for name, module in model.blocks[block].named_modules():
+            is_factor = "lora_A." in f"{name}." or "lora_B." in f"{name}."
+            if not isinstance(module, nn.Linear | Conv1D) or is_factor != (parameters == "lora"):
+                continue
+            weight: Any = module.weight
+            outputs, inputs = reversed(weight.shape) if isinstance(module, Conv1D) else weight.shape
+            bias = module.bias is not None
+            found.append(
+                LinearLayer(
+                    name=f"{block}.{name}",
+                    block=block,
+                    module=module,
+                    outputs=int(outputs),
+                    inputs=int(inputs) + bias,
+                    bias=bias,
+                )
+            )
+    if not found:
+        hint = (
+            "the model has no LoRA adapter; use full"
+            if parameters == "lora"
+            else "their kind is not supported"
+        )
+        raise ModelError(f"{model.name}: no linear layers to take gradients of ({hint})")
+    _refuse_shared_weights(found)
+    return tuple(found)
+
+
+@contextmanager
+def capturing(
+    layers: Sequence[LinearLayer], model: LanguageModel, real: torch.Tensor
+) -> Iterator[dict[str, Factors]]:
+    """Collect the factors of each layer while a forward and a backward pass are made inside the block.
+
+    The computation graph starts at the input of the lowest block that holds one of the layers.
+
+    Args:
+        layers: whose factors.
+        model: the model.
+        real: [b, t] bool, false at pads.
+
+    Yields:
+        A mapping that is filled by the backward pass: name -> factors. A layer that the loss does not
+        depend on stays out of it.
+    """
+    import torch
+
+    inputs: dict[str, torch.Tensor] = {}
+    found: dict[str, Factors] = {}
+    handles = []
+
+    def start_graph(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        if args:
+            return (args[0].detach().requires_grad_(), *args[1:]), kwargs
+        hidden = kwargs["hidden_states"].detach().requires_grad_()
+        return args, kwargs | {"hidden_states": hidden}
+
+    def hook_for(layer: LinearLayer) -> Any:
+        def hook(_module: object, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            if not output.requires_grad:
+                return
+            inputs[layer.name] = args[0].detach()
+            output.register_hook(lambda gradient: collect(layer, gradient))
+
+        return hook
+
+    def collect(layer: LinearLayer, gradient: torch.Tensor) -> None:
+        given = inputs.pop(layer.name).float()
+        mask = real.to(given.device).unsqueeze(-1)
+        if layer.bias:
+            given = torch.cat([given, given.new_ones(*given.shape[:-1], 1)], dim=-1)
+        found[layer.name] = Factors(
+            inputs=given.masked_fill(~mask, 0), outputs=gradient.detach().float().masked_fill(~mask, 0)
+        )
+
+    lowest = model.blocks[min(layer.block for layer in layers)]
+    handles.append(lowest.register_forward_pre_hook(start_graph, with_kwargs=True))
+    handles += [layer.module.register_forward_hook(hook_for(layer)) for layer in layers]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _refuse_shared_weights(layers: Sequence[LinearLayer]) -> None:
+    seen: dict[int, str] = {}
+    for layer in layers:
+        pointer = layer.module.weight.data_ptr()  # type: ignore[union-attr]
+        if pointer in seen:
+            raise ModelError(
+                f"layers {seen[pointer]} and {layer.name} share one weight, whose gradient is the sum of both; "
+                "that is not supported: choose a stride that takes only one of them"
+            )
+        seen[pointer] = layer.name
