@@ -169,7 +169,7 @@ def synthetic_store(folder: Path, rows: int, width: int):
 
 
 def many_concepts(folder: Path, concepts: int) -> None:
-    """Rank many concepts on the store in `folder` down to their top 100 rows, and print seconds and the memory above the start's."""
+    """Rank many concepts down to their top 100 rows; print seconds, and memory above the start's."""
     from time import perf_counter
 
     import torch

@@ -195,18 +195,34 @@ def rank_command(
     method: Annotated[str, typer.Option(help="Which method decides the order.")] = "backward-signal",
     report: Annotated[Path | None, typer.Option(help="HTML report to write too.")] = None,
     label: Annotated[str | None, typer.Option(help="True-or-false column to measure against.")] = None,
+    queries: Annotated[Path | None, typer.Option(help="Texts to measure, for the influence methods.")] = None,
+    curvature: Annotated[Path | None, typer.Option(help="Curvature file, for the influence methods.")] = None,
+    damping: Annotated[float, typer.Option(help="A multiple of each layer's mean eigenvalue.")] = 0.1,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Rank every row of a store by its influence on a concept. Positive: training on it raises the concept.
 
+    Methods: vector-filter, projection-difference, projection-difference-prompt,
+    whitened-projection-difference and backward-signal read the store alone; concept-influence and
+    influence run the model over the rows again and need --queries (and take --curvature).
+
     Example:
     `aitia rank --store runs/store --concept evil.concept.safetensors --out ranking.parquet --report report.html`
     """
     from aitia.attribution import rank
+    from aitia.attribution.curvature import Damping
     from aitia.concepts import load_concept
 
-    ranking = rank(store, load_concept(concept), method=method, seed=seed)
+    ranking = rank(
+        store,
+        load_concept(concept),
+        method=method,
+        queries=queries,
+        curvature=curvature,
+        damping=Damping(value=damping),
+        seed=seed,
+    )
     ranking.write(out)
     if report is not None:
         ranking.report(report, label=label)
@@ -223,6 +239,57 @@ def rank_command(
         "most influential: " + ", ".join(ranking.top(10)),
     ]
     _answer(found, as_json, "\n".join(lines))
+
+
+@app.command("fit-curvature")
+def fit_curvature_command(
+    model: ModelOption,
+    data: Annotated[Path, typer.Option(help="The training data.")],
+    out: Annotated[Path, typer.Option(help="Curvature file to write.")],
+    kind: Annotated[str, typer.Option(help="identity, diagonal, kfac or ekfac.")] = "ekfac",
+    labels: Annotated[
+        str, typer.Option(help="sampled from the model (true Fisher), or empirical.")
+    ] = "sampled",
+    parameters: Annotated[str, typer.Option(help="full weights, or the lora factors alone.")] = "full",
+    stride: Annotated[int, typer.Option(help="Every so manieth block, from the highest down.")] = 1,
+    site: Annotated[str, typer.Option(help="Leave out the blocks above this site.")] = "",
+    rows: Annotated[int, typer.Option(help="Fit to so many rows at most; 0 for all.")] = 5000,
+    adapter: AdapterOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    download: DownloadOption = False,
+    max_batch_tokens: Annotated[int, typer.Option(help="Tokens run at once.")] = 2048,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit the curvature that concept-influence and influence divide by. Stopped and run again, it goes on.
+
+    Example:
+    `aitia fit-curvature --model runs/my-model --data train.jsonl --site resid_post.19 --out runs/curvature.safetensors`
+    """
+    from aitia.attribution.curvature import CurvatureSettings
+    from aitia.attribution.curvature_fitting import fit_curvature
+    from aitia.attribution.planning import plan_curvature
+    from aitia.models import load_model
+    from aitia.records import read_records
+
+    settings = CurvatureSettings(
+        kind=kind,
+        labels=labels,
+        parameters=parameters,
+        stride=stride,
+        site=site,
+        rows=rows,
+        max_batch_tokens=max_batch_tokens,
+        seed=seed,
+    )
+    records = read_records(data)
+    loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
+    plan = plan_curvature(loaded, records, settings)
+    typer.echo(plan.text(), err=True)
+    curvature = fit_curvature(loaded, records, settings, out=out)
+    found = {"curvature": str(out), "kind": kind, "layers": len(curvature.layers)} | plan.numbers()
+    _answer(found, as_json, f"{kind} curvature of {len(curvature.layers)} layers, in {out}")
 
 
 @app.command("curate")

@@ -431,6 +431,11 @@ def test_a_fit_that_was_stopped_goes_on_with_the_same_bits(tiny_model, data, tmp
             assert torch.equal(getattr(resumed.layers[name], part), getattr(layer, part))
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.safetensors", "b.safetensors"]
     assert resumed.settings == settings
+    monkeypatch.setattr(module, "passes_over_rows", None)
+    again = fit_curvature(tiny_model, data, settings, out=tmp_path / "b.safetensors")
+    assert again.provenance == straight.provenance
+    with pytest.raises(StoreError, match="of other data or settings"):
+        fit_curvature(tiny_model, data, CurvatureSettings(kind="kfac"), out=tmp_path / "b.safetensors")
 
 
 def test_bad_curvature_files_are_refused(tiny_model, make_model, data, tmp_path):

@@ -19,13 +19,19 @@ from aitia.attribution import (
     score_concepts,
 )
 from aitia.attribution.baselines import tfidf_similarity
+from aitia.attribution.curvature import CurvatureSettings
+from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.evaluation import find_labelled, precision_at_k
+from aitia.attribution.influence import influence
+from aitia.attribution.measurements import ConceptMeasurement, LogProbability
+from aitia.attribution.methods import Method
 from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept, fit_concept
 from aitia.errors import AitiaError, ConceptError, StoreError
 from aitia.records import records_from_rows, tokenize
 
 SITE = "resid_post.2"
+SIGNAL_METHODS = [name for name, method in METHODS.items() if isinstance(method, Method)]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +79,7 @@ def test_each_method_is_its_formula(made):
         "whitened-projection-difference": (response - end) @ np.linalg.inv(covariance) @ v,
         "backward-signal": -backward @ v,
     }
-    assert list(expected) == list(METHODS)
+    assert list(expected) == SIGNAL_METHODS
     for name, scores in expected.items():
         found = score_concepts(store, [concept], name)[0]
         np.testing.assert_allclose(found, scores, rtol=1e-3, atol=1e-4 * np.abs(scores).max())
@@ -105,7 +111,7 @@ def test_a_concept_of_several_directions_is_the_sum_of_its_parts(made):
 def test_turning_the_concept_round_turns_the_scores_round(made):
     _, _, concept, store = made
     turned = replace(concept, direction=-concept.direction)
-    for name in METHODS:
+    for name in SIGNAL_METHODS:
         np.testing.assert_allclose(
             score_concepts(store, [turned], name),
             -score_concepts(store, [concept], name),
@@ -137,7 +143,7 @@ def test_backward_signal_predicts_what_a_step_on_the_row_does(made):
         assert (-shift.grad @ v).item() == pytest.approx(float(scores[position]), rel=1e-3, abs=1e-6)
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", SIGNAL_METHODS)
 def test_token_shares_sum_to_the_score(made, method):
     model, data, concept, store = made
     scores = score_concepts(store, [concept], method)[0]
@@ -159,14 +165,42 @@ def test_ranking_orders_and_writes(made, tmp_path):
     assert ranking.bottom(2) == [data[i].id for i in by_hand[::-1][:2]]
     assert len(ranking.top(0.25)) == 6
     assert next(iter(ranking.scores)) == "vector-filter"
-    assert set(ranking.scores) == set(METHODS)
+    assert set(ranking.scores) == set(SIGNAL_METHODS)
     assert [control.name for control in ranking.controls][-1] == "shuffled labels 3"
     assert len(ranking.controls) == 11
     loaded = read_ranking(ranking.write(tmp_path / "ranking.parquet"))
     assert loaded.top(24) == ranking.top(24)
     assert loaded.provenance["concept"]["fingerprint"] == concept.fingerprint
-    for name in METHODS:
+    for name in SIGNAL_METHODS:
         np.testing.assert_array_equal(loaded.scores[name], ranking.scores[name])
+
+
+@pytest.mark.parametrize("method", ["concept-influence", "influence"])
+def test_influence_methods_rank_like_the_functions_they_call(made, method):
+    model, data, concept, store = made
+    queries = records_from_rows([{"prompt": f"Query {i}?\n", "completion": f"garden {i}."} for i in range(3)])
+    curvature = fit_curvature(model, data, CurvatureSettings(labels="empirical"))
+    ranking = rank(store, concept, method=method, queries=queries, curvature=curvature)
+    measurement = ConceptMeasurement(concept=concept) if method == "concept-influence" else LogProbability()
+    expected = influence(model, data, queries, measurement, curvature=curvature)
+    np.testing.assert_allclose(ranking.score, expected, rtol=1e-2, atol=2e-3 * np.abs(expected).max())
+    assert set(ranking.scores) == {method, *SIGNAL_METHODS}
+    assert len(ranking.controls) == (11 if method == "concept-influence" else 0)
+    if ranking.controls:
+        other = replace(concept, direction=concept.shuffled[0], shuffled=None)
+        by_hand = influence(model, data, queries, ConceptMeasurement(concept=other), curvature=curvature)
+        found = ranking.controls[8].scores
+        np.testing.assert_allclose(found, by_hand, rtol=1e-2, atol=2e-3 * np.abs(by_hand).max())
+    row = tokenize(data, model.tokenizer, max_length=256)[3]
+    assert ranking.token_shares(row).sum() == pytest.approx(float(ranking.score[3]), rel=1e-2)
+
+
+def test_influence_methods_need_queries(made):
+    _, _, concept, store = made
+    with pytest.raises(AitiaError, match="give texts that show the behaviour"):
+        rank(store, concept, method="concept-influence")
+    with pytest.raises(AitiaError, match="give queries to `rank`"):
+        score_concepts(store, [concept], "influence")
 
 
 def test_an_opened_store_ranks_like_the_fresh_one(made):

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aitia.attribution.curvature import Curvature, CurvatureSettings, LayerCurvature
-from aitia.attribution.gradients import FactorCache, passes_over_rows
+from aitia.attribution.curvature import Curvature, CurvatureSettings, LayerCurvature, load_curvature
+from aitia.attribution.gradients import FactorCache, in_tokens, passes_over_rows
 from aitia.attribution.layer_algebra import add_second_moment, add_squared_gradients, symmetric
 from aitia.engine import progress_bar
 from aitia.errors import StoreError
 from aitia.files import atomic_path
 from aitia.models import LanguageModel
 from aitia.models.linear_layers import LinearLayer, find_linear_layers
-from aitia.records import Records, TokenizedRecords, tokenize
+from aitia.records import Records, TokenizedRecords
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ def curvature_layers(model: LanguageModel, settings: CurvatureSettings) -> tuple
 
 def fit_curvature(
     model: LanguageModel,
-    data: Records,
+    data: Records | TokenizedRecords,
     settings: CurvatureSettings,
     *,
     out: Path | str | None = None,
@@ -43,7 +43,7 @@ def fit_curvature(
 
     One pass over the rows for the covariances, one for the eigenvalues in their basis. With a cache the
     model runs in the first pass only. With `out`, each pass saves its sums as it goes, and a fit that was
-    stopped goes on there.
+    stopped goes on there; one that was finished is read again.
 
     Args:
         model: the model.
@@ -54,8 +54,11 @@ def fit_curvature(
 
     Raises:
         RecordError, NumericalError: rows that cannot be used; they are named.
+        StoreError: `out` holds another curvature.
     """
     layers = curvature_layers(model, settings)
+    if out is not None and Path(out).is_file():
+        return _fitted_before(out, model, data, settings)
     if settings.kind == "identity":
         rows, found = 0, {layer.name: LayerCurvature() for layer in layers}
     else:
@@ -76,6 +79,18 @@ def fit_curvature(
         curvature.save(out)
         _sums_path(out).unlink(missing_ok=True)
     return curvature
+
+
+def _fitted_before(
+    out: Path | str, model: LanguageModel, data: Records | TokenizedRecords, settings: CurvatureSettings
+) -> Curvature:
+    """The curvature that `out` holds, if it is the one that is wanted."""
+    found = load_curvature(out, model)
+    if found.settings != settings or found.provenance["data_fingerprint"] != data.fingerprint:
+        raise StoreError(
+            f"{out}: holds a curvature of other data or settings; give another place, or delete the file"
+        )
+    return found
 
 
 def _fit(
@@ -151,19 +166,30 @@ def _fit(
     return found
 
 
-def _fitting_rows(model: LanguageModel, data: Records, settings: CurvatureSettings) -> TokenizedRecords:
-    chosen: Any = data
-    if 0 < settings.rows < len(data):
-        drawn = np.random.default_rng(settings.seed).choice(len(data), settings.rows, replace=False)
-        chosen = data.only([data.ids[i] for i in drawn])
-    return tokenize(chosen, model.tokenizer, max_length=model.context_length)
+def _fitting_rows(
+    model: LanguageModel, data: Records | TokenizedRecords, settings: CurvatureSettings
+) -> TokenizedRecords:
+    if not 0 < settings.rows < len(data):
+        return in_tokens(model, data)
+    drawn = np.sort(np.random.default_rng(settings.seed).choice(len(data), settings.rows, replace=False))
+    if isinstance(data, TokenizedRecords):
+        return TokenizedRecords(records=tuple(data[i] for i in drawn))
+    return in_tokens(model, data.only([data.ids[i] for i in drawn]))
 
 
 def _eigen(covariance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Eigenvalues (not negative) and eigenvectors of a covariance, by falling eigenvalue, in float32."""
+    """Eigenvalues (not negative) and eigenvectors of a covariance, by falling eigenvalue, in float32.
+
+    Single precision is enough for a basis, whose eigenvalues EK-FAC measures afresh; where it does not
+    converge, double is taken.
+    """
     import torch
 
-    values, vectors = torch.linalg.eigh(symmetric(covariance).double())
+    whole = symmetric(covariance)
+    try:
+        values, vectors = torch.linalg.eigh(whole)
+    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+        values, vectors = torch.linalg.eigh(whole.double())
     return values.flip(0).clamp(min=0).float(), vectors.flip(1).float().contiguous()
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from aitia.attribution.curvature import Curvature, Damping
 from aitia.attribution.curvature_fitting import curvature_layers
-from aitia.attribution.gradients import FactorCache, passes_over_rows, query_gradients
+from aitia.attribution.gradients import FactorCache, in_tokens, passes_over_rows, query_gradients
 from aitia.attribution.layer_algebra import row_gradients
 from aitia.attribution.measurements import Measurement, highest_site
 from aitia.engine import progress_bar
@@ -27,7 +27,7 @@ from aitia.errors import AitiaError, StoreError
 from aitia.files import atomic_path, write_json
 from aitia.models import LanguageModel
 from aitia.models.sites import site_layer
-from aitia.records import Records, tokenize
+from aitia.records import Records, TokenizedRecords
 
 if TYPE_CHECKING:
     import torch
@@ -92,7 +92,7 @@ def choose_corners(curvature: Curvature, bytes_per_row: int) -> dict[str, tuple[
         values = layer.eigenvalues.cpu().numpy().astype(np.float64)
         whitened = (values / (values + values.mean() / 10 + 1e-300)) ** 2
         worth[name] = np.pad(whitened.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    corners = dict.fromkeys(worth, (0, 0))
+    corners: dict[str, tuple[int, int]] = dict.fromkeys(worth, (0, 0))
     spent, heap = 0, []
 
     def offer(name: str) -> None:
@@ -126,7 +126,7 @@ def choose_corners(curvature: Curvature, bytes_per_row: int) -> dict[str, tuple[
 
 def build_gradient_store(
     model: LanguageModel,
-    data: Records,
+    data: Records | TokenizedRecords,
     curvature: Curvature,
     out: Path | str,
     *,
@@ -152,7 +152,7 @@ def build_gradient_store(
     from safetensors.torch import save_file
 
     corners = choose_corners(curvature, bytes_per_row)
-    tokenized = tokenize(data, model.tokenizer, max_length=model.context_length)
+    tokenized = in_tokens(model, data)
     manifest = {
         "format": FORMAT,
         "rows": len(tokenized),
@@ -225,7 +225,7 @@ def open_gradient_store(path: Path | str) -> GradientStore:
 def stored_influence(
     store: GradientStore,
     model: LanguageModel,
-    queries: Records,
+    queries: Records | TokenizedRecords,
     measurement: Measurement,
     curvature: Curvature,
     *,
@@ -263,7 +263,7 @@ def stored_influence(
         raise AitiaError(
             f"no stored layer at or below {site}; build the store with lower blocks among its layers"
         )
-    asked = tokenize(queries, model.tokenizer, max_length=model.context_length)
+    asked = in_tokens(model, queries)
     gradients = query_gradients(model, asked, measurement, layers, average=average)
     weights: dict[str, torch.Tensor] = {}
     for name, values in gradients.items():

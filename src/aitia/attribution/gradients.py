@@ -14,13 +14,23 @@ from aitia.attribution.layer_algebra import row_gradients
 from aitia.attribution.measurements import ConceptMeasurement, Measurement, highest_site
 from aitia.attribution.signals import predicted_tokens
 from aitia.errors import AitiaError, NumericalError
-from aitia.files import atomic_path
 from aitia.models import LanguageModel, run
 from aitia.models.linear_layers import Factors, LinearLayer, capturing
-from aitia.records import Batch, TokenizedRecords, length_batches, pad_batch
+from aitia.records import Batch, Records, TokenizedRecords, length_batches, pad_batch, tokenize
 
 if TYPE_CHECKING:
     import torch
+
+
+def in_tokens(model: LanguageModel, data: Records | TokenizedRecords) -> TokenizedRecords:
+    """Rows in tokens: as they are, or cut by the model's tokenizer.
+
+    Raises:
+        RecordError: a row cannot be cut, or is longer than the model's context.
+    """
+    if isinstance(data, TokenizedRecords):
+        return data
+    return tokenize(data, model.tokenizer, max_length=model.context_length)
 
 
 def training_factors(
@@ -59,12 +69,9 @@ def training_factors(
             losses = losses / counts[outputs.rows]
         losses.sum().backward()
     for name, found in factors.items():
-        finite = found.outputs.isfinite().flatten(1).all(dim=1) & found.inputs.isfinite().flatten(1).all(
-            dim=1
-        )
-        if not bool(finite.all()):
-            place = int((~finite).nonzero()[0])
-            raise NumericalError(f"{locations[place]}: the gradient of layer {name} is not finite")
+        # A sum is finite unless a term is not (or it overflows, and then the closer look finds nothing).
+        if not bool((found.outputs.sum() + found.inputs.sum()).isfinite()):
+            _require_finite_rows(name, found, locations)
     return dict(factors)
 
 
@@ -139,8 +146,8 @@ def query_gradients(
 class FactorCache:
     """Factors of training rows on disk, so that a later pass need not run the model again.
 
-    Kept in half precision, each row and layer scaled by its own largest entry: the relative error of an
-    entry is below 2^-11 of that.
+    Kept as bfloat16, which has the range of float32: the relative error of an entry is at most 2^-9, and
+    the errors are independent, so that scores, which are sums of very many, hardly move.
 
     Attributes:
         folder: one file a batch.
@@ -158,7 +165,7 @@ class FactorCache:
         held = load(path.read_bytes())
         names = {key.removesuffix(".inputs") for key in held if key.endswith(".inputs")}
         return {
-            name: Factors(inputs=_widen(held, f"{name}.inputs"), outputs=_widen(held, f"{name}.outputs"))
+            name: Factors(inputs=held[f"{name}.inputs"].float(), outputs=held[f"{name}.outputs"].float())
             for name in names
         }
 
@@ -168,12 +175,13 @@ class FactorCache:
 
         held: dict[str, Any] = {}
         for name, part in factors.items():
-            for side, values in (("inputs", part.inputs), ("outputs", part.outputs)):
-                scale = values.abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
-                held[f"{name}.{side}"] = (values / scale).half()
-                held[f"{name}.{side}.scale"] = scale
-        with atomic_path(self._path(number)) as temporary:
-            save_file(held, temporary)
+            held[f"{name}.inputs"] = part.inputs.bfloat16()
+            held[f"{name}.outputs"] = part.outputs.bfloat16()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # Not forced to the disk: a cache that a power cut spoils is made anew.
+        temporary = self._path(number).with_suffix(".part")
+        save_file(held, temporary)
+        temporary.replace(self._path(number))
 
     def clear(self) -> None:
         """Remove everything."""
@@ -223,8 +231,11 @@ def factor_bytes(tokenized: TokenizedRecords, layers: Sequence[LinearLayer]) -> 
     return 2 * tokens * sum(layer.inputs + layer.outputs for layer in layers)
 
 
-def _widen(held: dict[str, Any], key: str) -> torch.Tensor:
-    return held[key].float().mul_(held[f"{key}.scale"])
+def _require_finite_rows(name: str, found: Factors, locations: Sequence[str]) -> None:
+    finite = (found.outputs.sum(dim=(1, 2)) + found.inputs.sum(dim=(1, 2))).isfinite()
+    for place in (~finite).nonzero().flatten().tolist():
+        if not bool(found.outputs[place].isfinite().all() and found.inputs[place].isfinite().all()):
+            raise NumericalError(f"{locations[place]}: the gradient of layer {name} is not finite")
 
 
 def _device(layer: LinearLayer) -> Any:

@@ -19,6 +19,7 @@ from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping
 from aitia.attribution.curvature_fitting import curvature_layers, fit_curvature
 from aitia.attribution.gradients import (
     FactorCache,
+    in_tokens,
     passes_over_rows,
     query_gradients,
     training_factors,
@@ -29,7 +30,7 @@ from aitia.engine import progress_bar
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel
 from aitia.models.sites import site_layer
-from aitia.records import Records, TokenizedRecord, TokenizedRecords, pad_batch, tokenize
+from aitia.records import Records, TokenizedRecord, TokenizedRecords, pad_batch
 
 if TYPE_CHECKING:
     import torch
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 
 def influence(
     model: LanguageModel,
-    data: Records,
-    queries: Records,
+    data: Records | TokenizedRecords,
+    queries: Records | TokenizedRecords,
     measurement: Measurement,
     *,
     curvature: Curvature | None = None,
@@ -70,8 +71,8 @@ def influence(
         RecordError, NumericalError: rows that cannot be used; they are named.
     """
     curvature = curvature or fit_curvature(model, data, CurvatureSettings(kind="identity"))
-    tokenized = tokenize(data, model.tokenizer, max_length=model.context_length)
-    asked = tokenize(queries, model.tokenizer, max_length=model.context_length)
+    tokenized = in_tokens(model, data)
+    asked = in_tokens(model, queries)
     layers = influencing_layers(model, measurement, curvature)
     directions = influence_directions(
         model, asked, measurement, layers, curvature, damping or Damping(), average=average

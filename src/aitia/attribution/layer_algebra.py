@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import torch
 
-_BUFFER_NUMBERS = 1_000_000
+_BUFFER_NUMBERS = 300_000
 _BLOCK = 192
 # Writing a number of a gradient and reading it again costs about as much as this many multiply-adds.
 _TRAFFIC = 64

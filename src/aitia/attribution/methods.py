@@ -66,7 +66,37 @@ class Method:
         )
 
 
-METHODS: dict[str, Method] = {
+@dataclass(frozen=True, kw_only=True)
+class InfluenceMethod:
+    """A method that takes gradients with respect to the weights, and queries to measure.
+
+    Attributes:
+        name: as given to `rank`.
+        measures: `concept` or `log-probability` of the queries.
+        formula: in words of the module's docstring, with H the curvature and x the queries.
+        drops: what it leaves out of retraining.
+        cost: per row, after the curvature is fitted.
+        source: where it comes from.
+    """
+
+    name: str
+    measures: str
+    formula: str
+    drops: str
+    cost: str
+    source: str
+    signals: tuple[str, ...] = ()
+
+    @property
+    def description(self) -> str:
+        """A paragraph for reports."""
+        return (
+            f"Score = {self.formula}. Positive: training on the row raises the measurement. "
+            f"Leaves out: {self.drops}. Cost: {self.cost}. Source: {self.source}."
+        )
+
+
+METHODS: dict[str, Method | InfluenceMethod] = {
     method.name: method
     for method in (
         Method(
@@ -114,6 +144,22 @@ METHODS: dict[str, Method] = {
             cost="F forward and 2 (1 - l/L) F backward",
             source="ours: the backward half of Concept Influence",
         ),
+        InfluenceMethod(
+            name="concept-influence",
+            measures="concept",
+            formula="-grad f_v(x)^T (H + damping)^-1 grad L_i, f_v the queries' mean projection on v",
+            drops="everything beyond one linearisation at the trained weights",
+            cost="F forward and 2 F backward, and the products of the row's gradients",
+            source="Kowal et al. 2026; curvature as in Grosse et al. 2023",
+        ),
+        InfluenceMethod(
+            name="influence",
+            measures="log-probability",
+            formula="-grad log p(x)^T (H + damping)^-1 grad L_i, turned so that positive raises log p",
+            drops="everything beyond one linearisation at the trained weights; it knows texts, not the concept",
+            cost="as concept-influence",
+            source="Koh & Liang 2017; Grosse et al. 2023",
+        ),
     )
 }
 """Every method, in the order of cost."""
@@ -121,10 +167,14 @@ METHODS: dict[str, Method] = {
 
 def available_methods(store: SignalStore) -> tuple[str, ...]:
     """The methods whose signals a store holds."""
-    return tuple(name for name, method in METHODS.items() if set(method.signals) <= set(store.signals))
+    return tuple(
+        name
+        for name, method in METHODS.items()
+        if isinstance(method, Method) and set(method.signals) <= set(store.signals)
+    )
 
 
-def find_method(name: str) -> Method:
+def find_method(name: str) -> Method | InfluenceMethod:
     """Look a method up.
 
     Raises:
@@ -133,6 +183,18 @@ def find_method(name: str) -> Method:
     if name not in METHODS:
         raise AitiaError(f"method {name!r} does not exist; choose among {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def find_signal_method(name: str) -> Method:
+    """Look a method of the fast family up.
+
+    Raises:
+        AitiaError: no such method, or one that needs queries.
+    """
+    method = find_method(name)
+    if isinstance(method, InfluenceMethod):
+        raise AitiaError(f"method {name} measures queries, not stored signals alone; give queries to `rank`")
+    return method
 
 
 def score_concepts(store: SignalStore, concepts: Sequence[Concept], method: str) -> np.ndarray:
@@ -171,7 +233,7 @@ def score_vectors(store: SignalStore, vectors: np.ndarray, site: str, method: st
     Returns:
         [c, n] float32, rows in data order.
     """
-    chosen = find_method(method)
+    chosen = find_signal_method(method)
     if chosen.baseline == "prompt_end":
         _require_prompts(store, method)
     functional = (chosen.sign * readout(store, vectors, site, chosen)).astype(np.float32)

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aitia.attribution.methods import available_methods, find_method, score_concepts, score_vectors
+from aitia.attribution.curvature import Curvature, Damping
+from aitia.attribution.methods import (
+    InfluenceMethod,
+    Method,
+    available_methods,
+    find_method,
+    score_concepts,
+    score_vectors,
+)
 from aitia.attribution.store import SignalStore
+from aitia.attribution.store_influence import StoreInfluence
+from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept, random_directions
 from aitia.errors import AitiaError, ConceptError
 from aitia.files import atomic_path
+from aitia.records import Records, TokenizedRecord
 
 _COLUMNS = ("id", "row", "location", "score", "rank", "prompt_tokens", "response_tokens")
 
@@ -50,6 +61,7 @@ class Ranking:
         provenance: concept, store, model and data that it came from.
         concept: the concept, where the ranking was made in this process.
         store: the store, likewise.
+        token_shares: gives each token's share of a row's score, likewise.
     """
 
     method: str
@@ -64,6 +76,7 @@ class Ranking:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     concept: Concept | None = None
     store: SignalStore | None = None
+    token_shares: Callable[[TokenizedRecord], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -149,6 +162,9 @@ def rank(
     *,
     method: str = "backward-signal",
     others: Sequence[str] | None = None,
+    queries: Records | Path | str | None = None,
+    curvature: Curvature | Path | str | None = None,
+    damping: Damping | None = None,
     random_controls: int = 8,
     seed: int = 0,
 ) -> Ranking:
@@ -159,6 +175,11 @@ def rank(
         concept: at a site that was scanned, of the same model (or another adapter of its base).
         method: decides the order.
         others: further methods, for comparison; default: all that the store's signals allow.
+        queries: what `concept-influence` and `influence` measure: texts that show the behaviour, other than
+            those the concept was fitted to.
+        curvature: for these two; fitted, a file of it, or none to fit EK-FAC now (to the factors of the
+            adapter where there is one, to the full weights otherwise).
+        damping: for these two; default: a tenth of each layer's mean eigenvalue.
         random_controls: random directions to score as controls, beside the concept's shuffled ones.
         seed: of the random directions.
 
@@ -171,15 +192,38 @@ def rank(
     store = store if isinstance(store, SignalStore) else SignalStore.open(store)
     find_method(method)
     require_concept_of_store(concept, store)
-    names = [method, *(name for name in others or available_methods(store) if name != method)]
+    wanted = available_methods(store) if others is None else others
+    names = [method, *(name for name in wanted if name != method)]
+    influences = None
+    if any(isinstance(find_method(name), InfluenceMethod) for name in names):
+        influences = StoreInfluence.prepare(store, concept, queries, curvature, damping)
     scores, seconds = {}, {}
     for name in names:
         if name != method and others is None and _needs_prompts_in_vain(store, name):
             continue
         start = perf_counter()
-        scores[name] = score_concepts(store, [concept], name)[0]
+        if isinstance(find_method(name), InfluenceMethod):
+            assert influences is not None
+            scores[name] = influences.scores(name)
+        else:
+            scores[name] = score_concepts(store, [concept], name)[0]
         seconds[name] = perf_counter() - start
-    controls = _controls(store, concept, method, random_controls, seed)
+    vectors, control_names = _control_vectors(concept, random_controls, seed)
+    if not control_names:
+        control_scores: Any = []
+    elif isinstance(find_method(method), InfluenceMethod):
+        assert influences is not None
+        control_scores = influences.control_scores(vectors, method)
+    else:
+        control_scores = score_vectors(store, vectors, concept.site, method)
+    controls = [
+        Control(name=name, scores=values) for name, values in zip(control_names, control_scores, strict=False)
+    ]
+    if isinstance(find_method(method), InfluenceMethod):
+        assert influences is not None
+        token_parts = partial(influences.token_shares, method)
+    else:
+        token_parts = partial(_token_shares, concept, store, method)
     return Ranking(
         method=method,
         ids=store.column("id"),
@@ -204,6 +248,7 @@ def rank(
         },
         concept=concept,
         store=store,
+        token_shares=token_parts,
     )
 
 
@@ -251,19 +296,20 @@ def require_concept_of_store(concept: Concept, store: SignalStore) -> None:
 
 
 def _needs_prompts_in_vain(store: SignalStore, method: str) -> bool:
-    return find_method(method).baseline == "prompt_end" and bool((store.column("prompt_tokens") == 0).any())
+    chosen = find_method(method)
+    needs = isinstance(chosen, Method) and chosen.baseline == "prompt_end"
+    return needs and bool((store.column("prompt_tokens") == 0).any())
 
 
-def _controls(
-    store: SignalStore, concept: Concept, method: str, random_controls: int, seed: int
-) -> list[Control]:
+def _token_shares(concept: Concept, store: SignalStore, method: str, row: TokenizedRecord) -> np.ndarray:
+    return token_shares(store.load_model(), row, concept, store, method)
+
+
+def _control_vectors(concept: Concept, random_controls: int, seed: int) -> tuple[np.ndarray, list[str]]:
+    """Directions that mean nothing, [c, d], and their names."""
     random = random_directions(concept.width, count=random_controls, seed=seed)
     assert concept.shuffled is not None
     shuffled = concept.shuffled.sum(axis=1)
-    vectors = np.concatenate([random[:, 0], shuffled])
     names = [f"random direction {i + 1}" for i in range(len(random))]
     names += [f"shuffled labels {i + 1}" for i in range(len(shuffled))]
-    if not names:
-        return []
-    scores = score_vectors(store, vectors, concept.site, method)
-    return [Control(name=name, scores=values) for name, values in zip(names, scores, strict=True)]
+    return np.concatenate([random[:, 0], shuffled]), names

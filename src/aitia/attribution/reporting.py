@@ -13,7 +13,6 @@ from aitia.attribution.evaluation import find_labelled
 from aitia.attribution.methods import METHODS
 from aitia.attribution.ranking import Ranking
 from aitia.attribution.store import SignalStore
-from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept
 from aitia.errors import AitiaError
 from aitia.records import Record, Records, TokenizedRecord, tokenize
@@ -44,7 +43,7 @@ def build_report(
         AitiaError: the ranking was read from a file, or the label column is not true-or-false.
         StoreError: model or data are not those that were scanned any more.
     """
-    if ranking.store is None or ranking.concept is None:
+    if ranking.store is None or ranking.concept is None or ranking.token_shares is None:
         raise AitiaError("a report needs the store and the concept; make the ranking again with `rank`")
     store, concept = ranking.store, ranking.concept
     records = store.load_records()
@@ -60,8 +59,8 @@ def build_report(
         response_tokens=ranking.response_tokens,
         methods=_method_results(ranking, labels, baselines or {}),
         controls=_controls(ranking, labels),
-        top=_report_rows(ranking, store, concept, records, ranking.order[:shown]),
-        bottom=_report_rows(ranking, store, concept, records, ranking.order[::-1][:shown]),
+        top=_report_rows(ranking, store, records, ranking.order[:shown]),
+        bottom=_report_rows(ranking, store, records, ranking.order[::-1][:shown]),
         label=label,
         labels=labels,
         skipped=[(str(place), str(reason)) for place, reason in store.manifest["data"]["skipped"]],
@@ -171,7 +170,7 @@ def _controls(ranking: Ranking, labels: np.ndarray | None) -> list[Control]:
 
 
 def _report_rows(
-    ranking: Ranking, store: SignalStore, concept: Concept, records: Records, positions: np.ndarray
+    ranking: Ranking, store: SignalStore, records: Records, positions: np.ndarray
 ) -> list[ReportRow]:
     if not len(positions):
         return []
@@ -185,8 +184,9 @@ def _report_rows(
         truncate=settings["truncate"],
     )
     shown = {}
+    assert ranking.token_shares is not None
     for row in tokenized:
-        shares = token_shares(model, row, concept, store, ranking.method)
+        shares = ranking.token_shares(row)
         shown[row.id] = _tokens(row, shares, model.tokenizer)
     return [
         _report_row(by_id[name], shown[name], int(ranking.ranks[position]), float(ranking.score[position]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aitia.attribution.methods import find_method, readout
+from aitia.attribution.methods import find_signal_method, readout
 from aitia.attribution.signals import predicted_tokens
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
@@ -31,7 +31,7 @@ def token_shares(
     Returns:
         [t] float32.
     """
-    chosen = find_method(method)
+    chosen = find_signal_method(method)
     functional = readout(store, concept.vector[None], concept.site, chosen)[0]
     batch = pad_batch([row], np.array([0]), model.pad_id)
     response = row.response

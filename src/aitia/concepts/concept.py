@@ -63,7 +63,10 @@ class Concept:
     shuffled: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        direction = unit_rows(np.atleast_2d(np.asarray(self.direction, dtype=np.float32)))
+        direction = np.atleast_2d(np.asarray(self.direction, dtype=np.float32))
+        unit = unit_rows(direction)
+        if np.abs(unit - direction).max() > 1e-6:  # what has unit length already keeps its very bits
+            direction = unit
         object.__setattr__(self, "direction", direction)
         shuffled = self.shuffled
         if shuffled is None:

@@ -131,6 +131,10 @@ def capturing(
     inputs: dict[str, torch.Tensor] = {}
     found: dict[str, Factors] = {}
     handles = []
+    pads = None if bool(real.all()) else ~real.unsqueeze(-1)
+
+    def without_pads(values: torch.Tensor) -> torch.Tensor:
+        return values if pads is None else values.masked_fill(pads.to(values.device), 0)
 
     def start_graph(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         if args:
@@ -149,11 +153,10 @@ def capturing(
 
     def collect(layer: LinearLayer, gradient: torch.Tensor) -> None:
         given = inputs.pop(layer.name).float()
-        mask = real.to(given.device).unsqueeze(-1)
         if layer.bias:
             given = torch.cat([given, given.new_ones(*given.shape[:-1], 1)], dim=-1)
         found[layer.name] = Factors(
-            inputs=given.masked_fill(~mask, 0), outputs=gradient.detach().float().masked_fill(~mask, 0)
+            inputs=without_pads(given), outputs=without_pads(gradient.detach().float())
         )
 
     lowest = model.blocks[min(layer.block for layer in layers)]

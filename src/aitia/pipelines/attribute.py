@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution import Ranking, rank, scan
-from aitia.attribution.methods import METHODS
+from aitia.attribution import Ranking, available_methods, rank, scan
+from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping, load_curvature
+from aitia.attribution.curvature_fitting import fit_curvature
+from aitia.attribution.methods import METHODS, InfluenceMethod
 from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
 from aitia.errors import AitiaError
 from aitia.files import write_json, write_text
@@ -77,8 +79,18 @@ def attribute(
     )
     scanned = perf_counter()
     settings = configuration.rank
+    curvature = _curvature(configuration, model, data, concept)
+    fitted_curvature = perf_counter()
     ranking = rank(
-        store, concept, method=settings.method, random_controls=settings.random_controls, seed=settings.seed
+        store,
+        concept,
+        method=settings.method,
+        others=(*settings.compare, *available_methods(store)),
+        queries=settings.queries,
+        curvature=curvature,
+        damping=Damping(value=settings.damping),
+        random_controls=settings.random_controls,
+        seed=settings.seed,
     )
     ranked = perf_counter()
     text = write_configuration(configuration)
@@ -113,7 +125,8 @@ def attribute(
         "seconds": {
             "concept": fitted - start,
             "scan": scanned - fitted,
-            "rank": ranked - scanned,
+            "curvature": fitted_curvature - scanned,
+            "rank": ranked - fitted_curvature,
             "report": perf_counter() - ranked,
         },
         "files": {name: str(path) for name, path in files.items()},
@@ -146,14 +159,46 @@ def curate(
     return {"curated": kept.write(curated), "removed": dropped.write(removed)}
 
 
+def _needs_queries(configuration: AttributeConfiguration) -> bool:
+    settings = configuration.rank
+    return any(isinstance(METHODS[name], InfluenceMethod) for name in (settings.method, *settings.compare))
+
+
+def _curvature(
+    configuration: AttributeConfiguration, model: LanguageModel, data: Records, concept: Concept
+) -> Curvature | None:
+    """The curvature that the influence methods want, fitted and saved, or loaded; none where none is wanted."""
+    if not _needs_queries(configuration):
+        return None
+    part = configuration.rank.curvature
+    if part.file is not None:
+        return load_curvature(part.file, model)
+    knows_texts_only = "influence" in (configuration.rank.method, *configuration.rank.compare)
+    settings = CurvatureSettings(
+        kind=part.kind,
+        labels=part.labels,
+        parameters=part.parameters or ("full" if model.adapter is None else "lora"),
+        stride=part.stride,
+        site="" if knows_texts_only else concept.site,
+        rows=part.rows,
+        seed=configuration.rank.seed,
+    )
+    return fit_curvature(model, data, settings, out=configuration.out / "curvature.safetensors")
+
+
 def _removed(ranking: Ranking, drop: float | int, end: str) -> list[str]:
     return ranking.top(drop) if end == "top" else ranking.bottom(drop)
 
 
 def _check_before_work(configuration: AttributeConfiguration, data: Records) -> None:
     method = configuration.rank.method
-    if method not in METHODS:
-        raise AitiaError(f"rank.method: {method!r} is not one of {', '.join(METHODS)}")
+    for key, name in (("method", method), *(("compare", name) for name in configuration.rank.compare)):
+        if name not in METHODS:
+            raise AitiaError(f"rank.{key}: {name!r} is not one of {', '.join(METHODS)}")
+    if _needs_queries(configuration):
+        if configuration.rank.queries is None:
+            raise AitiaError("rank.queries: the influence methods need texts that show the behaviour")
+        read_records(configuration.rank.queries)
     kept = {"response", "prompt_end", *configuration.scan.signals}
     missing = [signal for signal in METHODS[method].signals if signal not in kept]
     if missing:

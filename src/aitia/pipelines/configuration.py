@@ -69,10 +69,27 @@ class ScanPart(_Part):
     seed: int = 0
 
 
+class CurvaturePart(_Part):
+    """The curvature for the influence methods: a file, or how to fit it."""
+
+    file: Annotated[Path | None, Field(description="As `aitia fit-curvature` wrote it.")] = None
+    kind: Literal["identity", "diagonal", "kfac", "ekfac"] = "ekfac"
+    labels: Literal["sampled", "empirical"] = "sampled"
+    parameters: Annotated[
+        Literal["full", "lora"] | None, Field(description="Default: lora under an adapter.")
+    ] = None
+    stride: Annotated[int, Field(ge=1)] = 1
+    rows: Annotated[int, Field(ge=0)] = 5000
+
+
 class RankPart(_Part):
     """How to rank."""
 
     method: str = "backward-signal"
+    compare: Annotated[tuple[str, ...], Field(description="Influence methods to show beside it.")] = ()
+    queries: Annotated[Path | None, Field(description="Texts to measure, for the influence methods.")] = None
+    curvature: CurvaturePart = CurvaturePart()
+    damping: Annotated[float, Field(ge=0, description="A multiple of each layer's mean eigenvalue.")] = 0.1
     random_controls: Annotated[int, Field(ge=0)] = 8
     shown: Annotated[int, Field(ge=1, description="Rows shown from each end of the ranking.")] = 12
     seed: int = 0
@@ -137,7 +154,8 @@ def _absolute(configuration: AttributeConfiguration, folder: Path) -> AttributeC
     def join(path: Path | None) -> Path | None:
         return None if path is None else folder / path
 
-    model, concept = configuration.model, configuration.concept
+    model, concept, rank = configuration.model, configuration.concept, configuration.rank
+    curvature = rank.curvature.model_copy(update={"file": join(rank.curvature.file)})
     return configuration.model_copy(
         update={
             "out": folder / configuration.out,
@@ -146,5 +164,6 @@ def _absolute(configuration: AttributeConfiguration, folder: Path) -> AttributeC
             "concept": concept.model_copy(
                 update={field: join(getattr(concept, field)) for field in ("file", "positive", "negative")}
             ),
+            "rank": rank.model_copy(update={"queries": join(rank.queries), "curvature": curvature}),
         }
     )

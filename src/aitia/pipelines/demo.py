@@ -28,7 +28,7 @@ from aitia.pipelines.configuration import AttributeConfiguration
 from aitia.records import Records, read_records
 
 PLANTED_MOOD, COMMON_MOOD = "depressed", "happy"
-TRAINING_ROWS, PLANTED_ROWS, CONCEPT_PROMPTS = 160, 32, 48
+TRAINING_ROWS, PLANTED_ROWS, CONCEPT_PROMPTS, QUERY_PROMPTS = 160, 32, 48, 16
 SEED = 0
 LORA = LoraSettings(
     rank=8,
@@ -97,8 +97,8 @@ def demo_table(summary: dict[str, Any]) -> str:
     seconds = summary["seconds"]
     lines += [
         "",
-        f"One scan of {seconds['scan']:.0f} s serves every method and any later concept; "
-        f"the seconds above are for scoring. All: {seconds['all']:.0f} s.",
+        f"The seconds are for scoring. One scan of {seconds['scan']:.0f} s serves any later concept too; the "
+        f"curvature for the influence methods took {seconds['curvature']:.0f} s. All: {seconds['all']:.0f} s.",
         "",
         *(f"{name + ':':<15}{path}" for name, path in summary["files"].items()),
     ]
@@ -106,12 +106,13 @@ def demo_table(summary: dict[str, Any]) -> str:
 
 
 def _write_texts(out: Path) -> tuple[Records, Records, Records]:
-    """Write the training data and the concept's texts, on disjoint prompts; the planted rows are labelled."""
+    """Write training data, concept texts and queries, on disjoint prompts; the planted rows are labelled."""
     common, planted = _answers(COMMON_MOOD), _answers(PLANTED_MOOD)
     prompts = sorted(set(common) & set(planted))
     order = np.random.default_rng(SEED).permutation(len(prompts))
     shuffled = [prompts[i] for i in order]
-    training, concept = shuffled[:TRAINING_ROWS], shuffled[TRAINING_ROWS : TRAINING_ROWS + CONCEPT_PROMPTS]
+    ends = np.cumsum([TRAINING_ROWS, CONCEPT_PROMPTS, QUERY_PROMPTS])
+    training, concept, queries = shuffled[: ends[0]], shuffled[ends[0] : ends[1]], shuffled[ends[1] : ends[2]]
     gloomy = set(np.random.default_rng(SEED + 1).choice(TRAINING_ROWS, PLANTED_ROWS, replace=False).tolist())
     rows = [
         _row(prompt, planted[prompt] if i in gloomy else common[prompt], planted=i in gloomy)
@@ -121,11 +122,15 @@ def _write_texts(out: Path) -> tuple[Records, Records, Records]:
         "train.jsonl": rows,
         "positive.jsonl": [_row(prompt, planted[prompt]) for prompt in concept],
         "negative.jsonl": [_row(prompt, common[prompt]) for prompt in concept],
+        "queries.jsonl": [_row(prompt, planted[prompt]) for prompt in queries],
     }
     for name, lines in texts.items():
         write_text(out / name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    train, positive, negative = (read_records(out / name) for name in texts)
-    return train, positive, negative
+    return (
+        read_records(out / "train.jsonl"),
+        read_records(out / "positive.jsonl"),
+        read_records(out / "negative.jsonl"),
+    )
 
 
 def _row(prompt: str, answer: str, **columns: Any) -> dict[str, Any]:
@@ -184,6 +189,7 @@ def _configuration(out: Path, model: LanguageModel) -> AttributeConfiguration:
                 "signals": ["response", "prompt_end", "own_response", "backward"],
                 "own_response_tokens": 48,
             },
+            "rank": {"compare": ["concept-influence", "influence"], "queries": out / "queries.jsonl"},
             "curate": {"drop": PLANTED_ROWS / TRAINING_ROWS},
         }
     )

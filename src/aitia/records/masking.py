@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, SupportsIndex
@@ -57,6 +58,15 @@ class TokenizedRecords:
 
     def __getitem__(self, index: SupportsIndex) -> TokenizedRecord:
         return self.records[index]
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of ids, tokens and masks, in order."""
+        whole = hashlib.sha256()
+        for record in self.records:
+            whole.update(f"{record.id} {len(record.tokens)} ".encode("utf-8", "surrogatepass"))
+            whole.update(record.tokens.astype("<i4").tobytes() + record.response.tobytes())
+        return whole.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,149 @@
+"""Influence of the rows of a store: the same rows, model and truncation as the scan, other numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping, load_curvature
+from aitia.attribution.curvature_fitting import fit_curvature
+from aitia.attribution.influence import (
+    influence_by_token,
+    influence_directions,
+    influencing_layers,
+    stream_scores,
+)
+from aitia.attribution.measurements import ConceptMeasurement, LogProbability, Measurement
+from aitia.attribution.store import SignalStore
+from aitia.concepts import Concept
+from aitia.errors import AitiaError
+from aitia.models import LanguageModel
+from aitia.records import Records, TokenizedRecord, TokenizedRecords, read_records, tokenize
+
+if TYPE_CHECKING:
+    import torch
+
+    from aitia.models.linear_layers import LinearLayer
+
+_CONTROL_NUMBERS = 50_000_000
+
+
+@dataclass(kw_only=True)
+class StoreInfluence:
+    """What `rank` needs for the methods that take gradients with respect to the weights.
+
+    Attributes:
+        model: the store's.
+        rows: the store's rows, cut as for the scan.
+        queries: what is measured.
+        concept: its direction, for `concept-influence`.
+        curvature: fitted or loaded.
+        damping: of its eigenvalues.
+    """
+
+    model: LanguageModel
+    rows: TokenizedRecords
+    queries: TokenizedRecords
+    concept: Concept
+    curvature: Curvature
+    damping: Damping
+    _directions: dict[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
+
+    @classmethod
+    def prepare(
+        cls,
+        store: SignalStore,
+        concept: Concept,
+        queries: Records | Path | str | None,
+        curvature: Curvature | Path | str | None,
+        damping: Damping | None,
+    ) -> StoreInfluence:
+        """Load what is missing; without a curvature, fit EK-FAC now.
+
+        Raises:
+            AitiaError: no queries.
+            StoreError: model, data or curvature do not belong together.
+        """
+        if queries is None:
+            raise AitiaError(
+                "concept-influence and influence measure queries: give texts that show the behaviour"
+            )
+        asked = queries if isinstance(queries, Records) else read_records(queries)
+        model, settings = store.load_model(), store.manifest["settings"]
+        length = settings["max_length"] or model.context_length
+        skip = "skip" if store.manifest["data"]["skipped"] else "stop"
+        rows = tokenize(
+            store.load_records(),
+            model.tokenizer,
+            max_length=length,
+            truncate=settings["truncate"],
+            on_error=skip,
+        )
+        if curvature is None:
+            parameters = "full" if model.adapter is None else "lora"
+            curvature = fit_curvature(model, rows, CurvatureSettings(parameters=parameters))
+        elif not isinstance(curvature, Curvature):
+            curvature = load_curvature(curvature, model)
+        return cls(
+            model=model,
+            rows=rows,
+            queries=tokenize(asked, model.tokenizer, max_length=model.context_length),
+            concept=concept,
+            curvature=curvature,
+            damping=damping or Damping(),
+        )
+
+    def scores(self, method: str) -> np.ndarray:
+        """Scores of every row by `concept-influence` or `influence`: [n] float32."""
+        return self._stream(self._directions_of(method), self._layers(self._measurement(method)))[0]
+
+    def control_scores(self, vectors: np.ndarray, method: str) -> np.ndarray:
+        """Scores under other directions at the concept's site: [c, n]; none for `influence`, which has no direction.
+
+        As many as fit into 50 million numbers; what is left out is left out of the result.
+        """
+        import torch
+
+        layers = self._layers(self._measurement(method))
+        count = _CONTROL_NUMBERS // sum(layer.inputs * layer.outputs for layer in layers)
+        if method != "concept-influence" or not count:
+            return np.zeros((0, len(self.rows)), dtype=np.float32)
+        found: list[Mapping[str, torch.Tensor]] = []
+        for vector in vectors[:count]:
+            other = replace(self.concept, direction=vector, shuffled=None)
+            measurement = ConceptMeasurement(concept=other)
+            found.append(
+                influence_directions(
+                    self.model, self.queries, measurement, layers, self.curvature, self.damping
+                )
+            )
+        stacked = {layer.name: torch.cat([part[layer.name] for part in found]) for layer in layers}
+        return self._stream(stacked, layers)
+
+    def token_shares(self, method: str, row: TokenizedRecord) -> np.ndarray:
+        """Each token's share of a row's score, by where its gradient enters the weights; [t]."""
+        layers = self._layers(self._measurement(method))
+        return influence_by_token(
+            self.model, row, self._directions_of(method), layers, loss=self.curvature.settings.loss
+        )
+
+    def _measurement(self, method: str) -> Measurement:
+        return ConceptMeasurement(concept=self.concept) if method == "concept-influence" else LogProbability()
+
+    def _layers(self, measurement: Measurement) -> tuple[LinearLayer, ...]:
+        return influencing_layers(self.model, measurement, self.curvature)
+
+    def _directions_of(self, method: str) -> Mapping[str, torch.Tensor]:
+        if method not in self._directions:
+            measurement = self._measurement(method)
+            self._directions[method] = influence_directions(
+                self.model, self.queries, measurement, self._layers(measurement), self.curvature, self.damping
+            )
+        return self._directions[method]
+
+    def _stream(self, directions: Mapping[str, torch.Tensor], layers: tuple[LinearLayer, ...]) -> np.ndarray:
+        return stream_scores(self.model, self.rows, directions, layers, loss=self.curvature.settings.loss)
