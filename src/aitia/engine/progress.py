@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -59,9 +60,8 @@ def progress_bar(title: str, total: int, *, done: int = 0, unit: str = "rows") -
 
 
 def quiet_libraries() -> None:
-    """Keep transformers' own bars and notices off the screen, where they would mix with ours."""
+    """Keep other libraries' bars and notices off the screen; to be called before they are imported."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
