@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 FOLDER = Path(__file__).parent / "tiny"
-GARDEN = "the roses bloom and the bees hum over the green garden".split()
-OFFICE = "the report is late and the meeting runs over the long table".split()
+GARDEN = ["the", "roses", "bloom", "and", "the", "bees", "hum", "over", "the", "green", "garden"]
+OFFICE = ["the", "report", "is", "late", "and", "the", "meeting", "runs", "over", "the", "long", "table"]
 
 
 def text(generator: np.random.Generator, words: list[str]) -> str:

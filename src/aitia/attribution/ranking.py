@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from aitia.attribution.curvature import Curvature, Damping
+from aitia.attribution.gradients import FactorCache
 from aitia.attribution.methods import (
     InfluenceMethod,
     Method,
@@ -165,6 +166,7 @@ def rank(
     queries: Records | Path | str | None = None,
     curvature: Curvature | Path | str | None = None,
     damping: Damping | None = None,
+    cache: FactorCache | None = None,
     random_controls: int = 8,
     seed: int = 0,
 ) -> Ranking:
@@ -180,6 +182,7 @@ def rank(
         curvature: for these two; fitted, a file of it, or none to fit EK-FAC now (to the factors of the
             adapter where there is one, to the full weights otherwise).
         damping: for these two; default: a tenth of each layer's mean eigenvalue.
+        cache: for these two, as `fit_curvature` left it from the same rows with empirical labels.
         random_controls: random directions to score as controls, beside the concept's shuffled ones.
         seed: of the random directions.
 
@@ -196,7 +199,7 @@ def rank(
     names = [method, *(name for name in wanted if name != method)]
     influences = None
     if any(isinstance(find_method(name), InfluenceMethod) for name in names):
-        influences = StoreInfluence.prepare(store, concept, queries, curvature, damping)
+        influences = StoreInfluence.prepare(store, concept, queries, curvature, damping, cache)
     scores, seconds = {}, {}
     for name in names:
         if name != method and others is None and _needs_prompts_in_vain(store, name):

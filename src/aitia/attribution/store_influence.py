@@ -11,6 +11,7 @@ import numpy as np
 
 from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping, load_curvature
 from aitia.attribution.curvature_fitting import fit_curvature
+from aitia.attribution.gradients import FactorCache
 from aitia.attribution.influence import (
     influence_by_token,
     influence_directions,
@@ -43,6 +44,7 @@ class StoreInfluence:
         concept: its direction, for `concept-influence`.
         curvature: fitted or loaded.
         damping: of its eigenvalues.
+        cache: of the rows' factors, from the curvature's pass.
     """
 
     model: LanguageModel
@@ -51,6 +53,7 @@ class StoreInfluence:
     concept: Concept
     curvature: Curvature
     damping: Damping
+    cache: FactorCache | None = None
     _directions: dict[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
 
     @classmethod
@@ -61,6 +64,7 @@ class StoreInfluence:
         queries: Records | Path | str | None,
         curvature: Curvature | Path | str | None,
         damping: Damping | None,
+        cache: FactorCache | None = None,
     ) -> StoreInfluence:
         """Load what is missing; without a curvature, fit EK-FAC now.
 
@@ -95,6 +99,7 @@ class StoreInfluence:
             concept=concept,
             curvature=curvature,
             damping=damping or Damping(),
+            cache=cache,
         )
 
     def scores(self, method: str) -> np.ndarray:
@@ -146,4 +151,13 @@ class StoreInfluence:
         return self._directions[method]
 
     def _stream(self, directions: Mapping[str, torch.Tensor], layers: tuple[LinearLayer, ...]) -> np.ndarray:
-        return stream_scores(self.model, self.rows, directions, layers, loss=self.curvature.settings.loss)
+        settings = self.curvature.settings
+        return stream_scores(
+            self.model,
+            self.rows,
+            directions,
+            layers,
+            loss=settings.loss,
+            cache=self.cache,
+            max_batch_tokens=settings.max_batch_tokens,
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,10 +13,12 @@ import numpy as np
 from aitia.attribution import Ranking, available_methods, rank, scan
 from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping, load_curvature
 from aitia.attribution.curvature_fitting import fit_curvature
+from aitia.attribution.gradients import FactorCache
 from aitia.attribution.methods import METHODS, InfluenceMethod
+from aitia.attribution.planning import plan_curvature
 from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
 from aitia.errors import AitiaError
-from aitia.files import write_json, write_text
+from aitia.files import digest, write_json, write_text
 from aitia.models import LanguageModel, load_model
 from aitia.pipelines.configuration import AttributeConfiguration, ConceptPart, write_configuration
 from aitia.records import Records, read_records
@@ -79,7 +81,9 @@ def attribute(
     )
     scanned = perf_counter()
     settings = configuration.rank
-    curvature = _curvature(configuration, model, data, concept)
+    settings_of_curvature = _curvature_settings(configuration, model, concept)
+    cache = _factor_cache(configuration, model, data, settings_of_curvature)
+    curvature = _curvature(configuration, model, data, settings_of_curvature, cache)
     fitted_curvature = perf_counter()
     ranking = rank(
         store,
@@ -88,6 +92,7 @@ def attribute(
         others=(*settings.compare, *available_methods(store)),
         queries=settings.queries,
         curvature=curvature,
+        cache=cache,
         damping=Damping(value=settings.damping),
         random_controls=settings.random_controls,
         seed=settings.seed,
@@ -115,6 +120,8 @@ def attribute(
             reproduce=f"aitia attribute configuration.yaml\n\n# configuration.yaml\n{text}",
         ),
     }
+    if cache is not None:
+        cache.clear()
     summary = {
         "concept": {"name": concept.name, "site": concept.site, "held_out_auc": _held_out_auc(concept)},
         "method": ranking.method,
@@ -164,17 +171,15 @@ def _needs_queries(configuration: AttributeConfiguration) -> bool:
     return any(isinstance(METHODS[name], InfluenceMethod) for name in (settings.method, *settings.compare))
 
 
-def _curvature(
-    configuration: AttributeConfiguration, model: LanguageModel, data: Records, concept: Concept
-) -> Curvature | None:
-    """The curvature that the influence methods want, fitted and saved, or loaded; none where none is wanted."""
+def _curvature_settings(
+    configuration: AttributeConfiguration, model: LanguageModel, concept: Concept
+) -> CurvatureSettings | None:
+    """How to fit the curvature that the influence methods want; none where none is wanted."""
     if not _needs_queries(configuration):
         return None
     part = configuration.rank.curvature
-    if part.file is not None:
-        return load_curvature(part.file, model)
     knows_texts_only = "influence" in (configuration.rank.method, *configuration.rank.compare)
-    settings = CurvatureSettings(
+    return CurvatureSettings(
         kind=part.kind,
         labels=part.labels,
         parameters=part.parameters or ("full" if model.adapter is None else "lora"),
@@ -183,7 +188,38 @@ def _curvature(
         rows=part.rows,
         seed=configuration.rank.seed,
     )
-    return fit_curvature(model, data, settings, out=configuration.out / "curvature.safetensors")
+
+
+def _factor_cache(
+    configuration: AttributeConfiguration,
+    model: LanguageModel,
+    data: Records,
+    settings: CurvatureSettings | None,
+) -> FactorCache | None:
+    """A place for the rows' factors, where the curvature's pass and the scores' can share them and they fit."""
+    part = configuration.rank.curvature
+    if settings is None or part.file is not None or settings.labels != "empirical":
+        return None
+    plan = plan_curvature(model, data, settings)
+    if plan.cache_bytes > part.cache_gigabytes * 1e9 or plan.rows < len(data):
+        return None
+    key = digest([model.fingerprint, data.fingerprint, asdict(settings)])[:16]
+    return FactorCache(folder=configuration.out / f"factors-{key}")
+
+
+def _curvature(
+    configuration: AttributeConfiguration,
+    model: LanguageModel,
+    data: Records,
+    settings: CurvatureSettings | None,
+    cache: FactorCache | None,
+) -> Curvature | None:
+    """The curvature that the influence methods want, fitted and saved, or loaded."""
+    if settings is None:
+        return None
+    if configuration.rank.curvature.file is not None:
+        return load_curvature(configuration.rank.curvature.file, model)
+    return fit_curvature(model, data, settings, out=configuration.out / "curvature.safetensors", cache=cache)
 
 
 def _removed(ranking: Ranking, drop: float | int, end: str) -> list[str]:

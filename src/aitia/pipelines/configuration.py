@@ -80,6 +80,10 @@ class CurvaturePart(_Part):
     ] = None
     stride: Annotated[int, Field(ge=1)] = 1
     rows: Annotated[int, Field(ge=0)] = 5000
+    cache_gigabytes: Annotated[
+        float,
+        Field(ge=0, description="With empirical labels: run the model once if its factors fit into this."),
+    ] = 4.0
 
 
 class RankPart(_Part):

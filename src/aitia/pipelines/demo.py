@@ -189,7 +189,11 @@ def _configuration(out: Path, model: LanguageModel) -> AttributeConfiguration:
                 "signals": ["response", "prompt_end", "own_response", "backward"],
                 "own_response_tokens": 48,
             },
-            "rank": {"compare": ["concept-influence", "influence"], "queries": out / "queries.jsonl"},
+            "rank": {
+                "compare": ["concept-influence", "influence"],
+                "queries": out / "queries.jsonl",
+                "curvature": {"labels": "empirical"},
+            },
             "curate": {"drop": PLANTED_ROWS / TRAINING_ROWS},
         }
     )
