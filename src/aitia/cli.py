@@ -198,6 +198,9 @@ def rank_command(
     queries: Annotated[Path | None, typer.Option(help="Texts to measure, for the influence methods.")] = None,
     curvature: Annotated[Path | None, typer.Option(help="Curvature file, for the influence methods.")] = None,
     damping: Annotated[float, typer.Option(help="A multiple of each layer's mean eigenvalue.")] = 0.1,
+    sweep_damping: Annotated[
+        bool, typer.Option("--sweep-damping", help="Show what other dampings give.")
+    ] = False,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -212,21 +215,16 @@ def rank_command(
     """
     from aitia.attribution import rank
     from aitia.attribution.curvature import Damping
+    from aitia.attribution.damping_sweep import sweep_of_ranking
     from aitia.concepts import load_concept
 
-    ranking = rank(
-        store,
-        load_concept(concept),
-        method=method,
-        queries=queries,
-        curvature=curvature,
-        damping=Damping(value=damping),
-        seed=seed,
-    )
+    chosen = load_concept(concept)
+    settings: dict[str, Any] = {"queries": queries, "curvature": curvature, "damping": Damping(value=damping)}
+    ranking = rank(store, chosen, method=method, seed=seed, **settings)
     ranking.write(out)
     if report is not None:
         ranking.report(report, label=label)
-    found = {
+    found: dict[str, Any] = {
         "ranking": str(out),
         "report": None if report is None else str(report),
         "method": method,
@@ -238,6 +236,9 @@ def rank_command(
         f"{len(ranking)} rows ranked by {method}, in {out}",
         "most influential: " + ", ".join(ranking.top(10)),
     ]
+    if sweep_damping:
+        found["damping"] = sweep_of_ranking(ranking, label=label, **settings)
+        lines += [json.dumps(row) for row in found["damping"]]
     _answer(found, as_json, "\n".join(lines))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 from sklearn.covariance import ledoit_wolf
 
 from aitia.attribution import (
@@ -19,14 +20,15 @@ from aitia.attribution import (
     score_concepts,
 )
 from aitia.attribution.baselines import tfidf_similarity
-from aitia.attribution.curvature import CurvatureSettings
+from aitia.attribution.curvature import CurvatureSettings, Damping
 from aitia.attribution.curvature_fitting import fit_curvature
+from aitia.attribution.damping_sweep import DAMPINGS, sweep_of_ranking
 from aitia.attribution.evaluation import find_labelled, precision_at_k
 from aitia.attribution.influence import influence
 from aitia.attribution.measurements import ConceptMeasurement, LogProbability
 from aitia.attribution.methods import Method
 from aitia.attribution.tokens import token_shares
-from aitia.concepts import Concept, fit_concept
+from aitia.concepts import Concept, auc, fit_concept
 from aitia.errors import AitiaError, ConceptError, StoreError
 from aitia.records import records_from_rows, tokenize
 
@@ -193,6 +195,34 @@ def test_influence_methods_rank_like_the_functions_they_call(made, method):
         np.testing.assert_allclose(found, by_hand, rtol=1e-2, atol=2e-3 * np.abs(by_hand).max())
     row = tokenize(data, model.tokenizer, max_length=256)[3]
     assert ranking.token_shares(row).sum() == pytest.approx(float(ranking.score[3]), rel=1e-2)
+
+
+def test_a_damping_sweep_is_made_of_rankings_at_each_damping(made):
+    model, data, concept, store = made
+    queries = records_from_rows([{"prompt": f"Query {i}?\n", "completion": f"garden {i}."} for i in range(5)])
+    curvature = fit_curvature(model, data, CurvatureSettings(labels="empirical"))
+    settings = {"queries": queries, "curvature": curvature, "damping": Damping(value=0.1)}
+    ranking = rank(store, concept, method="concept-influence", **settings)
+    rows = sweep_of_ranking(ranking, label="planted", **settings)
+    assert [row["damping"] for row in rows] == list(DAMPINGS)
+    assert rows[2]["spearman"] == pytest.approx(1.0, abs=2e-3)
+    other = rank(store, concept, method="concept-influence", **(settings | {"damping": Damping(value=10.0)}))
+    labels = np.array(data.column("planted"))
+    assert rows[4]["auc"] == pytest.approx(auc(other.score, labels), abs=0.02)
+    assert rows[4]["spearman"] == pytest.approx(spearmanr(other.score, ranking.score).statistic, abs=0.02)
+    halves = [
+        rank(
+            store,
+            concept,
+            method="concept-influence",
+            **(settings | {"queries": queries.only(queries.ids[i::2])}),
+        )
+        for i in (0, 1)
+    ]
+    by_hand = spearmanr(halves[0].score, halves[1].score).statistic
+    assert rows[2]["split_half"] == pytest.approx(by_hand, abs=0.02)
+    with pytest.raises(AitiaError, match="has no damping"):
+        sweep_of_ranking(rank(store, concept), **settings)
 
 
 def test_influence_methods_need_queries(made):

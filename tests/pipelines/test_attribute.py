@@ -59,6 +59,24 @@ def test_everything_is_written_and_fits_together(folder, result):
     assert "garden talk" in (run / "report.html").read_text()
 
 
+def test_influence_methods_run_from_a_configuration(folder, tmp_path):
+    text = (folder / "attribute.yaml").read_text().replace("out: run", "out: influence-run")
+    text += "rank: {method: concept-influence, compare: [influence], queries: positive.jsonl, "
+    text += "curvature: {labels: empirical}}\n"
+    (folder / "influence.yaml").write_text(text)
+    result = attribute(read_configuration(folder / "influence.yaml"))
+    assert list(result.ranking.scores)[:2] == ["concept-influence", "influence"]
+    assert (folder / "influence-run" / "curvature.safetensors").is_file()
+    assert not list((folder / "influence-run").glob("factors-*"))
+    sampled = text.replace("empirical", "sampled").replace("influence-run", "sampled-run")
+    (folder / "sampled.yaml").write_text(sampled)
+    other = attribute(read_configuration(folder / "sampled.yaml")).ranking.score
+    assert np.corrcoef(result.ranking.score, other)[0, 1] > 0.5  # two estimates of one curvature, few rows
+    (folder / "no-queries.yaml").write_text(text.replace("queries: positive.jsonl, ", ""))
+    with pytest.raises(AitiaError, match="rank.queries: the influence methods need texts"):
+        attribute(read_configuration(folder / "no-queries.yaml"))
+
+
 def test_the_written_configuration_makes_the_same_ranking(folder, result, tmp_path):
     again = read_configuration(folder / "run" / "configuration.yaml")
     assert again.model_copy(update={"out": folder / "run"}) == read_configuration(folder / "attribute.yaml")
@@ -138,6 +156,15 @@ def test_the_commands_one_by_one(folder, tmp_path):
                     "--report", tmp_path / "r.html", "--label", "planted", "--json")  # fmt: skip
     assert len(json.loads(ranked.stdout)["top"]) == 10
     assert (tmp_path / "r.html").stat().st_size > 10_000
+    curvature = tmp_path / "curvature.safetensors"
+    fitted = invoke("fit-curvature", *model, "--data", folder / "train.jsonl", "--out", curvature, "--json")
+    assert json.loads(fitted.stdout)["layers"] == 16
+    texts = ("--queries", folder / "positive.jsonl", "--curvature", curvature, "--sweep-damping", "--json")
+    by_influence = invoke("rank", "--store", store, "--concept", concept, "--out", tmp_path / "ci.parquet",
+                          "--method", "concept-influence", *texts)  # fmt: skip
+    found = json.loads(by_influence.stdout)
+    assert found["method"] == "concept-influence"
+    assert [row["damping"] for row in found["damping"]] == [0.001, 0.01, 0.1, 1.0, 10.0]
     both = ("--out", tmp_path / "kept.jsonl", "--removed", tmp_path / "gone.jsonl", "--json")
     data = ("--data", folder / "train.jsonl", "--ranking", ranking)
     dropped = json.loads(invoke("curate", *data, "--drop", "25%", *both).stdout)

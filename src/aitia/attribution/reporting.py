@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import numpy as np
 
 from aitia import __version__
-from aitia.attribution.evaluation import find_labelled
+from aitia.attribution.evaluation import find_labelled, label_values
 from aitia.attribution.methods import METHODS
 from aitia.attribution.ranking import Ranking
 from aitia.attribution.store import SignalStore
@@ -67,20 +67,6 @@ def build_report(
         warnings=_warnings(ranking, concept),
         reproduce=reproduce or reproduce_commands(ranking),
     )
-
-
-def label_values(records: Records, label: str, ids: Sequence[str] | np.ndarray) -> np.ndarray:
-    """A true-or-false column of the data, for the given rows: [n] bool.
-
-    Raises:
-        AitiaError: a value is neither true nor false (1 and 0 count).
-    """
-    values = dict(zip(records.ids, records.column(label), strict=True))
-    found = [values[name] for name in ids]
-    wrong = [value for value in found if value not in (True, False)]
-    if wrong:
-        raise AitiaError(f"column {label!r}: {wrong[0]!r} is neither true nor false")
-    return np.array(found, dtype=bool)
 
 
 def reproduce_commands(ranking: Ranking) -> str:

@@ -102,9 +102,17 @@ class StoreInfluence:
             cache=cache,
         )
 
+    def measured(self, method: str) -> tuple[Measurement, tuple[LinearLayer, ...]]:
+        """What `concept-influence` or `influence` measures, and the layers that can move it."""
+        measurement = (
+            ConceptMeasurement(concept=self.concept) if method == "concept-influence" else LogProbability()
+        )
+        return measurement, influencing_layers(self.model, measurement, self.curvature)
+
     def scores(self, method: str) -> np.ndarray:
         """Scores of every row by `concept-influence` or `influence`: [n] float32."""
-        return self._stream(self._directions_of(method), self._layers(self._measurement(method)))[0]
+        _, layers = self.measured(method)
+        return self._stream(self._directions_of(method), layers)[0]
 
     def control_scores(self, vectors: np.ndarray, method: str) -> np.ndarray:
         """Scores under other directions at the concept's site: [c, n]; none for `influence`, which has no direction.
@@ -113,7 +121,7 @@ class StoreInfluence:
         """
         import torch
 
-        layers = self._layers(self._measurement(method))
+        _, layers = self.measured(method)
         count = _CONTROL_NUMBERS // sum(layer.inputs * layer.outputs for layer in layers)
         if method != "concept-influence" or not count:
             return np.zeros((0, len(self.rows)), dtype=np.float32)
@@ -131,22 +139,16 @@ class StoreInfluence:
 
     def token_shares(self, method: str, row: TokenizedRecord) -> np.ndarray:
         """Each token's share of a row's score, by where its gradient enters the weights; [t]."""
-        layers = self._layers(self._measurement(method))
+        _, layers = self.measured(method)
         return influence_by_token(
             self.model, row, self._directions_of(method), layers, loss=self.curvature.settings.loss
         )
 
-    def _measurement(self, method: str) -> Measurement:
-        return ConceptMeasurement(concept=self.concept) if method == "concept-influence" else LogProbability()
-
-    def _layers(self, measurement: Measurement) -> tuple[LinearLayer, ...]:
-        return influencing_layers(self.model, measurement, self.curvature)
-
     def _directions_of(self, method: str) -> Mapping[str, torch.Tensor]:
         if method not in self._directions:
-            measurement = self._measurement(method)
+            measurement, layers = self.measured(method)
             self._directions[method] = influence_directions(
-                self.model, self.queries, measurement, self._layers(measurement), self.curvature, self.damping
+                self.model, self.queries, measurement, layers, self.curvature, self.damping
             )
         return self._directions[method]
 

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from aitia.attribution.baselines import random_order, response_length, tfidf_similarity
-from aitia.attribution.evaluation import find_labelled
-from aitia.attribution.reporting import label_values
+from aitia.attribution.evaluation import find_labelled, label_values
 from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.errors import AitiaError
 from aitia.files import digest, write_json, write_text
