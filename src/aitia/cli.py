@@ -207,8 +207,8 @@ def rank_command(
     """Rank every row of a store by its influence on a concept. Positive: training on it raises the concept.
 
     Methods: vector-filter, projection-difference, projection-difference-prompt,
-    whitened-projection-difference and backward-signal read the store alone; concept-influence and
-    influence run the model over the rows again and need --queries (and take --curvature).
+    whitened-projection-difference and backward-signal read the store alone; concept-gradient-product,
+    concept-influence and influence run the model over the rows again and need --queries (and take --curvature).
 
     Example:
     `aitia rank --store runs/store --concept evil.concept.safetensors --out ranking.parquet --report report.html`

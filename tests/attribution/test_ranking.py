@@ -177,20 +177,21 @@ def test_ranking_orders_and_writes(made, tmp_path):
         np.testing.assert_array_equal(loaded.scores[name], ranking.scores[name])
 
 
-@pytest.mark.parametrize("method", ["concept-influence", "influence"])
+@pytest.mark.parametrize("method", ["concept-influence", "concept-gradient-product", "influence"])
 def test_influence_methods_rank_like_the_functions_they_call(made, method):
     model, data, concept, store = made
     queries = records_from_rows([{"prompt": f"Query {i}?\n", "completion": f"garden {i}."} for i in range(3)])
     curvature = fit_curvature(model, data, CurvatureSettings(labels="empirical"))
     ranking = rank(store, concept, method=method, queries=queries, curvature=curvature)
-    measurement = ConceptMeasurement(concept=concept) if method == "concept-influence" else LogProbability()
-    expected = influence(model, data, queries, measurement, curvature=curvature)
+    measurement = LogProbability() if method == "influence" else ConceptMeasurement(concept=concept)
+    divided = None if method == "concept-gradient-product" else curvature
+    expected = influence(model, data, queries, measurement, curvature=divided)
     np.testing.assert_allclose(ranking.score, expected, rtol=1e-2, atol=2e-3 * np.abs(expected).max())
     assert set(ranking.scores) == {method, *SIGNAL_METHODS}
-    assert len(ranking.controls) == (11 if method == "concept-influence" else 0)
+    assert len(ranking.controls) == (0 if method == "influence" else 11)
     if ranking.controls:
         other = replace(concept, direction=concept.shuffled[0], shuffled=None)
-        by_hand = influence(model, data, queries, ConceptMeasurement(concept=other), curvature=curvature)
+        by_hand = influence(model, data, queries, ConceptMeasurement(concept=other), curvature=divided)
         found = ranking.controls[8].scores
         np.testing.assert_allclose(found, by_hand, rtol=1e-2, atol=2e-3 * np.abs(by_hand).max())
     row = tokenize(data, model.tokenizer, max_length=256)[3]

@@ -126,7 +126,8 @@ def sweep_of_ranking(
     Raises:
         AitiaError: the ranking is by a method that has no damping.
     """
-    if not isinstance(find_method(ranking.method), InfluenceMethod):
+    method = find_method(ranking.method)
+    if not isinstance(method, InfluenceMethod) or not method.curved:
         raise AitiaError(f"method {ranking.method} has no damping; sweep concept-influence or influence")
     assert ranking.store is not None
     assert ranking.concept is not None

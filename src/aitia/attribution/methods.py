@@ -73,6 +73,7 @@ class InfluenceMethod:
     Attributes:
         name: as given to `rank`.
         measures: `concept` or `log-probability` of the queries.
+        curved: whether curvature is divided out; otherwise gradients are multiplied as they are.
         formula: in words of the module's docstring, with H the curvature and x the queries.
         drops: what it leaves out of retraining.
         cost: per row, after the curvature is fitted.
@@ -85,6 +86,7 @@ class InfluenceMethod:
     drops: str
     cost: str
     source: str
+    curved: bool = True
     signals: tuple[str, ...] = ()
 
     @property
@@ -143,6 +145,15 @@ METHODS: dict[str, Method | InfluenceMethod] = {
             drops="the similarity of inputs between query and row, curvature",
             cost="F forward and 2 (1 - l/L) F backward",
             source="ours: the backward half of Concept Influence",
+        ),
+        InfluenceMethod(
+            name="concept-gradient-product",
+            measures="concept",
+            curved=False,
+            formula="-grad f_v(x)^T grad L_i, f_v the queries' mean projection on v",
+            drops="curvature",
+            cost="F forward and 2 F backward, and the products of the row's gradients",
+            source="concept-influence with H the identity",
         ),
         InfluenceMethod(
             name="concept-influence",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping, load_curvature
+from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping, LayerCurvature, load_curvature
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.gradients import FactorCache
 from aitia.attribution.influence import (
@@ -19,6 +19,7 @@ from aitia.attribution.influence import (
     stream_scores,
 )
 from aitia.attribution.measurements import ConceptMeasurement, LogProbability, Measurement
+from aitia.attribution.methods import InfluenceMethod, find_method
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
 from aitia.errors import AitiaError
@@ -103,27 +104,28 @@ class StoreInfluence:
         )
 
     def measured(self, method: str) -> tuple[Measurement, tuple[LinearLayer, ...]]:
-        """What `concept-influence` or `influence` measures, and the layers that can move it."""
-        measurement = (
-            ConceptMeasurement(concept=self.concept) if method == "concept-influence" else LogProbability()
-        )
+        """What an influence method measures, and the layers that can move it."""
+        chosen = find_method(method)
+        assert isinstance(chosen, InfluenceMethod)
+        of_concept = chosen.measures == "concept"
+        measurement = ConceptMeasurement(concept=self.concept) if of_concept else LogProbability()
         return measurement, influencing_layers(self.model, measurement, self.curvature)
 
     def scores(self, method: str) -> np.ndarray:
-        """Scores of every row by `concept-influence` or `influence`: [n] float32."""
+        """Scores of every row by an influence method: [n] float32."""
         _, layers = self.measured(method)
         return self._stream(self._directions_of(method), layers)[0]
 
     def control_scores(self, vectors: np.ndarray, method: str) -> np.ndarray:
-        """Scores under other directions at the concept's site: [c, n]; none for `influence`, which has no direction.
+        """Scores under other directions at the concept's site: [c, n]; none where texts are measured.
 
         As many as fit into 50 million numbers; what is left out is left out of the result.
         """
         import torch
 
-        _, layers = self.measured(method)
+        measured, layers = self.measured(method)
         count = _CONTROL_NUMBERS // sum(layer.inputs * layer.outputs for layer in layers)
-        if method != "concept-influence" or not count:
+        if not isinstance(measured, ConceptMeasurement) or not count:
             return np.zeros((0, len(self.rows)), dtype=np.float32)
         found: list[Mapping[str, torch.Tensor]] = []
         for vector in vectors[:count]:
@@ -131,7 +133,7 @@ class StoreInfluence:
             measurement = ConceptMeasurement(concept=other)
             found.append(
                 influence_directions(
-                    self.model, self.queries, measurement, layers, self.curvature, self.damping
+                    self.model, self.queries, measurement, layers, self._curvature_of(method), self.damping
                 )
             )
         stacked = {layer.name: torch.cat([part[layer.name] for part in found]) for layer in layers}
@@ -144,11 +146,18 @@ class StoreInfluence:
             self.model, row, self._directions_of(method), layers, loss=self.curvature.settings.loss
         )
 
+    def _curvature_of(self, method: str) -> Curvature:
+        chosen = find_method(method)
+        assert isinstance(chosen, InfluenceMethod)
+        if chosen.curved:
+            return self.curvature
+        return replace(self.curvature, layers={name: LayerCurvature() for name in self.curvature.layers})
+
     def _directions_of(self, method: str) -> Mapping[str, torch.Tensor]:
         if method not in self._directions:
             measurement, layers = self.measured(method)
             self._directions[method] = influence_directions(
-                self.model, self.queries, measurement, layers, self.curvature, self.damping
+                self.model, self.queries, measurement, layers, self._curvature_of(method), self.damping
             )
         return self._directions[method]
 

@@ -189,7 +189,7 @@ def _configuration(out: Path, model: LanguageModel) -> AttributeConfiguration:
                 "own_response_tokens": 48,
             },
             "rank": {
-                "compare": ["concept-influence", "influence"],
+                "compare": ["concept-influence", "concept-gradient-product", "influence"],
                 "queries": out / "queries.jsonl",
                 "curvature": {"labels": "empirical"},
             },
