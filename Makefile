@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Idle threads wait quietly instead of spinning, which costs other processes dearly on small machines.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow lint format check bench bench-scan bench-influence clean
+.PHONY: help demo test test-slow lint format check bench bench-scan bench-ranking bench-influence clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -45,10 +45,13 @@ format: $(READY) ## format the code in place
 
 check: lint test ## what CI runs, and lint
 
-bench: bench-scan bench-influence ## every benchmark; results in benchmarks/results
+bench: bench-scan bench-ranking bench-influence ## every benchmark; results in benchmarks/results
 
 bench-scan: $(READY) ## how much a scan costs beside a bare pass
 	$(BIN)/python benchmarks/scan.py
+
+bench-ranking: $(READY) ## what ranking a thousand concepts costs
+	$(BIN)/python benchmarks/ranking.py
 
 bench-influence: $(READY) ## influence beside kronfluence, bergson and dattri (installs them apart)
 	$(BIN)/python benchmarks/influence.py
