@@ -24,12 +24,14 @@ from aitia.attribution.curvature import CurvatureSettings, Damping
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.damping_sweep import DAMPINGS, sweep_of_ranking
 from aitia.attribution.evaluation import find_labelled, precision_at_k
+from aitia.attribution.gradients import FactorCache, passes_over_rows
 from aitia.attribution.influence import influence
 from aitia.attribution.measurements import ConceptMeasurement, LogProbability
 from aitia.attribution.methods import Method
 from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept, auc, fit_concept
 from aitia.errors import AitiaError, ConceptError, StoreError
+from aitia.models.linear_layers import find_linear_layers
 from aitia.records import records_from_rows, tokenize
 
 SITE = "resid_post.2"
@@ -196,6 +198,27 @@ def test_influence_methods_rank_like_the_functions_they_call(made, method):
         np.testing.assert_allclose(found, by_hand, rtol=1e-2, atol=2e-3 * np.abs(by_hand).max())
     row = tokenize(data, model.tokenizer, max_length=256)[3]
     assert ranking.token_shares(row).sum() == pytest.approx(float(ranking.score[3]), rel=1e-2)
+
+
+def test_methods_can_share_a_cache_in_any_order(made, tmp_path):
+    """The concept's layers are fewer than those of the log-probability; neither must miss any."""
+    model, data, concept, store = made
+    queries = records_from_rows([{"prompt": f"Query {i}?\n", "completion": f"garden {i}."} for i in range(3)])
+    curvature = fit_curvature(model, data, CurvatureSettings(labels="empirical"))
+    settings = {"queries": queries, "curvature": curvature, "random_controls": 0}
+    for first, second in (("concept-influence", "influence"), ("influence", "concept-influence")):
+        plain = rank(store, concept, method=first, others=[second], **settings)
+        cache = FactorCache(folder=tmp_path / first)
+        cached = rank(store, concept, method=first, others=[second], cache=cache, **settings)
+        for name in (first, second):
+            scale = np.abs(plain.scores[name]).max()
+            np.testing.assert_allclose(cached.scores[name], plain.scores[name], rtol=2e-2, atol=3e-3 * scale)
+    partial = FactorCache(folder=tmp_path / "partial")
+    for layers in (find_linear_layers(model, site="resid_post.0"), find_linear_layers(model)):
+        tokenized = tokenize(data, model.tokenizer, max_length=256)
+        passes = passes_over_rows(model, tokenized, layers, loss="mean", max_batch_tokens=2048, cache=partial)
+        for _, _, factors in passes:
+            assert {layer.name for layer in layers} <= set(factors)
 
 
 def test_a_damping_sweep_is_made_of_rankings_at_each_damping(made):

@@ -213,7 +213,7 @@ def passes_over_rows(
         if number < start:
             continue
         factors = cache.read(number) if cache is not None else None
-        if factors is None:
+        if factors is None or any(layer.name not in factors for layer in layers):
             batch = pad_batch(tokenized, index, model.pad_id)
             seed = None if sample_seed is None else sample_seed * 1_000_003 + number
             locations = [tokenized[i].location for i in index]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping, LayerCurvature, load_curvature
-from aitia.attribution.curvature_fitting import fit_curvature
+from aitia.attribution.curvature_fitting import curvature_layers, fit_curvature
 from aitia.attribution.gradients import FactorCache
 from aitia.attribution.influence import (
     influence_by_token,
@@ -163,6 +163,8 @@ class StoreInfluence:
 
     def _stream(self, directions: Mapping[str, torch.Tensor], layers: tuple[LinearLayer, ...]) -> np.ndarray:
         settings = self.curvature.settings
+        if self.cache is not None:  # what one method leaves there must serve the others, with more layers
+            layers = curvature_layers(self.model, settings)
         return stream_scores(
             self.model,
             self.rows,
