@@ -54,14 +54,17 @@ def test_layers_above_the_last_site_are_not_run(any_model, tokenized):
     assert 2 not in ran
 
 
-def test_tracing_leaves_no_hook_behind(tiny_model, tokenized):
-    batch = batch_of(tiny_model, tokenized, [0])
+def test_tracing_leaves_no_hook_behind(make_model, tokenized):
+    model = make_model(
+        "llama"
+    )  # a fresh one: transformers leaves hooks of its own on a model that gave hidden states
+    batch = batch_of(model, tokenized, [0])
     with pytest.raises(SiteError):
-        trace(tiny_model, batch, ["resid_post.9"])
-    site_gradients(tiny_model, batch, ["resid_post.1"])
-    assert not any(
-        module._forward_hooks or module._forward_pre_hooks for module in tiny_model.network.modules()
-    )
+        trace(model, batch, ["resid_post.9"])
+    trace(model, batch, ["resid_post.1"])
+    site_gradients(model, batch, ["resid_post.1"])
+    modules = list(model.network.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
 
 
 def test_losses_equal_transformers_labels_loss(any_model, tokenized):
