@@ -11,7 +11,6 @@ import numpy as np
 from aitia.attribution.curvature import Curvature, Damping
 from aitia.attribution.evaluation import label_values
 from aitia.attribution.gradients import query_gradients
-from aitia.attribution.influence import stream_scores
 from aitia.attribution.methods import InfluenceMethod, find_method
 from aitia.attribution.ranking import Ranking
 from aitia.attribution.store_influence import StoreInfluence
@@ -84,16 +83,7 @@ def damping_sweep(
         )
         for layer in layers
     }
-    settings = influence.curvature.settings
-    scores = stream_scores(
-        influence.model,
-        influence.rows,
-        directions,
-        layers,
-        loss=settings.loss,
-        cache=influence.cache,
-        max_batch_tokens=settings.max_batch_tokens,
-    ).reshape(len(dampings), len(halves), -1)
+    scores = influence.stream(directions, layers).reshape(len(dampings), len(halves), -1)
     whole = np.average(scores, axis=1, weights=[len(half) for half in halves])
     return [
         DampingResult(

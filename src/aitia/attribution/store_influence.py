@@ -114,7 +114,7 @@ class StoreInfluence:
     def scores(self, method: str) -> np.ndarray:
         """Scores of every row by an influence method: [n] float32."""
         _, layers = self.measured(method)
-        return self._stream(self._directions_of(method), layers)[0]
+        return self.stream(self._directions_of(method), layers)[0]
 
     def control_scores(self, vectors: np.ndarray, method: str) -> np.ndarray:
         """Scores under other directions at the concept's site: [c, n]; none where texts are measured.
@@ -137,7 +137,7 @@ class StoreInfluence:
                 )
             )
         stacked = {layer.name: torch.cat([part[layer.name] for part in found]) for layer in layers}
-        return self._stream(stacked, layers)
+        return self.stream(stacked, layers)
 
     def token_shares(self, method: str, row: TokenizedRecord) -> np.ndarray:
         """Each token's share of a row's score, by where its gradient enters the weights; [t]."""
@@ -161,7 +161,8 @@ class StoreInfluence:
             )
         return self._directions[method]
 
-    def _stream(self, directions: Mapping[str, torch.Tensor], layers: tuple[LinearLayer, ...]) -> np.ndarray:
+    def stream(self, directions: Mapping[str, torch.Tensor], layers: tuple[LinearLayer, ...]) -> np.ndarray:
+        """Multiply every row's gradient with directions [q, out, in] of the given layers: [q, n] float32."""
         settings = self.curvature.settings
         if self.cache is not None:  # what one method leaves there must serve the others, with more layers
             layers = curvature_layers(self.model, settings)
