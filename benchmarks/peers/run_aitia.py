@@ -66,6 +66,7 @@ def concept_of(model):
 def main() -> None:
     parser = runner_parser(__doc__, methods=("ekfac", "identity", "concept", "forward"), batch=16)
     parser.add_argument("--bytes-per-row", type=int, default=262_144)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--no-cache", action="store_true", help="run the model in every pass instead")
     options = parser.parse_args()
     workload = parsed_workload(options)
@@ -87,7 +88,14 @@ def curvature_settings(options, workload: Workload):
 
     kind = "identity" if options.method == "identity" else "ekfac"
     tokens = options.batch * workload.length
-    return CurvatureSettings(kind=kind, labels="empirical", loss="sum", rows=0, max_batch_tokens=tokens)
+    return CurvatureSettings(
+        kind=kind,
+        labels="empirical",
+        loss="sum",
+        rows=0,
+        max_batch_tokens=tokens,
+        precision=options.precision,
+    )
 
 
 def run_influence(options, workload, measurement, model, rows, queries) -> None:

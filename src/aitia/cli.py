@@ -260,6 +260,9 @@ def fit_curvature_command(
     dtype: DtypeOption = None,
     download: DownloadOption = False,
     max_batch_tokens: Annotated[int, typer.Option(help="Tokens run at once.")] = 2048,
+    precision: Annotated[
+        str, typer.Option(help="Of matrix products: float32, or bfloat16, faster where the hardware has it.")
+    ] = "float32",
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -270,7 +273,7 @@ def fit_curvature_command(
     """
     from aitia.attribution.curvature import CurvatureSettings
     from aitia.attribution.curvature_fitting import fit_curvature
-    from aitia.attribution.planning import plan_curvature
+    from aitia.attribution.planning import estimate_seconds, in_words, plan_curvature
     from aitia.models import load_model
     from aitia.records import read_records
 
@@ -282,14 +285,17 @@ def fit_curvature_command(
         site=site,
         rows=rows,
         max_batch_tokens=max_batch_tokens,
+        precision=precision,
         seed=seed,
     )
     records = read_records(data)
     loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
     plan = plan_curvature(loaded, records, settings)
-    typer.echo(plan.text(), err=True)
+    seconds = estimate_seconds(loaded, records, settings)
+    typer.echo(f"{plan.text()}; about {in_words(seconds)} here", err=True)
     curvature = fit_curvature(loaded, records, settings, out=out)
     found = {"curvature": str(out), "kind": kind, "layers": len(curvature.layers)} | plan.numbers()
+    found["estimated_seconds"] = seconds
     _answer(found, as_json, f"{kind} curvature of {len(curvature.layers)} layers, in {out}")
 
 

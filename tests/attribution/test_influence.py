@@ -15,8 +15,9 @@ from aitia.attribution.influence import (
     influence_directions,
     influencing_layers,
 )
-from aitia.attribution.layer_algebra import row_gradients
+from aitia.attribution.layer_algebra import low_rank, row_gradients
 from aitia.attribution.measurements import ConceptMeasurement, CustomMeasurement, LogProbability
+from aitia.attribution.planning import estimate_seconds, in_words
 from aitia.concepts import Concept
 from aitia.errors import AitiaError, ModelError, NumericalError, StoreError
 from aitia.models import LanguageModel
@@ -539,3 +540,63 @@ def test_low_precision_and_checkpointed_models_give_the_same_ranking(make_model,
     np.testing.assert_allclose(scores(model.network), plain, rtol=1e-5)
     low = scores(make_model("llama").network.bfloat16())
     assert np.corrcoef(low, plain)[0, 1] > 0.97
+
+
+@pytest.mark.parametrize("average", [True, False])
+def test_queries_of_full_rank_change_nothing_and_of_low_rank_little(tiny_model, data, queries, average):
+    settings = CurvatureSettings(labels="empirical", rows=0)
+    curvature = fit_curvature(tiny_model, data, settings)
+    measurement = ConceptMeasurement(concept=concept_at(tiny_model))
+
+    def scores(rank):
+        return influence(
+            tiny_model, data, queries, measurement, curvature=curvature, average=average, query_rank=rank
+        )
+
+    exact = scores(0)
+    np.testing.assert_allclose(scores(64), exact, rtol=1e-3, atol=1e-4 * np.abs(exact).max())
+    errors = [np.abs(scores(rank) - exact).max() for rank in (1, 8, 24)]
+    assert errors[0] > errors[1] > errors[2]
+    with pytest.raises(AitiaError, match="query rank -1"):
+        scores(-1)
+
+
+def test_low_rank_queries_are_the_nearest(tiny_model):
+    generator = torch.Generator().manual_seed(0)
+    queries = torch.randn(3, 7, 5, generator=generator)
+    found = low_rank(queries, 2)
+    left, values, right = np.linalg.svd(queries.numpy())
+    for i in range(3):
+        best = left[i][:, :2] * values[i][:2] @ right[i][:2]
+        np.testing.assert_allclose((found.left[i] @ found.right[i]).numpy(), best, atol=1e-5)
+
+
+def test_bfloat16_products_change_scores_little_and_leave_the_setting_alone(tiny_model, data, queries):
+    before = torch.get_float32_matmul_precision()
+    scores = {}
+    for precision in ("float32", "bfloat16"):
+        settings = CurvatureSettings(labels="empirical", rows=0, precision=precision)
+        curvature = fit_curvature(tiny_model, data, settings)
+        measurement = ConceptMeasurement(concept=concept_at(tiny_model))
+        scores[precision] = influence(tiny_model, data, queries, measurement, curvature=curvature)
+    assert np.corrcoef(scores["float32"], scores["bfloat16"])[0, 1] > 0.999
+    assert torch.get_float32_matmul_precision() == before
+    with pytest.raises(AitiaError, match="precision 'float8'"):
+        CurvatureSettings(precision="float8")
+
+
+def test_time_estimate_grows_with_the_rows(tiny_model, rows):
+    data = records_from_rows(rows)
+    many = records_from_rows([dict(row, id=f"{copy}-{row['id']}") for copy in range(20) for row in rows])
+    settings = CurvatureSettings(kind="diagonal", rows=0)
+    few, more = (
+        np.median([estimate_seconds(tiny_model, part, settings) for _ in range(3)]) for part in (data, many)
+    )
+    assert 5 < more / few < 80  # twenty times the work, measured on a machine that does other things too
+    assert estimate_seconds(tiny_model, data, CurvatureSettings(kind="identity")) == 0
+    assert [in_words(seconds) for seconds in (0.2, 40, 600, 9000)] == [
+        "1 second",
+        "40 seconds",
+        "10 minutes",
+        "2.5 hours",
+    ]

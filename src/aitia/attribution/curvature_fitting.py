@@ -12,7 +12,12 @@ import numpy as np
 
 from aitia.attribution.curvature import Curvature, CurvatureSettings, LayerCurvature, load_curvature
 from aitia.attribution.gradients import FactorCache, in_tokens, passes_over_rows
-from aitia.attribution.layer_algebra import add_second_moment, add_squared_gradients, symmetric
+from aitia.attribution.layer_algebra import (
+    add_second_moment,
+    add_squared_gradients,
+    precision_of_products,
+    symmetric,
+)
 from aitia.engine import progress_bar
 from aitia.errors import StoreError
 from aitia.files import atomic_path
@@ -122,9 +127,10 @@ def _fit(
                 start=done,
                 on_batch=advance,
             ):
-                for layer in layers:
-                    if layer.name in factors:
-                        add(layer, factors[layer.name], totals)
+                with precision_of_products(settings.precision):
+                    for layer in layers:
+                        if layer.name in factors:
+                            add(layer, factors[layer.name], totals)
                 sums.keep(phase, number + 1, totals)
         sums.keep(phase, -1, totals)
 

@@ -24,7 +24,13 @@ from aitia.attribution.gradients import (
     query_gradients,
     training_factors,
 )
-from aitia.attribution.layer_algebra import products_with_queries, token_products
+from aitia.attribution.layer_algebra import (
+    LowRankQueries,
+    low_rank,
+    precision_of_products,
+    products_with_queries,
+    token_products,
+)
 from aitia.attribution.measurements import Measurement, highest_site
 from aitia.engine import progress_bar
 from aitia.errors import AitiaError
@@ -47,6 +53,7 @@ def influence(
     curvature: Curvature | None = None,
     damping: Damping | None = None,
     average: bool = True,
+    query_rank: int = 0,
     cache: FactorCache | None = None,
     max_batch_tokens: int = 2048,
 ) -> np.ndarray:
@@ -60,6 +67,9 @@ def influence(
         curvature: from `fit_curvature`; default: identity over the full weights.
         damping: default: a tenth of each layer's mean eigenvalue.
         average: measure the mean over the queries; otherwise score for each.
+        query_rank: keep each preconditioned query gradient at this rank only, which for many queries saves
+            memory, in * out / (rank * (in + out)) times, and work where that is more than the row's number of
+            tokens; 0 keeps it whole.
         cache: of the rows' factors, as `fit_curvature` left it with empirical labels and the same batches.
         max_batch_tokens: tokens run at once.
 
@@ -77,12 +87,16 @@ def influence(
     directions = influence_directions(
         model, asked, measurement, layers, curvature, damping or Damping(), average=average
     )
+    if query_rank < 0:
+        raise AitiaError(f"query rank {query_rank}: give a rank of at least 1, or 0 for the whole gradient")
+    thin = {name: low_rank(values, query_rank) for name, values in directions.items()} if query_rank else None
     return stream_scores(
         model,
         tokenized,
-        directions,
+        thin or directions,
         layers,
         loss=curvature.settings.loss,
+        precision=curvature.settings.precision,
         cache=cache,
         max_batch_tokens=max_batch_tokens,
     )[0 if average else slice(None)]
@@ -134,15 +148,17 @@ def influence_directions(
 def stream_scores(
     model: LanguageModel,
     tokenized: TokenizedRecords,
-    directions: Mapping[str, torch.Tensor],
+    directions: Mapping[str, torch.Tensor] | Mapping[str, LowRankQueries],
     layers: Sequence[LinearLayer],
     *,
     loss: str,
+    precision: str = "float32",
     cache: FactorCache | None = None,
     max_batch_tokens: int = 2048,
 ) -> np.ndarray:
     """Multiply every training row's gradient with every direction: [q, n] float32."""
-    count = len(next(iter(directions.values())))
+    first = next(iter(directions.values()))
+    count = len(first.left if isinstance(first, LowRankQueries) else first)
     scores = np.zeros((count, len(tokenized)), dtype=np.float32)
     with progress_bar("Influence", len(tokenized)) as advance:
         for _, index, factors in passes_over_rows(
@@ -154,10 +170,11 @@ def stream_scores(
             cache=cache,
             on_batch=advance,
         ):
-            for name, direction in directions.items():
-                if name in factors:
-                    part = products_with_queries(direction, factors[name].inputs, factors[name].outputs)
-                    scores[:, index] += part.cpu().numpy()
+            with precision_of_products(precision):
+                for name, direction in directions.items():
+                    if name in factors:
+                        part = products_with_queries(direction, factors[name].inputs, factors[name].outputs)
+                        scores[:, index] += part.cpu().numpy()
     return scores
 
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from time import perf_counter
+
+import numpy as np
 
 from aitia.attribution.curvature import CurvatureSettings
 from aitia.attribution.curvature_fitting import curvature_layers
-from aitia.attribution.gradients import factor_bytes, in_tokens
+from aitia.attribution.gradients import factor_bytes, in_tokens, training_factors
+from aitia.attribution.layer_algebra import (
+    add_second_moment,
+    add_squared_gradients,
+    precision_of_products,
+)
 from aitia.models import LanguageModel
-from aitia.records import Records, TokenizedRecords
+from aitia.records import Records, TokenizedRecords, pad_batch
 
 _FLOAT = 4
+_PROBE_TOKENS = 512
+_PROBE_WIDTH = 384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,3 +94,84 @@ def plan_curvature(
         cache_bytes=factor_bytes(tokenized, layers),
         operations=tokens * (passes * run + extra),
     )
+
+
+def estimate_seconds(
+    model: LanguageModel, data: Records | TokenizedRecords, settings: CurvatureSettings
+) -> float:
+    """How long `fit_curvature` will take here, from doing a small part of it.
+
+    A few typical rows go through the model and the sums once to warm up and once with a clock; a small
+    eigendecomposition is timed and scaled by the cube of its size.
+
+    Returns:
+        Seconds; 0 where there is nothing to fit.
+
+    Raises:
+        RecordError, NumericalError: rows that cannot be used.
+    """
+    import torch
+
+    if settings.kind == "identity":
+        return 0.0
+    tokenized = in_tokens(model, data)
+    plan, layers = plan_curvature(model, tokenized, settings), curvature_layers(model, settings)
+    lengths = np.array([len(row.tokens) for row in tokenized])
+    typical = np.argsort(np.abs(lengths - lengths.mean()), kind="stable")
+    chosen = typical[: max(min(_PROBE_TOKENS, settings.max_batch_tokens) // int(lengths[typical[0]]), 1)]
+    batch = pad_batch(tokenized, chosen, model.pad_id)
+    based, measured = settings.kind in ("kfac", "ekfac"), settings.kind in ("diagonal", "ekfac")
+
+    def work() -> None:
+        seed = 0 if settings.labels == "sampled" else None
+        for phase in ("covariances",) * based + ("eigenvalues",) * measured:
+            factors = training_factors(
+                model,
+                batch,
+                layers,
+                [tokenized[int(row)].location for row in chosen],
+                loss=settings.loss,
+                sample_seed=seed,
+            )
+            with precision_of_products(settings.precision):
+                for layer in layers:
+                    found = factors.get(layer.name)
+                    if found is None:
+                        continue
+                    sides = (found.inputs, found.outputs)
+                    squares = [values.new_zeros(values.shape[-1], values.shape[-1]) for values in sides]
+                    if phase == "covariances":
+                        for total, values in zip(squares, sides, strict=True):
+                            add_second_moment(total, values)
+                    else:
+                        turned = [
+                            values @ total if based else values
+                            for values, total in zip(sides, squares, strict=True)
+                        ]
+                        add_squared_gradients(turned[0].new_zeros(layer.outputs, layer.inputs), *turned)
+
+    work()
+    seconds = _timed(work) * plan.tokens / max(int(lengths[chosen].sum()), 1)
+    if based:
+        matrix = torch.randn(_PROBE_WIDTH, _PROBE_WIDTH, generator=torch.Generator().manual_seed(0))
+        one = _timed(lambda: torch.linalg.eigh(matrix + matrix.T))
+        cubes = sum(layer.inputs**3 + layer.outputs**3 for layer in layers)
+        seconds += one * cubes / _PROBE_WIDTH**3
+    return seconds
+
+
+def in_words(seconds: float) -> str:
+    """A length of time as a person says it: `40 seconds`, `12 minutes`, `3.5 hours`."""
+    if seconds < 1.5:
+        return "1 second"
+    if seconds < 90:
+        return f"{round(seconds)} seconds"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} minutes"
+    return f"{seconds / 3600:.1f} hours"
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = perf_counter()
+    work()
+    return perf_counter() - start

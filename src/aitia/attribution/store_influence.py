@@ -172,6 +172,7 @@ class StoreInfluence:
             directions,
             layers,
             loss=settings.loss,
+            precision=settings.precision,
             cache=self.cache,
             max_batch_tokens=settings.max_batch_tokens,
         )

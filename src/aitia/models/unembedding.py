@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-_CHUNK_NUMBERS = 8_000_000
+_CHUNK_NUMBERS = 4_000_000
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
