@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Idle threads wait quietly instead of spinning, which costs other processes dearly on small machines.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow lint format check bench bench-scan bench-ranking bench-influence clean
+.PHONY: help demo test test-slow lint format check bench bench-scan bench-ranking bench-influence bench-truth clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -45,7 +45,7 @@ format: $(READY) ## format the code in place
 
 check: lint test ## what CI runs, and lint
 
-bench: bench-scan bench-ranking bench-influence ## every benchmark; results in benchmarks/results
+bench: bench-scan bench-ranking bench-influence bench-truth ## every benchmark; results in benchmarks/results
 
 bench-scan: $(READY) ## how much a scan costs beside a bare pass
 	$(BIN)/python benchmarks/scan.py
@@ -53,8 +53,11 @@ bench-scan: $(READY) ## how much a scan costs beside a bare pass
 bench-ranking: $(READY) ## what ranking a thousand concepts costs
 	$(BIN)/python benchmarks/ranking.py
 
-bench-influence: $(READY) ## influence beside kronfluence, bergson and dattri (installs them apart)
+bench-influence: $(DEMO_READY) ## influence beside kronfluence, bergson and dattri (installs them apart)
 	$(BIN)/python benchmarks/influence.py
+
+bench-truth: $(DEMO_READY) ## every method held against retraining, on planted behaviours; resumable
+	$(BIN)/python benchmarks/truth.py $(if $(QUICK),--quick)
 
 clean: ## remove what was built, not the project's environment
 	rm -rf build dist benchmarks/.work .pytest_cache .ruff_cache

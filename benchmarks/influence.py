@@ -1,8 +1,9 @@
 """Influence by aitia, kronfluence, bergson and dattri on one workload, side by side in one run.
 
-Each runs in a process of its own, the peers in an environment of their own, in turn, for some rounds; what
-counts is the median over the rounds. Curvature is always counted, reading the model is not. The bare
-passes (`floor`) are those that any method with gradients of activations must make.
+Two workloads: a small GPT-2 with all its weights, and SmolLM2-135M with a LoRA on real rows. Each system runs
+in a process of its own, the peers in an environment of their own, in turn, for some rounds; what counts is
+the median over the rounds. Curvature is always counted, reading the model is not. The bare passes (`floor`)
+are those that any method with gradients of activations must make.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,6 +22,7 @@ from typing import Any
 import numpy as np
 from harness import WORK, Target, at_least, at_most, report
 from peers.environment import peers_python, peers_variables
+from peers.real_rows import REAL_ROWS, write_real_rows
 from peers.workload import Workload, write_folder
 from scipy.stats import spearmanr
 
@@ -26,20 +30,32 @@ RUNNERS = Path(__file__).parent / "peers"
 CONTESTANTS = {
     "floor": ("floor", [], False),
     "aitia EK-FAC": ("aitia", ["ekfac"], False),
+    "aitia EK-FAC, bfloat16 products": ("aitia", ["ekfac", "--precision=bfloat16"], False),
     "kronfluence EK-FAC": ("kronfluence", ["ekfac", "--batch=16"], True),
     "bergson EK-FAC": ("bergson", ["ekfac", "--batch=16"], True),
     "aitia identity": ("aitia", ["identity"], False),
+    "aitia identity, bfloat16 products": ("aitia", ["identity", "--precision=bfloat16"], False),
     "kronfluence identity": ("kronfluence", ["identity", "--batch=16"], True),
     "dattri LoGra": ("dattri", ["logra"], True),
     "aitia concept": ("aitia", ["concept"], False),
     "aitia forward only": ("aitia", ["forward"], False),
 }
+ON_REAL_ROWS = (
+    "floor",
+    "aitia EK-FAC",
+    "aitia EK-FAC, bfloat16 products",
+    "kronfluence EK-FAC",
+    "bergson EK-FAC",
+    "aitia identity",
+    "kronfluence identity",
+    "aitia forward only",
+)
 
 
 def run(name: str, workload: Workload, folder: Path, *extra: str) -> dict[str, Any]:
     """Run a contestant in a process of its own: its line of JSON, with the scores' file as `out`."""
     runner, arguments, peer = CONTESTANTS[name]
-    out = WORK / "scores" / f"{name.replace(' ', '-')}.npz"
+    out = WORK / "scores" / f"{name.replace(', ', ' ').replace(' ', '-')}.npz"
     out.parent.mkdir(parents=True, exist_ok=True)
     python = peers_python() if peer else Path(sys.executable)
     command = [str(python), str(RUNNERS / f"run_{runner}.py"), *arguments, "--folder", str(folder)]
@@ -60,72 +76,140 @@ def agreement(first: dict[str, Any], second: dict[str, Any]) -> dict[str, float]
     }
 
 
-def race(workload: Workload, rounds: int) -> tuple[list[dict[str, Any]], list[Target]]:
-    """All contestants, in turn."""
-    folder = WORK / f"workload-{'-'.join(argument.split('=')[1] for argument in workload.arguments())}"
-    write_folder(workload, folder)
+def race(
+    workload: Workload, folder: Path, names: Sequence[str], rounds: int
+) -> dict[str, list[dict[str, Any]]]:
+    """The named contestants, in turn, `rounds` times: name -> its line of each round."""
     peers_python()
-    lines: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTESTANTS}
+    lines: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for _ in range(rounds):
-        for name in CONTESTANTS:
+        for name in names:
             lines[name].append(run(name, workload, folder))
-    last = {name: found[-1] for name, found in lines.items()}
+    return lines
 
-    def ratio(name: str, to: str, key: str = "compute_seconds") -> float:
-        return statistics.median(a[key] / b[key] for a, b in zip(lines[name], lines[to], strict=True))
 
-    rows = [
+def ratio(lines: dict[str, list[dict[str, Any]]], name: str, to: str, key: str = "compute_seconds") -> float:
+    """Median over the rounds of one contestant's figure over another's."""
+    return statistics.median(a[key] / b[key] for a, b in zip(lines[name], lines[to], strict=True))
+
+
+def table(workload: Workload, lines: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """A row for each contestant."""
+    return [
         {
+            "workload": workload.network,
             "system": name,
             "compute_seconds": statistics.median(line["compute_seconds"] for line in found),
-            "to_floor": ratio(name, "floor"),
+            "to_floor": ratio(lines, name, "floor"),
             "process_seconds": statistics.median(line["process_seconds"] for line in found),
             "peak_memory_mb": max(line["peak_memory_mb"] for line in found),
         }
         for name, found in lines.items()
     ]
-    to_kronfluence = agreement(last["aitia EK-FAC"], last["kronfluence EK-FAC"])
-    to_bergson = agreement(last["aitia EK-FAC"], last["bergson EK-FAC"])
-    identity = agreement(last["aitia identity"], last["kronfluence identity"])
-    rows += [
-        {"agreement": "aitia and kronfluence, EK-FAC", **to_kronfluence},
-        {"agreement": "aitia and bergson, EK-FAC", **to_bergson},
-        {"agreement": "aitia and kronfluence, identity", **identity},
-        {
-            "agreement": "stored and exact scores of a concept",
-            "spearman": last["aitia concept"]["spearman_of_store"],
-            "bytes_per_row": last["aitia concept"]["bytes_per_row"],
-        },
+
+
+def agreements(
+    workload: Workload, lines: dict[str, list[dict[str, Any]]]
+) -> tuple[list[dict[str, Any]], list[Target]]:
+    """How far the systems agree on the scores."""
+    pairs = (
+        ("aitia EK-FAC", "kronfluence EK-FAC"),
+        ("aitia EK-FAC", "bergson EK-FAC"),
+        ("aitia EK-FAC, bfloat16 products", "kronfluence EK-FAC"),
+        ("aitia identity", "kronfluence identity"),
+    )
+    rows = [
+        {"workload": workload.network, "agreement": f"{one} and {other}"}
+        | agreement(lines[one][-1], lines[other][-1])
+        for one, other in pairs
     ]
+    return rows, [
+        at_least(f"{workload.network}: Pearson of {row['agreement']}", 0.999, row["pearson"]) for row in rows
+    ]
+
+
+def small_network(workload: Workload, rounds: int) -> tuple[list[dict[str, Any]], list[Target]]:
+    """All contestants on the small GPT-2."""
+    folder = WORK / f"workload-{'-'.join(argument.split('=')[1] for argument in workload.arguments())}"
+    write_folder(workload, folder)
+    lines = race(workload, folder, tuple(CONTESTANTS), rounds)
+    concept = lines["aitia concept"]
     further = statistics.median(
-        line["phases"]["further_concept"] / line["compute_seconds"] for line in lines["aitia concept"]
+        line["phases"]["further_concept"] / line["compute_seconds"] for line in concept
     )
-    forward = statistics.median(
-        peer["compute_seconds"] / ours["compute_seconds"]
-        for peer, ours in zip(lines["kronfluence EK-FAC"], lines["aitia forward only"], strict=True)
+    compared, agreeing = agreements(workload, lines)
+    compared.append(
+        {
+            "workload": workload.network,
+            "agreement": "stored and exact scores of a concept",
+            "spearman": concept[-1]["spearman_of_store"],
+            "bytes_per_row": concept[-1]["bytes_per_row"],
+        }
     )
-    targets = [
-        at_most("EK-FAC, times the bare forward and backward", 3.0, ratio("aitia EK-FAC", "floor")),
-        at_least("EK-FAC, times faster than kronfluence", 3.0, ratio("kronfluence EK-FAC", "aitia EK-FAC")),
-        at_least("EK-FAC, times faster than bergson", 2.3, ratio("bergson EK-FAC", "aitia EK-FAC")),
-        at_most("EK-FAC, peak memory", 1000, last["aitia EK-FAC"]["peak_memory_mb"], unit=" MB"),
-        at_most("identity, times the bare forward and backward", 1.3, ratio("aitia identity", "floor")),
+    targets = []
+    for of in ("", ", bfloat16 products"):
+        ekfac, identity = f"aitia EK-FAC{of}", f"aitia identity{of}"
+        targets += [
+            at_most(f"EK-FAC{of}, times the bare forward and backward", 3.0, ratio(lines, ekfac, "floor")),
+            at_least(
+                f"EK-FAC{of}, times faster than kronfluence", 3.0, ratio(lines, "kronfluence EK-FAC", ekfac)
+            ),
+            at_least(f"EK-FAC{of}, times faster than bergson", 2.3, ratio(lines, "bergson EK-FAC", ekfac)),
+            at_most(f"EK-FAC{of}, peak memory", 1000, lines[ekfac][-1]["peak_memory_mb"], unit=" MB"),
+            at_most(
+                f"identity{of}, times the bare forward and backward", 1.3, ratio(lines, identity, "floor")
+            ),
+        ]
+    targets += [
         at_most("a further concept from the store, share of the first", 0.03, further),
-        at_least("Spearman of stored to exact scores", 0.98, last["aitia concept"]["spearman_of_store"]),
-        at_least("forward-only, times faster than kronfluence EK-FAC", 40, forward),
-        at_least("Pearson with kronfluence, EK-FAC", 0.999, to_kronfluence["pearson"]),
-        at_least("Pearson with bergson, EK-FAC", 0.999, to_bergson["pearson"]),
-        at_least("Pearson with kronfluence, identity", 0.999, identity["pearson"]),
+        at_least("Spearman of stored to exact scores", 0.98, concept[-1]["spearman_of_store"]),
+        at_least(
+            "forward-only, times faster than kronfluence EK-FAC",
+            40,
+            ratio(lines, "kronfluence EK-FAC", "aitia forward only"),
+        ),
     ]
-    return rows, targets
+    return table(workload, lines) + compared, targets + agreeing
+
+
+def real_rows(workload: Workload, rounds: int) -> tuple[list[dict[str, Any]], list[Target]]:
+    """The contestants that know adapters, on SmolLM2-135M with a LoRA and real rows."""
+    folder = WORK / f"workload-{workload.network}-{workload.rows}"
+    write_real_rows(workload, folder)
+    lines = race(workload, folder, ON_REAL_ROWS, rounds)
+    compared, agreeing = agreements(workload, lines)
+    name = workload.network
+    targets = [
+        at_most(
+            f"{name}: EK-FAC, times the bare forward and backward", 3.0, ratio(lines, "aitia EK-FAC", "floor")
+        ),
+        at_least(
+            f"{name}: EK-FAC, times faster than kronfluence",
+            3.0,
+            ratio(lines, "kronfluence EK-FAC", "aitia EK-FAC"),
+        ),
+        at_least(
+            f"{name}: EK-FAC, times faster than bergson", 2.3, ratio(lines, "bergson EK-FAC", "aitia EK-FAC")
+        ),
+        at_most(
+            f"{name}: identity, times the bare forward and backward",
+            1.3,
+            ratio(lines, "aitia identity", "floor"),
+        ),
+        at_least(
+            f"{name}: forward-only, times faster than kronfluence EK-FAC",
+            40,
+            ratio(lines, "kronfluence EK-FAC", "aitia forward only"),
+        ),
+    ]
+    return table(workload, lines) + compared, targets + agreeing
 
 
 def memory(base: Workload, multiples: tuple[int, ...]) -> tuple[list[dict[str, Any]], list[Target]]:
     """Peak memory as the number of rows grows."""
     rows = []
     for multiple in multiples:
-        sizes = {argument.split("=")[0][2:]: int(argument.split("=")[1]) for argument in base.arguments()}
-        workload = Workload(**(sizes | {"rows": base.rows * multiple}))
+        workload = replace(base, rows=base.rows * multiple)
         folder = WORK / f"workload-memory-{workload.rows}"
         write_folder(workload, folder)
         line = run("aitia EK-FAC", workload, folder)
@@ -164,9 +248,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small run whose figures are not quoted")
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
-    small = Workload(rows=64, queries=2)
-    rows, targets = race(small if options.quick else Workload(), 1 if options.quick else options.rounds)
-    for part in (memory(Workload(rows=128), (1, 4) if options.quick else (1, 4, 16)), starting()):
+    rounds = 1 if options.quick else options.rounds
+    rows, targets = small_network(Workload(rows=64, queries=2) if options.quick else Workload(), rounds)
+    real = replace(REAL_ROWS, rows=8, queries=2) if options.quick else REAL_ROWS
+    for part in (
+        real_rows(real, 1),
+        memory(Workload(rows=128), (1, 4) if options.quick else (1, 4, 16)),
+        starting(),
+    ):
         rows, targets = rows + part[0], targets + part[1]
     report("influence", rows, targets, quick=options.quick)
 

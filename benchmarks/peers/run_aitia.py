@@ -9,9 +9,9 @@ from pathlib import Path
 from workload import (
     Measurement,
     Workload,
-    make_tokens,
     parsed_workload,
     read_network,
+    read_tokens,
     runner_parser,
     save_scores,
 )
@@ -41,7 +41,14 @@ def language_model(folder: Path):
     from aitia.models import LanguageModel
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
-    return LanguageModel(network=read_network(folder), tokenizer=tokenizer, name="workload")
+    network, adapter = read_network(folder), folder / "adapter"
+    network.requires_grad_(False)
+    return LanguageModel(
+        network=network,
+        tokenizer=tokenizer,
+        name="workload",
+        adapter=str(adapter) if adapter.is_dir() else None,
+    )
 
 
 def concept_of(model):
@@ -77,7 +84,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     with measurement.phase("load"):
         model = language_model(options.folder)
-        train, query = make_tokens(workload)
+        train, query = read_tokens(options.folder)
         rows, queries = tokenized(train, "row"), tokenized(query, "query")
     run = {"ekfac": run_influence, "identity": run_influence, "concept": run_concept, "forward": run_forward}
     run[options.method](options, workload, measurement, model, rows, queries)
@@ -95,6 +102,7 @@ def curvature_settings(options, workload: Workload):
         rows=0,
         max_batch_tokens=tokens,
         precision=options.precision,
+        parameters="lora" if (options.folder / "adapter").is_dir() else "full",
     )
 
 

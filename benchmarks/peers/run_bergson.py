@@ -50,11 +50,14 @@ def main() -> None:
     workload = parsed_workload(options)
     measurement = Measurement(f"bergson {options.method}")
 
+    adapter = options.folder / "adapter"
+    model = adapter if adapter.is_dir() else options.folder / "model"
+    bias = [] if adapter.is_dir() else ["--include_bias"]
     with tempfile.TemporaryDirectory() as working:
         arguments = [
             options.method,
             f"{working}/run",
-            *("--model", f"{options.folder}/model", "--index_cfg.precision", "fp32", "--include_bias"),
+            *("--model", str(model), "--index_cfg.precision", "fp32", *bias),
             *("--data.dataset", f"{options.folder}/train", "--query.dataset", f"{options.folder}/query"),
             *("--query.aggregation", "none", "--use_dataset_labels", "--projection_dim", "0"),
             *("--method", "kfac", "--hessian_cfg.ev_correction"),

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 from workload import (
     Measurement,
-    make_tokens,
     parsed_workload,
     read_network,
+    read_tokens,
     runner_parser,
     save_scores,
     tracked_modules,
@@ -52,7 +52,7 @@ def main() -> None:
         model = SummedLoss(read_network(options.folder, linear=True)).requires_grad_(False)
         # Gradients of activations are enough, and any parameter below the modules brings them.
         model.get_parameter("network.transformer.wpe.weight").requires_grad_()
-        train, query = make_tokens(workload)
+        train, query = read_tokens(options.folder)
         task = AttributionTask(loss_func=loss, target_func=loss, model=model, checkpoints=model.state_dict())
 
     def batches(tokens: torch.Tensor) -> DataLoader:
@@ -62,7 +62,7 @@ def main() -> None:
         # It leaves a file on its batches even in memory, and believes the one it finds: hence the folder.
         return LoGraAttributor(
             task,
-            layer_names=[f"network.{name}" for name in tracked_modules(workload)],
+            layer_names=[f"network.{name}" for name in tracked_modules(model.network)],
             hessian="eFIM",
             offload="none",
             proj_dim=PROJECTION**2,

@@ -6,9 +6,9 @@ import tempfile
 
 from workload import (
     Measurement,
-    make_tokens,
     parsed_workload,
     read_network,
+    read_tokens,
     runner_parser,
     save_scores,
     tracked_modules,
@@ -42,15 +42,16 @@ def main() -> None:
             return self.compute_train_loss(batch, model)
 
         def get_influence_tracked_modules(self):
-            return tracked_modules(workload)
+            return names
 
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as working:
         with measurement.phase("load"):
-            task = LanguageModelling()
-            network = prepare_model(read_network(options.folder, linear=True), task)
+            task, network = LanguageModelling(), read_network(options.folder, linear=True)
+            names = tracked_modules(network)
+            network = prepare_model(network, task)
             train, query = (
-                Dataset.from_dict({"input_ids": tokens.tolist()}) for tokens in make_tokens(workload)
+                Dataset.from_dict({"input_ids": tokens.tolist()}) for tokens in read_tokens(options.folder)
             )
             analyzer = Analyzer("peer", network, task, cpu=True, disable_tqdm=True, output_dir=working)
             analyzer.set_dataloader_kwargs(DataLoaderKwargs(collate_fn=default_data_collator))

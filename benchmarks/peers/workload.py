@@ -1,8 +1,9 @@
-"""The workload on which attribution systems are compared, and what their runners share.
+"""The workloads on which attribution systems are compared, and what their runners share.
 
-A small GPT-2 made from a configuration, and sequences drawn from eight topics with Zipf-like word
-frequencies: nothing is downloaded, and every number follows from fixed seeds. Importing this needs torch and
-transformers alone, since it runs in two environments.
+The first is a small GPT-2 made from a configuration, and sequences drawn from eight topics with Zipf-like word
+frequencies: nothing is downloaded, and every number follows from fixed seeds. The second, written by
+`real_rows.py`, is SmolLM2-135M with a LoRA on real rows. Importing this needs torch and transformers alone,
+since it runs in two environments.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from transformers import GPT2LMHeadModel
+    from torch import nn
+    from transformers import GPT2LMHeadModel, PreTrainedModel
 
 HEADS, POSITIONS, TOPICS = 4, 4096, 8
 END, UNKNOWN, FIRST_WORD = 0, 1, 2
@@ -31,9 +33,11 @@ TRAINING_BATCH, LEARNING_RATE = 32, 1e-3
 class Workload:
     """Sizes of the model and the data, and how many Adam steps the model has seen.
 
-    A few steps leave a Fisher matrix unlike that of a random network.
+    A few steps leave a Fisher matrix unlike that of a random network. `network` is `gpt2`, or `smollm2-lora`
+    for real rows; the adapter's training is then fixed.
     """
 
+    network: str = "gpt2"
     layers: int = 4
     width: int = 192
     vocabulary: int = 4096
@@ -65,7 +69,7 @@ def runner_parser(
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=batch, help="rows in a batch")
     for field in fields(Workload):
-        parser.add_argument(f"--{field.name}", type=int, default=field.default)
+        parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
     return parser
 
 
@@ -76,7 +80,7 @@ def parsed_workload(options: argparse.Namespace) -> Workload:
         SystemExit: If `options.folder` was written for another workload.
     """
     workload = Workload(**{field.name: getattr(options, field.name) for field in fields(Workload)})
-    if not _written_for(options.folder, workload):
+    if not written_for(options.folder, workload):
         raise SystemExit(f"{options.folder} does not hold {workload}: write it with write_folder first")
     return workload
 
@@ -144,7 +148,7 @@ def write_folder(workload: Workload, folder: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    if _written_for(folder, workload):
+    if written_for(folder, workload):
         return
     (folder / "workload.json").unlink(missing_ok=True)
     make_network(workload).save_pretrained(folder / "model")
@@ -163,16 +167,30 @@ def write_folder(workload: Workload, folder: Path) -> None:
         lengths = [workload.length] * len(rows)
         columns = {"input_ids": rows, "labels": rows, "length": lengths}
         Dataset.from_dict(columns).save_to_disk(folder / name)
+    write_mark(workload, folder)
+
+
+def read_tokens(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """The training and the query rows of a folder: [rows, length] and [queries, length]."""
+    import torch
+    from datasets import load_from_disk
+
+    train, query = (torch.tensor(load_from_disk(folder / name)["input_ids"]) for name in ("train", "query"))
+    return train, query
+
+
+def write_mark(workload: Workload, folder: Path) -> None:
+    """Say that a folder holds a workload, once everything in it is written."""
     (folder / "workload.json").write_text(json.dumps(asdict(workload)), encoding="utf-8")
 
 
-def _written_for(folder: Path, workload: Workload) -> bool:
+def written_for(folder: Path, workload: Workload) -> bool:
     mark = folder / "workload.json"  # written last, so it vouches for the rest
     return mark.exists() and json.loads(mark.read_text(encoding="utf-8")) == asdict(workload)
 
 
-def read_network(folder: Path, *, linear: bool = False) -> GPT2LMHeadModel:
-    """The saved model, in evaluation mode.
+def read_network(folder: Path, *, linear: bool = False) -> PreTrainedModel:
+    """The saved model, with its adapter if it has one, in evaluation mode.
 
     Args:
         folder: As given to `write_folder`.
@@ -180,10 +198,14 @@ def read_network(folder: Path, *, linear: bool = False) -> GPT2LMHeadModel:
             only the latter.
     """
     from torch import nn
-    from transformers import GPT2LMHeadModel
+    from transformers import AutoModelForCausalLM
     from transformers.pytorch_utils import Conv1D
 
-    network = GPT2LMHeadModel.from_pretrained(folder / "model")
+    network = AutoModelForCausalLM.from_pretrained(folder / "model")
+    if (folder / "adapter").is_dir():
+        from peft import PeftModel
+
+        network = PeftModel.from_pretrained(network, folder / "adapter")
     convolutions = {name: module for name, module in network.named_modules() if isinstance(module, Conv1D)}
     for name, module in convolutions.items() if linear else ():
         inputs, outputs = module.weight.shape
@@ -194,10 +216,14 @@ def read_network(folder: Path, *, linear: bool = False) -> GPT2LMHeadModel:
     return network.eval()
 
 
-def tracked_modules(workload: Workload) -> list[str]:
-    """Names of the modules whose gradients count: four in every block."""
-    parts = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
-    return [f"transformer.h.{layer}.{part}" for layer in range(workload.layers) for part in parts]
+def tracked_modules(network: nn.Module) -> list[str]:
+    """Names of the modules whose gradients count: the adapter's factors, or else four in every block."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    linear = [name for name, part in network.named_modules() if isinstance(part, nn.Linear | Conv1D)]
+    factors = [name for name in linear if ".lora_A." in name or ".lora_B." in name]
+    return factors or [name for name in linear if ".h." in name]
 
 
 class Measurement:

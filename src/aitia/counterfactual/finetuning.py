@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,12 @@ class LoraSettings:
 
 
 def finetune_lora(
-    model: LanguageModel, records: Records, settings: LoraSettings, out: Path | str
+    model: LanguageModel,
+    records: Records,
+    settings: LoraSettings,
+    out: Path | str | None = None,
+    *,
+    progress: bool = True,
 ) -> LanguageModel:
     """Train an adapter on the responses of `records` and save it.
 
@@ -56,10 +62,11 @@ def finetune_lora(
             returned model afterwards.
         records: the training data.
         settings: how.
-        out: folder for the adapter, in PEFT's format.
+        out: folder for the adapter, in PEFT's format; none to keep it in memory only.
+        progress: show a bar.
 
     Returns:
-        The fine-tuned model, frozen, `adapter` set to `out`.
+        The fine-tuned model, frozen, `adapter` set to `out` (or to `memory`).
 
     Raises:
         AitiaError: the model has an adapter already.
@@ -86,7 +93,9 @@ def finetune_lora(
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         network = get_peft_model(model.network, config)
-    tuned = LanguageModel(network=network, tokenizer=model.tokenizer, name=model.name, adapter=str(out))
+    tuned = LanguageModel(
+        network=network, tokenizer=model.tokenizer, name=model.name, adapter=str(out or "memory")
+    )
     parameters = [value for name, value in network.named_parameters() if "lora_" in name]
     for parameter in parameters:
         parameter.requires_grad_()
@@ -96,7 +105,8 @@ def finetune_lora(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min((step + 1) / warmup, (len(steps) - step) / max(len(steps) - warmup, 1))
     )
-    with progress_bar("Fine-tuning", len(steps), unit="steps") as advance:
+    bar = progress_bar("Fine-tuning", len(steps), unit="steps") if progress else nullcontext(_no_progress)
+    with bar as advance:
         for number, index in enumerate(steps):
             outputs = run(tuned, pad_batch(tokenized, index, tuned.pad_id), gradients=True)
             loss = outputs.losses().sum() / len(outputs.targets)
@@ -111,9 +121,14 @@ def finetune_lora(
             schedule.step()
             advance(1)
     network.requires_grad_(False)
-    with atomic_path(out) as temporary:
-        network.save_pretrained(str(temporary))
+    if out is not None:
+        with atomic_path(out) as temporary:
+            network.save_pretrained(str(temporary))
     return tuned
+
+
+def _no_progress(_steps: int) -> None:
+    pass
 
 
 def _steps(rows: int, settings: LoraSettings) -> Sequence[np.ndarray]:

