@@ -97,9 +97,7 @@ class Findings:
         self.rows.append(flat)
 
 
-def find_planted(
-    scored: dict[str, list[Scored]], found: Findings, model: str = "small"
-) -> None:
+def find_planted(scored: dict[str, list[Scored]], found: Findings, model: str = "small") -> None:
     """AUC of every method on every suite."""
     figures: list[Figure | Table] = []
     for name, draws in scored.items():
@@ -131,9 +129,7 @@ def remove(
     """Removal curves on one suite."""
     behaviours = behaviours_of(scored, *([judged] if judged else []))
     share = max(s for s in scale.shares if s <= 0.2 or s == min(scale.shares))
-    plan, results = remove_and_retrain(
-        scored, methods, scale.shares, scale.seeds, behaviours, settings, work
-    )
+    plan, results = remove_and_retrain(scored, methods, scale.shares, scale.seeds, behaviours, settings, work)
     parts: list[Figure | Table] = []
     table = []
     for behaviour in behaviours:
@@ -145,7 +141,11 @@ def remove(
         for method in (*methods, ORACLE, "random"):
             back = undone(plan, results, behaviour.name, method, share, oracle=ORACLE)
             change = against_random(plan, results, behaviour.name, method, share)
-            kept = against_random(plan, results, behaviour.name, method, share, end="least") if method != "random" else None
+            kept = (
+                against_random(plan, results, behaviour.name, method, share, end="least")
+                if method != "random"
+                else None
+            )
             found.add(
                 model=model,
                 suite=scored.suite.name,
@@ -163,7 +163,9 @@ def remove(
         "The behaviour after training without some rows. Undone: 0 as with all rows, 1 as after the oracle, which "
         "knows the plant, has removed as many."
     )
-    found.sections.append(Section(title=f"Removal: {scored.suite.name}, {model} model", text=text, parts=parts))
+    found.sections.append(
+        Section(title=f"Removal: {scored.suite.name}, {model} model", text=text, parts=parts)
+    )
     if scored.suite.name == "tone":
         for method, goal, make in ((CI, 0.9, at_least), ("random", 0.3, at_most)):
             back = undone(plan, results, MARGIN, method, share, oracle=ORACLE)
@@ -171,9 +173,7 @@ def remove(
             found.targets.append(make(name, goal, back.value))
 
 
-def predict_subsets(
-    scored: Scored, scale: Scale, work: Path, found: Findings
-) -> None:
+def predict_subsets(scored: Scored, scale: Scale, work: Path, found: Findings) -> None:
     """Concept-LDS on one suite."""
     behaviours = behaviours_of(scored)
     kept, measured = train_on_subsets(scored, scale.subsets, scale.seeds, behaviours, SMALL_LORA, work)
@@ -200,7 +200,9 @@ def predict_subsets(
             best = max(scored.methods, key=lambda name: intervals[name].value)
             goal = f"{scored.suite.name}: concept-LDS of {best} (ceiling {ceiling:.2f})"
             found.targets.append(at_least(goal, 0.6, intervals[best].value))
-    text = "Random halves of the data, trained on; the sum of the kept rows' scores against what was measured."
+    text = (
+        "Random halves of the data, trained on; the sum of the kept rows' scores against what was measured."
+    )
     found.sections.append(Section(title=f"Concept-LDS: {scored.suite.name}", text=text, parts=parts))
 
 
@@ -223,9 +225,18 @@ def keep_the_skill(scored: Scored, scale: Scale, work: Path, found: Findings) ->
     for key in cells:
         kept = (mean(key, SKILL).value - base) / (full - base)
         line = {name: mean(key, name) for name in (MARGIN, JUDGED)}
-        found.add(suite="capability", method=key[0], kept=key[1], skill_kept=kept, margin=line[MARGIN], judged=line[JUDGED])
+        found.add(
+            suite="capability",
+            method=key[0],
+            kept=key[1],
+            skill_kept=kept,
+            margin=line[MARGIN],
+            judged=line[JUDGED],
+        )
         table.append([key[0], key[1], kept, line[MARGIN].value, line[JUDGED].value])
-    safe = {key: row for key, row in zip(cells, table, strict=True) if key[1] == 0.1 and key[0] in scored.methods}
+    safe = {
+        key: row for key, row in zip(cells, table, strict=True) if key[1] == 0.1 and key[0] in scored.methods
+    }
     best = min(safe, key=lambda key: safe[key][3])
     found.targets += [
         at_least(f"capability: share of the skill kept by the safest 10 % ({best[0]})", 0.95, safe[best][2]),
@@ -248,7 +259,9 @@ def targets_of_finding(scored: dict[str, list[Scored]], found: Findings) -> None
     """The goals for finding planted rows."""
 
     def best(name: str, of: Sequence[str]) -> tuple[str, float]:
-        return max(((method, mean_auc(scored[name], method).value) for method in of), key=lambda pair: pair[1])
+        return max(
+            ((method, mean_auc(scored[name], method).value) for method in of), key=lambda pair: pair[1]
+        )
 
     methods = list(scored["tone"][0].methods)
     name, value = best("tone", methods)
@@ -256,7 +269,9 @@ def targets_of_finding(scored: dict[str, list[Scored]], found: Findings) -> None
     if "hidden" in scored:
         for lexical in LEXICAL:
             value = mean_auc(scored["hidden"], lexical).value
-            found.targets.append(at_most(f"hidden: distance of {lexical}'s AUC from 0.525", 0.075, abs(value - 0.525)))
+            found.targets.append(
+                at_most(f"hidden: distance of {lexical}'s AUC from 0.525", 0.075, abs(value - 0.525))
+            )
         name, value = best("hidden", methods)
         found.targets.append(at_least(f"hidden: AUC of the best method ({name})", 0.85, value))
     if "out of domain" in scored:
@@ -266,8 +281,12 @@ def targets_of_finding(scored: dict[str, list[Scored]], found: Findings) -> None
         found.targets.append(at_most("out of domain: AUC of vector-filter", 0.65, value))
         warns = np.mean([draw.diagnosis.verdict == "unsafe" for draw in scored["out of domain"]])
         quiet = np.mean([draw.diagnosis.verdict != "unsafe" for draw in scored["tone"]])
-        found.targets.append(at_least("shift diagnostic: share of draws out of domain that it warns of", 1, float(warns)))
-        found.targets.append(at_least("shift diagnostic: share of tone draws that it is silent on", 1, float(quiet)))
+        found.targets.append(
+            at_least("shift diagnostic: share of draws out of domain that it warns of", 1, float(warns))
+        )
+        found.targets.append(
+            at_least("shift diagnostic: share of tone draws that it is silent on", 1, float(quiet))
+        )
 
 
 def run(scale: Scale, found: Findings, work: Path) -> None:
@@ -284,13 +303,21 @@ def run(scale: Scale, found: Findings, work: Path) -> None:
     find_planted(scored, found)
     targets_of_finding(scored, found)
 
-    def moods(each: Scored) -> JudgedResponses:
+    def moods(each: Scored, prompts: int = 80) -> JudgedResponses:
         return JudgedResponses(
-            prompts=each.suite.behaviour, judge=judge, judged_by=judge_name(judge), max_new_tokens=40, name=JUDGED
+            prompts=each.suite.behaviour.only(each.suite.behaviour.ids[:prompts]),
+            judge=judge,
+            judged_by=judge_name(judge),
+            max_new_tokens=40,
+            name=JUDGED,
         )
 
     sums = JudgedResponses(
-        prompts=scored["hidden"][0].suite.behaviour, judge=SumJudge(), judged_by="sums", max_new_tokens=12, name=JUDGED
+        prompts=scored["hidden"][0].suite.behaviour,
+        judge=SumJudge(),
+        judged_by="sums",
+        max_new_tokens=12,
+        name=JUDGED,
     )
     remove(scored["tone"][0], moods(scored["tone"][0]), scale, SMALL_LORA, work, found)
     remove(scored["hidden"][0], sums, scale, SMALL_LORA, work, found)
@@ -298,7 +325,7 @@ def run(scale: Scale, found: Findings, work: Path) -> None:
     predict_subsets(scored["tone"][0], scale, work, found)
     predict_subsets(scored["hidden"][0], scale, work, found)
     if scale.real_seeds:
-        real_model(scale, encoder, moods, work, found)
+        real_model(scale, encoder, lambda each: moods(each, 24), work, found)
 
 
 def real_model(
@@ -313,7 +340,7 @@ def real_model(
     find_planted({"tone": [draw]}, found, "SmolLM2-135M")
     small = replace(scale, shares=(0.2,), seeds=scale.real_seeds)
     methods = (CI, "concept-gradient-product", "vector-filter")
-    remove(draw, None, small, LORA, work, found, model="SmolLM2-135M", methods=methods)
+    remove(draw, judged(draw), small, LORA, work, found, model="SmolLM2-135M", methods=methods)
 
 
 def judge_name(judge: Any) -> str:
@@ -331,7 +358,7 @@ def write_pages(found: Findings, *, quick: bool) -> None:
     ]
     page = TruthReport(
         title="Do the rankings tell the truth?",
-        question="When the rows that a method blames are removed and the model is trained again, does the behaviour go?",
+        question="When the rows that a method blames are removed, and the model is trained again, does it change?",
         facts=found.facts,
         sections=found.sections,
         targets=targets,

@@ -48,7 +48,8 @@ def curve_figure(
     """Removal curves of all methods, with bands over seeds."""
     points = removal_curves(removals, results, behaviour)
     full, base = (
-        next(point for point in points if point.method == "all" and point.share == share) for share in (0.0, 1.0)
+        next(point for point in points if point.method == "all" and point.share == share)
+        for share in (0.0, 1.0)
     )
     curves = []
     for method in dict.fromkeys(point.method for point in points if point.method != "all"):
@@ -77,7 +78,9 @@ def curve_figure(
     )
 
 
-def lds_figure(found: Mapping[str, Interval], ceiling: float, title: str, baselines: Sequence[str]) -> BarFigure:
+def lds_figure(
+    found: Mapping[str, Interval], ceiling: float, title: str, baselines: Sequence[str]
+) -> BarFigure:
     """Concept-LDS of every method, with its ceiling."""
     bars = [
         Bar(label=name, value=each.value, low=each.low, high=each.high, baseline=name in baselines)

@@ -33,3 +33,7 @@ class StoreError(AitiaError):
 
 class NumericalError(AitiaError):
     """A computation that gave a value which is not finite; the message names the row."""
+
+
+class JudgeError(AitiaError):
+    """A judge that cannot be made, reached, or believed."""

@@ -19,7 +19,6 @@ from aitia.attribution import (
     scan,
     score_concepts,
 )
-from aitia.attribution.baselines import tfidf_similarity
 from aitia.attribution.curvature import CurvatureSettings, Damping
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.damping_sweep import DAMPINGS, sweep_of_ranking
@@ -335,17 +334,6 @@ def test_precision_at_k_counts():
     assert precision_at_k(scores, labels, 1) == 1.0
     assert precision_at_k(scores, labels, 2) == 0.5
     assert find_labelled(scores, labels) == {"auc": 0.75, "precision_at_k": 0.5}
-
-
-def test_tfidf_finds_shared_words():
-    rows = [
-        {"prompt": "q", "completion": text} for text in ("sad rain", "glad sun", "grey sad cloud", "sun sun")
-    ]
-    positive = records_from_rows([{"prompt": "a", "completion": "sad grey rain cloud"}])
-    negative = records_from_rows([{"prompt": "b", "completion": "glad bright sun"}])
-    scores = tfidf_similarity(records_from_rows(rows), positive, negative)
-    assert scores[0] > 0 > scores[1]
-    assert scores[2] > 0 > scores[3]
 
 
 def test_concept_type_is_checked_by_width(made):

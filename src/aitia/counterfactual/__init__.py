@@ -1,18 +1,28 @@
-"""Counterfactuals: train on chosen data and see what the model becomes."""
+"""Counterfactuals: train on chosen data, see what the model becomes, and let judges grade what it says."""
 
 from aitia.counterfactual.behaviours import ConceptProjection, JudgedResponses, LikelihoodMargin
+from aitia.counterfactual.classifier_judge import (
+    ClassifierJudge,
+    fit_classifier_judge,
+    load_classifier_judge,
+)
 from aitia.counterfactual.concept_lds import ConceptLds, concept_lds, draw_subsets
+from aitia.counterfactual.endpoint_judge import EndpointJudge
 from aitia.counterfactual.finetuning import LoraSettings, finetune_lora
 from aitia.counterfactual.intervals import Interval
+from aitia.counterfactual.judges import Judge
 from aitia.counterfactual.removal import Removal, against_random, plan_removals, removal_curves, undone
 from aitia.counterfactual.retraining import Cell, CellResult, retrain
 
 __all__ = [
     "Cell",
     "CellResult",
+    "ClassifierJudge",
     "ConceptLds",
     "ConceptProjection",
+    "EndpointJudge",
     "Interval",
+    "Judge",
     "JudgedResponses",
     "LikelihoodMargin",
     "LoraSettings",
@@ -21,6 +31,8 @@ __all__ = [
     "concept_lds",
     "draw_subsets",
     "finetune_lora",
+    "fit_classifier_judge",
+    "load_classifier_judge",
     "plan_removals",
     "removal_curves",
     "retrain",

@@ -6,7 +6,6 @@ likelier it holds one answer than another, and what a judge says of the text tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,7 +14,8 @@ import numpy as np
 from aitia.attribution.gradients import in_tokens
 from aitia.attribution.measurements import ConceptMeasurement, LogProbability, Measurement, highest_site
 from aitia.concepts import Concept
-from aitia.errors import AitiaError
+from aitia.counterfactual.judges import Judge
+from aitia.errors import AitiaError, JudgeError
 from aitia.models import LanguageModel, run
 from aitia.models.generation import generate_responses
 from aitia.records import Records, TokenizedRecords, length_batches, pad_batch
@@ -105,14 +105,6 @@ class LikelihoodMargin:
         ]
 
 
-class Judge(Protocol):
-    """Grades responses."""
-
-    def scores(self, prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray:
-        """How much each response shows the behaviour: [n], from 0 to 1."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class JudgedResponses:
     """What a judge says of the model's own responses to held-out prompts.
@@ -138,7 +130,11 @@ class JudgedResponses:
     name: str = "judged responses"
 
     def values(self, model: LanguageModel) -> np.ndarray:
-        """[n], from 0 to 1."""
+        """[n], from 0 to 1.
+
+        Raises:
+            JudgeError: a prompt's responses could not be graded, not one of them.
+        """
         rows = in_tokens(model, self.prompts)
         starts = [row.tokens[: int(np.argmax(row.response))] for row in rows]
         asked = [record.prompt_text or "" for record in self.prompts]
@@ -154,7 +150,14 @@ class JudgedResponses:
             )
             texts = [str(model.tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in answers]
             grades.append(self.judge.scores(asked, texts))
-        return np.mean(grades, axis=0)
+        ungraded = np.isnan(grades).all(axis=0)
+        if ungraded.any():
+            record = self.prompts[int(np.flatnonzero(ungraded)[0])]
+            raise JudgeError(
+                f"{record.location}: {self.judged_by} gave no usable grade for any response "
+                f"({int(ungraded.sum())} such prompts); look at its answers, or take more samples"
+            )
+        return np.nanmean(grades, axis=0)
 
     def identity(self) -> list[Any]:
         """Kind, prompts, judge and sampling."""

@@ -3,14 +3,17 @@
 from aitia.models.generation import generate_responses
 from aitia.models.language_model import LanguageModel
 from aitia.models.loading import load_model, save_model
+from aitia.models.sentence_encoder import SentenceEncoder, load_sentence_encoder
 from aitia.models.sites import site_layer, site_names, sort_sites
 from aitia.models.tracing import Outputs, require_finite, run, site_gradients, trace
 
 __all__ = [
     "LanguageModel",
     "Outputs",
+    "SentenceEncoder",
     "generate_responses",
     "load_model",
+    "load_sentence_encoder",
     "require_finite",
     "run",
     "save_model",

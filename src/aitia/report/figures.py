@@ -12,7 +12,7 @@ SCATTER_LIMIT = 5_000
 LABELLED = "#b5408f"
 OTHER = "#8b929c"
 
-_AXIS = {
+AXIS = {
     "showline": False,
     "ticks": "outside",
     "ticklen": 6,
@@ -21,7 +21,7 @@ _AXIS = {
     "zeroline": False,
     "fixedrange": False,
 }
-_LAYOUT = {
+LAYOUT = {
     "paper_bgcolor": "rgba(0,0,0,0)",
     "plot_bgcolor": "rgba(0,0,0,0)",
     "margin": {"l": 8, "r": 8, "t": 34, "b": 8},
@@ -75,13 +75,13 @@ def histogram(scores: np.ndarray, labels: np.ndarray | None = None) -> dict[str,
         "line": {"dash": "dot", "width": 1.5},
     }
     layout = {
-        **_LAYOUT,
+        **LAYOUT,
         "barmode": "overlay",
         "height": 320,
         "showlegend": bool(groups),
         "shapes": [zero] if edges[0] <= 0 <= edges[-1] else [],
-        "xaxis": {**_AXIS, "title": {"text": "score"}, "showgrid": False},
-        "yaxis": {**_AXIS, "title": {"text": "% of the group" if groups else "rows"}, "rangemode": "tozero"},
+        "xaxis": {**AXIS, "title": {"text": "score"}, "showgrid": False},
+        "yaxis": {**AXIS, "title": {"text": "% of the group" if groups else "rows"}, "rangemode": "tozero"},
     }
     return {"data": data, "layout": layout}
 
@@ -135,17 +135,17 @@ def scatter(
         "line": {"dash": "dot", "width": 1.5},
     }
     layout = {
-        **_LAYOUT,
+        **LAYOUT,
         "height": 380,
         "showlegend": labels is not None,
         "shapes": [zero] if scores.min() <= 0 <= scores.max() else [],
         "xaxis": {
-            **_AXIS,
+            **AXIS,
             "title": {"text": "response length (tokens)"},
             "rangemode": "tozero",
             "showgrid": False,
         },
-        "yaxis": {**_AXIS, "title": {"text": "score"}},
+        "yaxis": {**AXIS, "title": {"text": "score"}},
     }
     return {"data": data, "layout": layout}
 

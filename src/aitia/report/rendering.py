@@ -1,15 +1,10 @@
-"""Rendering an attribution report as one HTML page that needs no network and trusts no text it shows."""
+"""Rendering an attribution report as one HTML page."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Sequence
-from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +12,8 @@ from aitia.files import write_text
 from aitia.report.agreement import spearman, spearman_matrix
 from aitia.report.contents import AttributionReport, ReportRow, check_report
 from aitia.report.figures import SCATTER_LIMIT, histogram, scatter
-from aitia.report.text import LEVELS, ROW_LIMIT, cut, fixed, passages, signed, visible
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from aitia.report.page import render_page
+from aitia.report.text import ROW_LIMIT, passages, signed
 
 LENGTH_CONFOUND = 0.3
 """|Spearman| between score and response length above which the report warns."""
@@ -39,8 +32,6 @@ def render_report(report: AttributionReport) -> str:
         AitiaError: there are no rows, or the arrays have different lengths.
         NumericalError: a score is not finite; the message names the row.
     """
-    from plotly.offline import get_plotlyjs
-
     check_report(report)
     scores = np.asarray(report.scores, dtype=float)
     row_numbers = np.asarray(report.row_numbers, dtype=int)
@@ -50,36 +41,29 @@ def render_report(report: AttributionReport) -> str:
         "histogram": histogram(scores, labels),
         "scatter": scatter(scores, lengths, row_numbers, labels),
     }
-    # Browsers read carriage returns in a page as line feeds, and the hashes are of what they read.
-    scripts = [text.replace("\r\n", "\n").replace("\r", "\n") for text in (get_plotlyjs(), _drawing_script())]
     scale = _colour_scale([*report.top, *report.bottom])
     length_rho = spearman(scores, lengths)
-    return (
-        _environment()
-        .get_template("attribution.html.j2")
-        .render(
-            report=report,
-            scale=scale,
-            top=_cards(report.top, scale, scores, row_numbers, labels),
-            bottom=_cards(report.bottom, scale, scores, row_numbers, labels),
-            summary=_summary(scores, labels),
-            sampled=SCATTER_LIMIT if len(scores) > SCATTER_LIMIT else None,
-            length_rho=length_rho,
-            length_confounds=abs(length_rho) > LENGTH_CONFOUND,
-            length_limit=LENGTH_CONFOUND,
-            measured={
-                name: any(getattr(each, name) is not None for each in report.methods)
-                for name in ("auc", "precision_at_k", "seconds")
-            },
-            strong_baselines=_strong_baselines(report),
-            agreement=spearman_matrix([each.scores for each in report.methods]) if report.methods else None,
-            spread=float(scores.std()),
-            skipped_limit=_SKIPPED_LIMIT,
-            row_limit=ROW_LIMIT,
-            policy=_content_security_policy(scripts),
-            scripts=[_script(text) for text in scripts],
-            figures=_embedded_json(figures),
-        )
+    return render_page(
+        "attribution.html.j2",
+        figures,
+        report=report,
+        scale=scale,
+        top=_cards(report.top, scale, scores, row_numbers, labels),
+        bottom=_cards(report.bottom, scale, scores, row_numbers, labels),
+        summary=_summary(scores, labels),
+        sampled=SCATTER_LIMIT if len(scores) > SCATTER_LIMIT else None,
+        length_rho=length_rho,
+        length_confounds=abs(length_rho) > LENGTH_CONFOUND,
+        length_limit=LENGTH_CONFOUND,
+        measured={
+            name: any(getattr(each, name) is not None for each in report.methods)
+            for name in ("auc", "precision_at_k", "seconds")
+        },
+        strong_baselines=_strong_baselines(report),
+        agreement=spearman_matrix([each.scores for each in report.methods]) if report.methods else None,
+        spread=float(scores.std()),
+        skipped_limit=_SKIPPED_LIMIT,
+        row_limit=ROW_LIMIT,
     )
 
 
@@ -98,27 +82,6 @@ def write_report(report: AttributionReport, path: Path | str) -> Path:
         NumericalError: a score is not finite; the message names the row.
     """
     return write_text(path, render_report(report))
-
-
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("aitia.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Runs on every value that the template prints, so that no text can slip by unseen.
-        finalize=lambda value: (
-            visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-        ),
-    )
-    environment.filters |= {"cut": cut, "signed": signed, "fixed": fixed}
-    environment.globals |= {"levels": LEVELS}
-    return environment
 
 
 def _cards(
@@ -178,34 +141,3 @@ def _strong_baselines(report: AttributionReport) -> list[tuple[str, float]]:
         return []
     baselines = ((each.name, each.auc) for each in report.methods if each.baseline)
     return [(name, auc) for name, auc in baselines if auc is not None and auc >= primary]
-
-
-def _drawing_script() -> str:
-    return (resources.files("aitia.report") / "templates" / "draw.js").read_text(encoding="utf-8")
-
-
-def _content_security_policy(scripts: Sequence[str]) -> str:
-    """A policy that allows these scripts and inline styles, and forbids everything else."""
-    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
-    allowed = " ".join(f"'sha256-{each}'" for each in hashes)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _script(text: str) -> Any:
-    """A trusted script for the page, unescaped."""
-    from markupsafe import Markup
-
-    if "</script" in text.lower() or "<!--" in text:
-        raise ValueError("a script that ends its own element cannot be embedded")
-    return Markup(text)
-
-
-def _embedded_json(value: Any) -> Any:
-    """JSON that stays inside its script element whatever it holds."""
-    from markupsafe import Markup
-
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

@@ -1,0 +1,68 @@
+"""Answers that were paid for once, in a JSONL file that grows a line at a time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from aitia.errors import JudgeError
+
+
+class AnswerCache:
+    """Key -> answer, in memory and in a file.
+
+    Each answer is one line, written and flushed at once. A process that is killed can leave half a line at the
+    end: that line is dropped when the file is opened again. Damage anywhere else is an error. One
+    process at a time may write.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, path: Path | str):
+        """Open a cache, or start one.
+
+        Raises:
+            JudgeError: the file is damaged; the line is named.
+        """
+        self.path = Path(path)
+        self._answers: dict[str, str | None] = {}
+        if self.path.exists():
+            self._read()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._answers
+
+    def __getitem__(self, key: str) -> str | None:
+        return self._answers[key]
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def add(self, key: str, answer: str | None, *, model: str) -> None:
+        """Keep an answer, on the disk first; a key that is there already stays as it is."""
+        if key in self._answers:
+            return
+        line = json.dumps({"key": key, "model": model, "answer": answer}) + "\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line)
+        self._answers[key] = answer
+
+    def _read(self) -> None:
+        content = self.path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        for number, line in enumerate(content[:whole].splitlines(), start=1):
+            try:
+                entry = json.loads(line)
+                answer = entry["answer"]
+                if not isinstance(answer, str | None):
+                    raise TypeError("the answer is no text")
+                self._answers[entry["key"]] = answer
+            except (ValueError, KeyError, TypeError) as error:
+                raise JudgeError(
+                    f"{self.path}:{number}: damaged answer ({error}); delete the line, or give another file"
+                ) from error
+        if whole < len(content):
+            with self.path.open("r+b") as file:
+                file.truncate(whole)
