@@ -7,7 +7,7 @@ from aitia.counterfactual.classifier_judge import (
     load_classifier_judge,
 )
 from aitia.counterfactual.concept_lds import ConceptLds, concept_lds, draw_subsets
-from aitia.counterfactual.endpoint_judge import EndpointJudge
+from aitia.counterfactual.endpoint_judge import EndpointJudge, rubric_for
 from aitia.counterfactual.finetuning import LoraSettings, finetune_lora
 from aitia.counterfactual.intervals import Interval
 from aitia.counterfactual.judges import Judge
@@ -36,5 +36,6 @@ __all__ = [
     "plan_removals",
     "removal_curves",
     "retrain",
+    "rubric_for",
     "undone",
 ]
