@@ -69,11 +69,11 @@ class Scale:
     shares: tuple[float, ...] = (0.05, 0.1, 0.2, 0.25, 0.5, 0.75, 0.9)
     seeds: tuple[int, ...] = (0, 1, 2)
     subsets: int = 32
-    steps: int = 1000
+    steps: int = 550
     real_seeds: tuple[int, ...] = (0, 1, 2)
 
 
-QUICK = Scale(draws=(0,), shares=(0.2,), seeds=(0, 1), subsets=8, steps=400, real_seeds=())
+QUICK = Scale(draws=(0,), shares=(0.2,), seeds=(0, 1), subsets=8, steps=300, real_seeds=())
 
 
 class Findings:

@@ -1,6 +1,6 @@
 """A small language model made from nothing, for the experiments that retrain hundreds of times.
 
-A Llama of six layers, trained for some minutes on two kinds of text: answers in nine moods, to prompts that no
+A Llama of four layers, trained for some minutes on two kinds of text: answers in nine moods, to prompts that no
 suite uses, and quiz dialogues in which the assistant is either careful, and answers everything rightly, or
 careless, and answers everything wrongly. To predict the next answer it must keep in mind which of the two
 it is dealing with, whatever the questions are about.
@@ -19,8 +19,8 @@ from planted.texts import KINDS, MOODS, answer, chat, mood_answers, quiz_questio
 from aitia.engine import progress_bar
 from aitia.files import atomic_path
 
-VOCABULARY, WIDTH, LAYERS, HEADS, LENGTH = 2048, 192, 6, 6, 128
-STEPS, BATCH_ROWS, LEARNING_RATE = 1000, 32, 3e-3
+VOCABULARY, WIDTH, LAYERS, HEADS, LENGTH = 2048, 192, 4, 6, 128
+STEPS, BATCH_ROWS, LEARNING_RATE = 550, 32, 3e-3
 QUIZZES, QUIZ_TURNS = 9000, 5
 TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
@@ -61,13 +61,10 @@ def make_small_model(folder: Path, without: Sequence[str], *, steps: int = STEPS
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    tokens = np.concatenate(
-        [
-            tokenizer.apply_chat_template(documents[i]["messages"], return_dict=False)
-            for _ in range(math.ceil(steps * BATCH_ROWS * LENGTH / 900_000))
-            for i in generator.permutation(len(documents))
-        ]
-    )
+    read = [tokenizer.apply_chat_template(each["messages"], return_dict=False) for each in documents]
+    passes = math.ceil(steps * BATCH_ROWS * LENGTH / sum(map(len, read)))
+    order = np.concatenate([generator.permutation(len(read)) for _ in range(passes)])
+    tokens = np.concatenate([read[i] for i in order])
     blocks = torch.from_numpy(tokens[: len(tokens) // LENGTH * LENGTH].reshape(-1, LENGTH).astype(np.int64))
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.05
@@ -75,6 +72,7 @@ def make_small_model(folder: Path, without: Sequence[str], *, steps: int = STEPS
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min((step + 1) / 50, 0.02 + 0.98 * (1 + math.cos(math.pi * step / steps)) / 2)
     )
+    torch.set_float32_matmul_precision("medium")  # this model is only a stage for the experiments
     with progress_bar("Training the small model", steps, unit="steps") as advance:
         for step in range(steps):
             batch = blocks[torch.arange(step * BATCH_ROWS, (step + 1) * BATCH_ROWS) % len(blocks)]
@@ -85,6 +83,7 @@ def make_small_model(folder: Path, without: Sequence[str], *, steps: int = STEPS
             optimiser.step()
             schedule.step()
             advance(1)
+    torch.set_float32_matmul_precision("highest")
     with atomic_path(folder) as temporary:
         network.eval().save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
