@@ -1,0 +1,290 @@
+"""Is Vector Filter safe on these data? A diagnosis from stored signals, without retraining.
+
+Vector Filter scores a row by <v, h_i>, the projection of its mean response activation. That is what the
+response adds, plus a term that the prompt brings with it, whatever is answered:
+
+    <v, h_i> = <v, b_i> + <v, h_i - b_i>,   b_i the mean activation of the model's own responses to prompt i
+
+The prompt's term says nothing about training on the row (the score function's mean is zero), so Vector Filter
+ranks like Projection Difference only if that term hardly varies over the rows. On prompts of many kinds it does
+vary, and Vector Filter ranks prompts. Two things show it:
+
+- how much of the scores' variance the prompt's own projection explains (R^2 of a straight line);
+- how far the ranking agrees with the backward-signal scores, which are gradients and have no such term.
+
+The measures follow Kowal et al. 2026 (where Vector Filter fails, and the split of Projection Difference); the
+diagnosis and its thresholds are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from aitia.attribution.methods import score_concepts
+from aitia.attribution.store import SignalStore
+from aitia.concepts import Concept
+from aitia.errors import AitiaError, NumericalError, StoreError
+from aitia.report.agreement import spearman
+
+SAFE_PROMPT_SHARE = 0.25
+"""At or under this share of the variance, the prompt's term is taken for small."""
+
+UNSAFE_PROMPT_SHARE = 0.5
+"""At or over this share the prompts decide more of the ranking than all else together."""
+
+SAFE_AGREEMENT = 0.3
+"""At or over this rank correlation with backward-signal the two are taken to tell the same story: published
+correlations of vector methods with gradient methods lie at 0.37 to 0.45 where both work."""
+
+UNSAFE_AGREEMENT = 0.1
+"""At or under this rank correlation they do not."""
+
+FAR = 1.0
+"""A distance from the concept's fitting texts, in their standard deviations, that is worth a word."""
+
+LEAST_ROWS = 50
+"""Fewer rows than this are not diagnosed."""
+
+_MOST_ROWS = 20_000
+_RESAMPLES = 400
+
+Verdict = Literal["safe", "unsafe", "undecided"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number and its 95% percentile interval over bootstrap resamples of the rows."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distance:
+    """How far the data's mean response activation lies from that of the concept's fitting texts.
+
+    Attributes:
+        along: difference of the means along v, over the fitting texts' standard deviation along v.
+        off: length of the difference at right angles to v, over the root of the fitting texts' total variance
+            there. Two samples of one population of m and n texts give about sqrt(1/m + 1/n).
+    """
+
+    along: float
+    off: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShiftDiagnosis:
+    """What was measured, the verdict on Vector Filter, and why.
+
+    Attributes:
+        concept: its name.
+        site: where.
+        rows: how many rows were looked at.
+        baseline: the signal that stood for the prompt's term, `own_response` or `prompt_end`.
+        prompt_share: share of the variance of Vector Filter's scores that the prompt's own projection
+            explains, R^2.
+        agreement: Spearman correlation of Vector Filter with backward-signal; None without that signal.
+        agreement_of_difference: likewise of the scores less the prompt's term, as in Projection Difference.
+        distance: from the concept's fitting texts, where their activations were given.
+        verdict: on Vector Filter.
+        reasons: in words.
+    """
+
+    concept: str
+    site: str
+    rows: int
+    baseline: str
+    prompt_share: Estimate
+    agreement: Estimate | None
+    agreement_of_difference: Estimate | None
+    distance: Distance | None
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [
+            f"Vector Filter for {self.concept!r} at {self.site} on {self.rows:,} rows: {self.verdict.upper()}",
+            *(f"- {reason}" for reason in self.reasons),
+            f"  variance explained by the prompt ({self.baseline}): {self.prompt_share}",
+            f"  rank agreement with backward-signal: {self.agreement or 'not measured'}",
+            f"  the same, less the prompt's term: {self.agreement_of_difference or 'not measured'}",
+        ]
+        if self.distance is not None:
+            lines.append(
+                f"  distance from the fitting texts: {self.distance.along:+.2f} along the direction, "
+                f"{self.distance.off:.2f} off it, in their standard deviations"
+            )
+        return "\n".join(lines)
+
+
+def diagnose_shift(
+    store: SignalStore, concept: Concept, *, fitting_activations: np.ndarray | None = None, seed: int = 0
+) -> ShiftDiagnosis:
+    """Say whether Vector Filter is safe for a concept on scanned data.
+
+    Rows without a prompt are left out; of more than 20,000 rows, evenly spaced ones are taken. Rows are
+    resampled as if independent, so intervals are too narrow where many rows share a prompt.
+
+    Args:
+        store: a finished store. With the backward signal the verdict can be `safe`; without it, `unsafe` or
+            `undecided`. With `own_response`, that is the prompt's term; otherwise the last prompt token.
+        concept: at one of the store's sites.
+        fitting_activations: [m, d] mean response activations at the site of the texts that the concept was
+            fitted to (`aitia.concepts.activations.response_means`), for the distance from them.
+        seed: of the bootstrap.
+
+    Raises:
+        StoreError: the store lacks the concept's site, or a signal.
+        ConceptError: the concept has another width.
+        AitiaError: fewer than `LEAST_ROWS` rows with a prompt, or the fitting activations do not fit.
+        NumericalError: all rows have the same score.
+    """
+    baseline = "own_response" if "own_response" in store.signals else "prompt_end"
+    rows = _chosen_rows(store)
+    scores = score_concepts(store, [concept], "vector-filter")[0][rows].astype(np.float64)
+    if np.ptp(scores) == 0:
+        raise NumericalError(
+            f"{store.path}: Vector Filter gives every row the same score; is the site right?"
+        )
+    prompt = _project(store, baseline, concept)[rows]
+    share = _estimate(explained_share, prompt, scores, seed=seed)
+    agreement = difference = None
+    if "backward" in store.signals:
+        gradient = score_concepts(store, [concept], "backward-signal")[0][rows].astype(np.float64)
+        agreement = _estimate(spearman, scores, gradient, seed=seed)
+        difference = _estimate(spearman, scores - prompt, gradient, seed=seed)
+    distance = None if fitting_activations is None else _distance(store, concept, fitting_activations, rows)
+    verdict, reasons = _judge(share, agreement, difference, distance)
+    return ShiftDiagnosis(
+        concept=concept.name,
+        site=concept.site,
+        rows=len(rows),
+        baseline=baseline,
+        prompt_share=share,
+        agreement=agreement,
+        agreement_of_difference=difference,
+        distance=distance,
+        verdict=verdict,
+        reasons=tuple(reasons),
+    )
+
+
+def explained_share(predictor: np.ndarray, values: np.ndarray) -> float:
+    """R^2 of a straight line from one array [n] to another [n]; 0 where the predictor is constant."""
+    x, y = predictor - predictor.mean(), values - values.mean()
+    spread = (x @ x) * (y @ y)
+    return float((x @ y) ** 2 / spread) if spread > 0 else 0.0
+
+
+def _chosen_rows(store: SignalStore) -> np.ndarray:
+    rows = np.flatnonzero(store.column("prompt_tokens") > 0)
+    if len(rows) < LEAST_ROWS:
+        raise AitiaError(
+            f"{store.path}: {len(rows)} rows with a prompt; a diagnosis needs at least {LEAST_ROWS}. Scan more rows"
+        )
+    return rows[:: -(-len(rows) // _MOST_ROWS)]
+
+
+def _project(store: SignalStore, signal: str, concept: Concept) -> np.ndarray:
+    """<v, signal> of each row, [n] float64."""
+    projections = np.empty(len(store))
+    for positions, block in store.blocks([signal], concept.site):
+        projections[positions] = block[signal] @ concept.vector
+    if not np.isfinite(projections).all():
+        bad = int(np.flatnonzero(~np.isfinite(projections))[0])
+        raise StoreError(
+            f"{store.column('location')[bad]}: the stored {signal} signal is not finite; scan again"
+        )
+    return projections
+
+
+def _estimate(
+    measure: Callable[[np.ndarray, np.ndarray], float], first: np.ndarray, second: np.ndarray, *, seed: int
+) -> Estimate:
+    generator = np.random.default_rng(seed)
+    drawn = (generator.integers(len(first), size=len(first)) for _ in range(_RESAMPLES))
+    found = [measure(first[rows], second[rows]) for rows in drawn]
+    low, high = np.nanpercentile(found, [2.5, 97.5])
+    return Estimate(value=measure(first, second), low=float(low), high=float(high))
+
+
+def _distance(
+    store: SignalStore, concept: Concept, fitting_activations: np.ndarray, rows: np.ndarray
+) -> Distance:
+    fitted = np.asarray(fitting_activations, dtype=np.float64)
+    if fitted.ndim != 2 or fitted.shape[1] != concept.width or len(fitted) < 2:
+        raise AitiaError(
+            f"fitting activations of shape {fitted.shape}: expected at least two rows of width {concept.width}"
+        )
+    total, looked_at = np.zeros(concept.width), np.zeros(len(store), dtype=bool)
+    looked_at[rows] = True
+    for positions, block in store.blocks(["response"], concept.site):
+        total += block["response"][looked_at[positions]].sum(axis=0, dtype=np.float64)
+    unit = concept.vector / np.linalg.norm(concept.vector)
+    step, spread = total / len(rows) - fitted.mean(axis=0), fitted - fitted.mean(axis=0)
+    along = spread @ unit
+    off = spread - np.outer(along, unit)
+    return Distance(
+        along=float(step @ unit / max(along.std(ddof=1), 1e-12)),
+        off=float(
+            np.linalg.norm(step - (step @ unit) * unit)
+            / max(np.sqrt((off**2).sum() / (len(fitted) - 1)), 1e-12)
+        ),
+    )
+
+
+def _judge(
+    share: Estimate, agreement: Estimate | None, difference: Estimate | None, distance: Distance | None
+) -> tuple[Verdict, list[str]]:
+    """A bound counts as passed only when the whole interval lies beyond it."""
+    reasons = [_prompt_reason(share)]
+    unsafe = share.low >= UNSAFE_PROMPT_SHARE
+    safe = share.high <= SAFE_PROMPT_SHARE
+    if agreement is None or difference is None:
+        safe = False
+        reasons.append(
+            "Agreement with gradient scores is not known: scan the data, or a sample, with --signal backward."
+        )
+    else:
+        reasons.append(_agreement_reason(agreement))
+        unsafe = unsafe or agreement.high <= UNSAFE_AGREEMENT
+        safe = safe and agreement.low >= SAFE_AGREEMENT
+        if not safe and difference.low > agreement.high:
+            reasons.append(
+                "Without the prompt's term the ranking agrees better: use a projection difference."
+            )
+    if distance is not None and max(abs(distance.along), distance.off) > FAR:
+        safe = False
+        reasons.append(
+            "The data lie far from the texts that the concept was fitted to: it may not mean the same."
+        )
+    if unsafe:
+        reasons.append("Use backward-signal or concept-influence, and hold them against retraining.")
+    return ("unsafe" if unsafe else "safe" if safe else "undecided"), reasons
+
+
+def _prompt_reason(share: Estimate) -> str:
+    percent = f"{share.value:.0%} of the variance of the scores comes with the prompt, whatever is answered"
+    if share.low >= UNSAFE_PROMPT_SHARE:
+        return f"{percent}: the ranking is mostly one of prompts."
+    if share.high <= SAFE_PROMPT_SHARE:
+        return f"Only {percent}."
+    return f"{percent}: neither clearly small nor clearly the larger part."
+
+
+def _agreement_reason(agreement: Estimate) -> str:
+    found = f"with the gradient scores of backward-signal (rank correlation {agreement.value:.2f})"
+    if agreement.high <= UNSAFE_AGREEMENT:
+        return f"The ranking does not agree {found}."
+    if agreement.low >= SAFE_AGREEMENT:
+        return f"The ranking agrees {found}."
+    return f"The ranking agrees weakly, or too uncertainly, {found}."
