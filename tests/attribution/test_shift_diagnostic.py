@@ -7,7 +7,7 @@ import pytest
 from aitia.attribution import SignalStore, scan
 from aitia.attribution.shift_diagnostic import LEAST_ROWS, diagnose_shift, explained_share
 from aitia.concepts import Concept
-from aitia.errors import AitiaError, ConceptError, NumericalError, StoreError
+from aitia.errors import AitiaError, ConceptError, NumericalError
 from aitia.records import records_from_rows
 
 SITE, WIDTH = "resid_post.0", 12
@@ -74,8 +74,9 @@ def test_a_growing_prompt_term_is_measured_and_judged(make_store, prompt, verdic
     """For normal z and y: R^2 = t^2 / (t^2 + 1), and Spearman from Pearson's r by 6/pi arcsin(r/2)."""
     found = diagnose_shift(make_store(prompt=prompt), make_concept())
     assert found.rows == 594, "rows without a prompt are left out"
-    assert found.prompt_share.value == pytest.approx(prompt**2 / (prompt**2 + 1), abs=0.06)
-    assert found.prompt_share.low <= found.prompt_share.value <= found.prompt_share.high
+    for share in (found.projection_share, found.predicted_share):
+        assert share.value == pytest.approx(prompt**2 / (prompt**2 + 1), abs=0.06)
+        assert share.low <= share.value <= share.high
     assert found.agreement is not None
     assert found.agreement_of_difference is not None
     pearson = 1 / np.sqrt((prompt**2 + 1) * 1.25)
@@ -86,16 +87,32 @@ def test_a_growing_prompt_term_is_measured_and_judged(make_store, prompt, verdic
     assert any("projection difference" in reason for reason in found.reasons) == (prompt >= 0.8)
 
 
+def test_a_prompt_term_that_does_not_show_along_the_direction_is_found_all_the_same(make_store):
+    """The kind of prompt stands on another axis of its activation, yet it decides the score."""
+    draw = np.random.default_rng(5)
+    kind, other = draw.standard_normal((2, 600))
+    found = diagnose_shift(
+        make_store(
+            prompt_end=np.outer(kind, np.eye(WIDTH)[4]) + 0.1 * draw.standard_normal((600, WIDTH)),
+            response=np.outer(2 * kind + other, AXIS),
+        ),
+        make_concept(),
+    )
+    assert found.projection_share.value < 0.05
+    assert found.predicted_share.value == pytest.approx(0.8, abs=0.05)
+    assert found.verdict == "unsafe"
+
+
 def test_intervals_cover_the_truth_about_as_often_as_they_say(make_store):
     """The bootstrap's width against the large-sample standard error of r^2, 2 r (1 - r^2) / sqrt(n)."""
-    share = diagnose_shift(make_store(prompt=1.0), make_concept()).prompt_share
+    share = diagnose_shift(make_store(prompt=1.0), make_concept()).projection_share
     error = 2 * np.sqrt(0.5) * 0.5 / np.sqrt(594)
     assert (share.high - share.low) / (2 * 1.96 * error) == pytest.approx(1, abs=0.2)
 
 
 def test_a_ranking_that_gradients_contradict_is_unsafe_without_any_prompt_term(make_store):
     found = diagnose_shift(make_store(reply=-1.0), make_concept())
-    assert found.prompt_share.value < 0.02
+    assert found.projection_share.value < 0.02
     assert found.verdict == "unsafe"
     assert any("does not agree" in reason for reason in found.reasons)
 
@@ -119,10 +136,11 @@ def test_the_answer_depends_on_no_other_direction_and_no_scale(make_store):
     turned = make_concept(-AXIS)
     store = make_store(prompt=1.5)
     first, second = diagnose_shift(store, make_concept()), diagnose_shift(store, turned)
-    assert first.prompt_share.value == pytest.approx(second.prompt_share.value)
+    assert first.projection_share.value == pytest.approx(second.projection_share.value)
+    assert first.predicted_share.value == pytest.approx(second.predicted_share.value)
     assert first.agreement.value == pytest.approx(second.agreement.value)
     aside = diagnose_shift(make_store(prompt=4), make_concept(np.eye(WIDTH)[1]))
-    assert aside.prompt_share.value < 0.05
+    assert max(aside.projection_share.value, aside.predicted_share.value) < 0.05
 
 
 def test_distance_from_the_fitting_texts(make_store):
@@ -162,7 +180,7 @@ def test_what_cannot_be_diagnosed_is_refused(make_store):
         diagnose_shift(make_store(response=np.ones((600, WIDTH))), make_concept())
     broken = np.ones((600, WIDTH))
     broken[7] = np.nan
-    with pytest.raises(StoreError, match="row 7: the stored prompt_end signal"):
+    with pytest.raises(NumericalError, match="row 7: the stored prompt_end signal"):
         diagnose_shift(make_store(prompt_end=broken), make_concept())
 
 
