@@ -95,6 +95,8 @@ def test_curves_carry_their_numbers():
     assert (random["x"], random["y"]) == ([0, 0.5], [1, 0.9])
     assert base["y"] == [0.05, 0.05]
     assert figure["layout"]["xaxis"]["tickvals"] == [0, 0.1, 0.5]
+    crowded = replace(CURVES, curves=[Curve(label="c", x=[0, 0.05, 0.1, 0.9], y=[0] * 4)])
+    assert plotly_curves(crowded)["layout"]["xaxis"]["tickvals"] == [0, 0.1, 0.9]
 
 
 def test_bars_carry_their_intervals():

@@ -7,9 +7,11 @@ response adds, plus a term that the prompt brings with it, whatever is answered:
 
 The prompt's term says nothing about training on the row (the score function's mean is zero), so Vector Filter
 ranks like Projection Difference only if that term hardly varies over the rows. On prompts of many kinds it does
-vary, and Vector Filter ranks prompts. Two things show it:
+vary, and Vector Filter ranks prompts. Three things show it:
 
-- how much of the scores' variance the prompt's own projection explains (R^2 of a straight line);
+- how much of the scores' variance the prompt's own projection <v, b_i> explains (R^2 of a straight line);
+- how much of it can be predicted, on rows held out, from the whole of b_i. In a chat template the last token
+  before the response can hardly project on v and still say which answers follow;
 - how far the ranking agrees with the backward-signal scores, which are gradients and have no such term.
 
 The measures follow Kowal et al. 2026 (where Vector Filter fails, and the split of Projection Difference); the
@@ -27,7 +29,7 @@ import numpy as np
 from aitia.attribution.methods import score_concepts
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
-from aitia.errors import AitiaError, NumericalError, StoreError
+from aitia.errors import AitiaError, NumericalError
 from aitia.report.agreement import spearman
 
 SAFE_PROMPT_SHARE = 0.25
@@ -36,9 +38,9 @@ SAFE_PROMPT_SHARE = 0.25
 UNSAFE_PROMPT_SHARE = 0.5
 """At or over this share the prompts decide more of the ranking than all else together."""
 
-SAFE_AGREEMENT = 0.3
-"""At or over this rank correlation with backward-signal the two are taken to tell the same story: published
-correlations of vector methods with gradient methods lie at 0.37 to 0.45 where both work."""
+SAFE_AGREEMENT = 0.2
+"""At or over this rank correlation with backward-signal the two are taken to tell the same story; vector and
+gradient methods are reported at 0.37 to 0.45 where both work."""
 
 UNSAFE_AGREEMENT = 0.1
 """At or under this rank correlation they do not."""
@@ -49,8 +51,10 @@ FAR = 1.0
 LEAST_ROWS = 50
 """Fewer rows than this are not diagnosed."""
 
-_MOST_ROWS = 20_000
+_MOST_ROWS = 4_000
 _RESAMPLES = 400
+_FOLDS = 5
+_PENALTIES = np.logspace(-4, 1, 11)  # of the ridge regression, in units of rows times width
 
 Verdict = Literal["safe", "unsafe", "undecided"]
 
@@ -90,8 +94,10 @@ class ShiftDiagnosis:
         site: where.
         rows: how many rows were looked at.
         baseline: the signal that stood for the prompt's term, `own_response` or `prompt_end`.
-        prompt_share: share of the variance of Vector Filter's scores that the prompt's own projection
+        projection_share: share of the variance of Vector Filter's scores that the prompt's own projection
             explains, R^2.
+        predicted_share: share of it that a ridge regression on the prompt's whole activation predicts, on rows
+            held out; 0 where it predicts nothing.
         agreement: Spearman correlation of Vector Filter with backward-signal; None without that signal.
         agreement_of_difference: likewise of the scores less the prompt's term, as in Projection Difference.
         distance: from the concept's fitting texts, where their activations were given.
@@ -103,7 +109,8 @@ class ShiftDiagnosis:
     site: str
     rows: int
     baseline: str
-    prompt_share: Estimate
+    projection_share: Estimate
+    predicted_share: Estimate
     agreement: Estimate | None
     agreement_of_difference: Estimate | None
     distance: Distance | None
@@ -114,7 +121,8 @@ class ShiftDiagnosis:
         lines = [
             f"Vector Filter for {self.concept!r} at {self.site} on {self.rows:,} rows: {self.verdict.upper()}",
             *(f"- {reason}" for reason in self.reasons),
-            f"  variance explained by the prompt ({self.baseline}): {self.prompt_share}",
+            f"  variance explained by the prompt's projection ({self.baseline}): {self.projection_share}",
+            f"  variance predicted from the prompt's whole activation: {self.predicted_share}",
             f"  rank agreement with backward-signal: {self.agreement or 'not measured'}",
             f"  the same, less the prompt's term: {self.agreement_of_difference or 'not measured'}",
         ]
@@ -131,7 +139,7 @@ def diagnose_shift(
 ) -> ShiftDiagnosis:
     """Say whether Vector Filter is safe for a concept on scanned data.
 
-    Rows without a prompt are left out; of more than 20,000 rows, evenly spaced ones are taken. Rows are
+    Rows without a prompt are left out; of more than 4,000 rows, evenly spaced ones are taken. Rows are
     resampled as if independent, so intervals are too narrow where many rows share a prompt.
 
     Args:
@@ -146,7 +154,7 @@ def diagnose_shift(
         StoreError: the store lacks the concept's site, or a signal.
         ConceptError: the concept has another width.
         AitiaError: fewer than `LEAST_ROWS` rows with a prompt, or the fitting activations do not fit.
-        NumericalError: all rows have the same score.
+        NumericalError: all rows have the same score, or a stored value is not finite.
     """
     baseline = "own_response" if "own_response" in store.signals else "prompt_end"
     rows = _chosen_rows(store)
@@ -155,21 +163,26 @@ def diagnose_shift(
         raise NumericalError(
             f"{store.path}: Vector Filter gives every row the same score; is the site right?"
         )
-    prompt = _project(store, baseline, concept)[rows]
-    share = _estimate(explained_share, prompt, scores, seed=seed)
+    prompts = _collect(store, baseline, concept.site, rows)
+    prompt = prompts @ concept.vector.astype(np.float64)
+    projection_share = _estimate(explained_share, prompt, scores, seed=seed)
+    predicted = _predict_held_out(prompts, scores, seed=seed)
+    predicted_share = _estimate(predicted_share_of, predicted, scores, seed=seed)
     agreement = difference = None
     if "backward" in store.signals:
         gradient = score_concepts(store, [concept], "backward-signal")[0][rows].astype(np.float64)
         agreement = _estimate(spearman, scores, gradient, seed=seed)
         difference = _estimate(spearman, scores - prompt, gradient, seed=seed)
     distance = None if fitting_activations is None else _distance(store, concept, fitting_activations, rows)
+    share = max(projection_share, predicted_share, key=lambda each: each.value)
     verdict, reasons = _judge(share, agreement, difference, distance)
     return ShiftDiagnosis(
         concept=concept.name,
         site=concept.site,
         rows=len(rows),
         baseline=baseline,
-        prompt_share=share,
+        projection_share=projection_share,
+        predicted_share=predicted_share,
         agreement=agreement,
         agreement_of_difference=difference,
         distance=distance,
@@ -185,6 +198,12 @@ def explained_share(predictor: np.ndarray, values: np.ndarray) -> float:
     return float((x @ y) ** 2 / spread) if spread > 0 else 0.0
 
 
+def predicted_share_of(predicted: np.ndarray, values: np.ndarray) -> float:
+    """Share of the variance of values [n] that predictions [n] take away; 0 where they take none."""
+    residual, spread = values - predicted, values - values.mean()
+    return max(0.0, 1 - float(residual @ residual) / max(float(spread @ spread), 1e-300))
+
+
 def _chosen_rows(store: SignalStore) -> np.ndarray:
     rows = np.flatnonzero(store.column("prompt_tokens") > 0)
     if len(rows) < LEAST_ROWS:
@@ -194,17 +213,35 @@ def _chosen_rows(store: SignalStore) -> np.ndarray:
     return rows[:: -(-len(rows) // _MOST_ROWS)]
 
 
-def _project(store: SignalStore, signal: str, concept: Concept) -> np.ndarray:
-    """<v, signal> of each row, [n] float64."""
-    projections = np.empty(len(store))
-    for positions, block in store.blocks([signal], concept.site):
-        projections[positions] = block[signal] @ concept.vector
-    if not np.isfinite(projections).all():
-        bad = int(np.flatnonzero(~np.isfinite(projections))[0])
-        raise StoreError(
-            f"{store.column('location')[bad]}: the stored {signal} signal is not finite; scan again"
+def _collect(store: SignalStore, signal: str, site: str, rows: np.ndarray) -> np.ndarray:
+    """A signal of the chosen rows (ascending), [m, d] float64."""
+    place = np.full(len(store), -1)
+    place[rows] = np.arange(len(rows))
+    found: np.ndarray | None = None
+    for positions, block in store.blocks([signal], site):
+        values, targets = block[signal], place[positions]
+        if found is None:
+            found = np.empty((len(rows), values.shape[1]))
+        found[targets[targets >= 0]] = values[targets >= 0]
+    assert found is not None
+    wrong = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    if len(wrong):
+        raise NumericalError(
+            f"{store.column('location')[rows[wrong[0]]]}: the stored {signal} signal is not finite; scan again"
         )
-    return projections
+    return found
+
+
+def _predict_held_out(prompts: np.ndarray, scores: np.ndarray, *, seed: int) -> np.ndarray:
+    """Each row's score as a ridge regression on the other folds' prompts predicts it: [n]."""
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import KFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), RidgeCV(alphas=_PENALTIES * prompts.size))
+    folds = KFold(_FOLDS, shuffle=True, random_state=seed)
+    return np.asarray(cross_val_predict(model, prompts, scores, cv=folds))
 
 
 def _estimate(
@@ -225,12 +262,9 @@ def _distance(
         raise AitiaError(
             f"fitting activations of shape {fitted.shape}: expected at least two rows of width {concept.width}"
         )
-    total, looked_at = np.zeros(concept.width), np.zeros(len(store), dtype=bool)
-    looked_at[rows] = True
-    for positions, block in store.blocks(["response"], concept.site):
-        total += block["response"][looked_at[positions]].sum(axis=0, dtype=np.float64)
     unit = concept.vector / np.linalg.norm(concept.vector)
-    step, spread = total / len(rows) - fitted.mean(axis=0), fitted - fitted.mean(axis=0)
+    mean = _collect(store, "response", concept.site, rows).mean(axis=0)
+    step, spread = mean - fitted.mean(axis=0), fitted - fitted.mean(axis=0)
     along = spread @ unit
     off = spread - np.outer(along, unit)
     return Distance(
@@ -258,7 +292,7 @@ def _judge(
         reasons.append(_agreement_reason(agreement))
         unsafe = unsafe or agreement.high <= UNSAFE_AGREEMENT
         safe = safe and agreement.low >= SAFE_AGREEMENT
-        if difference.low > agreement.high:
+        if not safe and difference.low > agreement.high:
             reasons.append(
                 "Without the prompt's term the ranking agrees better: use a projection difference."
             )

@@ -73,7 +73,7 @@ def plotly_curves(figure: CurveFigure) -> dict[str, Any]:
     if figure.x_percent:
         x_axis |= {"tickformat": ".0%"}
     if len(places) <= 12:
-        x_axis |= {"tickvals": places}
+        x_axis |= {"tickvals": _apart(places, 0.08 * (places[-1] - places[0]))}
     return {
         "data": data,
         "layout": {
@@ -150,7 +150,7 @@ def plotly_bars(figure: BarFigure) -> dict[str, Any]:
     ]
     lowest = min([0.0, *(bar.value if bar.low is None else bar.low for bar in figure.bars)])
     highest = max([*places, *(reference.value for reference in figure.references)])
-    room = 0.12 * (highest - lowest or 1)
+    room = 0.22 * (highest - lowest or 1)
     title = figure.value_title
     if figure.references:
         named = ", ".join(f"{each.label} {each.value:g}" for each in figure.references)
@@ -179,6 +179,15 @@ def plotly_bars(figure: BarFigure) -> dict[str, Any]:
             },
         },
     }
+
+
+def _apart(places: list[float], gap: float) -> list[float]:
+    """The places, ascending, without those that stand too near to the one before."""
+    kept = places[:1]
+    for place in places[1:]:
+        if place - kept[-1] >= gap:
+            kept.append(place)
+    return kept
 
 
 def _plain(label: str, limit: int = _LABEL_LIMIT) -> str:
