@@ -108,7 +108,13 @@ def find_planted(scored: dict[str, list[Scored]], found: Findings, model: str = 
             model=model,
             suite=name,
             vector_filter_is=[draw.diagnosis.verdict for draw in draws],
-            prompt_share=[round(draw.diagnosis.prompt_share.value, 3) for draw in draws],
+            agreement_with_backward_signal=[
+                draw.diagnosis.agreement.value if draw.diagnosis.agreement else None for draw in draws
+            ],
+            explained_by_prompt=[
+                max(draw.diagnosis.projection_share.value, draw.diagnosis.predicted_share.value)
+                for draw in draws
+            ],
         )
     figures.append(agreement_figure(draws[0], f"Agreement of the methods: {name}"))
     text = "AUC of the planted rows' scores. Label AUC alone can mislead: the next parts retrain."
