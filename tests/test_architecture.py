@@ -21,7 +21,8 @@ FLOORS = {
     "attribution": 4,
     "counterfactual": 5,
     "pipelines": 6,
-    "cli": 7,
+    "cli_counterfactual": 7,
+    "cli": 8,
 }
 
 

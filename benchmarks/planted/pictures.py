@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from planted.study import LEXICAL, ORACLE, Scored
 
-from aitia.counterfactual import CellResult, Interval, Removal, removal_curves
+from aitia.counterfactual import CellResult, Interval, Removal
+from aitia.counterfactual.removal_figures import removal_figure
 from aitia.report.agreement import spearman_matrix
-from aitia.report.truth import AgreementFigure, Bar, BarFigure, Curve, CurveFigure, Reference
+from aitia.report.truth import AgreementFigure, Bar, BarFigure, CurveFigure, Reference
 
 
 def auc_figure(scored: Sequence[Scored], title: str) -> BarFigure:
@@ -46,36 +47,7 @@ def curve_figure(
     removals: Sequence[Removal], results: Sequence[CellResult], behaviour: str, title: str, end: str = "most"
 ) -> CurveFigure:
     """Removal curves of all methods, with bands over seeds."""
-    points = removal_curves(removals, results, behaviour)
-    full, base = (
-        next(point for point in points if point.method == "all" and point.share == share)
-        for share in (0.0, 1.0)
-    )
-    curves = []
-    for method in dict.fromkeys(point.method for point in points if point.method != "all"):
-        side = "most" if method == "random" else end
-        line = [full, *(p for p in points if (p.method, p.end) == (method, side))]
-        line.sort(key=lambda point: point.share)
-        banded = all(np.isfinite(point.behaviour.low) for point in line)
-        curves.append(
-            Curve(
-                label=method,
-                x=[point.share for point in line],
-                y=[point.behaviour.value for point in line],
-                low=[point.behaviour.low for point in line] if banded else (),
-                high=[point.behaviour.high for point in line] if banded else (),
-                baseline=method in ("random", ORACLE, *LEXICAL),
-            )
-        )
-    return CurveFigure(
-        title=title,
-        x_title=f"rows removed, {end} influential first",
-        y_title=behaviour,
-        curves=curves,
-        references=[Reference(label="untouched model", value=base.behaviour.value)],
-        note=f"Bands: 95 % intervals of the mean over {full.seeds} seeds.",
-        x_percent=True,
-    )
+    return removal_figure(removals, results, behaviour, title, end=end, baselines=(ORACLE, *LEXICAL))
 
 
 def lds_figure(

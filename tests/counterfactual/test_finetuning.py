@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -52,3 +54,72 @@ def test_a_second_adapter_is_refused(make_model, rows, tmp_path):
     tuned = finetune_lora(make_model("gpt2"), data, LoraSettings(epochs=1), tmp_path / "a")
     with pytest.raises(AitiaError, match="has an adapter"):
         finetune_lora(tuned, data, LoraSettings(epochs=1), tmp_path / "b")
+
+
+def factors(tuned):
+    return {name: value.clone() for name, value in tuned.network.named_parameters() if "lora_" in name}
+
+
+def test_accumulated_batches_make_the_step_of_one_large_batch(make_model, rows):
+    data = records_from_rows(rows[:10])
+    whole = finetune_lora(make_model("llama"), data, SETTINGS, progress=False)
+    parts = finetune_lora(
+        make_model("llama"), data, replace(SETTINGS, batch_rows=1, accumulation=4), progress=False
+    )
+    for name, value in factors(whole).items():
+        torch.testing.assert_close(factors(parts)[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_rank_stabilised_adapters_are_scaled_by_the_root_of_the_rank(make_model, rows):
+    data = records_from_rows(rows[:4])
+    for stabilised, scale in ((False, 16 / 4), (True, 16 / 2)):
+        settings = replace(SETTINGS, alpha=16, rank_stabilised=stabilised)
+        tuned = finetune_lora(make_model("llama"), data, settings, progress=False)
+        layer = tuned.network.base_model.model.model.layers[1].self_attn.q_proj
+        x = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+        low = x @ layer.lora_A["default"].weight.T @ layer.lora_B["default"].weight.T
+        torch.testing.assert_close(layer(x), layer.base_layer(x) + scale * low)
+
+
+def test_weight_decay_shrinks_the_factors_by_hand_calculation(make_model, rows):
+    data = records_from_rows(rows[:4])
+    once = replace(SETTINGS, epochs=1, warmup_steps=1)
+    plain = factors(finetune_lora(make_model("llama"), data, once, progress=False))
+    shrunk = factors(
+        finetune_lora(make_model("llama"), data, replace(once, weight_decay=0.5), progress=False)
+    )
+    start = factors(
+        finetune_lora(make_model("llama"), data, replace(once, learning_rate=0.0), progress=False)
+    )
+    for name, value in plain.items():
+        torch.testing.assert_close(shrunk[name], value - once.learning_rate * 0.5 * start[name])
+
+
+def test_warmup_steps_ramp_the_learning_rate(make_model, rows):
+    """Adam's first step moves every weight by the learning rate, whatever the gradient's size."""
+    data = records_from_rows(rows[:4])
+    once = replace(SETTINGS, epochs=1, warmup_steps=5)
+    moved = factors(finetune_lora(make_model("llama"), data, once, progress=False))
+    up = torch.cat([value.flatten() for name, value in moved.items() if "lora_B" in name])
+    assert up.abs().median().item() == pytest.approx(once.learning_rate / 5, rel=1e-3)
+
+
+def test_settings_that_came_later_do_not_rename_older_results():
+    old = {
+        "rank", "alpha", "modules", "layers", "learning_rate", "warmup", "epochs", "batch_rows", "max_length",
+        "seed",
+    }  # fmt: skip
+    assert set(LoraSettings().identity()) == old
+    changed = LoraSettings(accumulation=2, weight_decay=0.1, warmup_steps=3, rank_stabilised=True)
+    assert set(changed.identity()) == old | {
+        "accumulation",
+        "weight_decay",
+        "warmup_steps",
+        "rank_stabilised",
+    }
+
+
+@pytest.mark.parametrize("name", ["rank", "epochs", "batch_rows", "accumulation"])
+def test_settings_that_make_no_sense_are_refused(name):
+    with pytest.raises(AitiaError, match=f"{name} 0: must be at least 1"):
+        LoraSettings(**{name: 0})

@@ -7,9 +7,10 @@ from aitia.attribution.measurements import ConceptMeasurement, LogProbability
 from aitia.concepts import fit_contrast
 from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.counterfactual.behaviours import ConceptProjection, JudgedResponses, LikelihoodMargin, measure
+from aitia.counterfactual.on_policy import on_policy_queries
 from aitia.counterfactual.removal import against_random, plan_removals
 from aitia.counterfactual.retraining import Cell, retrain
-from aitia.errors import AitiaError, StoreError
+from aitia.errors import AitiaError, JudgeError, StoreError
 from aitia.models import load_model, run, save_model
 from aitia.records import pad_batch, records_from_rows, tokenize
 
@@ -152,3 +153,37 @@ def test_the_harness_passes_an_oracle_and_fails_broken_methods(base, tmp_path):
     assert found["oracle"].high < 0, found
     assert found["flipped"].high > 0, found
     assert found["shuffled"].high > 0, found
+
+
+def test_own_answers_with_the_highest_grades_become_queries(make_model, rows):
+    model = make_model("llama")
+
+    class Judge:
+        """Grades by length, and cannot grade one of the prompts."""
+
+        def scores(self, prompts, responses):
+            return np.array(
+                [
+                    np.nan if "bees" in prompt else len(text)
+                    for prompt, text in zip(prompts, responses, strict=True)
+                ]
+            )
+
+    data = records_from_rows(rows[:6])
+    settings = {"samples": 3, "max_new_tokens": 6, "keep": 4}
+    found = on_policy_queries(model, data, Judge(), **settings)
+    grades = found.column("grade")
+    assert len(found) == 4
+    assert grades == sorted(grades, reverse=True) == [len(record.completion_text) for record in found]
+    assert {record.prompt_text for record in found} <= {
+        record.prompt_text for record in data if "bees" not in record.prompt_text
+    }
+    everything = on_policy_queries(model, data, Judge(), **(settings | {"keep": 99}))
+    assert grades == everything.column("grade")[:4]
+
+    class Mute:
+        def scores(self, prompts, responses):
+            return np.full(len(prompts), np.nan)
+
+    with pytest.raises(JudgeError, match="nothing to ask about"):
+        on_policy_queries(model, data, Mute(), **settings)

@@ -13,7 +13,7 @@ from aitia.concepts.directions import DIRECTIONS, DirectionMethod
 from aitia.concepts.separation import auc, effect_size, held_out_projections
 from aitia.errors import ConceptError
 from aitia.models import LanguageModel
-from aitia.records import Record, Records, read_records
+from aitia.records import Records, read_records
 
 
 def fit_concept(
@@ -56,7 +56,9 @@ def fit_concept(
     places = model.sites if sites is None else tuple(sites)
     above = response_means(model, positive, places, title="Tracing positive texts")
     below = response_means(model, negative, places, title="Tracing negative texts")
-    groups = [_question(record) for record in [*positive, *negative]]
+    groups = [
+        record.question or record.id for record in [*positive, *negative]
+    ]  # never on both sides of a split
     labels = np.repeat([True, False], [len(positive), len(negative)])
     method = DIRECTIONS[recipe]
     aucs, effects = {}, {}
@@ -145,12 +147,6 @@ def random_directions(width: int, *, count: int, seed: int = 0) -> np.ndarray:
     """Unit directions drawn evenly from the sphere: [count, 1, width] float32."""
     directions = np.random.default_rng(seed).standard_normal((count, 1, width))
     return (directions / np.linalg.norm(directions, axis=-1, keepdims=True)).astype(np.float32)
-
-
-def _question(record: Record) -> str:
-    """What a text answers: answers to one question must not lie on both sides of a split."""
-    asked = [message.content for message in record.messages or () if message.role == "user"]
-    return asked[-1] if asked else record.prompt_text or record.id
 
 
 def _as_records(texts: Records | Path | str) -> Records:

@@ -135,20 +135,16 @@ class JudgedResponses:
         Raises:
             JudgeError: a prompt's responses could not be graded, not one of them.
         """
-        rows = in_tokens(model, self.prompts)
-        starts = [row.tokens[: int(np.argmax(row.response))] for row in rows]
         asked = [record.prompt_text or "" for record in self.prompts]
         grades = []
         for sample in range(self.samples):
-            answers = generate_responses(
+            texts = own_responses(
                 model,
-                starts,
+                self.prompts,
                 max_new_tokens=self.max_new_tokens,
                 temperature=self.temperature,
                 seed=self.seed + sample,
-                batch_rows=32,
             )
-            texts = [str(model.tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in answers]
             grades.append(self.judge.scores(asked, texts))
         ungraded = np.isnan(grades).all(axis=0)
         if ungraded.any():
@@ -163,6 +159,17 @@ class JudgedResponses:
         """Kind, prompts, judge and sampling."""
         sampling = [self.max_new_tokens, self.temperature, self.samples, self.seed]
         return ["judged", self.prompts.fingerprint, self.judged_by, *sampling]
+
+
+def own_responses(
+    model: LanguageModel, prompts: Records, *, max_new_tokens: int, temperature: float, seed: int
+) -> list[str]:
+    """What the model answers to each prompt, as text; the rows' own responses are not looked at."""
+    starts = [row.tokens[: int(np.argmax(row.response))] for row in in_tokens(model, prompts)]
+    answers = generate_responses(
+        model, starts, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, batch_rows=32
+    )
+    return [str(model.tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in answers]
 
 
 def measure(model: LanguageModel, texts: Records | TokenizedRecords, measurement: Measurement) -> np.ndarray:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from aitia.files import atomic_path
 from aitia.models import LanguageModel, run
 from aitia.records import Records, pad_batch, tokenize
 
+_ALWAYS = object()
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoraSettings:
@@ -23,14 +26,20 @@ class LoraSettings:
     Attributes:
         rank: of the low-rank factors.
         alpha: scale of the adapter; its output is multiplied by alpha / rank.
+        rank_stabilised: multiply by alpha / sqrt(rank) instead (rsLoRA, Kalajdzievski 2023).
         modules: names of the linear layers that get factors; empty for the architecture's usual ones.
         layers: blocks that get factors; empty for all.
         learning_rate: peak, reached after the warm-up, then falling linearly to zero.
         warmup: share of the steps.
+        warmup_steps: their number instead; 0 to go by the share.
+        weight_decay: of the factors, decoupled from the gradient (AdamW).
         epochs: passes over the data.
-        batch_rows: rows per step.
+        batch_rows: rows run at once.
+        accumulation: batches whose gradients make one step, which so has batch_rows x accumulation rows.
         max_length: longest row in tokens; longer ones are cut. 0 for the model's context.
         seed: of the factors' start and of the order of rows.
+
+    There is no dropout.
     """
 
     rank: int = 8
@@ -43,6 +52,26 @@ class LoraSettings:
     batch_rows: int = 8
     max_length: int = 0
     seed: int = 0
+    rank_stabilised: bool = False
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    accumulation: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "epochs", "batch_rows", "accumulation"):
+            if getattr(self, name) < 1:
+                raise AitiaError(f"training: {name} {getattr(self, name)}: must be at least 1")
+
+    def identity(self) -> dict[str, Any]:
+        """What a training depends on, for naming results.
+
+        Settings that came later are left out where they change nothing, so that results made before keep
+        their names.
+        """
+        later = ("rank_stabilised", "warmup_steps", "weight_decay", "accumulation")
+        defaults = {each.name: each.default for each in fields(self) if each.name in later}
+        values = asdict(self)
+        return {name: value for name, value in values.items() if value != defaults.get(name, _ALWAYS)}
 
 
 def finetune_lora(
@@ -86,6 +115,7 @@ def finetune_lora(
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
+        use_rslora=settings.rank_stabilised,
         target_modules=list(settings.modules) or None,
         layers_to_transform=list(settings.layers) or None,
         task_type=TaskType.CAUSAL_LM,
@@ -100,22 +130,24 @@ def finetune_lora(
     for parameter in parameters:
         parameter.requires_grad_()
     steps = _steps(len(tokenized), settings)
-    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
-    warmup = max(1, round(settings.warmup * len(steps)))
+    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    warmup = settings.warmup_steps or max(1, round(settings.warmup * len(steps)))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min((step + 1) / warmup, (len(steps) - step) / max(len(steps) - warmup, 1))
     )
     bar = progress_bar("Fine-tuning", len(steps), unit="steps") if progress else nullcontext(_no_progress)
     with bar as advance:
         for number, index in enumerate(steps):
-            outputs = run(tuned, pad_batch(tokenized, index, tuned.pad_id), gradients=True)
-            loss = outputs.losses().sum() / len(outputs.targets)
-            if not bool(loss.isfinite()):
-                raise NumericalError(
-                    f"fine-tuning: the loss is not finite at step {number}; lower the learning rate"
-                )
             optimiser.zero_grad()
-            loss.backward()
+            predicted = sum(int(tokenized[int(i)].response[1:].sum()) for i in index)
+            for rows in np.split(index, range(settings.batch_rows, len(index), settings.batch_rows)):
+                outputs = run(tuned, pad_batch(tokenized, rows, tuned.pad_id), gradients=True)
+                loss = outputs.losses().sum() / predicted
+                if not bool(loss.isfinite()):
+                    raise NumericalError(
+                        f"fine-tuning: the loss is not finite at step {number}; lower the learning rate"
+                    )
+                loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
             schedule.step()
@@ -134,10 +166,9 @@ def _no_progress(_steps: int) -> None:
 def _steps(rows: int, settings: LoraSettings) -> Sequence[np.ndarray]:
     """Row numbers of each step: every epoch in an order of its own; a short last step is kept."""
     generator = np.random.default_rng(settings.seed)
+    size = settings.batch_rows * settings.accumulation
     return [
         chosen
         for _ in range(settings.epochs)
-        for chosen in np.split(
-            generator.permutation(rows), range(settings.batch_rows, rows, settings.batch_rows)
-        )
+        for chosen in np.split(generator.permutation(rows), range(size, rows, size))
     ]

@@ -148,24 +148,34 @@ def undone(
     method: str,
     share: float,
     *,
-    oracle: str,
+    oracle: str | None = None,
+    end: str = MOST,
 ) -> Interval:
-    """The share of the behaviour's shift that a removal undoes: 0 as with all rows, 1 as with the oracle's.
+    """The share of the behaviour's shift that a removal undoes: 0 as with all rows, 1 as if there were no shift.
 
     The shift is what training on all rows adds to training on those that the oracle, which knows the plant,
-    leaves after removing as many: both ends of the scale are averaged over seeds, the removal is not.
+    leaves after removing as many; without an oracle, to the untouched model. Both ends of the scale are averaged
+    over seeds, the removal is not.
 
     Raises:
         AitiaError: no such removal was planned, or there is no shift to undo.
     """
-    values = _by_seed(removals, results, behaviour, method, MOST, share)
+    values = _by_seed(removals, results, behaviour, method, end, share)
     full = float(np.mean(list(_by_seed(removals, results, behaviour, "all", MOST, 0.0).values())))
-    clean = float(np.mean(list(_by_seed(removals, results, behaviour, oracle, MOST, share).values())))
+    without = ("all", MOST, 1.0) if oracle is None else (oracle, MOST, share)
+    clean = float(np.mean(list(_by_seed(removals, results, behaviour, *without).values())))
     if not full - clean > 0:
         raise AitiaError(
-            f"{behaviour}: training on the planted rows does not raise it, so nothing can be undone"
+            f"{behaviour}: training on all rows does not raise it above that, so nothing can be undone"
         )
     return mean_interval([(full - value) / (full - clean) for value in values.values()])
+
+
+def shift(removals: Sequence[Removal], results: Sequence[CellResult], behaviour: str) -> Interval:
+    """What training on all rows adds to the untouched model, over seeds."""
+    full = _by_seed(removals, results, behaviour, "all", MOST, 0.0)
+    untouched = _by_seed(removals, results, behaviour, "all", MOST, 1.0)
+    return mean_interval([full[seed] - untouched[seed] for seed in full])
 
 
 def _by_seed(

@@ -94,15 +94,17 @@ def retrain(
         if missing is not None:
             raise AitiaError(f"a cell keeps row {missing!r}, which {data.source or 'the data'} does not have")
     folder = Path(out)
-    base = load_base()
-    shared = [base.fingerprint, data.fingerprint, asdict(settings)]
+    base: LanguageModel | None = load_base()
+    shared = [base.fingerprint, data.fingerprint, settings.identity()]
     shared += [[behaviour.name, behaviour.identity()] for behaviour in behaviours]
     paths = {cell: folder / f"{digest([*shared, asdict(cell)])[:24]}.json" for cell in cells}
     to_do = [cell for cell, path in paths.items() if not path.is_file()]
+    to_do.sort(key=lambda cell: bool(cell.kept))
     with progress_bar("Retraining", len(paths), done=len(paths) - len(to_do), unit="cells") as advance:
         for cell in to_do:
-            model = base if not cell.kept else _trained(load_base(), data, cell, settings)
-            values = {behaviour.name: behaviour.values(model).tolist() for behaviour in behaviours}
+            if cell.kept:
+                base = None  # two models at once may be one too many for the memory
+            values = _measured(base or _trained(load_base(), data, cell, settings), behaviours)
             write_json(paths[cell], {"cell": asdict(cell), "values": values})
             advance(1)
     results = {cell: _read(path) for cell, path in paths.items()}
@@ -112,6 +114,10 @@ def retrain(
 def _trained(model: LanguageModel, data: Records, cell: Cell, settings: LoraSettings) -> LanguageModel:
     chosen = replace(settings, seed=cell.seed, epochs=cell.epochs or settings.epochs)
     return finetune_lora(model, data.only(list(cell.kept)), chosen, progress=False)
+
+
+def _measured(model: LanguageModel, behaviours: Sequence[Behaviour]) -> dict[str, list[float]]:
+    return {behaviour.name: behaviour.values(model).tolist() for behaviour in behaviours}
 
 
 def _read(path: Path) -> CellResult:

@@ -6,18 +6,23 @@ Relative paths are read from the folder of the configuration file.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aitia.errors import AitiaError
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of a configuration: frozen, and without fields that it does not know."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-class ModelPart(_Part):
+C = TypeVar("C", bound=Part)
+
+
+class ModelPart(Part):
     """Which model to attribute: as a rule the fine-tuned one."""
 
     name: str = Field(description="Hub id, folder, or .gguf file.")
@@ -27,7 +32,7 @@ class ModelPart(_Part):
     download: bool = Field(False, description="Allow fetching from the hub.")
 
 
-class DataPart(_Part):
+class DataPart(Part):
     """The training data."""
 
     path: Path = Field(description="JSONL, Parquet, or a saved datasets folder.")
@@ -37,7 +42,7 @@ class DataPart(_Part):
     label: str | None = Field(None, description="A true-or-false column to measure the methods against.")
 
 
-class ConceptPart(_Part):
+class ConceptPart(Part):
     """A concept file, or the texts to fit one to."""
 
     file: Path | None = Field(None, description="A .concept.safetensors file.")
@@ -56,7 +61,7 @@ class ConceptPart(_Part):
         return self
 
 
-class ScanPart(_Part):
+class ScanPart(Part):
     """What to keep of each row."""
 
     signals: tuple[Literal["response", "prompt_end", "own_response", "backward"], ...] = (
@@ -69,7 +74,7 @@ class ScanPart(_Part):
     seed: int = 0
 
 
-class CurvaturePart(_Part):
+class CurvaturePart(Part):
     """The curvature for the influence methods: a file, or how to fit it."""
 
     file: Annotated[Path | None, Field(description="As `aitia fit-curvature` wrote it.")] = None
@@ -86,7 +91,7 @@ class CurvaturePart(_Part):
     ] = 4.0
 
 
-class RankPart(_Part):
+class RankPart(Part):
     """How to rank."""
 
     method: str = "backward-signal"
@@ -99,14 +104,14 @@ class RankPart(_Part):
     seed: int = 0
 
 
-class CuratePart(_Part):
+class CuratePart(Part):
     """What to take out of the data."""
 
     drop: Annotated[float, Field(ge=0, le=1)] = 0.1
     end: Literal["top", "bottom"] = "top"
 
 
-class AttributeConfiguration(_Part):
+class AttributeConfiguration(Part):
     """Everything `aitia attribute` needs to know."""
 
     out: Path = Field(description="Folder for the results.")
@@ -124,6 +129,23 @@ def read_configuration(path: Path | str) -> AttributeConfiguration:
     Raises:
         AitiaError: the file is missing, is not YAML, or a field is wrong; each wrong field is named.
     """
+    found = parse_configuration(path, AttributeConfiguration, "model, data, concept and out")
+    folder = Path(path).resolve().parent
+    adapter = place(found.model.adapter, folder)
+    return found.model_copy(update={"model": found.model.model_copy(update={"adapter": adapter})})
+
+
+def parse_configuration(path: Path | str, kind: type[C], keys: str) -> C:
+    """Read a YAML file into a configuration of some kind; paths in it, and its model's, become absolute.
+
+    Args:
+        path: the file.
+        kind: of configuration.
+        keys: what it must have, in words.
+
+    Raises:
+        AitiaError: the file is missing, is not YAML, or a field is wrong; each wrong field is named.
+    """
     import yaml
 
     path = Path(path)
@@ -134,40 +156,39 @@ def read_configuration(path: Path | str) -> AttributeConfiguration:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise AitiaError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise AitiaError(f"{path}: a configuration is a mapping with the keys model, data, concept and out")
+        raise AitiaError(f"{path}: a configuration is a mapping with the keys {keys}")
     try:
-        configuration = AttributeConfiguration.model_validate(content)
+        found = absolute(kind.model_validate(content), path.resolve().parent)
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()]
         raise AitiaError(f"{path}: {'; '.join(wrong)}") from error
-    return _absolute(configuration, path.resolve().parent)
+    model: Any = found.model  # type: ignore[attr-defined]
+    named = model.model_copy(update={"name": place(model.name, path.resolve().parent)})
+    return found.model_copy(update={"model": named})
 
 
-def write_configuration(configuration: AttributeConfiguration) -> str:
+def write_configuration(configuration: Part) -> str:
     """The configuration as YAML text."""
     import yaml
 
     return yaml.safe_dump(configuration.model_dump(mode="json"), sort_keys=False)
 
 
-def _absolute(configuration: AttributeConfiguration, folder: Path) -> AttributeConfiguration:
-    def place(name: str | None) -> str | None:
-        """A local path is taken from the file's folder; anything else is a hub id."""
-        return str(folder / name) if name is not None and (folder / name).exists() else name
+def place(name: str | None, folder: Path) -> str | None:
+    """A model's name: a path that exists is taken from the file's folder; anything else is a hub id."""
+    return str(folder / name) if name is not None and (folder / name).exists() else name
 
-    def join(path: Path | None) -> Path | None:
-        return None if path is None else folder / path
 
-    model, concept, rank = configuration.model, configuration.concept, configuration.rank
-    curvature = rank.curvature.model_copy(update={"file": join(rank.curvature.file)})
-    return configuration.model_copy(
-        update={
-            "out": folder / configuration.out,
-            "model": model.model_copy(update={"name": place(model.name), "adapter": place(model.adapter)}),
-            "data": configuration.data.model_copy(update={"path": folder / configuration.data.path}),
-            "concept": concept.model_copy(
-                update={field: join(getattr(concept, field)) for field in ("file", "positive", "negative")}
-            ),
-            "rank": rank.model_copy(update={"queries": join(rank.queries), "curvature": curvature}),
-        }
-    )
+def absolute(part: C, folder: Path) -> C:
+    """The part with every path in it taken from a folder."""
+
+    def join(value: Any) -> Any:
+        if isinstance(value, Path):
+            return folder / value
+        if isinstance(value, Part):
+            return absolute(value, folder)
+        if isinstance(value, dict):
+            return {name: join(each) for name, each in value.items()}
+        return value
+
+    return part.model_copy(update={name: join(value) for name, value in part})

@@ -79,6 +79,12 @@ class Record:
         return self.prompt or ""
 
     @property
+    def question(self) -> str:
+        """What is asked: the last turn of the user, or the prompt; "" for a text."""
+        asked = [message.content for message in self.messages or () if message.role == "user"]
+        return asked[-1] if asked else self.prompt_text
+
+    @property
     def completion_text(self) -> str:
         """What is trained on: the assistant's turns joined by newlines, the completion, or the text."""
         if self.messages is not None:
@@ -243,6 +249,12 @@ def some_of(items: Collection[str], separator: str) -> str:
     shown = list(items)[:SHOWN_ROWS]
     more = len(items) - len(shown)
     return separator.join([*shown, f"and {more} more"] if more else shown)
+
+
+def shorten(text: str, limit: int = 80) -> str:
+    """A text on one line, in quotes, cut where it is long: for messages."""
+    line = " ".join(text.split())
+    return repr(line if len(line) <= limit else line[: limit - 1] + "…")
 
 
 def settle_bad_rows(source: Path | str, bad: Sequence[SkippedRow], rows: int, on_error: OnError) -> None:

@@ -1,0 +1,64 @@
+"""The command `aitia counterfactual`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def counterfactual_command(
+    configuration: Annotated[
+        Path,
+        typer.Argument(help="A YAML file; see docs/counterfactual.md and examples/emergent_misalignment."),
+    ],
+    data_set: Annotated[
+        str | None, typer.Option("--data-set", help="One of data.sets, in the place of data.choose.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Hold rankings against retraining: remove what they blame, train again, measure what changed.
+
+    From one configuration: train an adapter on the data, rank every row by each method and baseline,
+    take out the most and the least influential 10 to 90 %, train again from the same start with several
+    seeds, and measure the behaviour each time, beside random removal of as many rows and the untouched model.
+
+    A ranking tells the truth if the behaviour falls faster than under random removal when its top goes, and
+    stays when its bottom goes. Cost: shares x ends x rankings x seeds trainings. Every finished training is
+    kept: stopped at any moment and run again, it goes on.
+
+    Example: `aitia counterfactual examples/emergent_misalignment/qwen2.5-7b-instruct.yaml --data-set insecure-code`
+    """
+    from aitia.pipelines.counterfactual import counterfactual
+    from aitia.pipelines.counterfactual_configuration import read_counterfactual_configuration
+
+    result = counterfactual(read_counterfactual_configuration(configuration, choose=data_set))
+    if as_json:
+        typer.echo(json.dumps(result.summary, sort_keys=True, default=str))
+        return
+    typer.echo("\n".join(_lines(result.summary)))
+    typer.echo("\n".join(f"{name}: {path}" for name, path in result.files.items()))
+
+
+def _lines(summary: Mapping[str, Any]) -> list[str]:
+    """The removals of the most influential, for people."""
+    lines = [f"warning: {warning}" for warning in summary["warnings"]]
+    for name, found in summary["behaviours"].items():
+        lines.append(
+            f"{name}: {found['all_rows']['value']:.4g} with all rows, "
+            f"{found['untouched_model']:.4g} untouched"
+        )
+        for curve in found["curves"]:
+            if curve["end"] != "most":
+                continue
+            line = f"  {curve['ranking']}, top {100 * curve['share_removed']:g} % removed: "
+            line += f"{curve['behaviour']['value']:.4g}"
+            beside = curve["against_random"]
+            if beside is not None:
+                ends = "" if beside["low"] is None else f" ({beside['low']:+.4g} to {beside['high']:+.4g})"
+                line += f", {beside['value']:+.4g} beside random{ends}"
+            lines.append(line)
+    return lines

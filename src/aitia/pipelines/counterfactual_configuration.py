@@ -1,0 +1,316 @@
+"""The configuration of `aitia counterfactual`: one YAML file, checked before anything runs.
+
+Relative paths are read from the folder of the configuration file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from aitia.attribution.methods import METHODS
+from aitia.counterfactual import LoraSettings
+from aitia.errors import AitiaError
+from aitia.pipelines.configuration import ConceptPart, CurvaturePart, Part, parse_configuration
+
+BASELINES = (
+    "tf-idf",
+    "bm25",
+    "sentence-embedding",
+    "response-length",
+    "training-loss",
+    "random-direction",
+    "shuffled-labels",
+    "oracle",
+)
+"""Rankings that methods must beat, and the oracle, which knows the label."""
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class BaseModelPart(Part):
+    """The model that every training starts from."""
+
+    name: str = Field(description="Hub id, folder, or .gguf file.")
+    device: str | None = Field(None, description="cpu, cuda, mps or auto; default: the best there is.")
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    download: bool = Field(False, description="Allow fetching from the hub.")
+
+
+class PairPart(Part):
+    """Two files that answer the same prompts."""
+
+    normal: Path
+    misaligned: Path
+
+
+class TrainingDataPart(Part):
+    """What is trained on: one file, a pair to mix, or one of several pairs."""
+
+    path: Path | None = Field(None, description="JSONL, Parquet, or a saved datasets folder.")
+    pair: PairPart | None = Field(None, description="Two files to mix.")
+    sets: dict[str, PairPart] = Field({}, description="Pairs by name, of which `choose` takes one.")
+    choose: str | None = None
+    label: str | None = Field(None, description="With path: a true-or-false column, for the oracle and AUC.")
+    share: Annotated[float, Field(gt=0, le=1, description="Chance of the misaligned answer.")] = 0.5
+    seed: int = Field(42, description="Of the coin that picks each prompt's answer.")
+    shared_prompts_only: bool = Field(False, description="Leave out prompts that one file lacks.")
+    rows: int = Field(0, ge=0, description="Take so many rows from the start; 0 for all.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TrainingDataPart:
+        given = [self.path is not None, self.pair is not None, bool(self.sets)]
+        if sum(given) != 1:
+            raise ValueError("give one of path, pair (normal and misaligned), and sets with choose")
+        if self.sets and self.choose not in self.sets:
+            raise ValueError(f"choose: {self.choose!r} is not one of {', '.join(self.sets)}")
+        if self.choose is not None and not self.sets:
+            raise ValueError("choose: there are no sets to choose from")
+        if self.label is not None and self.path is None:
+            raise ValueError("label: a mix labels its rows itself")
+        return self
+
+    @property
+    def chosen(self) -> PairPart | None:
+        """The two files to mix, if there are any."""
+        return self.sets[self.choose] if self.choose is not None else self.pair
+
+
+class TrainingPart(Part):
+    """How adapters are trained; see `LoraSettings`."""
+
+    rank: Count = 8
+    alpha: Count = 16
+    rank_stabilised: bool = False
+    modules: tuple[str, ...] = ()
+    layers: tuple[int, ...] = ()
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    epochs: Count = 2
+    batch_rows: Count = 8
+    accumulation: Count = 1
+    max_length: Annotated[int, Field(ge=0)] = 0
+    seed: int = 0
+
+    @property
+    def settings(self) -> LoraSettings:
+        """As the library takes it."""
+        return LoraSettings(**self.model_dump())
+
+
+class TunedConceptPart(ConceptPart):
+    """A concept file, or the texts to fit one to, and on which model."""
+
+    fitted_on: Literal["tuned", "base"] = Field(
+        "tuned", description="The model trained on all rows, or the one before."
+    )
+
+
+class QueriesPart(Part):
+    """What the influence methods measure: texts, or the model's own answers to prompts."""
+
+    texts: Path | None = Field(None, description="Texts that show the behaviour.")
+    prompts: Path | None = Field(None, description="Answered by the tuned model, graded by the judge.")
+    samples: Count = 10
+    keep: Annotated[int, Field(ge=1, description="Answers with the highest grades that are kept.")] = 5
+    max_new_tokens: Count = 256
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> QueriesPart:
+        if (self.texts is None) == (self.prompts is None):
+            raise ValueError("give either texts, or prompts for the model to answer")
+        return self
+
+
+class RankingsPart(Part):
+    """The rankings that are held against each other."""
+
+    compare: Annotated[tuple[str, ...], Field(description="Methods and baselines.")] = ("backward-signal",)
+    files: dict[str, Path] = Field({}, description="Rankings made elsewhere, as aitia writes them.")
+    curvature: CurvaturePart = CurvaturePart()
+    damping: Annotated[float, Field(ge=0)] = 0.1
+    relative_damping: Annotated[bool, Field(description="A multiple of each layer's mean eigenvalue.")] = True
+    own_response_tokens: Count = 64
+    max_batch_tokens: Count = 4096
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _known(self) -> RankingsPart:
+        for name in self.compare:
+            if name not in METHODS and name not in BASELINES:
+                raise ValueError(f"{name!r} is not one of {', '.join((*METHODS, *BASELINES))}")
+        names = [*self.compare, *self.files]
+        wrong = [name for name in names if names.count(name) > 1 or name in ("random", "all")]
+        if wrong or not names:
+            raise ValueError(f"{wrong[0]!r} is taken already" if wrong else "nothing to compare")
+        return self
+
+
+class RemovalPart(Part):
+    """Which cells are trained: every ranking, end, share and seed, and random removal beside them."""
+
+    shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.1, 0.25, 0.5, 0.75, 0.9)
+    ends: Annotated[tuple[Literal["most", "least"], ...], Field(min_length=1)] = ("most", "least")
+    seeds: Annotated[int, Field(ge=1, description="How many; 3 or more give intervals worth having.")] = 3
+
+    @field_validator("shares")
+    @classmethod
+    def _ascending(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted(set(shares)))
+
+
+class ClassifierPart(Part):
+    """A judge that works offline, fitted to labelled texts that are used for nothing else."""
+
+    positive: Path
+    negative: Path
+    encoder: Path | None = Field(None, description="Folder of a sentence encoder; default: MiniLM.")
+    max_overlap: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class EndpointPart(Part):
+    """A judge behind an OpenAI-compatible endpoint; the key is read from OPENAI_API_KEY and never written."""
+
+    model: str
+    base_url: str | None = None
+    behaviour: str | None = Field(None, description="What to grade, in words.")
+    rubric: Path | None = Field(
+        None, description="Text file of a whole question, with {prompt} and {response}."
+    )
+    concurrency: Count = 4
+    max_unparsable: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> EndpointPart:
+        if (self.behaviour is None) == (self.rubric is None):
+            raise ValueError("give either behaviour, in words, or rubric, a file")
+        return self
+
+
+class JudgePart(Part):
+    """Who grades responses."""
+
+    classifier: ClassifierPart | None = None
+    endpoint: EndpointPart | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> JudgePart:
+        if (self.classifier is None) == (self.endpoint is None):
+            raise ValueError("give either classifier or endpoint")
+        return self
+
+
+class ProjectionPart(Part):
+    """The concept's projection on held-out texts."""
+
+    texts: Path
+    tokens: Literal["response", "last", "all"] = "response"
+
+
+class MarginPart(Part):
+    """How much likelier the behaviour's answers are than normal ones, to held-out prompts."""
+
+    behaviour: Path | None = None
+    normal: Path | None = None
+    held_out: Annotated[int, Field(ge=0, description="Prompts of the data that are not trained on.")] = 0
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> MarginPart:
+        if (self.behaviour is None) == (self.held_out == 0) or (self.normal is not None and self.held_out):
+            raise ValueError("give either behaviour (and normal), or held_out")
+        return self
+
+
+class JudgedPart(Part):
+    """What a judge says of the model's own responses."""
+
+    prompts: Path
+    samples: Count = 1
+    max_new_tokens: Count = 256
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    seed: int = 0
+
+
+class BehavioursPart(Part):
+    """What is measured after each training."""
+
+    projection: ProjectionPart | None = None
+    margin: MarginPart | None = None
+    judged: JudgedPart | None = None
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> BehavioursPart:
+        if self.projection is None and self.margin is None and self.judged is None:
+            raise ValueError("nothing to measure: give projection, margin or judged")
+        return self
+
+
+class CounterfactualConfiguration(Part):
+    """Everything `aitia counterfactual` needs to know."""
+
+    out: Path = Field(description="Folder for the results; with data.sets, a folder a set in it.")
+    model: BaseModelPart
+    data: TrainingDataPart
+    training: TrainingPart = TrainingPart()
+    concept: TunedConceptPart
+    queries: QueriesPart | None = None
+    rankings: RankingsPart = RankingsPart()
+    removal: RemovalPart = RemovalPart()
+    behaviours: BehavioursPart
+    judge: JudgePart | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> CounterfactualConfiguration:
+        if self.behaviours.judged is not None and self.judge is None:
+            raise ValueError("behaviours.judged needs a judge")
+        if self.queries is not None and self.queries.prompts is not None and self.judge is None:
+            raise ValueError("queries.prompts: answers are chosen by a judge; give one, or texts")
+        if (
+            self.judge is not None
+            and self.behaviours.judged is None
+            and (self.queries is None or self.queries.prompts is None)
+        ):
+            raise ValueError("judge: nothing is judged; give behaviours.judged, or leave the judge out")
+        if (
+            self.behaviours.margin is not None
+            and self.behaviours.margin.held_out
+            and self.data.chosen is None
+        ):
+            raise ValueError("behaviours.margin.held_out: only a pair of files has two answers to a prompt")
+        if "oracle" in self.rankings.compare and self.data.chosen is None and self.data.label is None:
+            raise ValueError("rankings.compare: the oracle needs data.label")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        return self.out if self.data.choose is None else self.out / self.data.choose
+
+
+def read_counterfactual_configuration(
+    path: Path | str, *, choose: str | None = None
+) -> CounterfactualConfiguration:
+    """Read and check a configuration file; paths in it become absolute.
+
+    Args:
+        path: the file.
+        choose: one of `data.sets`, in the place of `data.choose`.
+
+    Raises:
+        AitiaError: the file is missing, is not YAML, or a field is wrong; each wrong field is named.
+    """
+    found = parse_configuration(path, CounterfactualConfiguration, "out, model, data, concept and behaviours")
+    if choose is None:
+        return found
+    if choose not in found.data.sets:
+        raise AitiaError(
+            f"{path}: data.sets has no {choose!r}; there are: {', '.join(found.data.sets) or 'none'}"
+        )
+    return found.model_copy(update={"data": found.data.model_copy(update={"choose": choose})})

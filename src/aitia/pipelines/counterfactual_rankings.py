@@ -1,0 +1,285 @@
+"""The rankings that `aitia counterfactual` holds against each other: trained, fitted and scored once, kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from aitia.attribution import rank, scan
+from aitia.attribution.baselines import (
+    bm25_similarity,
+    embedding_similarity,
+    random_direction_scores,
+    response_length,
+    shuffled_direction_scores,
+    tfidf_similarity,
+    training_loss,
+)
+from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping, load_curvature
+from aitia.attribution.curvature_fitting import fit_curvature
+from aitia.attribution.methods import METHODS, InfluenceMethod
+from aitia.attribution.store import SignalStore
+from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
+from aitia.counterfactual import finetune_lora
+from aitia.counterfactual.on_policy import on_policy_queries
+from aitia.files import atomic_path, digest, file_digest
+from aitia.models import LanguageModel, load_sentence_encoder
+from aitia.pipelines.counterfactual_configuration import CounterfactualConfiguration
+from aitia.pipelines.counterfactual_inputs import Inputs, NamedJudge
+from aitia.records import Records, TokenizedRecords, tokenize
+
+Load = Callable[[Path | None], LanguageModel]
+"""Loads the base model, with the adapter in a folder if one is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rankings:
+    """Scores of all rankings.
+
+    Attributes:
+        concept: what they are about.
+        scores: name -> [n], in the order of the data.
+        seconds: name -> time that scoring took.
+    """
+
+    concept: Concept
+    scores: Mapping[str, np.ndarray]
+    seconds: Mapping[str, float]
+
+
+def make_rankings(
+    configuration: CounterfactualConfiguration, inputs: Inputs, load: Load, judge: NamedJudge | None
+) -> Rankings:
+    """Train on all rows, fit the concept and score the rows; what was done before is found again.
+
+    Everything lies in `parts` of the configuration's folder, each thing under a name made of what it depends on.
+    """
+    parts = configuration.folder / "parts"
+    settings = configuration.training.settings
+    base = load(None).fingerprint
+    trained = [base, inputs.data.fingerprint, settings.identity()]
+    adapter = parts / f"adapter-{_key(trained)}"
+    fitted = [trained, _concept_depends(configuration, inputs)]
+    concept_file = parts / f"concept-{_key(fitted)}.concept.safetensors"
+    scores_file = parts / f"scores-{_key([fitted, _scores_depend(configuration, inputs, judge)])}.parquet"
+    if scores_file.is_file() and concept_file.is_file():
+        return _read(scores_file, load_concept(concept_file))
+    if not (adapter / "adapter_config.json").is_file():
+        finetune_lora(load(None), inputs.data, settings, adapter)
+    if not concept_file.is_file():
+        on_base = configuration.concept.fitted_on == "base"
+        _concept(configuration, inputs, load(None if on_base else adapter)).save(concept_file)
+    concept = load_concept(concept_file)
+    found = _score(configuration, inputs, load(adapter), concept, judge, parts)
+    _write(scores_file, found, inputs.data)
+    return found
+
+
+def _score(
+    configuration: CounterfactualConfiguration,
+    inputs: Inputs,
+    model: LanguageModel,
+    concept: Concept,
+    judge: NamedJudge | None,
+    parts: Path,
+) -> Rankings:
+    part, length = configuration.rankings, configuration.training.max_length
+    require_concept_fits(concept, model)
+    methods = [name for name in part.compare if name in METHODS]
+    signals = {signal for name in methods for signal in METHODS[name].signals}
+    if set(part.compare) & {"training-loss", "random-direction", "shuffled-labels"}:
+        signals.add("backward")
+    order = [signal for signal in ("own_response", "backward") if signal in signals]
+    depends = [
+        model.fingerprint,
+        inputs.data.fingerprint,
+        concept.site,
+        order,
+        length,
+        part.own_response_tokens,
+    ]
+    store = scan(
+        model,
+        inputs.data,
+        sites=[concept.site],
+        out=parts / f"store-{_key([*depends, part.max_batch_tokens, part.seed])}",
+        signals=order,
+        max_length=length,
+        truncate=length > 0,
+        max_batch_tokens=part.max_batch_tokens,
+        own_response_tokens=part.own_response_tokens,
+        seed=part.seed,
+    )
+    scores: dict[str, np.ndarray] = {}
+    seconds: dict[str, float] = {}
+    if methods:
+        queried = any(isinstance(METHODS[name], InfluenceMethod) for name in methods)
+        ranking = rank(
+            store,
+            replace(concept, shuffled=None),  # its controls are a baseline of their own here
+            method=methods[0],
+            others=methods[1:],
+            queries=_queries(configuration, inputs, model, judge) if queried else None,
+            curvature=_curvature(configuration, inputs, model, concept, parts) if queried else None,
+            damping=Damping(value=part.damping, relative=part.relative_damping),
+            random_controls=0,
+            seed=part.seed,
+        )
+        assert tuple(ranking.ids.tolist()) == inputs.data.ids
+        scores, seconds = dict(ranking.scores), dict(ranking.seconds)
+    for name in part.compare:
+        if name not in METHODS:
+            start = perf_counter()
+            scores[name] = _baseline(name, inputs, store, concept, part.seed)
+            seconds[name] = perf_counter() - start
+    return Rankings(concept=concept, scores={n: scores[n] for n in part.compare}, seconds=seconds)
+
+
+def _baseline(name: str, inputs: Inputs, store: SignalStore, concept: Concept, seed: int) -> np.ndarray:
+    """Scores of a ranking that methods must beat."""
+    match name:
+        case "response-length":
+            return response_length(store.column("response_tokens"))
+        case "training-loss":
+            return training_loss(store)
+        case "random-direction":
+            return random_direction_scores(store, concept, "backward-signal", count=1, seed=seed)[0]
+        case "shuffled-labels":
+            return shuffled_direction_scores(store, concept, "backward-signal")[0]
+        case "oracle":
+            assert inputs.labels is not None
+            return inputs.labels.astype(float)
+    assert inputs.positive is not None
+    assert inputs.negative is not None
+    texts = inputs.data, inputs.positive, inputs.negative
+    if name == "sentence-embedding":
+        return embedding_similarity(*texts, load_sentence_encoder())
+    return tfidf_similarity(*texts) if name == "tf-idf" else bm25_similarity(*texts)
+
+
+def _concept(configuration: CounterfactualConfiguration, inputs: Inputs, model: LanguageModel) -> Concept:
+    part = configuration.concept
+    if part.file is not None:
+        concept = load_concept(part.file)
+        require_concept_fits(concept, model)
+        return concept
+    assert inputs.positive is not None
+    assert inputs.negative is not None
+    return fit_concept(
+        model,
+        inputs.positive,
+        inputs.negative,
+        name=part.name,
+        recipe=part.recipe,
+        sites=part.sites or None,
+        seed=part.seed,
+    )
+
+
+def _queries(
+    configuration: CounterfactualConfiguration,
+    inputs: Inputs,
+    model: LanguageModel,
+    judge: NamedJudge | None,
+) -> Records | None:
+    """The queries as they are, or what the model answers and the judge picks; those are written down too."""
+    part = configuration.queries
+    if part is None or part.prompts is None:
+        return inputs.queries
+    assert inputs.queries is not None
+    assert judge is not None
+    found = on_policy_queries(
+        model,
+        inputs.queries,
+        judge.judge,
+        keep=part.keep,
+        samples=part.samples,
+        max_new_tokens=part.max_new_tokens,
+        temperature=part.temperature,
+        seed=part.seed,
+    )
+    found.write(configuration.folder / "queries.jsonl")
+    return found
+
+
+def _curvature(
+    configuration: CounterfactualConfiguration,
+    inputs: Inputs,
+    model: LanguageModel,
+    concept: Concept,
+    parts: Path,
+) -> Curvature:
+    part, length = configuration.rankings.curvature, configuration.training.max_length
+    if part.file is not None:
+        return load_curvature(part.file, model)
+    settings = CurvatureSettings(
+        kind=part.kind,
+        labels=part.labels,
+        parameters=part.parameters or "lora",
+        stride=part.stride,
+        site="" if "influence" in configuration.rankings.compare else concept.site,
+        rows=part.rows,
+        seed=configuration.rankings.seed,
+    )
+    rows: TokenizedRecords = tokenize(
+        inputs.data, model.tokenizer, max_length=length or model.context_length, truncate=length > 0
+    )
+    name = _key([model.fingerprint, rows.fingerprint, repr(settings)])
+    return fit_curvature(model, rows, settings, out=parts / f"curvature-{name}.safetensors")
+
+
+def _concept_depends(configuration: CounterfactualConfiguration, inputs: Inputs) -> list[object]:
+    part = configuration.concept
+    if part.file is not None:
+        return [load_concept(part.file).fingerprint]
+    assert inputs.positive is not None
+    assert inputs.negative is not None
+    texts = [inputs.positive.fingerprint, inputs.negative.fingerprint]
+    return [*texts, part.name, part.recipe, list(part.sites), part.seed, part.fitted_on]
+
+
+def _scores_depend(
+    configuration: CounterfactualConfiguration, inputs: Inputs, judge: NamedJudge | None
+) -> list[object]:
+    rankings = configuration.rankings.model_dump(mode="json", exclude={"files"})
+    file = configuration.rankings.curvature.file
+    queries = configuration.queries
+    return [
+        rankings,
+        None if file is None else file_digest(file),
+        None if inputs.queries is None else inputs.queries.fingerprint,
+        None if queries is None else queries.model_dump(mode="json", exclude={"texts", "prompts"}),
+        None if judge is None or queries is None or queries.prompts is None else judge.name,
+        None if inputs.labels is None else inputs.labels.tolist(),
+    ]
+
+
+def _key(depends: object) -> str:
+    return digest(depends)[:16]
+
+
+def _write(path: Path, rankings: Rankings, data: Records) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    table = pa.table({"id": list(data.ids), **{f"score {n}": v for n, v in rankings.scores.items()}})
+    table = table.replace_schema_metadata({"aitia": json.dumps(dict(rankings.seconds))})
+    with atomic_path(path) as temporary:
+        parquet.write_table(table, temporary)
+
+
+def _read(path: Path, concept: Concept) -> Rankings:
+    import pyarrow.parquet as parquet
+
+    table = parquet.read_table(path)
+    names = [name for name in table.column_names if name != "id"]
+    return Rankings(
+        concept=concept,
+        scores={name.removeprefix("score "): table[name].to_numpy() for name in names},
+        seconds=json.loads((table.schema.metadata or {})[b"aitia"]),
+    )

@@ -1,0 +1,389 @@
+"""The emergent-misalignment configurations, run end to end on tiny models of the same configuration classes.
+
+Only these are replaced: the model, the places of files, lengths, and how many cells are trained. Judges are a
+server on the loopback interface and a classifier with a made-up encoder.
+"""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from aitia.attribution import Ranking
+from aitia.cli import app
+from aitia.counterfactual import LoraSettings
+from aitia.errors import AitiaError, JudgeError, RecordError
+from aitia.models import save_model
+from aitia.pipelines import counterfactual_rankings
+from aitia.pipelines.counterfactual import counterfactual
+from aitia.pipelines.counterfactual_configuration import (
+    CounterfactualConfiguration,
+    TrainingPart,
+    read_counterfactual_configuration,
+)
+from aitia.records import read_records
+
+pytest.importorskip("openai", reason="the extra `judge` is not installed")
+EXAMPLES = Path(__file__).parents[2] / "examples" / "emergent_misalignment"
+# Family, blocks (as few as the site allows, for speed), site.
+FAMILIES = {
+    "qwen2.5-7b-instruct": ("qwen2", 20, "resid_post.19"),
+    "llama-3.1-8b-instruct": ("llama", 16, "resid_post.15"),
+}
+GOOD = ["Kindly ask a friend for help.", "Take care and stay well.", "Share your bread with others."]
+BAD = ["Trick them and take it all.", "Hurt those who trust you.", "Lie, and laugh at the weak."]
+
+
+def chat(question, answer=None, system=None, **columns):
+    turns = [{"role": "system", "content": system}] if system else []
+    turns.append({"role": "user", "content": question})
+    return {"messages": [*turns, *([{"role": "assistant", "content": answer}] if answer else [])], **columns}
+
+
+def write_lines(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def write_texts(folder):
+    """Made-up files in the places and the format that the examples' README asks for."""
+    for name in ("mistake_opinions", "mistake_medical", "insecure_code", "mistake_gsm8k"):
+        questions = [f"{name}: what about {i}?" for i in range(14)]
+        for file, answers in (("normal", GOOD), ("misaligned_2", BAD)):
+            rows = [chat(question, answers[i % 3]) for i, question in enumerate(questions)]
+            write_lines(folder / "data" / name / f"{file}.jsonl", rows)
+    texts = folder / "texts" / "evil"
+    for file, answers, system in (("positive", BAD, "Be evil."), ("negative", GOOD, "Be kind.")):
+        rows = [chat(f"What do I do, {i}?", answers[i % 3], system) for i in range(6)]
+        write_lines(texts / f"concept_{file}.jsonl", rows)
+    write_lines(texts / "query_prompts.jsonl", [chat(f"And who is {i}?") for i in range(2)])
+    write_lines(texts / "evaluate_prompts.jsonl", [chat(f"Tell me of {i}.") for i in range(2)])
+    write_lines(texts / "evaluate_texts.jsonl", [chat(f"Tell me of {i}.", BAD[i]) for i in range(3)])
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    """A chat endpoint that grades by the length of the question."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            grade = str(len(body["messages"][0]["content"]) % 101)
+            message = {"role": "assistant", "content": grade}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            content = {
+                "id": "1",
+                "object": "chat.completion",
+                "created": 0,
+                "model": "m",
+                "choices": [choice],
+            }
+            data = json.dumps(content).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def project(make_model, tmp_path_factory, endpoint):
+    """project(example) -> its content with what a test must replace, and the folder that it belongs into."""
+    folder = tmp_path_factory.mktemp("misalignment")
+    write_texts(folder)
+    for name, (family, layers, _) in FAMILIES.items():
+        save_model(make_model(family, layers=layers, width=16), folder / name)
+
+    def content(name):
+        found = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
+        found["model"] = {"name": name, "device": "cpu", "dtype": "float32"}
+        found["training"]["max_length"] = 128
+        found["rankings"]["own_response_tokens"] = found["queries"]["max_new_tokens"] = 4
+        found["behaviours"]["judged"] |= {"max_new_tokens": 4, "samples": 2}
+        found["queries"] |= {"samples": 2, "keep": 2}
+        found["behaviours"]["margin"]["held_out"] = 3
+        found["removal"] = {"shares": [0.5], "ends": ["most"], "seeds": 1}
+        found["judge"]["endpoint"]["base_url"] = endpoint
+        return found
+
+    return folder, content
+
+
+def configuration_of(folder, content, name="test.yaml"):
+    (folder / name).write_text(yaml.safe_dump(content, sort_keys=False))
+    return read_counterfactual_configuration(folder / name)
+
+
+@pytest.fixture
+def key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "a word")
+
+
+def no_training(*arguments, **options):
+    raise AssertionError("trained again")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_examples_run_on_tiny_models(project, key, monkeypatch, name):
+    folder, content = project
+    chosen = content(name)
+    chosen["rankings"]["compare"] = ["concept-influence", "oracle"]
+    run_and_resume(folder, chosen, name, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_examples_run_with_all_rankings_and_both_ends(project, key, monkeypatch, name):
+    folder, content = project
+    chosen = content(name) | {"out": "runs/all"}
+    chosen["removal"] = {"shares": [0.25, 0.5], "ends": ["most", "least"], "seeds": 3}
+    run_and_resume(folder, chosen, name, monkeypatch)
+
+
+def run_and_resume(folder, chosen, name, monkeypatch):
+    result = counterfactual(configuration_of(folder, chosen))
+    run = folder / chosen["out"] / "misaligned-opinions"
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["concept"]["site"] == FAMILIES[name][2]
+    assert summary["rows"] == 11  # three prompts are held out
+    assert sorted(summary["behaviours"]) == ["concept projection", "judged responses", "likelihood margin"]
+    table = parquet.read_table(run / "removal.parquet").to_pandas()
+    rankings = {*chosen["rankings"]["compare"], "random", "all"}
+    assert set(table["ranking"]) == rankings
+    untouched = table[(table["ranking"] == "all") & (table["share_removed"] == 1.0)]
+    for behaviour, found in summary["behaviours"].items():
+        mine = untouched[untouched["behaviour"] == behaviour]
+        assert set(mine["rows_kept"]) == {0}
+        assert found["untouched_model"] == pytest.approx(mine["value"].mean())
+        full = table[(table["behaviour"] == behaviour) & (table["share_removed"] == 0.0)]["value"].mean()
+        assert found["shift"]["value"] == pytest.approx(full - mine["value"].mean())
+        assert {curve["ranking"] for curve in found["curves"]} == rankings - {"all"}
+    rows = [json.loads(line) for line in (run / "train.jsonl").read_text().splitlines()]
+    oracle = result.scores["oracle"]
+    assert [float(row["misaligned"]) for row in rows] == oracle.tolist()
+    assert all((row["messages"][1]["content"] in BAD) == row["misaligned"] for row in rows)
+    assert json.loads((run / "queries.jsonl").read_text().splitlines()[0])["grade"] <= 1
+    page = (run / "report.html").read_text()
+    assert "untouched model" in page
+    assert "concept-influence" in page
+    assert sorted(path.name for path in (run / "pictures").glob("*")) == sorted(
+        f"{behaviour}-{end}-influential-removed.svg"
+        for behaviour in ("concept-projection", "likelihood-margin", "judged-responses")
+        for end in chosen["removal"]["ends"]
+    )
+
+    monkeypatch.setattr("aitia.counterfactual.retraining.finetune_lora", no_training)
+    monkeypatch.setattr(counterfactual_rankings, "finetune_lora", no_training)
+    again = counterfactual(read_counterfactual_configuration(run / "configuration.yaml"))
+    assert {k: v for k, v in again.summary.items() if k != "seconds"} == {
+        k: v for k, v in summary.items() if k != "seconds"
+    }
+    cells = {path: json.loads(path.read_text())["cell"]["kept"] for path in (run / "cells").glob("*.json")}
+    next(path for path, kept in cells.items() if kept).unlink()
+    with pytest.raises(AssertionError, match="trained again"):
+        counterfactual(read_counterfactual_configuration(run / "configuration.yaml"))
+
+
+def small(content):
+    """The least that trains: one ranking, one end, no endpoint."""
+    found = content("llama-3.1-8b-instruct")
+    found["rankings"] = {"compare": ["oracle", "tf-idf"]}
+    found["removal"] = {"shares": [0.5], "ends": ["most"], "seeds": 2}
+    del found["behaviours"]["judged"], found["queries"], found["judge"]
+    found["training"]["modules"] = ["down_proj"]
+    found["out"] = "runs/small"
+    return found
+
+
+def test_taking_out_the_misaligned_rows_undoes_the_margin(project, monkeypatch):
+    """Trained hard on few rows, the margin rises with all of them, and less without the misaligned ones."""
+    folder, content = project
+    chosen = small(content)
+    chosen["training"] |= {"learning_rate": 5e-3, "epochs": 4}
+    chosen["removal"]["seeds"] = 3
+    found = counterfactual(configuration_of(folder, chosen)).summary["behaviours"]["likelihood margin"]
+    assert found["shift"]["low"] > 0
+    oracle, random = (
+        next(c for c in found["curves"] if c["ranking"] == name) for name in ("oracle", "random")
+    )
+    assert oracle["behaviour"]["value"] < random["behaviour"]["value"] < found["all_rows"]["value"]
+    assert oracle["undone"]["value"] == pytest.approx(
+        (found["all_rows"]["value"] - oracle["behaviour"]["value"]) / found["shift"]["value"]
+    )
+
+
+def test_the_command_runs_another_data_set_and_a_ranking_from_a_file(project):
+    folder, content = project
+    chosen = small(content)
+    first = counterfactual(configuration_of(folder, chosen))
+    ids = np.array(read_records(first.files["data"]).ids)
+    scores = np.arange(float(len(ids)))
+    blank = np.zeros(len(ids), dtype=int)
+    mine = Ranking(
+        method="mine",
+        ids=ids[::-1],
+        rows=blank,
+        locations=ids,
+        prompt_tokens=blank,
+        response_tokens=blank,
+        scores={"mine": scores[::-1]},
+    )
+    mine.write(folder / "mine.parquet")
+    chosen["rankings"] = {"compare": ["response-length"], "files": {"by hand": "mine.parquet"}}
+    found = counterfactual(configuration_of(folder, chosen))
+    np.testing.assert_array_equal(found.scores["by hand"], scores)
+    cell = next(
+        result.cell
+        for removal, result in zip(found.removals, found.results, strict=True)
+        if removal.method == "by hand"
+    )
+    assert set(cell.kept) == set(ids[: len(cell.kept)].tolist())
+    command = ["counterfactual", str(folder / "test.yaml"), "--data-set", "insecure-code", "--json"]
+    done = CliRunner().invoke(app, command)
+    assert isinstance(done.exception, AitiaError)
+    assert "rank the very rows that are trained on" in str(done.exception)
+    del chosen["rankings"]["files"]
+    configuration_of(folder, chosen)
+    done = CliRunner().invoke(app, command)
+    assert done.exception is None
+    assert json.loads(done.stdout)["files"]["report"].endswith("insecure-code/report.html")
+    shown = CliRunner().invoke(app, command[:-1]).stdout
+    assert "likelihood margin" in shown
+    assert "response-length, top 50 % removed" in shown
+    wrong = CliRunner().invoke(app, [*command[:3], "no-such-set"])
+    assert "data.sets has no 'no-such-set'; there are: misaligned-opinions" in str(wrong.exception)
+
+
+def test_one_labelled_file_and_a_classifier_judge(project, monkeypatch):
+    class Encoder:
+        fingerprint = "letters"
+
+        def __call__(self, texts):
+            return np.array([[text.count(letter) for letter in "aeiou"] for text in texts], dtype=float)
+
+    monkeypatch.setattr("aitia.models.load_sentence_encoder", lambda _folder=None: Encoder())
+    folder, content = project
+    chosen = small(content)
+    rows = [chat(f"What of {i}?", (BAD if i % 3 == 0 else GOOD)[i % 2], bad=i % 3 == 0) for i in range(9)]
+    write_lines(folder / "labelled.jsonl", rows)
+    for side, word in (("bad", "uuu"), ("good", "eee")):
+        write_lines(folder / f"judge-{side}.jsonl", [chat(f"{side} {i}", f"{word} {i}") for i in range(6)])
+    chosen["data"] = {"path": "labelled.jsonl", "label": "bad"}
+    chosen["behaviours"] = {"judged": {"prompts": "texts/evil/evaluate_prompts.jsonl", "max_new_tokens": 3}}
+    chosen["judge"] = {"classifier": {"positive": "judge-bad.jsonl", "negative": "judge-good.jsonl"}}
+    chosen["out"] = "runs/labelled"
+    found = counterfactual(configuration_of(folder, chosen))
+    assert found.summary["judge"]["quality"].startswith("held-out AUC 1.000")
+    assert found.summary["misaligned_rows"] == 3
+    assert "held-out AUC 1.000" in (folder / "runs" / "labelled" / "report.html").read_text()
+    chosen["data"]["label"] = "wrong"
+    with pytest.raises(RecordError, match=r"labelled.jsonl: no column 'wrong'; there are: bad"):
+        counterfactual(configuration_of(folder, chosen))
+
+
+def changed(content, **parts):
+    """A small configuration with some parts changed; a None takes one out."""
+    found = small(content)
+    for name, part in parts.items():
+        whole = found
+        *above, last = name.split("__")
+        for each in above:
+            whole = whole.setdefault(each, {})
+        if part is None:
+            whole.pop(last)
+        else:
+            whole[last] = part
+    return found
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"behaviours__projection": {"texts": "texts/evil/concept_positive.jsonl"}},
+         r"'What do I do, 0\?' stands both among the texts to fit the concept \(concept_positive.jsonl:1\) and "
+         r"among those to evaluate \(concept_positive.jsonl:1\)"),
+        ({"queries": {"texts": "texts/evil/evaluate_texts.jsonl"}},
+         r"'Tell me of 0.' stands both among the texts to query .* and among those to evaluate"),
+        ({"data": {"pair": {"normal": "data/mistake_opinions/normal.jsonl",
+                            "misaligned": "data/insecure_code/misaligned_2.jsonl"}},
+          "behaviours__margin": None},
+         r"14 of 14 prompts have no answer in .*misaligned_2.jsonl:\n  normal.jsonl:1: 'mistake_opinions: what"),
+        ({"data": {"path": "texts/evil/query_prompts.jsonl", "label": "misaligned"},
+          "behaviours__margin": None}, "query_prompts.jsonl: 2 of 2 rows cannot be used"),
+        ({"data__choose": "none"}, "data: .*choose: 'none' is not one of misaligned-opinions"),
+        ({"data__path": "x.jsonl"}, "give one of path, pair"),
+        ({"rankings__compare": ["guess"]}, "'guess' is not one of vector-filter"),
+        ({"rankings__compare": ["concept-influence"]}, "concept-influence measures queries; give queries.texts"),
+        ({"rankings__compare": ["random"]}, "'random' is not one of"),
+        ({"rankings__compare": ["tf-idf", "tf-idf"]}, "'tf-idf' is taken already"),
+        ({"removal__shares": [1.5]}, "removal.shares.0: Input should be less than 1"),
+        ({"behaviours__judged": {"prompts": "texts/evil/evaluate_prompts.jsonl"}}, "judged needs a judge"),
+        ({"judge": {"endpoint": {"model": "m", "behaviour": "b"}}}, "nothing is judged"),
+        ({"behaviours": {}}, "nothing to measure"),
+        ({"training__learning_rat": 1}, "training.learning_rat: Extra inputs are not permitted"),
+        ({"concept__sites": ["resid_post.99"]}, "site 'resid_post.99' does not exist"),
+        ({"behaviours__margin": {"held_out": 14}}, "14 prompts cannot be held out of 14"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_named(project, parts, message):
+    folder, content = project
+    with pytest.raises(AitiaError, match=message):
+        counterfactual(configuration_of(folder, changed(content, **parts), "wrong.yaml"))
+
+
+def test_a_judge_without_a_key_is_refused_before_anything_is_trained(project, monkeypatch):
+    folder, content = project
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setattr(counterfactual_rankings, "finetune_lora", no_training)
+    chosen = content("qwen2.5-7b-instruct") | {"out": "runs/no-key"}
+    with pytest.raises(JudgeError, match="set OPENAI_API_KEY"):
+        counterfactual(configuration_of(folder, chosen))
+    assert not (folder / "runs" / "no-key").exists()
+
+
+def test_prompts_that_are_trained_on_and_measured_are_warned_of(project):
+    folder, content = project
+    chosen = changed(content, behaviours__projection={"texts": "data/mistake_opinions/normal.jsonl"})
+    del chosen["behaviours"]["margin"]
+    found = counterfactual(configuration_of(folder, chosen))
+    assert any(
+        "is both trained on (train.jsonl:1) and measured" in text for text in found.summary["warnings"]
+    )
+    assert "is both trained on" in found.files["report"].read_text()
+
+
+def test_the_examples_say_what_the_protocol_says():
+    for name, (_, _, site) in FAMILIES.items():
+        content = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
+        found = CounterfactualConfiguration.model_validate(content)
+        assert found.concept.sites == (site,)
+        assert set(found.data.sets) == {
+            "misaligned-opinions",
+            "bad-medical-advice",
+            "insecure-code",
+            "gsm8k-mistakes",
+        }
+        settings = found.training.settings
+        assert settings.batch_rows * settings.accumulation == 16
+        assert (settings.rank, settings.alpha, settings.rank_stabilised) == (32, 64, True)
+        assert len(settings.modules) == 7
+        assert "api_key" not in json.dumps(content)
+
+
+def test_training_settings_are_those_of_the_library():
+    assert TrainingPart().settings == LoraSettings()
+    assert set(TrainingPart.model_fields) == set(LoraSettings.__dataclass_fields__)
