@@ -33,3 +33,11 @@ class StoreError(AitiaError):
 
 class NumericalError(AitiaError):
     """A computation that gave a value which is not finite; the message names the row."""
+
+
+class GroupError(AitiaError):
+    """A table that is no group, a subset that is no subgroup, or a group that is not known by that name."""
+
+
+class NetworkError(AitiaError):
+    """A group-operation network that cannot be read, trained or used as asked."""

@@ -1,0 +1,1 @@
+"""Networks that multiply in a finite group: train them, fold them, explain them."""
