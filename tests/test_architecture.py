@@ -23,6 +23,7 @@ FLOORS = {
     "attribution": 4,
     "counterfactual": 5,
     "pipelines": 6,
+    "cli_network": 6,
     "cli": 7,
 }
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from aitia import __version__
+from aitia.cli_network import network_app
 from aitia.errors import AitiaError
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ concept_app = typer.Typer(
     no_args_is_help=True, help="Fit a concept, or show one.", rich_markup_mode="markdown"
 )
 app.add_typer(concept_app, name="concept")
+app.add_typer(network_app, name="network")
 
 ModelOption = Annotated[str, typer.Option("--model", help="Hub id, folder, or .gguf file.")]
 AdapterOption = Annotated[str | None, typer.Option("--adapter", help="Folder of a PEFT adapter.")]

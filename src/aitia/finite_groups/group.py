@@ -71,12 +71,11 @@ class Group:
 
     @cached_property
     def class_of(self) -> np.ndarray:
-        """[n] the number of each element's conjugacy class; the identity's is 0, then by size and first element."""
+        """[n] the number of each element's conjugacy class: by size, order of the elements, and first element."""
         first = self.conjugates.min(axis=0)
         heads, sizes = np.unique(first, return_counts=True)
-        order = sorted(
-            range(len(heads)), key=lambda i: (heads[i] != first[self.identity], sizes[i], heads[i])
-        )
+        orders = self.element_orders[heads]
+        order = sorted(range(len(heads)), key=lambda i: (orders[i] > 1, sizes[i], orders[i], heads[i]))
         rank = {int(heads[i]): number for number, i in enumerate(order)}
         return np.array([rank[int(head)] for head in first])
 

@@ -43,7 +43,7 @@ def initial_parameters(seed: int, *, order: int, embedding: int, width: int) -> 
 
 
 def fold(parameters: Parameters) -> Parameters:
-    """Multiply tables and maps out: left, right [..., n, m], unembed [..., m, n], bias [..., n], as they were batched."""
+    """Multiply tables and maps out: left, right [..., n, m], unembed [..., m, n], bias [..., n]."""
     return {
         "left": parameters["left_table"] @ parameters["left_map"],
         "right": parameters["right_table"] @ parameters["right_map"],
