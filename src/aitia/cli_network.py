@@ -132,8 +132,8 @@ def explain_command(
     ]
     lines += [
         f"  unexplained: {summary.unexplained} neurons, {summary.unexplained_weight:.1%} of the weight",
-        f"  logits explained: {summary.coset_explains:.1%} by neurons on cosets, "
-        f"{summary.ideal_explains:.1%} by the sum of rho-sets",
+        f"  logits explained: {summary.hidden_explains:.2%} by the hidden layer's form, {summary.coset_explains:.1%} "
+        f"with the unembedding's, {summary.ideal_explains:.1%} by the sum of rho-sets",
     ]
     lines += [] if out is None else [f"  page: {out}"]
     answer = summary.plain() | {"network": str(network), "page": None if out is None else str(out)}

@@ -83,13 +83,22 @@ class Interpretation:
 
     @cached_property
     def coset_network(self) -> GroupNetwork:
-        """The network with each neuron of a circuit made exactly of the circuit's form, and the others left out."""
-        parts = [circuit.weights() for circuit in self.circuits]
-        n = self.network.group.order
-        left, right = (
-            np.concatenate([np.zeros((n, 1)), *(part[k] for part in parts)], axis=1) for k in (0, 1)
-        )
-        unembed = np.concatenate([np.zeros((1, n)), *(part[2] for part in parts)])
+        """The network with each neuron of a circuit made exactly of the circuit's form, and the others silenced."""
+        return self._idealised(unembedding=True)
+
+    @cached_property
+    def hidden_network(self) -> GroupNetwork:
+        """The same, but with the unembedding as trained: what the circuits say about the hidden layer alone."""
+        return self._idealised(unembedding=False)
+
+    def _idealised(self, *, unembedding: bool) -> GroupNetwork:
+        left, right = (np.zeros(self.network.left.shape) for _ in range(2))
+        unembed = self.network.unembed.astype(np.float64)
+        for circuit in self.circuits:
+            ideal = circuit.weights()
+            left[:, circuit.neurons], right[:, circuit.neurons] = ideal[:2]
+            if unembedding:
+                unembed[circuit.neurons] = ideal[2]
         bias = self.network.bias.astype(np.float64)
         return GroupNetwork(group=self.network.group, left=left, right=right, unembed=unembed, bias=bias)
 

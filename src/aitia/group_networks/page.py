@@ -129,6 +129,7 @@ def _facts(summary: NetworkSummary) -> str:
         "equivariance: left, right, both": f"{summary.left_equivariance:.4f}, {summary.right_equivariance:.4f}, "
         f"{summary.bi_equivariance:.4f}",
         "deviation of the right logit": f"{summary.deviation:.4f}",
+        "hidden layer exact: explains": f"{summary.hidden_explains:.3%}",
         "neurons exact on cosets: right, explains": f"{summary.coset_accuracy:.2%}, {summary.coset_explains:.2%}",
         "sum of rho-sets: margin, explains": f"{summary.ideal_margin:.2f}, {summary.ideal_explains:.2%}",
         "weight in complete rho-sets": f"{summary.rho_set_weight:.2%}",

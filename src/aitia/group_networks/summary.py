@@ -83,7 +83,9 @@ class NetworkSummary:
         irrep_sparsity: weighted mean over left, right and unembed of each neuron's largest share in one irrep.
         left_equivariance, right_equivariance, bi_equivariance: see `Equivariance`.
         deviation: standard deviation over |mean| of the right logit; see `deviation`.
-        coset_accuracy: accuracy with each neuron made exactly of its circuit's form, the others left out.
+        hidden_explains: share of the logits' variance explained by making the hidden layer exactly of the circuits'
+            form, the unembedding as trained, the other neurons left out.
+        coset_accuracy: accuracy with each neuron, unembedding included, made exactly of its circuit's form.
         coset_explains: share of the logits' variance which that network explains.
         ideal_margin: margin of the sum of all rho-sets, the same for every input; it is right where this is positive.
         ideal_explains: share of the logits' variance that the sum of all rho-sets explains.
@@ -104,6 +106,7 @@ class NetworkSummary:
     right_equivariance: float
     bi_equivariance: float
     deviation: float
+    hidden_explains: float
     coset_accuracy: float
     coset_explains: float
     ideal_margin: float
@@ -119,7 +122,7 @@ class NetworkSummary:
 
     @property
     def explained_by_cosets(self) -> bool:
-        """Whether the network with neurons exact on cosets is right where it is, and explains its logits."""
+        """Whether neurons exactly of the circuits' form are as accurate, and explain the logits."""
         return self.coset_explains >= EXPLAINED and self.coset_accuracy >= self.accuracy > 0
 
     @property
@@ -140,7 +143,9 @@ class NetworkSummary:
         if self.explained_by_rho_sets:
             return "explained by complete rho-sets"
         if self.explained_by_cosets:
-            return "explained by neurons on cosets; its rho-sets are not complete, or have several shared vectors"
+            return (
+                "explained by neurons on G-sets; its rho-sets are incomplete, or have several shared vectors"
+            )
         if self.explained_by_projection:
             return "explained by the sum of incomplete rho-sets"
         share = max(self.coset_explains, self.ideal_explains)
@@ -180,6 +185,7 @@ def summarise(interpretation: Interpretation) -> NetworkSummary:
         right_equivariance=equivariant.right,
         bi_equivariance=equivariant.both,
         deviation=deviation(network),
+        hidden_explains=explained_share(logits, every_logit(interpretation.hidden_network)),
         coset_accuracy=coset_network.accuracy,
         coset_explains=explained_share(logits, every_logit(coset_network)),
         ideal_margin=interpretation.ideal_margin,
