@@ -29,6 +29,7 @@ from aitia.group_networks import (
     summarise,
     train_networks,
 )
+from aitia.group_networks.interventions import causal_checks
 from aitia.group_networks.measures import deviation
 from aitia.group_networks.page import write_page
 from aitia.group_networks.training import network_path
@@ -109,6 +110,10 @@ def examine(paths: list[Path]) -> tuple[list[NetworkSummary], list[float], list[
                     "rho_set_weight",
                     "unexplained_weight",
                 )
+            }
+            | {
+                check.name: [check.accuracy, check.predicted, check.agreement]
+                for check in causal_checks(network, found.coset_network)
             }
         )
     return summaries, ideal, rows

@@ -103,6 +103,7 @@ def test_a_planted_rho_set_is_found(name, order, irrep, points):
     assert summary.circuits[0].pairs == points**2
     assert summary.circuits[0].constancy > 0.999
     assert summary.circuits[0].rank_one > 0.999
+    assert summary.circuits[0].silence > 0.99
     assert summary.irrep_sparsity > 0.999
     wanted = rho_set.logits() - rho_set.logits().mean()
     assert np.abs(found.ideal_logits - found.ideal_logits.mean() - wanted).max() < 0.02 * np.abs(wanted).max()

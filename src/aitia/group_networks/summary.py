@@ -41,6 +41,8 @@ class CircuitSummary:
         possible_pairs: left_points times right_points.
         constancy: how nearly they have one shared vector: the largest share of squared singular values of their
             alphas, each of unit length; 1 if all are equal up to sign.
+        silence: by how much less than on average the neurons speak where x^-1 b = y c, which is where the right answer
+            takes c to b: 1 if they are silent there, 0 also where the two G-sets differ.
         rank_one: mean share of the largest rank-one term of left tables in the irrep.
         irrep_share: mean share of left tables in the irrep.
         left_structure, right_structure: mean share of the variance that lies between cosets of the stabiliser.
@@ -59,6 +61,7 @@ class CircuitSummary:
     pairs: int
     possible_pairs: int
     constancy: float
+    silence: float
     rank_one: float
     irrep_share: float
     left_structure: float
@@ -209,6 +212,19 @@ def constancy(circuit: Circuit) -> float:
     return float(squares[0] / max(squares.sum(), 1e-300))
 
 
+def silence(circuit: Circuit, mean: np.ndarray) -> float:
+    """1 less the neurons' activation on equal points over that on all pairs of points; `mean` [k] weighs them."""
+    if circuit.left_set.permutations.shape != circuit.right_set.permutations.shape or (
+        (circuit.left_set.permutations != circuit.right_set.permutations).any()
+    ):
+        return 0.0
+    shares = []
+    for alpha, gamma in zip(circuit.left_tables, circuit.right_tables, strict=True):
+        every = np.maximum(alpha[:, None] + gamma, 0)
+        shares.append(1 - every.diagonal().mean() / max(every.mean(), 1e-300))
+    return float(np.array(shares) @ mean)
+
+
 def _circuit_summary(interpretation: Interpretation, circuit: Circuit) -> CircuitSummary:
     weights = interpretation.weights[circuit.neurons]
     mean = weights / weights.sum()
@@ -229,6 +245,7 @@ def _circuit_summary(interpretation: Interpretation, circuit: Circuit) -> Circui
         pairs=len(np.unique(np.stack([circuit.left_points, circuit.right_points]), axis=1).T),
         possible_pairs=circuit.pairs,
         constancy=constancy(circuit),
+        silence=silence(circuit, mean),
         rank_one=float(np.array([rank_one_share(row, irrep) for row in left]) @ mean),
         irrep_share=float(interpretation.shares[0, number, circuit.neurons] @ mean),
         left_structure=float(structure[0]),
