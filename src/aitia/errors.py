@@ -33,3 +33,11 @@ class StoreError(AitiaError):
 
 class NumericalError(AitiaError):
     """A computation that gave a value which is not finite; the message names the row."""
+
+
+class ExplanationError(AitiaError):
+    """An explanation, phenomenon or scorecard that cannot be used as given."""
+
+
+class CertificateError(ExplanationError):
+    """A certificate that claims more than is true."""
