@@ -82,7 +82,7 @@ def run_controls(explanation: Explanation, score: Score, *, repeats: int, seed: 
     permuted = [permute_sites(explanation, np.random.default_rng(seed + i)) for i in range(repeats)]
     elsewhere = [each for each in permuted if each is not None]
     memorising = with_map(explanation, "memorise")
-    fit = explanation.phenomenon.fit
+    fit = explanation.phenomenon.fit_indices
     return (
         _control(
             "random weights", [score(explanation, each) for each in drawn], "the model has no weights to draw"
@@ -94,7 +94,7 @@ def run_controls(explanation: Explanation, score: Score, *, repeats: int, seed: 
         ),
         _control(
             "unrestricted map",
-            [score(memorising, each) for each in drawn] if fit is not None and len(fit) else [],
+            [score(memorising, each) for each in drawn] if len(fit) else [],
             "the phenomenon has no fit split for such a map",
         ),
     )

@@ -15,7 +15,7 @@ from aitia.explanations.explanation import Explanation
 from aitia.explanations.intervals import clopper_pearson, exact, wilson
 from aitia.explanations.predictive import Predictive
 from aitia.explanations.result import VirtueResult, measured, not_applicable, not_evaluable
-from aitia.explanations.study import Study, filled_log_scores, skill_on
+from aitia.explanations.study import Study, skill_on
 from aitia.explanations.variation import is_notational, variants
 
 
@@ -75,11 +75,8 @@ def premise_cost(study: Study, *names: str) -> float:
     changed = study.test[~np.isclose(before, after, equal_nan=True).all(axis=1)]
     if len(changed) == 0:
         return 0.0
-    logs, null_logs = filled_log_scores(explanation, settings, changed)
-    logs_without, _ = filled_log_scores(poorer, settings, changed)
-    mass = study.phenomenon.mass(changed)
-    null = -float(mass @ null_logs)
-    return float(mass @ (logs - logs_without)) / null if null > 1e-12 else 0.0
+    cost = skill_on(explanation, settings, changed) - skill_on(poorer, settings, changed)
+    return 0.0 if np.isnan(cost) else cost
 
 
 def conditional_bits(changed: Explanation, original: Explanation) -> float:

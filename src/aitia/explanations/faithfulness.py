@@ -27,21 +27,21 @@ class Trials:
     """Interventions on one variable or site, t of them.
 
     Attributes:
-        hits: [t] between 0 and 1, whether model and explanation then give the same answer; NaN: it abstained.
+        hits: [t] between 0 and 1, whether the model's answer and its other aligned variables, where they can be
+            read, then are what the explanation says; NaN: it abstained.
+        answers: the same for the answer alone.
         still: [t] whether the model's answer stayed what it was.
         predicted: [t] the explanation's answers; -1 where it abstained.
         answered: [t] the model's answers.
         natural: share of the set activations that the model has on some input.
-        others: share of trials in which its other variables, read off the model, had the values it says;
-            None where none can be read.
     """
 
     hits: np.ndarray
+    answers: np.ndarray
     still: np.ndarray
     predicted: np.ndarray
     answered: np.ndarray
     natural: float = 1.0
-    others: float | None = None
 
     @property
     def score(self) -> float:
@@ -88,9 +88,9 @@ def chance_corrected(read: np.ndarray, states: np.ndarray, mass: np.ndarray, *, 
 def fit_maps(explanation: Explanation, model: ModelUnderStudy) -> dict[str, FittedMap]:
     """Each aligned variable's map to this model, fitted on the fit split where it is not given."""
     phenomenon, aligned = explanation.phenomenon, explanation.aligned
-    fit = phenomenon.fit
+    fit = phenomenon.fit_indices
     states, traced = {}, {}
-    if fit is not None and len(fit) and any(each.fitted for each in aligned.values()):
+    if len(fit) and any(each.fitted for each in aligned.values()):
         inputs = phenomenon.inputs[fit]
         states = explanation.states(inputs)
         traced = model.trace(inputs, sorted({each.site for each in aligned.values() if each.fitted}))
@@ -128,7 +128,7 @@ def observational(
     for name, each in maps.items():
         read = each.read(aligned[name].part(traced[aligned[name].site]))
         discrete = explanation.variables[name].values is not None
-        right = read == states[name] if discrete else np.isclose(read, states[name], atol=0.05 * np.ptp(states[name]))
+        right = same_value(read, states[name], discrete=discrete)
         score = chance_corrected(read, states[name], mass, discrete=discrete)
         readings[name] = Reading(score=score, right=right)
     return readings
@@ -166,24 +166,26 @@ def interchange(
     if not aligned or not states:
         return {}
     traced = model.trace(inputs[sources], sorted({each.site for each in aligned.values()}))
+    maps = fit_maps(explanation, model)
     trials = {}
     for name, each in aligned.items():
-        trials[name] = _set(
-            explanation, model, bases, name, states[name], each.part(np.asarray(traced[each.site], dtype=float))
-        )
+        part = each.part(np.asarray(traced[each.site], dtype=float))
+        trials[name] = _set(explanation, model, maps, bases, name, states[name], part)
     return trials
 
 
 def writing(explanation: Explanation, model: ModelUnderStudy, bases: np.ndarray, *, seed: int) -> dict[str, Trials]:
     """Set each variable whose map has an inverse to a value drawn evenly, and its site to what that is written as."""
-    maps = {name: each for name, each in fit_maps(explanation, model).items() if each.write is not None}
+    maps = fit_maps(explanation, model)
     states = explanation.states(explanation.phenomenon.inputs)
     generator = np.random.default_rng(seed)
     trials = {}
     for name, each in maps.items():
+        if each.write is None or name not in states:
+            continue
         values = generator.choice(np.unique(states[name]), size=len(bases))
-        assert each.write is not None
-        trials[name] = _set(explanation, model, bases, name, values, np.asarray(each.write(values), dtype=float))
+        part = np.asarray(each.write(values), dtype=float)
+        trials[name] = _set(explanation, model, maps, bases, name, values, part)
     return trials
 
 
@@ -208,6 +210,7 @@ def disturb_inert(
 def _set(
     explanation: Explanation,
     model: ModelUnderStudy,
+    maps: Mapping[str, FittedMap],
     bases: np.ndarray,
     name: str,
     values: np.ndarray,
@@ -220,23 +223,28 @@ def _set(
     probabilities, after = explanation.run(inputs, {name: values})
     natural = np.asarray(model.trace(inputs, [site])[site], dtype=float)
     new = aligned[name].put(natural, part)
-    maps = fit_maps(explanation, model)
-    others = {other: aligned[other].site for other in maps if other != name}
+    others = {other: aligned[other].site for other in maps if other != name and other in after}
     outputs, traced = model.intervene(inputs, {site: new}, sorted(set(others.values())))
     answered = phenomenon.labels(outputs, n)
     before = phenomenon.observe(model, inputs)
-    hits = agreement(probabilities, answered)
-    agree = [
-        maps[other].read(aligned[other].part(traced[where])) == after[other] for other, where in others.items()
-    ]
+    answers = agreement(probabilities, answered)
+    hits = answers.copy()
+    for other, where in others.items():
+        read = maps[other].read(aligned[other].part(traced[where]))
+        hits *= same_value(read, after[other], discrete=explanation.variables[other].values is not None)
     return Trials(
         hits=hits,
+        answers=answers,
         still=answered == before,
         predicted=np.where(np.isnan(hits), -1, np.nan_to_num(probabilities, nan=-1).argmax(axis=1)),
         answered=answered,
         natural=_share_seen(new, natural),
-        others=float(np.mean(np.all(agree, axis=0))) if agree else None,
     )
+
+
+def same_value(read: np.ndarray, states: np.ndarray, *, discrete: bool) -> np.ndarray:
+    """[n] whether values read off the model are those of the explanation; real ones to a twentieth of their range."""
+    return read == states if discrete else np.isclose(read, states, rtol=0, atol=0.05 * np.ptp(states))
 
 
 def _share_seen(rows: np.ndarray, among: np.ndarray) -> float:

@@ -223,6 +223,9 @@ def _few(trials: Mapping[str, Trials]) -> str:
 def _by_variable(trials: Mapping[str, Trials]) -> dict[str, Any]:
     return {
         "by_variable": {name: None if np.isnan(each.score) else each.score for name, each in trials.items()},
-        "other_variables_agree": {name: each.others for name, each in trials.items() if each.others is not None},
+        "answers_alone": {
+            name: None if np.isnan(each.answers).all() else float(np.nanmean(each.answers))
+            for name, each in trials.items()
+        },
         "natural_activations": {name: each.natural for name, each in trials.items()},
     }

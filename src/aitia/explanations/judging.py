@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aitia.errors import ExplanationError
-from aitia.explanations.bayesian import measure_bayesian
+from aitia.explanations.bayesian_scores import measure_bayesian
 from aitia.explanations.conditions import conditions
 from aitia.explanations.deutschian import measure_deutschian
 from aitia.explanations.explanation import Explanation

@@ -65,7 +65,9 @@ class Phenomenon:
             raise ExplanationError(f"phenomenon {self.name!r}: the domain has no inputs")
         if len(self.outcomes) == 0:
             raise ExplanationError(f"phenomenon {self.name!r}: no outcomes are named")
-        fit = np.zeros(0, dtype=int) if self.fit is None else self._indices("fit", self.fit, n)
+        if self.fit is not None:
+            object.__setattr__(self, "fit", self._indices("fit", self.fit, n))
+        fit = self.fit_indices
         rest = np.setdiff1d(np.arange(n), fit)
         test = rest if self.test is None else self._indices("test", self.test, n)
         if len(test) == 0:
@@ -79,7 +81,6 @@ class Phenomenon:
             )
         object.__setattr__(self, "inputs", inputs)
         object.__setattr__(self, "outcomes", tuple(str(outcome) for outcome in self.outcomes))
-        object.__setattr__(self, "fit", fit)
         object.__setattr__(self, "test", test)
         if self.weights is not None:
             weights = np.asarray(self.weights, dtype=float)
@@ -130,9 +131,20 @@ class Phenomenon:
         return cls(inputs=inputs, seed=seed, exhaustive=False, **splits, **fields)
 
     @property
+    def fit_indices(self) -> np.ndarray:
+        """Indices of the fit split; empty where there is none."""
+        return np.zeros(0, dtype=int) if self.fit is None else self.fit
+
+    @property
+    def test_indices(self) -> np.ndarray:
+        """Indices of the test split."""
+        assert self.test is not None
+        return self.test
+
+    @property
     def exact(self) -> bool:
         """Whether the test split is the whole domain, so that means over it need no interval."""
-        return self.exhaustive and self.test is not None and len(self.test) == len(self.inputs)
+        return self.exhaustive and len(self.test_indices) == len(self.inputs)
 
     @cached_property
     def observed(self) -> np.ndarray:
@@ -167,8 +179,8 @@ class Phenomenon:
         null = None if self.null is None else np.asarray(self.null, dtype=float)
         if null is None:
             counts = np.zeros(k)
-            if self.fit is not None and len(self.fit):
-                counts = np.bincount(self.observed[self.fit], minlength=k).astype(float)
+            if len(self.fit_indices):
+                counts = np.bincount(self.observed[self.fit_indices], minlength=k).astype(float)
             null = (counts + 0.5) / (counts.sum() + 0.5 * k)
         if null.ndim == 1:
             return np.broadcast_to(null, (rows, k)).copy()
@@ -188,8 +200,6 @@ class Phenomenon:
     @cached_property
     def fingerprint(self) -> str:
         """Digest of model, domain, outcomes and splits: rivals must share it."""
-        assert self.fit is not None
-        assert self.test is not None
         content = self.inputs.tobytes() if self.inputs.dtype != object else repr(self.inputs.tolist()).encode()
         weights = None if self.weights is None else self.weights.tolist()
         return digest(
@@ -200,7 +210,7 @@ class Phenomenon:
                 hashlib.sha256(content).hexdigest(),
                 list(self.outcomes),
                 weights,
-                self.fit.tolist(),
-                self.test.tolist(),
+                self.fit_indices.tolist(),
+                self.test_indices.tolist(),
             ]
         )

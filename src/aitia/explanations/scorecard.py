@@ -70,8 +70,7 @@ class Scorecard:
     def comparisons(self) -> tuple[Comparison, ...]:
         """This explanation beside each rival, by Pareto dominance."""
         phenomenon = self.explanation.phenomenon
-        assert phenomenon.test is not None
-        mass = phenomenon.mass(phenomenon.test)
+        mass = phenomenon.mass(phenomenon.test_indices)
         return tuple(
             compare((self.name, each.name), self.by_name, each.by_name, mass, self.settings) for each in self.rivals
         )
@@ -90,8 +89,6 @@ class Scorecard:
     def as_json(self) -> dict[str, Any]:
         """The card as plain data; `docs/schemas/scorecard.schema.json` describes it."""
         phenomenon = self.explanation.phenomenon
-        assert phenomenon.test is not None
-        assert phenomenon.fit is not None
         return {
             "format": FORMAT,
             "phenomenon": {
@@ -100,8 +97,8 @@ class Scorecard:
                 "model": phenomenon.model.name,
                 "model_fingerprint": phenomenon.model.fingerprint,
                 "inputs": len(phenomenon.inputs),
-                "fit_inputs": len(phenomenon.fit),
-                "test_inputs": len(phenomenon.test),
+                "fit_inputs": len(phenomenon.fit_indices),
+                "test_inputs": len(phenomenon.test_indices),
                 "outcomes": list(phenomenon.outcomes),
                 "exhaustive": phenomenon.exhaustive,
                 "seed": phenomenon.seed,

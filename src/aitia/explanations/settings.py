@@ -16,6 +16,7 @@ class Settings:
         epsilon: share of the uniform mixed into predictions before their logarithm is taken.
         delta: an outcome of at most this probability is forbidden.
         tolerance: the loss of skill or causal faithfulness below which a change makes no difference.
+        mechanism: share of interventions that must come out as the explanation says, for the causal condition.
         level: of confidence intervals.
         alpha: level at which a mutated model refutes an explanation.
         interventions: most interchange interventions a variable; all pairs are made where they are fewer.
@@ -30,6 +31,7 @@ class Settings:
     epsilon: float = 1e-3
     delta: float = 0.01
     tolerance: float = 0.02
+    mechanism: float = 0.9
     level: float = 0.95
     alpha: float = 0.05
     interventions: int = 1024
@@ -44,7 +46,7 @@ class Settings:
         for name in ("epsilon", "delta", "tolerance"):
             if not 0 <= getattr(self, name) < 1:
                 raise ExplanationError(f"{name} {getattr(self, name)}: must be from 0 to below 1")
-        for name in ("level", "alpha"):
+        for name in ("mechanism", "level", "alpha"):
             if not 0 < getattr(self, name) < 1:
                 raise ExplanationError(f"{name} {getattr(self, name)}: must lie between 0 and 1")
         if min(self.interventions, self.joint_draws, self.resamples) < 2:

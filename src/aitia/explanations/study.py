@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from aitia.errors import ExplanationError
+from aitia.explanations.bayesian import accuracy, skill
 from aitia.explanations.explanation import Explanation
 from aitia.explanations.faithfulness import intervention_pairs
 from aitia.explanations.intervals import Interval, bootstrap, exact, mean_interval
@@ -42,8 +43,7 @@ class Study:
     @property
     def test(self) -> np.ndarray:
         """Indices of the test split."""
-        assert self.phenomenon.test is not None
-        return self.phenomenon.test
+        return self.phenomenon.test_indices
 
     @cached_property
     def covered(self) -> np.ndarray:
@@ -136,11 +136,6 @@ class Study:
             seed=self.settings.seed,
         )
 
-    @property
-    def skill(self) -> float:
-        """1 - CE / CE_0 where it does not abstain; NaN where the null is never surprised."""
-        return skill_of(self.logs, self.null_logs, self.mass)
-
 
 def log_scores(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """[n] log2 of the probability [n, k] of each label."""
@@ -148,18 +143,24 @@ def log_scores(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
         return np.log2(probabilities[np.arange(len(labels)), labels])
 
 
-def skill_of(logs: np.ndarray, null_logs: np.ndarray, mass: np.ndarray) -> float:
-    """1 - CE / CE_0 of log scores [n]; NaN where the null is never surprised."""
-    null = -float(mass @ null_logs)
-    return 1 + float(mass @ logs) / null if null > 1e-12 else float("nan")
-
-
 def skill_on(explanation: Explanation, settings: Settings, indices: np.ndarray | None = None) -> float:
-    """Skill on test inputs, or on given ones; where it abstains, the null's prediction stands in for its own."""
+    """1 - CE / CE_0 on test inputs, or on given ones; NaN where the null is never surprised.
+
+    CE is that of all observations together; where it abstains, the null's prediction stands in for its own.
+    """
     phenomenon = explanation.phenomenon
-    chosen = phenomenon.test if indices is None else indices
-    assert chosen is not None
-    return skill_of(*filled_log_scores(explanation, settings, chosen), phenomenon.mass(chosen))
+    chosen = phenomenon.test_indices if indices is None else indices
+    counts = phenomenon.mass(chosen) * len(chosen)
+    observed = phenomenon.observed[chosen]
+    null_logs = log_scores(phenomenon.null_predictions(chosen), observed)
+    predictive = explanation.predict(phenomenon.inputs[chosen])
+    covered = predictive.covered
+    total = float(counts[~covered] @ null_logs[~covered])
+    if covered.any():
+        own = predictive.at(np.flatnonzero(covered)).floored(settings.epsilon)
+        total += accuracy(own, observed[covered], counts[covered])
+    null = float(counts @ null_logs)
+    return skill(-total, -null) if null < -1e-12 else float("nan")
 
 
 def filled_log_scores(
