@@ -16,6 +16,7 @@ FLOORS = {
     "engine": 0,
     "records": 1,
     "report": 1,
+    "explanations": 2,
     "models": 2,
     "concepts": 3,
     "attribution": 4,

@@ -20,7 +20,7 @@ from aitia.explanations.bayesian import (
 )
 from aitia.explanations.intervals import Interval, exact, mean_interval
 from aitia.explanations.result import VirtueResult, measured, not_applicable, not_evaluable
-from aitia.explanations.study import Study
+from aitia.explanations.study import Study, log_scores
 
 
 def measure_bayesian(study: Study) -> list[VirtueResult]:
@@ -38,7 +38,7 @@ def measure_bayesian(study: Study) -> list[VirtueResult]:
         return study.interval_of(lambda drawn: np.array([total(row * counts) / n for row in drawn]), value)
 
     shuffled = np.random.default_rng(settings.seed).permutation(n)
-    shuffled_logs = np.log2(predictive.marginals[np.arange(n), observed[shuffled]])
+    shuffled_logs = log_scores(predictive.marginals, observed[shuffled])
     total = accuracy(predictive, observed, counts)
     described = descriptiveness(predictive, observed, counts)
     joined = co_explanation(predictive, observed, counts)
@@ -108,7 +108,11 @@ def measure_bayesian(study: Study) -> list[VirtueResult]:
             bold / n,
             interval=sampled(bold / n),
             floor=-float(study.mass @ entropy(study.null)),
-            ceiling=-float(entropy(np.array([1 - settings.epsilon + settings.epsilon / k] + (k - 1) * [settings.epsilon / k]))),
+            ceiling=-float(
+                entropy(
+                    np.array([1 - settings.epsilon + settings.epsilon / k] + (k - 1) * [settings.epsilon / k])
+                )
+            ),
             details={"total_bits": bold} | ({"normalised": 1 + bold / (n * float(largest))} if k > 1 else {}),
             **common,
         ),
@@ -170,9 +174,17 @@ def _coverage(study: Study) -> VirtueResult:
     mass = phenomenon.mass(study.test)
     value = float(mass @ covered)
     interval = (
-        exact(value) if study.exact else mean_interval(covered, mass, level=study.settings.level, seed=study.settings.seed)
+        exact(value)
+        if study.exact
+        else mean_interval(covered, mass, level=study.settings.level, seed=study.settings.seed)
     )
     abstained = int((~study.covered).sum())
     return measured(
-        "coverage", value, n=len(covered), interval=interval, ceiling=1.0, floor=0.0, details={"abstentions": abstained}
+        "coverage",
+        value,
+        n=len(covered),
+        interval=interval,
+        ceiling=1.0,
+        floor=0.0,
+        details={"abstentions": abstained},
     )

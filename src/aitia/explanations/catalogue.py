@@ -44,7 +44,15 @@ _CP = "Gross et al. 2024"
 # name: (group, unit, low, high, direction, formula, source)
 _TABLE: Mapping[str, Mapping[str, tuple[str, str, float, float, str, str, str]]] = {
     "faithfulness": {
-        "behavioural": ("behaviour", "share", 0, 1, UP, "share of inputs with the model's answer", "standard"),
+        "behavioural": (
+            "behaviour",
+            "share",
+            0,
+            1,
+            UP,
+            "share of inputs with the model's answer",
+            "standard",
+        ),
         "observational": (
             "mechanism",
             "chance-corrected",
@@ -170,7 +178,15 @@ _TABLE: Mapping[str, Mapping[str, tuple[str, str, float, float, str, str, str]]]
             "mean Jensen-Shannon divergence from accepted explanations",
             "Kuhn 1977; ours",
         ),
-        "scope": ("scope", "share", 0, 1, UP, "mass of cases where it applies with positive skill", "Kuhn 1977; ours"),
+        "scope": (
+            "scope",
+            "share",
+            0,
+            1,
+            UP,
+            "mass of cases where it applies with positive skill",
+            "Kuhn 1977; ours",
+        ),
         "excess-scope": ("scope", "share", 0, 1, UP, "the same outside the domain", "Kuhn 1977; ours"),
         "model-scope": (
             "scope",
@@ -240,12 +256,28 @@ _TABLE: Mapping[str, Mapping[str, tuple[str, str, float, float, str, str, str]]]
             "share of models on which the laws hold without fitting again",
             _AJ,
         ),
-        "law-support": ("laws", "share", 0, 1, UP, "share of predictions that use a law which holds elsewhere", _AJ),
+        "law-support": (
+            "laws",
+            "share",
+            0,
+            1,
+            UP,
+            "share of predictions that use a law which holds elsewhere",
+            _AJ,
+        ),
         "deductive-check": ("laws", "yes or no", 0, 1, UP, "whether the certificate verifies", _CP),
     },
     "compact proof": {
         "tightness": ("proof", "share", 0, 1, UP, "bound / true value", _CP),
-        "cost-ratio": ("proof", "share of brute force", 0, _INF, DOWN, "verifier cost / brute-force cost", _CP),
+        "cost-ratio": (
+            "proof",
+            "share of brute force",
+            0,
+            _INF,
+            DOWN,
+            "verifier cost / brute-force cost",
+            _CP,
+        ),
         "unexplained": ("proof", "count", 0, _INF, DOWN, "dimensions left as black boxes", _CP),
         "gain": (
             "proof",

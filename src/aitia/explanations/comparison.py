@@ -7,7 +7,7 @@ of the space of all weights each rival would win.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,7 +101,11 @@ def _difference(
         assert items[1] is not None
         weights = mass if mass is not None and len(mass) == len(items[0]) else None
         interval = mean_interval(
-            items[0] - items[1], weights, level=settings.level, resamples=settings.resamples, seed=settings.seed
+            items[0] - items[1],
+            weights,
+            level=settings.level,
+            resamples=settings.resamples,
+            seed=settings.seed,
         )
         low, high = interval.low, interval.high
     else:
@@ -164,7 +168,9 @@ def weigh(
             raise ExplanationError(f"{name!r} cannot be weighed: it is no virtue, or has no better end")
         if not (np.isfinite(weight) and weight >= 0):
             raise ExplanationError(f"the weight of {name} is {weight}; it must not be negative")
-        if missing := [rival for rival, each in results.items() if name not in each or each[name].value is None]:
+        if missing := [
+            rival for rival, each in results.items() if name not in each or each[name].value is None
+        ]:
             raise ExplanationError(f"{name} cannot be weighed: {', '.join(missing)} has no value of it")
     if sum(weights.values()) <= 0:
         raise ExplanationError("give at least one weight above 0")

@@ -47,7 +47,9 @@ def _model_level(study: Study) -> Condition:
     sites = sorted({each.site for each in study.explanation.aligned.values()})
     model = study.phenomenon.model
     if not sites:
-        return Condition(name="model-level", met=False, evidence="no variable is aligned with a site of the model")
+        return Condition(
+            name="model-level", met=False, evidence="no variable is aligned with a site of the model"
+        )
     evidence = f"speaks of {', '.join(sites)} of {model.name} (weights {model.fingerprint[:12]})"
     return Condition(name="model-level", met=True, evidence=evidence)
 
@@ -61,7 +63,9 @@ def _ontic(results: Mapping[str, VirtueResult]) -> Condition:
         return Condition(name="ontic", met=True, evidence=shown)
     refuted = any(each.discriminating is False for each in scores)
     return Condition(
-        name="ontic", met=False if refuted else None, evidence=f"not discriminating: {shown}" if refuted else shown
+        name="ontic",
+        met=False if refuted else None,
+        evidence=f"not discriminating: {shown}" if refuted else shown,
     )
 
 
@@ -75,9 +79,9 @@ def _causal_mechanistic(study: Study, results: Mapping[str, VirtueResult]) -> Co
     if causal.value is None or causal.interval is None or causal.floor is None:
         return Condition(name="causal-mechanistic", met=False, evidence=causal.reason)
     evidence = (
-        f"{causal.value:.3f} of {causal.n} interchange interventions on {', '.join(study.explanation.aligned)} came out "
-        f"as it says (from {causal.interval.low:.3f}); {study.settings.mechanism:g} are asked for, a blind guess gets "
-        f"{causal.floor:.3f}"
+        f"{causal.value:.3f} of {causal.n} interchange interventions on {', '.join(study.explanation.aligned)} came "
+        f"out as it says (from {causal.interval.low:.3f}); {study.settings.mechanism:g} are asked for, a blind "
+        f"guess gets {causal.floor:.3f}"
     )
     if causal.discriminating is False:
         return Condition(name="causal-mechanistic", met=False, evidence=f"not discriminating: {evidence}")

@@ -140,7 +140,8 @@ def permute_sites(explanation: Explanation, generator: np.random.Generator) -> E
         own = set(range(widths[each.site])) if subspace is None else set(subspace.tolist())
         size = len(own)
         free = {
-            site: [i for i in range(width) if site != each.site or i not in own] for site, width in widths.items()
+            site: [i for i in range(width) if site != each.site or i not in own]
+            for site, width in widths.items()
         }
         places = [site for site, left in free.items() if len(left) >= size]
         if not places:

@@ -19,7 +19,9 @@ from aitia.explanations.study import Study, skill_on
 from aitia.explanations.variation import is_notational, variants
 
 
-def forbidden_outcomes(explanation: Explanation, predictive: Predictive, inputs: np.ndarray, delta: float) -> np.ndarray:
+def forbidden_outcomes(
+    explanation: Explanation, predictive: Predictive, inputs: np.ndarray, delta: float
+) -> np.ndarray:
     """[n, k] bool, what it says will not be seen: as it declares, or what has a probability of at most delta."""
     if explanation.forbids is not None:
         return np.asarray(explanation.forbids(inputs), dtype=bool)
@@ -158,7 +160,9 @@ def _hard_to_vary(study: Study) -> VirtueResult:
     explanation, settings = study.explanation, study.settings
     skill = skill_on(explanation, settings)
     if not skill > 0:
-        return not_applicable("hard-to-vary", "it has no skill to lose: anything bad is hard to vary vacuously")
+        return not_applicable(
+            "hard-to-vary", "it has no skill to lose: anything bad is hard to vary vacuously"
+        )
     bases, sources, _ = study.pairs
     causal = causal_score(bases, sources)
     model = study.phenomenon.model
@@ -188,7 +192,10 @@ def _hard_to_vary(study: Study) -> VirtueResult:
         else wilson(value * len(kept), len(kept), settings.level),
         floor=0.0,
         ceiling=1.0,
-        details={"tolerance": settings.tolerance, "harmless_changes": [c for c, ok in changes.items() if ok][:20]},
+        details={
+            "tolerance": settings.tolerance,
+            "harmless_changes": [c for c, ok in changes.items() if ok][:20],
+        },
     )
 
 
@@ -201,9 +208,7 @@ def _load_bearing(study: Study) -> VirtueResult:
     bits = np.array([premises[name].length for name in names])
     share, by_bits = load_bearing(costs, bits, settings.tolerance)
     idle = [name for name, cost in zip(names, costs, strict=True) if cost <= settings.tolerance]
-    backed = [
-        pair for pair in combinations(idle[:12], 2) if premise_cost(study, *pair) > settings.tolerance
-    ]
+    backed = [pair for pair in combinations(idle[:12], 2) if premise_cost(study, *pair) > settings.tolerance]
     return measured(
         "load-bearing",
         share,
@@ -233,7 +238,9 @@ def _hard_to_patch(study: Study, *, data_sets: int = 3) -> VirtueResult:
         else:
             bits.append(conditional_bits(other, explanation))
     if not bits:
-        return not_applicable("hard-to-patch", f"it could not be fitted to any of {data_sets} other data sets")
+        return not_applicable(
+            "hard-to-patch", f"it could not be fitted to any of {data_sets} other data sets"
+        )
     return measured(
         "hard-to-patch",
         float(np.mean(bits)),

@@ -165,7 +165,7 @@ class Explanation:
         if self.model_fingerprint not in (None, model.fingerprint):
             raise ExplanationError(
                 f"explanation {self.name!r} was made for another model (fingerprint {self.model_fingerprint}) than "
-                f"{model.name} ({model.fingerprint}); explain this model again, or test the old account on it by `models`"
+                f"{model.name} ({model.fingerprint}); explain this one, or try this account on it by `models`"
             )
         sites = {each.alignment.site for each in self.variables.values() if each.alignment} | set(self.inert)
         if unknown := sites - set(model.sites):
@@ -203,7 +203,9 @@ class Explanation:
             return np.full((n, k), np.nan), {}
         distributions = as_distributions(answer, n, k, who=self.name)
         if self.scope is not None:
-            distributions = np.where(np.asarray(self.scope(inputs), dtype=bool)[:, None], distributions, np.nan)
+            distributions = np.where(
+                np.asarray(self.scope(inputs), dtype=bool)[:, None], distributions, np.nan
+            )
         return distributions, states
 
     def predict(self, inputs: np.ndarray) -> Predictive:
@@ -221,7 +223,9 @@ class Explanation:
         """
         states = self.run(inputs)[1]
         if states and (missing := self.variables.keys() - states.keys()):
-            raise ExplanationError(f"explanation {self.name!r}: its program never computes {', '.join(sorted(missing))}")
+            raise ExplanationError(
+                f"explanation {self.name!r}: its program never computes {', '.join(sorted(missing))}"
+            )
         return states
 
     def without(self, *names: str) -> Explanation:

@@ -56,7 +56,9 @@ class Trials:
         if not kept.any():
             return float("nan")
         k = int(max(self.predicted.max(), self.answered.max())) + 1
-        shares = [np.bincount(each[kept], minlength=k) / kept.sum() for each in (self.predicted, self.answered)]
+        shares = [
+            np.bincount(each[kept], minlength=k) / kept.sum() for each in (self.predicted, self.answered)
+        ]
         return max(float(self.still[kept].mean()), float(shares[0] @ shares[1]))
 
 
@@ -77,8 +79,7 @@ def chance_corrected(read: np.ndarray, states: np.ndarray, mass: np.ndarray, *, 
     if discrete:
         distance = float(mass @ (read != states))
         kinds = np.union1d(read, states)
-        chances = [[mass @ (each == kind) for kind in kinds] for each in (read, states)]
-        apart = 1 - float(np.dot(*chances))
+        apart = 1 - float(sum((mass @ (read == kind)) * (mass @ (states == kind)) for kind in kinds))
     else:
         distance = float(mass @ np.square(read - states))
         apart = float(mass @ np.square(read) + mass @ np.square(states) - 2 * (mass @ read) * (mass @ states))
@@ -174,7 +175,9 @@ def interchange(
     return trials
 
 
-def writing(explanation: Explanation, model: ModelUnderStudy, bases: np.ndarray, *, seed: int) -> dict[str, Trials]:
+def writing(
+    explanation: Explanation, model: ModelUnderStudy, bases: np.ndarray, *, seed: int
+) -> dict[str, Trials]:
     """Set each variable whose map has an inverse to a value drawn evenly, and its site to what that is written as."""
     maps = fit_maps(explanation, model)
     states = explanation.states(explanation.phenomenon.inputs)

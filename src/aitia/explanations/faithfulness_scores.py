@@ -102,7 +102,10 @@ def _observational(study: Study) -> VirtueResult:
     def resampled(drawn: np.ndarray) -> np.ndarray:
         # The share of disagreement is resampled; what is expected by chance is held fixed.
         wrongs = [1 - readings[name].right.astype(float) for name in known]
-        apart = [(study.mass @ w) / (1 - s) if s < 1 else np.inf for w, s in zip(wrongs, known.values(), strict=True)]
+        apart = [
+            (study.mass @ w) / (1 - s) if s < 1 else np.inf
+            for w, s in zip(wrongs, known.values(), strict=True)
+        ]
         weights = drawn * study.mass
         shares = [(weights @ w) / weights.sum(axis=1) / a for w, a in zip(wrongs, apart, strict=True)]
         return 1 - np.mean(shares, axis=0)

@@ -57,7 +57,9 @@ def judge(
                 f"{rival.name!r} and {explanation.name!r} explain different phenomena ({rival.phenomenon.name!r}, "
                 f"{explanation.phenomenon.name!r}, or other models, inputs or splits); rivals must share one"
             )
-    cards = tuple(judge(each, models=models, accepted=accepted, settings=settings, rubric=rubric) for each in rivals)
+    cards = tuple(
+        judge(each, models=models, accepted=accepted, settings=settings, rubric=rubric) for each in rivals
+    )
     study = Study(explanation=explanation, settings=settings)
     results = [
         *measure_faithfulness(study),

@@ -88,7 +88,9 @@ def scope(
     return float((mass * covered * (gain[case] > 1e-12)).sum())
 
 
-def confirmed_bits(registration: Registration, observed: np.ndarray, null: np.ndarray, epsilon: float) -> np.ndarray:
+def confirmed_bits(
+    registration: Registration, observed: np.ndarray, null: np.ndarray, epsilon: float
+) -> np.ndarray:
     """[m] log2 P(o) / Q0(o) of each registered prediction, floored. Bits, up."""
     floored = (1 - epsilon) * registration.probabilities + epsilon / null.shape[1]
     return log_scores(floored, observed) - log_scores(null, observed)
@@ -130,7 +132,9 @@ def _inner(study: Study) -> VirtueResult:
         "inner-disagreement",
         value,
         n=len(inputs),
-        interval=exact(value) if study.exact else wilson(value * len(inputs), len(inputs), study.settings.level),
+        interval=exact(value)
+        if study.exact
+        else wilson(value * len(inputs), len(inputs), study.settings.level),
         floor=1.0,
         ceiling=0.0,
         details={name: float(study.mass @ each) for name, each in items.items()},
@@ -201,7 +205,9 @@ def _model_scope(study: Study, models: Sequence[ModelUnderStudy]) -> VirtueResul
         interval=clopper_pearson(held, len(models), study.settings.level),
         floor=0.0,
         ceiling=1.0,
-        details={f"{i + 1}. {model.name}": s for i, (model, s) in enumerate(zip(models, skills, strict=True))},
+        details={
+            f"{i + 1}. {model.name}": s for i, (model, s) in enumerate(zip(models, skills, strict=True))
+        },
     )
 
 

@@ -77,11 +77,18 @@ class FunctionModel:
     parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
     sites: tuple[str, ...] = ()
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Digest of name, sites and the exact weights; the function's code is not part of it."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         weights = {
-            name: [list(np.shape(value)), hashlib.sha256(np.ascontiguousarray(value, dtype=float)).hexdigest()]
+            name: [
+                list(np.shape(value)),
+                hashlib.sha256(np.ascontiguousarray(value, dtype=float).tobytes()).hexdigest(),
+            ]
             for name, value in self.parameters.items()
         }
         return digest([self.name, list(self.sites), weights])
@@ -104,7 +111,9 @@ class FunctionModel:
         """
         outputs, seen = run_tapped(self.function, self.parameters, inputs, values)
         if missing := set(sites) - seen.keys():
-            raise ExplanationError(f"{self.name}: no site {', '.join(sorted(missing))}; it has {', '.join(seen)}")
+            raise ExplanationError(
+                f"{self.name}: no site {', '.join(sorted(missing))}; it has {', '.join(seen)}"
+            )
         return outputs, {site: seen[site] for site in sites}
 
     def randomised(self, seed: int) -> FunctionModel | None:

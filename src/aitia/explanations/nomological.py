@@ -43,7 +43,7 @@ def uses_premise(explanation: Explanation, name: str, inputs: np.ndarray) -> np.
     """[n] whether the prediction for each input changes when the premise is taken away."""
     before = explanation.predict(inputs).marginals
     after = explanation.without(name).predict(inputs).marginals
-    return ~np.isclose(before, after, equal_nan=True).all(axis=1)
+    return ~np.asarray(np.isclose(before, after, equal_nan=True).all(axis=1))
 
 
 def measure_nomological(study: Study, *, models: Sequence[ModelUnderStudy] = ()) -> list[VirtueResult]:

@@ -95,11 +95,15 @@ class Phenomenon:
     def _indices(self, name: str, given: np.ndarray, n: int) -> np.ndarray:
         indices = np.asarray(given)
         if indices.size == 0:
-            raise ExplanationError(f"phenomenon {self.name!r}: the {name} split is empty; leave it out instead")
+            raise ExplanationError(
+                f"phenomenon {self.name!r}: the {name} split is empty; leave it out instead"
+            )
         if indices.dtype == bool:
             indices = np.flatnonzero(indices)
         if indices.min() < 0 or indices.max() >= n:
-            raise ExplanationError(f"phenomenon {self.name!r}: the {name} split names inputs outside 0 to {n - 1}")
+            raise ExplanationError(
+                f"phenomenon {self.name!r}: the {name} split names inputs outside 0 to {n - 1}"
+            )
         return np.unique(indices.astype(int))
 
     @classmethod
@@ -163,11 +167,14 @@ class Phenomenon:
         """
         labels = np.asarray(self.observable(outputs))
         if labels.shape != (n,) or not (labels == labels.astype(int)).all():
-            raise ExplanationError(f"phenomenon {self.name!r}: the observable must give [{n}] whole-number labels")
+            raise ExplanationError(
+                f"phenomenon {self.name!r}: the observable must give [{n}] whole-number labels"
+            )
         labels = labels.astype(int)
         if labels.min() < 0 or labels.max() >= len(self.outcomes):
+            wrong = labels.max() if labels.min() >= 0 else labels.min()
             raise ExplanationError(
-                f"phenomenon {self.name!r}: the observable gave label {labels.max() if labels.min() >= 0 else labels.min()}, "
+                f"phenomenon {self.name!r}: the observable gave label {wrong}, "
                 f"where {len(self.outcomes)} outcomes are named"
             )
         return labels
@@ -200,7 +207,9 @@ class Phenomenon:
     @cached_property
     def fingerprint(self) -> str:
         """Digest of model, domain, outcomes and splits: rivals must share it."""
-        content = self.inputs.tobytes() if self.inputs.dtype != object else repr(self.inputs.tolist()).encode()
+        content = (
+            self.inputs.tobytes() if self.inputs.dtype != object else repr(self.inputs.tolist()).encode()
+        )
         weights = None if self.weights is None else self.weights.tolist()
         return digest(
             [

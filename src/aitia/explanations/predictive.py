@@ -30,7 +30,7 @@ class Predictive:
     @property
     def covered(self) -> np.ndarray:
         """[n] whether it predicts anything."""
-        return ~np.isnan(self.probabilities).any(axis=(0, 2))
+        return ~np.asarray(np.isnan(self.probabilities).any(axis=(0, 2)))
 
     @property
     def marginals(self) -> np.ndarray:

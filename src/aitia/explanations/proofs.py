@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from aitia.errors import CertificateError
-from aitia.explanations.intervals import mean_interval
+from aitia.explanations.intervals import Interval, mean_interval
 from aitia.explanations.result import VirtueResult, measured, not_applicable, not_evaluable
 from aitia.explanations.study import Study
 
@@ -50,12 +50,12 @@ class Certificate:
 
 
 def tightness(bound: float, value: float) -> float:
-    """bound / true value. From 0 to 1, up; NaN where the true value is 0."""
+    """Bound / true value. From 0 to 1, up; NaN where the true value is 0."""
     return bound / value if value > 0 else float("nan")
 
 
 def gain(bound: float, ratio: float, value: float) -> float:
-    """bound - min(cost ratio, true value): what is proved beyond running that share of the inputs. From -1 to 1, up."""
+    """Bound - min(cost ratio, true value): what is proved beyond running that share of the inputs. From -1 to 1, up."""
     return bound - min(ratio, value)
 
 
@@ -71,7 +71,7 @@ def depth(cost: float, brute_cost: float, size: float) -> float:
 def on_frontier(bounds: Sequence[float], costs: Sequence[float]) -> np.ndarray:
     """[m] whether no other proof has both a strictly higher bound and a strictly lower cost."""
     b, c = np.asarray(bounds, dtype=float), np.asarray(costs, dtype=float)
-    return ~((b[None] > b[:, None]) & (c[None] < c[:, None])).any(axis=1)
+    return ~np.asarray(((b[None] > b[:, None]) & (c[None] < c[:, None])).any(axis=1))
 
 
 def measure_proofs(study: Study) -> list[VirtueResult]:
@@ -86,7 +86,9 @@ def measure_proofs(study: Study) -> list[VirtueResult]:
     if certificate is None:
         return [not_applicable(name, "it brings no certificate") for name in names]
     if certificate.verify is not None and not certificate.verify():
-        raise CertificateError(f"{who}: its certificate does not verify ({certificate.verifier or 'own check'})")
+        raise CertificateError(
+            f"{who}: its certificate does not verify ({certificate.verifier or 'own check'})"
+        )
     ratio = certificate.cost / certificate.brute_cost
     results = [
         measured(
@@ -137,17 +139,34 @@ def measure_proofs(study: Study) -> list[VirtueResult]:
             f"{who}: its certificate claims at least {certificate.bound:.6g}, but the model reaches "
             f"{value:.6g}; the certificate is invalid"
         )
-    common = {"n": len(items), "details": {"bound": certificate.bound, "value": value, "slack": value - certificate.bound}}
+    common = {
+        "n": len(items),
+        "details": {"bound": certificate.bound, "value": value, "slack": value - certificate.bound},
+    }
     return [
         *results,
         measured(
             "tightness",
             tightness(certificate.bound, value),
-            interval=interval,
+            interval=_turned(interval, lambda true: tightness(certificate.bound, true)),
             floor=0.0,
             ceiling=1.0,
             reason="the true value is 0" if value <= 0 else "",
             **common,
         ),
-        measured("gain", gain(certificate.bound, ratio, value), interval=interval, floor=0.0, ceiling=value, **common),
+        measured(
+            "gain",
+            gain(certificate.bound, ratio, value),
+            interval=_turned(interval, lambda true: gain(certificate.bound, ratio, true)),
+            floor=0.0,
+            ceiling=value,
+            **common,
+        ),
     ]
+
+
+def _turned(interval: Interval | None, score: Callable[[float], float]) -> Interval | None:
+    """The interval of a score that falls as the true value rises."""
+    if interval is None:
+        return None
+    return replace(interval, low=score(interval.high), high=score(max(interval.low, 1e-12)), method="bootstrap")

@@ -62,8 +62,12 @@ class VirtueResult:
         return VIRTUES[self.name]
 
 
-def measured(name: str, value: float, *, n: int, interval: Interval | None = None, **fields: Any) -> VirtueResult:
+def measured(
+    name: str, value: float, *, n: int, interval: Interval | None = None, **fields: Any
+) -> VirtueResult:
     """A result with a value: measured where its interval is exact, else estimated; none where it is no number."""
+    if value == -math.inf:
+        return not_applicable(name, "what it held impossible was observed; raise epsilon above 0")
     if not math.isfinite(value):
         return not_applicable(name, fields.get("reason") or "the value is undefined here")
     interval = interval or exact(value)

@@ -32,11 +32,17 @@ def load_rubric(path: Path | str | None = None) -> Rubric:
             continue
         if name not in VIRTUES:
             raise ExplanationError(f"rubric {path or 'rubric.json'}: there is no virtue {name!r}")
-        if not (isinstance(row, list) and len(row) == 2 and all(isinstance(each, int | float) for each in row)):
-            raise ExplanationError(f"rubric {path or 'rubric.json'}: {name} needs two numbers, highly and weakly")
+        if not (
+            isinstance(row, list) and len(row) == 2 and all(isinstance(each, int | float) for each in row)
+        ):
+            raise ExplanationError(
+                f"rubric {path or 'rubric.json'}: {name} needs two numbers, highly and weakly"
+            )
         highly, weakly = float(row[0]), float(row[1])
         if (highly > weakly) if VIRTUES[name].direction in (DOWN, ZERO) else (highly < weakly):
-            raise ExplanationError(f"rubric {path or 'rubric.json'}: {name}: highly must ask for more than weakly")
+            raise ExplanationError(
+                f"rubric {path or 'rubric.json'}: {name}: highly must ask for more than weakly"
+            )
         rubric[name] = (highly, weakly)
     return rubric
 

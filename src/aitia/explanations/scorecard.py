@@ -72,7 +72,8 @@ class Scorecard:
         phenomenon = self.explanation.phenomenon
         mass = phenomenon.mass(phenomenon.test_indices)
         return tuple(
-            compare((self.name, each.name), self.by_name, each.by_name, mass, self.settings) for each in self.rivals
+            compare((self.name, each.name), self.by_name, each.by_name, mass, self.settings)
+            for each in self.rivals
         )
 
     def weighed(self, weights: Mapping[str, float]) -> Scorecard:
@@ -203,8 +204,8 @@ def _result_json(result: VirtueResult, rubric: Rubric) -> dict[str, Any]:
         "interval": _interval(result.interval),
         "n": result.n,
         "seed": result.seed,
-        "floor": result.floor,
-        "ceiling": result.ceiling,
+        "floor": _plain(result.floor),
+        "ceiling": _plain(result.ceiling),
         "discriminating": result.discriminating,
         "grade": grade(result, rubric),
         "details": _plain(dict(result.details)),

@@ -25,7 +25,8 @@ from aitia.explanations.study import Study
 _COMPRESSORS = (
     lambda text: zlib.compress(text, 9),
     lambda text: bz2.compress(text, 9),
-    lambda text: lzma.compress(text, preset=9),
+    # A larger dictionary than a megabyte's would only cost time on texts as short as these.
+    lambda text: lzma.compress(text, preset=1),
 )
 
 
@@ -91,7 +92,7 @@ def prediction_table(explanation: Explanation) -> bytes:
 
 
 def premise_reuse(lengths: Sequence[float], served: Sequence[int]) -> float:
-    """sum of bits * (phenomena served - 1) / sum of bits * phenomena served. From 0 to below 1, up. Ours."""
+    """Sum of bits * (phenomena served - 1) / sum of bits * phenomena served. From 0 to below 1, up. Ours."""
     bits, times = np.asarray(lengths, dtype=float), np.maximum(np.asarray(served), 1)
     total = float(bits @ times)
     return float(bits @ (times - 1)) / total if total else float("nan")
@@ -116,7 +117,11 @@ def measure_simplicity(study: Study) -> list[VirtueResult]:
             saved,
             n=n,
             interval=study.interval_of(
-                lambda drawn: 1 - (total - drawn @ (study.counts * study.logs)) / -(drawn @ (study.counts * study.null_logs)),
+                lambda drawn: (
+                    1
+                    - (total - drawn @ (study.counts * study.logs))
+                    / -(drawn @ (study.counts * study.null_logs))
+                ),
                 saved,
             ),
             floor=0.0,

@@ -45,7 +45,9 @@ def run_tapped(
         if name in wanted:
             new = np.asarray(wanted[name])
             if new.shape != value.shape:
-                raise ExplanationError(f"{name!r} has shape {value.shape}; it cannot be set to shape {new.shape}")
+                raise ExplanationError(
+                    f"{name!r} has shape {value.shape}; it cannot be set to shape {new.shape}"
+                )
             value = new
         seen[name] = value
         return value

@@ -50,7 +50,9 @@ def variants(explanation: Explanation, *, limit: int, seed: int) -> list[Variant
     sizes = {name: each.values for name, each in explanation.variables.items()}
     for first, second in combinations(sizes, 2):
         if sizes[first] == sizes[second]:
-            found.append(_restructured(explanation, {first: second, second: first}, f"swap {first} and {second}"))
+            found.append(
+                _restructured(explanation, {first: second, second: first}, f"swap {first} and {second}")
+            )
     for first, second in permutations(sizes, 2):
         if sizes[first] == sizes[second]:
             found.append(_restructured(explanation, {first: second}, f"read {second} for {first}"))

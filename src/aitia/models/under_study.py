@@ -20,7 +20,6 @@ from aitia.models.language_model import LanguageModel
 from aitia.models.sites import site_layer
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 
@@ -49,9 +48,13 @@ class ModuleUnderStudy:
             raise SiteError(f"{self.name}: no submodule {', '.join(sorted(missing))}; see `named_modules`")
         self.module.eval()
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Fingerprint of the parameters."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         return model_fingerprint(self.module)
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
@@ -71,7 +74,9 @@ class ModuleUnderStudy:
             SiteError: a site does not exist.
         """
         if missing := (set(values) | set(sites)) - set(self.sites):
-            raise SiteError(f"{self.name}: no site {', '.join(sorted(missing))}; it has {', '.join(self.sites)}")
+            raise SiteError(
+                f"{self.name}: no site {', '.join(sorted(missing))}; it has {', '.join(self.sites)}"
+            )
         modules = {site: self.module.get_submodule(site) for site in {*values, *sites}}
 
         def run(chosen: slice) -> tuple[Any, dict[str, Any]]:
@@ -102,8 +107,8 @@ class ModuleUnderStudy:
 class LanguageModelUnderStudy:
     """What a language model says next, and what it holds at the last token of each text.
 
-    Inputs are token ids [n, t], filled up with -1 on the right; a site's activations are its residual stream at the last
-    real token, [n, width]; outputs are the logits of the next token, [n, vocabulary].
+    Inputs are token ids [n, t], filled up with -1 on the right; a site's activations are its residual stream at the
+    last real token, [n, width]; outputs are the logits of the next token, [n, vocabulary].
 
     Attributes:
         model: the language model.
@@ -146,9 +151,7 @@ class LanguageModelUnderStudy:
         """
         import torch
 
-        modules = {
-            site: self.model.blocks[site_layer(site, self.model.layers)] for site in {*values, *sites}
-        }
+        modules = {site: self.model.blocks[site_layer(site, self.model.layers)] for site in {*values, *sites}}
 
         def run(chosen: slice) -> tuple[Any, dict[str, Any]]:
             tokens = np.asarray(inputs[chosen])
@@ -212,7 +215,11 @@ def _tapped(
             hidden = output[0] if isinstance(output, tuple) else output
             part, put = place(hidden)
             if site in values:
-                part = torch.as_tensor(values[site]).to(device=hidden.device, dtype=hidden.dtype).reshape(part.shape)
+                part = (
+                    torch.as_tensor(values[site])
+                    .to(device=hidden.device, dtype=hidden.dtype)
+                    .reshape(part.shape)
+                )
                 hidden = put(part)
             seen[site] = part
             return (hidden, *output[1:]) if isinstance(output, tuple) else hidden

@@ -10,137 +10,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
 from aitia.errors import ExplanationError
-from aitia.explanations import Alignment, Certificate, Explanation, FunctionModel, Phenomenon, Premise, Variable
+from aitia.explanations import (
+    Alignment,
+    Certificate,
+    Explanation,
+    FunctionModel,
+    Phenomenon,
+    Premise,
+    Variable,
+)
 from aitia.explanations.explanation import DroppedPremise
 from aitia.explanations.taps import Tap
-
-FORMAT = "aitia-explanation-v1"
+from aitia.pipelines.explanation_forms import AlignmentPart, ExplanationFile, ModelPart, PhenomenonPart
 
 _Form = TypeVar("_Form", bound=BaseModel)
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class Layer(_Part):
-    """activation(x @ weights + bias)."""
-
-    weights: list[list[float]] = Field(description="[inputs, outputs]")
-    bias: list[float] | None = None
-    activation: Literal["identity", "relu", "tanh"] = "identity"
-    site: str | None = Field(None, description="Name under which the layer's output can be read and set.")
-
-
-class ModelPart(_Part):
-    """A small network, or a record of what a model did."""
-
-    name: str
-    layers: list[Layer] | None = Field(None, description="The network, first layer first.")
-    above: float | None = Field(None, description="The label is whether the only output exceeds this.")
-    recorded: list[int] | None = Field(None, description="The label of each input, where only a record is known.")
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> ModelPart:
-        if (self.layers is None) == (self.recorded is None):
-            raise ValueError("give either layers or recorded")
-        return self
-
-
-class PhenomenonPart(_Part):
-    """What is explained."""
-
-    name: str
-    model: ModelPart
-    inputs: list[list[float]]
-    outcomes: list[str]
-    weights: list[float] | None = None
-    fit: list[int] | None = None
-    test: list[int] | None = None
-    null: list[float] | list[list[float]] | None = None
-    cases: list[int] | None = None
-    beyond: list[list[float]] | None = Field(None, description="Inputs outside the domain; needs layers.")
-    correct: list[int] | None = Field(None, description="The label that a certificate counts as right, by input.")
-    exhaustive: bool = True
-    seed: int | None = None
-
-
-class AlignmentPart(_Part):
-    """Where a variable is said to live."""
-
-    site: str
-    components: list[int] | None = Field(None, description="Default: the whole site.")
-    read: Literal["round", "nearest-mean", "linear", "memorise"] | None = Field(
-        None, description="round: the activation of the only component, rounded; the others are fitted."
-    )
-    at_least: float | None = Field(None, description="Instead of read: whether the only component is at least this.")
-    bits: float = 0.0
-
-
-class Node(_Part):
-    """A variable as a table over its parents."""
-
-    name: str
-    parents: list[str] = Field(description="Other variables, or input.0, input.1 and so on.")
-    table: dict[str, int] = Field(description="Values of the parents, separated by a space, to the variable's value.")
-    values: int | None = Field(None, ge=1, description="How many it can have; default: as many as the table names.")
-    aligned: AlignmentPart | None = None
-
-
-class PremisePart(_Part):
-    """One thing that is assumed, and what falls without it."""
-
-    name: str
-    kind: Literal["law", "fact", "parameter", "definition"] = "fact"
-    statement: str = ""
-    bits: float | None = Field(None, ge=0)
-    governs: list[str] | list[int] = Field(
-        default_factory=list, description="Variables that cannot be computed without it, or rows of the predictions."
-    )
-    serves: list[str] = Field(default_factory=list)
-
-
-class CertificatePart(_Part):
-    """What is proved."""
-
-    bound: float
-    cost: float
-    brute_cost: float
-    verifier: str = ""
-    search_cost: float | None = None
-    unexplained: int | None = None
-    size: float | None = None
-
-
-class ExplanationFile(_Part):
-    """A whole file."""
-
-    format: Literal["aitia-explanation-v1"]
-    name: str
-    phenomenon: PhenomenonPart | str = Field(description="The phenomenon, or a file that holds it, beside this one.")
-    predictions: list[int | None] | list[list[float] | None] | None = Field(
-        None, description="By input: a label, or a distribution; null abstains."
-    )
-    graph: list[Node] | None = Field(None, description="Variables in order; the last is the answer.")
-    premises: list[PremisePart] = Field(default_factory=list)
-    inert: dict[str, list[int] | None] = Field(default_factory=dict)
-    certificate: CertificatePart | None = None
-    log_prior: float | None = None
-    model_fingerprint: str | None = None
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> ExplanationFile:
-        if (self.predictions is None) == (self.graph is None):
-            raise ValueError("give either predictions or graph")
-        if self.graph is not None and not self.graph:
-            raise ValueError("the graph has no nodes")
-        return self
 
 
 def read_explanation(path: Path | str) -> Explanation:
@@ -187,12 +76,22 @@ def _array(rows: list[list[float]]) -> np.ndarray:
 def _phenomenon(part: PhenomenonPart) -> Phenomenon:
     inputs = _array(part.inputs)
     model, above = part.model, part.model.above
-    observable = {} if above is None else {"observable": lambda outputs: (outputs.reshape(len(outputs)) > above).astype(int)}
-    answers = None if part.correct is None else {row.tobytes(): label for row, label in zip(inputs, part.correct, strict=True)}
+    observable = (
+        {}
+        if above is None
+        else {"observable": lambda outputs: (outputs.reshape(len(outputs)) > above).astype(int)}
+    )
+    answers = (
+        None
+        if part.correct is None
+        else {row.tobytes(): label for row, label in zip(inputs, part.correct, strict=True)}
+    )
 
     def correct(given: np.ndarray, labels: np.ndarray) -> np.ndarray:
         assert answers is not None
-        return np.array([answers[row.tobytes()] == label for row, label in zip(given, labels, strict=True)], dtype=float)
+        return np.array(
+            [answers[row.tobytes()] == label for row, label in zip(given, labels, strict=True)], dtype=float
+        )
 
     def arrays(value: list[Any] | None) -> np.ndarray | None:
         return None if value is None else np.array(value)
@@ -223,7 +122,9 @@ def _recorded(part: ModelPart, inputs: np.ndarray) -> FunctionModel:
         try:
             return np.array([labels[row.tobytes()] for row in given])
         except KeyError:
-            raise ExplanationError(f"model {part.name!r} is a record; it has no answer to other inputs") from None
+            raise ExplanationError(
+                f"model {part.name!r} is a record; it has no answer to other inputs"
+            ) from None
 
     return FunctionModel(name=part.name, function=look_up)
 
@@ -238,7 +139,9 @@ def _network(part: ModelPart) -> FunctionModel:
     def run(weights: Mapping[str, Any], inputs: np.ndarray, site: Tap) -> np.ndarray:
         value = inputs.astype(float)
         for i, each in enumerate(layers):
-            value = activations[each.activation](value @ weights[f"{i}.weights"] + weights.get(f"{i}.bias", 0.0))
+            value = activations[each.activation](
+                value @ weights[f"{i}.weights"] + weights.get(f"{i}.bias", 0.0)
+            )
             value = site(each.site, value) if each.site else value
         return value
 
@@ -248,7 +151,9 @@ def _network(part: ModelPart) -> FunctionModel:
 
 def _explanation(content: ExplanationFile, phenomenon: Phenomenon) -> Explanation:
     premises = {
-        each.name: Premise(kind=each.kind, statement=each.statement, bits=each.bits, variants=(), serves=each.serves)
+        each.name: Premise(
+            kind=each.kind, statement=each.statement, bits=each.bits, variants=(), serves=each.serves
+        )
         for each in content.premises
     }
     common: dict[str, Any] = {
@@ -256,7 +161,9 @@ def _explanation(content: ExplanationFile, phenomenon: Phenomenon) -> Explanatio
         "phenomenon": phenomenon,
         "premises": premises,
         "inert": content.inert,
-        "certificate": None if content.certificate is None else Certificate(**content.certificate.model_dump()),
+        "certificate": None
+        if content.certificate is None
+        else Certificate(**content.certificate.model_dump()),
         "log_prior": content.log_prior,
         "model_fingerprint": content.model_fingerprint,
     }
@@ -286,9 +193,14 @@ def _table_program(content: ExplanationFile, phenomenon: Phenomenon) -> Any:
     for i, (key, row) in enumerate(zip(phenomenon.inputs, rows, strict=True)):
         if isinstance(row, int) and not 0 <= row < k:
             raise ExplanationError(f"prediction {i} is label {row}; there are {k} outcomes")
-        table[key.tobytes()] = (i, nothing if row is None else np.eye(k)[row] if isinstance(row, int) else np.array(row))
+        table[key.tobytes()] = (
+            i,
+            nothing if row is None else np.eye(k)[row] if isinstance(row, int) else np.array(row),
+        )
         if len(table[key.tobytes()][1]) != k:
-            raise ExplanationError(f"prediction {i} has {len(table[key.tobytes()][1])} probabilities for {k} outcomes")
+            raise ExplanationError(
+                f"prediction {i} has {len(table[key.tobytes()][1])} probabilities for {k} outcomes"
+            )
     governed = {row: each.name for each in content.premises for row in each.governs if isinstance(row, int)}
 
     def program(premises: Mapping[str, Any], inputs: np.ndarray, _variable: Tap) -> np.ndarray:
@@ -308,7 +220,9 @@ def _graph_program(content: ExplanationFile) -> Any:
     known: set[str] = set()
     for each in nodes:
         if unknown := [p for p in each.parents if p not in known and not p.startswith("input.")]:
-            raise ExplanationError(f"variable {each.name!r} has parents that come later or never: {', '.join(unknown)}")
+            raise ExplanationError(
+                f"variable {each.name!r} has parents that come later or never: {', '.join(unknown)}"
+            )
         known.add(each.name)
     needs: dict[str, list[str]] = {}
     for premise in content.premises:
@@ -323,7 +237,11 @@ def _graph_program(content: ExplanationFile) -> Any:
         for i, node in enumerate(nodes):
             if missing := [name for name in needs.get(node.name, []) if name not in premises]:
                 raise DroppedPremise(missing[0])
-            rows = zip(*(values[parent] for parent in node.parents), strict=True) if node.parents else [()] * len(inputs)
+            rows = (
+                zip(*(values[parent] for parent in node.parents), strict=True)
+                if node.parents
+                else [()] * len(inputs)
+            )
             found = [node.table.get(" ".join(f"{each:g}" for each in row), -1) for row in rows]
             answer = np.array(found, dtype=int)
             if i < len(nodes) - 1:

@@ -40,7 +40,7 @@ def judge_files(
         raise ExplanationError("give at least one explanation")
     if wrong := [path for path in paths if not path.name.endswith(SUFFIX)]:
         raise ExplanationError(
-            f"{wrong[0]}: explanations are read from *{SUFFIX} files; those written in Python are judged with aitia.judge"
+            f"{wrong[0]}: explanations are read from *{SUFFIX} files; those written in Python go to aitia.judge"
         )
     first, *rivals = [read_explanation(path) for path in paths]
     card = judge(first, rivals=rivals, settings=Settings(seed=seed), rubric=load_rubric(rubric))
@@ -48,7 +48,11 @@ def judge_files(
         card = card.weighed(dict(_weight(text) for text in weights))
     if out is None:
         return card, {}
-    kinds = [out] if out.suffix in (".json", ".md", ".html") else [out / f"scorecard.{k}" for k in ("json", "md", "html")]
+    kinds = (
+        [out]
+        if out.suffix in (".json", ".md", ".html")
+        else [out / f"scorecard.{k}" for k in ("json", "md", "html")]
+    )
     return card, {path.suffix[1:]: str(card.write(path)) for path in kinds}
 
 
@@ -72,7 +76,9 @@ def summary_lines(card: Scorecard) -> list[str]:
     if card.weighing is not None:
         for name, total in card.weighing.totals.items():
             share = card.weighing.wins[name]
-            lines.append(f"{name}: {total:.3f} by these weights; it would win under {share:.0%} of all weights")
+            lines.append(
+                f"{name}: {total:.3f} by these weights; it would win under {share:.0%} of all weights"
+            )
     return lines
 
 

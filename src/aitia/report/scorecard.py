@@ -76,7 +76,10 @@ def radar(explanations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         x, y = at(i, 1.13)
         side = "middle" if abs(corners[i][0]) < 0.2 else "start" if corners[i][0] > 0 else "end"
         spokes.append({"label": label, "end": at(i, 1.0), "text": (x, y), "anchor": side})
-    rings = [" ".join(f"{x},{y}" for x, y in (at(i, share) for i in range(len(RADAR)))) for share in (0.25, 0.5, 0.75, 1.0)]
+    rings = [
+        " ".join(f"{x},{y}" for x, y in (at(i, share) for i in range(len(RADAR))))
+        for share in (0.25, 0.5, 0.75, 1.0)
+    ]
     lines = []
     for each in explanations:
         values = {result["name"]: result["value"] for result in each["results"]}
@@ -129,7 +132,9 @@ def shown_interval(result: Mapping[str, Any]) -> str:
 
 def _controls(result: Mapping[str, Any]) -> str:
     controls = result["details"].get("controls") or []
-    return "; ".join(f"{each['name']} {number(each['value'])}" for each in controls if each["value"] is not None)
+    return "; ".join(
+        f"{each['name']} {number(each['value'])}" for each in controls if each["value"] is not None
+    )
 
 
 def scorecard_markdown(card: Mapping[str, Any]) -> str:

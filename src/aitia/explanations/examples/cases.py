@@ -58,7 +58,7 @@ def overconfident_explanation(phenomenon: Phenomenon) -> Explanation:
 
 
 def noisy_or(*, noise: int = 16, seed: int = 0) -> Phenomenon:
-    """a OR b from inputs (a, b, a little noise): the same two bits occur in the fit and in the test split.
+    """A OR b from inputs (a, b, a little noise): the same two bits occur in the fit and in the test split.
 
     With inputs that come in such clusters, a map that memorises reads any function of the two bits off any network.
     """
@@ -85,7 +85,7 @@ def noisy_or(*, noise: int = 16, seed: int = 0) -> Phenomenon:
 
 
 def memorised_or(phenomenon: Phenomenon, *, read: str = "memorise") -> Explanation:
-    """"The answer is already at the hidden layer", read off by a map of some class."""
+    """The account that the answer is already at the hidden layer, read off by a map of some class."""
 
     def program(_premises: Mapping[str, Any], inputs: np.ndarray, variable: Tap) -> np.ndarray:
         return variable("or", (inputs[:, 0] + inputs[:, 1] > 0.5).astype(int))

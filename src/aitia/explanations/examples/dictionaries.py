@@ -66,7 +66,9 @@ def dictionary_explanation(
     }
     if shuffle is not None:
         # With several groups the renumbering has to be told apart from the entries.
-        premises |= {f"number.{i}": Premise(value=int(n), bits=bits, variants=()) for i, n in enumerate(numbers)}
+        premises |= {
+            f"number.{i}": Premise(value=int(n), bits=bits, variants=()) for i, n in enumerate(numbers)
+        }
 
     def program(given: Mapping[str, Any], inputs: np.ndarray, _variable: Tap) -> np.ndarray:
         place_of = numbers[inputs[:, 0]]

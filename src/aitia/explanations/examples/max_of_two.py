@@ -40,7 +40,9 @@ def max_network(vocabulary: int, *, sharpness: float = 4.0) -> FunctionModel:
         "value": np.array([1.0]),
         "unembed": np.array([2.0, -1.0]),
     }
-    return FunctionModel(name=f"max of two, {vocabulary} tokens", function=network, parameters=weights, sites=("head",))
+    return FunctionModel(
+        name=f"max of two, {vocabulary} tokens", function=network, parameters=weights, sites=("head",)
+    )
 
 
 def pairs_of(tokens: np.ndarray) -> np.ndarray:
@@ -138,8 +140,8 @@ def proof_ladder(phenomenon: Phenomenon) -> dict[str, Certificate]:
     * symmetry runs the v(v+1)/2 pairs with a <= b: the head does not see the order, so each stands for its mirror
       image, and the bound is exact;
     * convexity runs v pairs (b, b). For a < b the head's output is a mixture of a and b with at least weight
-      1/(1+exp(-s)) on b (s the sharpness), so it lies within (b-a) / (1 + exp(s (b-a))) of b. The worst case of that over
-      all a is compared with the margin 1/2 that label b has, once for each b.
+      1/(1+exp(-s)) on b (s the sharpness), so it lies within (b-a) / (1 + exp(s (b-a))) of b. The worst case of
+      that over all a is compared with the margin 1/2 that label b has, once for each b.
     """
     model = phenomenon.model
     assert isinstance(model, FunctionModel)
@@ -156,7 +158,9 @@ def proof_ladder(phenomenon: Phenomenon) -> dict[str, Certificate]:
     weight = np.where(mirrored[:, 0] == mirrored[:, 1], 1, 2)
     diagonal = np.stack([np.arange(v), np.arange(v)], axis=1)
     return {
-        "brute force": _certificate("brute force", float(right(everything).mean()), brute, brute, size, v * v),
+        "brute force": _certificate(
+            "brute force", float(right(everything).mean()), brute, brute, size, v * v
+        ),
         "half of the inputs": _certificate(
             "half of the inputs", float(right(half).sum()) / brute, len(half), brute, size, len(half)
         ),

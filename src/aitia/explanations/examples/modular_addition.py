@@ -20,9 +20,11 @@ from aitia.explanations.taps import Tap
 
 
 def circle_network(modulus: int, *, frequency: int = 1, sign: int = 1) -> FunctionModel:
-    """a + sign * b modulo p: at `embed` the two angles, at `angle` the cosine and sine of their sum."""
+    """A + sign * b modulo p: at `embed` the two angles, at `angle` the cosine and sine of their sum."""
     if np.gcd(modulus, frequency) != 1:
-        raise ValueError(f"frequency {frequency} and modulus {modulus} share a divisor; the labels would coincide")
+        raise ValueError(
+            f"frequency {frequency} and modulus {modulus} share a divisor; the labels would coincide"
+        )
     angles = 2 * np.pi * frequency * np.arange(modulus) / modulus
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
@@ -87,7 +89,9 @@ def _sum_explanation(
         program=program,
         premises={
             "sum": Premise(kind="law", statement="a+b"),
-            "modulus": Premise(kind="parameter", value=modulus, bits=float(np.log2(modulus)), variants=(modulus - 1,)),
+            "modulus": Premise(
+                kind="parameter", value=modulus, bits=float(np.log2(modulus)), variants=(modulus - 1,)
+            ),
         },
         variables={"sum": Variable(values=modulus, alignment=alignment)},
     )

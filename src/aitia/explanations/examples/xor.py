@@ -51,7 +51,9 @@ def count_network() -> FunctionModel:
         "shift": np.array([0.0, -1.0]),
         "out": np.array([1.0, -2.0]),
     }
-    return FunctionModel(name="XOR by counting", function=network, parameters=weights, sites=("first", "count"))
+    return FunctionModel(
+        name="XOR by counting", function=network, parameters=weights, sites=("first", "count")
+    )
 
 
 def xor_phenomenon(model: FunctionModel) -> Phenomenon:
