@@ -149,7 +149,9 @@ class TestFourDecoration:
         phenomenon = xor_phenomenon(gate_network())
         plain, fancy = judge(gates_explanation(phenomenon)), judge(self.decorated(phenomenon, 1))
         assert fancy["accuracy"].value == plain["accuracy"].value
-        assert fancy["description-length"].value == plain["description-length"].value + 8 * len("it is elegant")
+        assert fancy["description-length"].value == plain["description-length"].value + 8 * len(
+            "it is elegant"
+        )
         assert plain["load-bearing"].value == 1
         assert fancy["load-bearing"].value == 3 / 4
         assert fancy["load-bearing"].details["idle"] == ["idle 0"]

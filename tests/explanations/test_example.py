@@ -11,7 +11,11 @@ def test_twenty_lines_from_a_network_to_a_card(tmp_path):
         hidden = site("hidden", np.maximum(inputs @ weights["in"] + weights["shift"], 0))
         return hidden @ weights["out"]
 
-    weights = {"in": np.ones((2, 2)), "shift": np.array([0.0, -1.0]), "out": np.array([[0.5, 0.0], [-1.0, 1.0]])}
+    weights = {
+        "in": np.ones((2, 2)),
+        "shift": np.array([0.0, -1.0]),
+        "out": np.array([[0.5, 0.0], [-1.0, 1.0]]),
+    }
     model = FunctionModel(name="AND", function=network, parameters=weights, sites=("hidden",))
     phenomenon = aitia.Phenomenon(
         name="AND of two bits",
