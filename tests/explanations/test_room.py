@@ -35,8 +35,8 @@ def test_judging_needs_neither_torch_nor_plotly():
 def test_every_virtue_is_documented():
     text = (ROOM.parent.parent.parent / "docs" / "virtues.md").read_text(encoding="utf-8")
     for name, virtue in VIRTUES.items():
-        assert f"`{name}`" in text, name
-        assert virtue.formula
-        assert virtue.source
+        assert f"| `{name}` | {virtue.formula} |" in text, name
+        assert f"- `{name}`: " in text, name
+        assert virtue.source in text
         assert virtue.low < virtue.high
         assert not np.isnan(virtue.low)

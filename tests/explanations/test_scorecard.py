@@ -120,7 +120,7 @@ class TestDominance:
                 program=lambda _p, x, _v: np.stack([1 - p[x[:, 0]], p[x[:, 0]]], axis=1),
             )
 
-        card = judge(explanation("sharp", 0.0), rivals=[explanation("soft", 0.6)])
+        card = judge(explanation("sharp", 0.0), rivals=[explanation("soft", 0.4)])
         rival = card.rivals[0]
         overlap = card["accuracy"].interval.low < rival["accuracy"].interval.high
         difference = next(d for d in card.comparisons()[0].differences if d.name == "accuracy")

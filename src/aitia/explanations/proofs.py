@@ -169,4 +169,6 @@ def _turned(interval: Interval | None, score: Callable[[float], float]) -> Inter
     """The interval of a score that falls as the true value rises."""
     if interval is None:
         return None
-    return replace(interval, low=score(interval.high), high=score(max(interval.low, 1e-12)), method="bootstrap")
+    return replace(
+        interval, low=score(interval.high), high=score(max(interval.low, 1e-12)), method="bootstrap"
+    )

@@ -97,7 +97,7 @@ class ModuleUnderStudy:
         import torch
 
         if self.prepare is not None:
-            return self.prepare(inputs)
+            return self.prepare(np.ascontiguousarray(inputs))
         whole = np.issubdtype(inputs.dtype, np.integer)
         device = next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
         return torch.as_tensor(inputs.copy()).to(device=device, dtype=torch.int64 if whole else torch.float32)

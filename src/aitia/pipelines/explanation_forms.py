@@ -119,7 +119,7 @@ class ExplanationFile(_Part):
     phenomenon: PhenomenonPart | str = Field(
         description="The phenomenon, or a file that holds it, beside this one."
     )
-    predictions: list[int | None] | list[list[float] | None] | None = Field(
+    predictions: list[int | list[float] | None] | None = Field(
         None, description="By input: a label, or a distribution; null abstains."
     )
     graph: list[Node] | None = Field(None, description="Variables in order; the last is the answer.")

@@ -32,6 +32,8 @@ MOST = 5
 """Most explanations drawn in one radar."""
 
 _SIZE, _RADIUS = 460, 150
+_MARKS = {ord(mark): f"&#{ord(mark)};" for mark in "\\`*_[]<>|#~&"}
+"""What means something to Markdown or HTML, as what it looks like."""
 
 
 def scorecard_html(card: Mapping[str, Any]) -> str:
@@ -114,10 +116,11 @@ def _groups(explanations: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[d
 
 
 def number(value: float | None) -> str:
-    """A value with three decimals, or fewer where it is large; a dash where there is none."""
+    """A value with three decimals, or none where it is large or whole and above 1; a dash where there is none."""
     if value is None:
         return "–"
-    return fixed(value, 3 if abs(value) < 100 else 0)
+    whole = abs(value) >= 100 or (value == round(value) and abs(value) > 1)
+    return fixed(value, 0 if whole else 3)
 
 
 def shown_interval(result: Mapping[str, Any]) -> str:
@@ -203,7 +206,4 @@ def _markdown_missing(explanations: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _cell(text: str) -> str:
     """Text that stays inside its cell and means nothing to Markdown or HTML."""
-    plain = visible(cut(text, 300)).replace("\n", " ")
-    for mark in "\\`*_[]<>|#~":
-        plain = plain.replace(mark, f"&#{ord(mark)};")
-    return plain
+    return visible(cut(text, 300)).replace("\n", " ").translate(_MARKS)
