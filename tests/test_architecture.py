@@ -17,13 +17,13 @@ FLOORS = {
     "finite_groups": 1,
     "records": 1,
     "report": 1,
-    "group_networks": 2,
+    "explanations": 2,
     "models": 2,
     "concepts": 3,
+    "group_networks": 3,
     "attribution": 4,
     "counterfactual": 5,
     "pipelines": 6,
-    "cli_network": 6,
     "cli": 7,
 }
 

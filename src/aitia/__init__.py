@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from aitia.attribution import METHODS, Ranking, SignalStore, rank, read_ranking, scan
     from aitia.concepts import Concept, fit_concept, fit_contrast, fit_persona, fit_probe, load_concept
     from aitia.errors import AitiaError
+    from aitia.explanations import Explanation, Phenomenon, judge
     from aitia.models import LanguageModel, load_model
     from aitia.records import Records, read_records, records_from_rows
 
@@ -21,6 +22,7 @@ _HOMES = {
     "aitia.attribution": ("METHODS", "Ranking", "SignalStore", "rank", "read_ranking", "scan"),
     "aitia.concepts": ("Concept", "fit_concept", "fit_contrast", "fit_persona", "fit_probe", "load_concept"),
     "aitia.errors": ("AitiaError",),
+    "aitia.explanations": ("Explanation", "Phenomenon", "judge"),
     "aitia.models": ("LanguageModel", "load_model"),
     "aitia.records": ("Records", "read_records", "records_from_rows"),
 }
@@ -30,7 +32,9 @@ __all__ = [
     "METHODS",
     "AitiaError",
     "Concept",
+    "Explanation",
     "LanguageModel",
+    "Phenomenon",
     "Ranking",
     "Records",
     "SignalStore",
@@ -39,6 +43,7 @@ __all__ = [
     "fit_contrast",
     "fit_persona",
     "fit_probe",
+    "judge",
     "load_concept",
     "load_model",
     "rank",

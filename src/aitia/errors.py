@@ -41,3 +41,11 @@ class GroupError(AitiaError):
 
 class NetworkError(AitiaError):
     """A group-operation network that cannot be read, trained or used as asked."""
+
+
+class ExplanationError(AitiaError):
+    """An explanation, phenomenon or scorecard that cannot be used as given."""
+
+
+class CertificateError(ExplanationError):
+    """A certificate that claims more than is true."""

@@ -5,9 +5,12 @@ from aitia.models.language_model import LanguageModel
 from aitia.models.loading import load_model, save_model
 from aitia.models.sites import site_layer, site_names, sort_sites
 from aitia.models.tracing import Outputs, require_finite, run, site_gradients, trace
+from aitia.models.under_study import LanguageModelUnderStudy, ModuleUnderStudy
 
 __all__ = [
     "LanguageModel",
+    "LanguageModelUnderStudy",
+    "ModuleUnderStudy",
     "Outputs",
     "generate_responses",
     "load_model",

@@ -2,6 +2,7 @@
 
 from aitia.report.contents import AttributionReport, Control, MethodResult, ReportRow, Token
 from aitia.report.rendering import render_report, write_report
+from aitia.report.scorecard import scorecard_html, scorecard_markdown
 
 __all__ = [
     "AttributionReport",
@@ -10,5 +11,7 @@ __all__ = [
     "ReportRow",
     "Token",
     "render_report",
+    "scorecard_html",
+    "scorecard_markdown",
     "write_report",
 ]

@@ -55,7 +55,7 @@ def render_report(report: AttributionReport) -> str:
     scale = _colour_scale([*report.top, *report.bottom])
     length_rho = spearman(scores, lengths)
     return (
-        _environment()
+        page_environment()
         .get_template("attribution.html.j2")
         .render(
             report=report,
@@ -101,7 +101,8 @@ def write_report(report: AttributionReport, path: Path | str) -> Path:
 
 
 @cache
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """The templates, with every value that they print escaped and its hidden characters shown."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 

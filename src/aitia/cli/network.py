@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from aitia.cli.options import JsonOption, answer, app
 from aitia.errors import AitiaError
 
 network_app = typer.Typer(
@@ -17,11 +18,7 @@ network_app = typer.Typer(
 )
 
 NetworkArgument = Annotated[Path, typer.Argument(help="A .network.safetensors file.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-
-
-def _answer(value: dict[str, Any], as_json: bool, text: str) -> None:
-    typer.echo(json.dumps(value, sort_keys=True) if as_json else text)
+app.add_typer(network_app, name="network")
 
 
 def _seeds(text: str) -> list[int]:
@@ -77,7 +74,7 @@ def train_command(
         "fully_accurate": perfect,
     }
     text = f"{len(paths)} networks on {group} in {out}; {perfect} right on all inputs"
-    _answer(found, as_json, text if len(paths) > 1 else f"{text} (accuracy {accuracies[0]:.4f}): {paths[0]}")
+    answer(found, as_json, text if len(paths) > 1 else f"{text} (accuracy {accuracies[0]:.4f}): {paths[0]}")
 
 
 @network_app.command("show")
@@ -99,7 +96,7 @@ def show_command(network: NetworkArgument, as_json: JsonOption = False) -> None:
         "smallest_margin": float(loaded.margins.min()),
         "training": dict(loaded.training),
     }
-    _answer(shown, as_json, "\n".join(f"{key}: {json.dumps(value)}" for key, value in shown.items()))
+    answer(shown, as_json, "\n".join(f"{key}: {json.dumps(value)}" for key, value in shown.items()))
 
 
 @network_app.command("explain")
@@ -136,8 +133,8 @@ def explain_command(
         f"with the unembedding's, {summary.ideal_explains:.1%} by the sum of rho-sets",
     ]
     lines += [] if out is None else [f"  page: {out}"]
-    answer = summary.plain() | {"network": str(network), "page": None if out is None else str(out)}
-    _answer(answer, as_json, "\n".join(lines))
+    plain = summary.plain() | {"network": str(network), "page": None if out is None else str(out)}
+    answer(plain, as_json, "\n".join(lines))
     if not summary.explained:
         raise typer.Exit(1)
 
