@@ -32,4 +32,4 @@ def test_a_rho_set_is_unmoved_by_turning_both_tables_round_and_destroyed_by_one(
     assert checks["negate_both"].accuracy == checks["negate_both"].predicted == 1
     assert checks["absolute_value"].accuracy == checks["absolute_value"].predicted == 1
     assert checks["negate_left"].accuracy < 0.1
-    assert min(check.agreement for check in checks.values()) > 0.7
+    assert min(checks[name].agreement for name in ("negate_both", "absolute_value")) == 1
