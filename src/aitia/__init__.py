@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aitia.concepts import Concept, fit_concept, fit_contrast, fit_persona, fit_probe, load_concept
     from aitia.errors import AitiaError
     from aitia.explanations import Explanation, Phenomenon, judge
+    from aitia.group_networks import explain, load_network
     from aitia.models import LanguageModel, load_model
     from aitia.records import Records, read_records, records_from_rows
 
@@ -23,6 +24,7 @@ _HOMES = {
     "aitia.concepts": ("Concept", "fit_concept", "fit_contrast", "fit_persona", "fit_probe", "load_concept"),
     "aitia.errors": ("AitiaError",),
     "aitia.explanations": ("Explanation", "Phenomenon", "judge"),
+    "aitia.group_networks": ("explain", "load_network"),
     "aitia.models": ("LanguageModel", "load_model"),
     "aitia.records": ("Records", "read_records", "records_from_rows"),
 }
@@ -39,6 +41,7 @@ __all__ = [
     "Records",
     "SignalStore",
     "__version__",
+    "explain",
     "fit_concept",
     "fit_contrast",
     "fit_persona",
@@ -46,6 +49,7 @@ __all__ = [
     "judge",
     "load_concept",
     "load_model",
+    "load_network",
     "rank",
     "read_ranking",
     "read_records",

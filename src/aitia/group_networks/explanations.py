@@ -17,8 +17,9 @@ from aitia.explanations.alignment import REAL_BITS
 from aitia.explanations.taps import Tap
 from aitia.finite_groups import Group
 from aitia.group_networks.circuits import Circuit, RhoSet
-from aitia.group_networks.interpretation import Interpretation
+from aitia.group_networks.interpretation import Interpretation, interpret
 from aitia.group_networks.measures import every_logit
+from aitia.group_networks.network import GroupNetwork
 from aitia.group_networks.study import product_phenomenon
 
 Values = Mapping[str, Any]
@@ -35,6 +36,15 @@ def explanations(interpretation: Interpretation) -> list[Explanation]:
     phenomenon = product_phenomenon(interpretation.network)
     found = [make(interpretation, phenomenon) for make in ACCOUNTS.values()]
     return [each for each in found if each is not None]
+
+
+def explain(network: GroupNetwork) -> Explanation:
+    """The account of a network by the points of G-sets: interpret it, and put what was found as an explanation.
+
+    Raises:
+        NetworkError: no circuit was found.
+    """
+    return explanations(interpret(network))[0]
 
 
 def points_of_g_sets(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation:
@@ -247,8 +257,8 @@ def _exponents(group: Group) -> np.ndarray | None:
 def _frequency(interpretation: Interpretation, circuit: Circuit, place: np.ndarray) -> int:
     """The frequency of a circuit's irrep: its character at the generator is 2 cos(2 pi w / n), or 1 or -1."""
     irrep = next(each for each in interpretation.irreps if each.name == circuit.irrep)
-    turn = np.arccos(np.clip(irrep.character[place.tolist().index(1 % len(place))] / irrep.dimension, -1, 1))
-    return round(turn * len(place) / (2 * np.pi))
+    cosine = irrep.character[place.tolist().index(1 % len(place))] / irrep.dimension
+    return round(float(np.arccos(np.clip(cosine, -1, 1))) * len(place) / (2 * np.pi))
 
 
 def _points(circuit: Circuit, name: str, inputs: np.ndarray, variable: Tap) -> tuple[np.ndarray, np.ndarray]:
