@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Idle threads wait quietly instead of spinning, which costs other processes dearly on small machines.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow lint format check bench bench-scan bench-ranking bench-influence bench-truth clean
+.PHONY: help demo test test-slow lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-simplicity bench-networks schemas clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -45,7 +45,7 @@ format: $(READY) ## format the code in place
 
 check: lint test ## what CI runs, and lint
 
-bench: bench-scan bench-ranking bench-influence bench-truth ## every benchmark; results in benchmarks/results
+bench: bench-scan bench-ranking bench-influence bench-truth bench-simplicity bench-networks ## every benchmark; results in benchmarks/results
 
 bench-scan: $(READY) ## how much a scan costs beside a bare pass
 	$(BIN)/python benchmarks/scan.py
@@ -58,6 +58,15 @@ bench-influence: $(DEMO_READY) ## influence beside kronfluence, bergson and datt
 
 bench-truth: $(DEMO_READY) ## every method held against retraining, on planted behaviours; resumable
 	$(BIN)/python benchmarks/truth.py $(if $(QUICK),--quick)
+
+bench-networks: $(READY) ## a hundred S5 networks and others, trained and explained; goes on where it was stopped
+	$(BIN)/python benchmarks/networks.py
+
+bench-simplicity: $(READY) ## three kinds of simplicity on one family of explanations
+	$(BIN)/python benchmarks/simplicity.py
+
+schemas: $(READY) ## the published JSON schemas, from the code
+	$(BIN)/python -m aitia.pipelines.schemas docs/schemas
 
 clean: ## remove what was built, not the project's environment
 	rm -rf build dist benchmarks/.work .pytest_cache .ruff_cache

@@ -14,15 +14,17 @@ FLOORS = {
     "errors": 0,
     "files": 0,
     "engine": 0,
+    "finite_groups": 1,
     "records": 1,
     "report": 1,
+    "explanations": 2,
     "models": 2,
     "concepts": 3,
+    "group_networks": 3,
     "attribution": 4,
     "counterfactual": 5,
     "pipelines": 6,
-    "cli_counterfactual": 7,
-    "cli": 8,
+    "cli": 7,
 }
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from aitia.attribution import METHODS, Ranking, SignalStore, rank, read_ranking, scan
     from aitia.concepts import Concept, fit_concept, fit_contrast, fit_persona, fit_probe, load_concept
     from aitia.errors import AitiaError
+    from aitia.explanations import Explanation, Phenomenon, judge
+    from aitia.group_networks import explain, load_network
     from aitia.models import LanguageModel, load_model
     from aitia.records import Records, read_records, records_from_rows
 
@@ -21,6 +23,8 @@ _HOMES = {
     "aitia.attribution": ("METHODS", "Ranking", "SignalStore", "rank", "read_ranking", "scan"),
     "aitia.concepts": ("Concept", "fit_concept", "fit_contrast", "fit_persona", "fit_probe", "load_concept"),
     "aitia.errors": ("AitiaError",),
+    "aitia.explanations": ("Explanation", "Phenomenon", "judge"),
+    "aitia.group_networks": ("explain", "load_network"),
     "aitia.models": ("LanguageModel", "load_model"),
     "aitia.records": ("Records", "read_records", "records_from_rows"),
 }
@@ -30,17 +34,22 @@ __all__ = [
     "METHODS",
     "AitiaError",
     "Concept",
+    "Explanation",
     "LanguageModel",
+    "Phenomenon",
     "Ranking",
     "Records",
     "SignalStore",
     "__version__",
+    "explain",
     "fit_concept",
     "fit_contrast",
     "fit_persona",
     "fit_probe",
+    "judge",
     "load_concept",
     "load_model",
+    "load_network",
     "rank",
     "read_ranking",
     "read_records",

@@ -37,3 +37,19 @@ class NumericalError(AitiaError):
 
 class JudgeError(AitiaError):
     """A judge that cannot be made, reached, or believed."""
+
+
+class GroupError(AitiaError):
+    """A table that is no group, a subset that is no subgroup, or a group that is not known by that name."""
+
+
+class NetworkError(AitiaError):
+    """A group-operation network that cannot be read, trained or used as asked."""
+
+
+class ExplanationError(AitiaError):
+    """An explanation, phenomenon or scorecard that cannot be used as given."""
+
+
+class CertificateError(ExplanationError):
+    """A certificate that claims more than is true."""

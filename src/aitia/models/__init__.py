@@ -6,9 +6,12 @@ from aitia.models.loading import load_model, save_model
 from aitia.models.sentence_encoder import SentenceEncoder, load_sentence_encoder
 from aitia.models.sites import site_layer, site_names, sort_sites
 from aitia.models.tracing import Outputs, require_finite, run, site_gradients, trace
+from aitia.models.under_study import LanguageModelUnderStudy, ModuleUnderStudy
 
 __all__ = [
     "LanguageModel",
+    "LanguageModelUnderStudy",
+    "ModuleUnderStudy",
     "Outputs",
     "SentenceEncoder",
     "generate_responses",

@@ -2,6 +2,7 @@
 
 from aitia.report.contents import AttributionReport, Control, MethodResult, ReportRow, Token
 from aitia.report.rendering import render_report, write_report
+from aitia.report.scorecard import scorecard_html, scorecard_markdown
 from aitia.report.still import write_png, write_svg
 from aitia.report.truth import (
     AgreementFigure,
@@ -36,6 +37,8 @@ __all__ = [
     "TruthReport",
     "render_report",
     "render_truth_report",
+    "scorecard_html",
+    "scorecard_markdown",
     "write_png",
     "write_report",
     "write_svg",

@@ -29,7 +29,7 @@ def render_page(template: str, figures: Mapping[str, Any], **values: Any) -> str
     # Browsers read carriage returns in a page as line feeds, and the hashes are of what they read.
     scripts = [text.replace("\r\n", "\n").replace("\r", "\n") for text in (get_plotlyjs(), _drawing_script())]
     return (
-        _environment()
+        page_environment()
         .get_template(template)
         .render(
             **values,
@@ -41,7 +41,8 @@ def render_page(template: str, figures: Mapping[str, Any], **values: Any) -> str
 
 
 @cache
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """The templates, with every value that they print escaped and its hidden characters shown."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 

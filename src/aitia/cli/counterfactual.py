@@ -1,4 +1,4 @@
-"""The command `aitia counterfactual`."""
+"""`aitia counterfactual`: rankings held against retraining."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from aitia.cli.options import JsonOption, app
 
+
+@app.command("counterfactual")
 def counterfactual_command(
     configuration: Annotated[
         Path,
@@ -18,7 +21,7 @@ def counterfactual_command(
     data_set: Annotated[
         str | None, typer.Option("--data-set", help="One of data.sets, in the place of data.choose.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Hold rankings against retraining: remove what they blame, train again, measure what changed.
 

@@ -1,132 +1,27 @@
-"""The command line: each command reads options, calls the library, and prints.
-
-With `--json` the answer is one JSON object on standard output and everything else goes to standard
-error. Exit status: 0 done, 1 the answer is no, 2 bad input or usage.
-"""
+"""`aitia scan`, `rank`, `fit-curvature`, `curate`, `attribute`, `demo`: which training data made a model behave so."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from aitia import __version__
-from aitia.cli_counterfactual import counterfactual_command
+from aitia.cli.options import (
+    AdapterOption,
+    DeviceOption,
+    DownloadOption,
+    DtypeOption,
+    JsonOption,
+    ModelOption,
+    OnErrorOption,
+    SeedOption,
+    amount_of,
+    answer,
+    app,
+)
 from aitia.errors import AitiaError
-
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    help="Explanations of neural networks that can be put to the test.\n\n"
-    "Which training data made a model behave so? Try it on real parts with `aitia demo`, "
-    "or on your own with `aitia attribute CONFIG.yaml`.",
-)
-concept_app = typer.Typer(
-    no_args_is_help=True, help="Fit a concept, or show one.", rich_markup_mode="markdown"
-)
-app.add_typer(concept_app, name="concept")
-app.command("counterfactual")(counterfactual_command)
-
-ModelOption = Annotated[str, typer.Option("--model", help="Hub id, folder, or .gguf file.")]
-AdapterOption = Annotated[str | None, typer.Option("--adapter", help="Folder of a PEFT adapter.")]
-DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto; default: the best there is.")]
-DtypeOption = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
-DownloadOption = Annotated[bool, typer.Option("--download", help="Allow fetching from the hub.")]
-SitesOption = Annotated[list[str] | None, typer.Option("--site", help="Site, as resid_post.19; repeatable.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
-OnErrorOption = Annotated[str, typer.Option(help="At a row that cannot be used: stop or skip.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-
-
-def _answer(value: dict[str, Any], as_json: bool, text: str) -> None:
-    """Print the answer: an object for programs, or lines for people."""
-    typer.echo(json.dumps(value, sort_keys=True, default=str) if as_json else text)
-
-
-def _amount(text: str) -> float | int:
-    """A share (`0.2`, `20%`) or a number of rows (`20`)."""
-    try:
-        if text.endswith("%"):
-            return float(text[:-1]) / 100
-        return float(text) if "." in text else int(text)
-    except ValueError:
-        raise AitiaError(f"{text!r} is neither a share (0.2 or 20%) nor a number of rows (20)") from None
-
-
-@app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-@concept_app.command("fit")
-def concept_fit(
-    model: ModelOption,
-    positive: Annotated[Path, typer.Option(help="Texts that show the concept.")],
-    negative: Annotated[Path, typer.Option(help="Texts that do not.")],
-    out: Annotated[Path, typer.Option(help="Concept file to write.")],
-    name: Annotated[str, typer.Option(help="Name, for people.")] = "concept",
-    recipe: Annotated[str, typer.Option(help="contrast, logistic-probe or ridge-probe.")] = "contrast",
-    site: SitesOption = None,
-    adapter: AdapterOption = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    download: DownloadOption = False,
-    seed: SeedOption = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Fit a direction between two sets of texts, at the site where it separates held-out texts best.
-
-    Example:
-    `aitia concept fit --model runs/my-model --positive evil.jsonl --negative kind.jsonl --out e.concept.safetensors`
-    """
-    from aitia.concepts import fit_concept
-    from aitia.models import load_model
-    from aitia.records import read_records
-
-    texts = read_records(positive), read_records(negative)
-    loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
-    concept = fit_concept(loaded, *texts, name=name, recipe=recipe, sites=site, seed=seed)
-    concept.save(out)
-    assert concept.separation is not None
-    found = {
-        "concept": str(out),
-        "site": concept.site,
-        "held_out_auc": concept.separation.auc,
-        "auc_by_site": dict(concept.separation.auc_by_site),
-    }
-    _answer(found, as_json, f"{name}: {concept.site}, held-out AUC {concept.separation.auc:.3f}, in {out}")
-
-
-@concept_app.command("show")
-def concept_show(
-    file: Annotated[Path, typer.Argument(help="A .concept.safetensors file.")], as_json: JsonOption = False
-) -> None:
-    """Show where a concept lives, how it was made, and how well it separates.
-
-    Example: `aitia concept show evil.concept.safetensors`
-    """
-    from dataclasses import asdict
-
-    from aitia.concepts import load_concept
-
-    concept = load_concept(file)
-    shown = {
-        "name": concept.name,
-        "site": concept.site,
-        "directions": list(concept.direction.shape),
-        "model": concept.model_name,
-        "recipe": dict(concept.recipe),
-        "separation": None if concept.separation is None else asdict(concept.separation),
-        "controls": 0 if concept.shuffled is None else len(concept.shuffled),
-    }
-    _answer(shown, as_json, "\n".join(f"{key}: {json.dumps(value)}" for key, value in shown.items()))
 
 
 @app.command("scan")
@@ -186,7 +81,7 @@ def scan_command(
     }
     lines = [f"{len(store)} rows scanned at {', '.join(store.sites)}, in {out}"]
     lines += [f"left out: {place}: {reason}" for place, reason in skipped]
-    _answer(found, as_json, "\n".join(lines))
+    answer(found, as_json, "\n".join(lines))
 
 
 @app.command("rank")
@@ -241,7 +136,7 @@ def rank_command(
     if sweep_damping:
         found["damping"] = sweep_of_ranking(ranking, label=label, **settings)
         lines += [json.dumps(row) for row in found["damping"]]
-    _answer(found, as_json, "\n".join(lines))
+    answer(found, as_json, "\n".join(lines))
 
 
 @app.command("fit-curvature")
@@ -298,7 +193,7 @@ def fit_curvature_command(
     curvature = fit_curvature(loaded, records, settings, out=out)
     found = {"curvature": str(out), "kind": kind, "layers": len(curvature.layers)} | plan.numbers()
     found["estimated_seconds"] = seconds
-    _answer(found, as_json, f"{kind} curvature of {len(curvature.layers)} layers, in {out}")
+    answer(found, as_json, f"{kind} curvature of {len(curvature.layers)} layers, in {out}")
 
 
 @app.command("curate")
@@ -327,7 +222,7 @@ def curate_command(
     if end not in ("top", "bottom"):
         raise AitiaError(f"--from {end}: choose top or bottom")
     ranked, records = read_ranking(ranking), read_records(data, on_error=on_error)  # type: ignore[arg-type]
-    amount = _amount(drop or keep or "0")
+    amount = amount_of(drop or keep or "0")
     if keep is not None:
         end = "bottom" if end == "top" else "top"
         amount = len(ranked) - len(ranked.top(amount))
@@ -339,7 +234,7 @@ def curate_command(
         "rows_kept": len(records) - gone,
         "rows_removed": gone,
     }
-    _answer(found, as_json, f"{found['rows_kept']} rows kept in {out}, {gone} removed, in {removed}")
+    answer(found, as_json, f"{found['rows_kept']} rows kept in {out}, {gone} removed, in {removed}")
 
 
 @app.command("attribute")
@@ -358,7 +253,7 @@ def attribute_command(
     lines = [f"{len(result.ranking)} rows ranked by {result.ranking.method}"]
     lines += [f"left out: {place}: {reason}" for place, reason in result.summary["skipped"]]
     lines += [f"{name}: {path}" for name, path in result.files.items()]
-    _answer(result.summary, as_json, "\n".join(lines))
+    answer(result.summary, as_json, "\n".join(lines))
 
 
 @app.command("demo")
@@ -377,19 +272,4 @@ def demo_command(
     from aitia.pipelines.demo import demo, demo_table
 
     result = demo(out)
-    _answer(result, as_json, demo_table(result))
-
-
-def main() -> None:
-    """Run the command line; errors that the user can mend become one line and exit status 2."""
-    from aitia.engine import quiet_libraries
-
-    quiet_libraries()
-    try:
-        app()
-    except AitiaError as error:
-        typer.echo(f"aitia: {error}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("aitia: stopped; run the same command again to go on", err=True)
-        sys.exit(130)
+    answer(result, as_json, demo_table(result))

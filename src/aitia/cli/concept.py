@@ -1,0 +1,91 @@
+"""`aitia concept fit | show`: directions that texts set apart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aitia.cli.options import (
+    AdapterOption,
+    DeviceOption,
+    DownloadOption,
+    DtypeOption,
+    JsonOption,
+    ModelOption,
+    SeedOption,
+    SitesOption,
+    answer,
+    app,
+)
+
+concept_app = typer.Typer(
+    no_args_is_help=True, help="Fit a concept, or show one.", rich_markup_mode="markdown"
+)
+app.add_typer(concept_app, name="concept")
+
+
+@concept_app.command("fit")
+def concept_fit(
+    model: ModelOption,
+    positive: Annotated[Path, typer.Option(help="Texts that show the concept.")],
+    negative: Annotated[Path, typer.Option(help="Texts that do not.")],
+    out: Annotated[Path, typer.Option(help="Concept file to write.")],
+    name: Annotated[str, typer.Option(help="Name, for people.")] = "concept",
+    recipe: Annotated[str, typer.Option(help="contrast, logistic-probe or ridge-probe.")] = "contrast",
+    site: SitesOption = None,
+    adapter: AdapterOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    download: DownloadOption = False,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit a direction between two sets of texts, at the site where it separates held-out texts best.
+
+    Example:
+    `aitia concept fit --model runs/my-model --positive evil.jsonl --negative kind.jsonl --out e.concept.safetensors`
+    """
+    from aitia.concepts import fit_concept
+    from aitia.models import load_model
+    from aitia.records import read_records
+
+    texts = read_records(positive), read_records(negative)
+    loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
+    concept = fit_concept(loaded, *texts, name=name, recipe=recipe, sites=site, seed=seed)
+    concept.save(out)
+    assert concept.separation is not None
+    found = {
+        "concept": str(out),
+        "site": concept.site,
+        "held_out_auc": concept.separation.auc,
+        "auc_by_site": dict(concept.separation.auc_by_site),
+    }
+    answer(found, as_json, f"{name}: {concept.site}, held-out AUC {concept.separation.auc:.3f}, in {out}")
+
+
+@concept_app.command("show")
+def concept_show(
+    file: Annotated[Path, typer.Argument(help="A .concept.safetensors file.")], as_json: JsonOption = False
+) -> None:
+    """Show where a concept lives, how it was made, and how well it separates.
+
+    Example: `aitia concept show evil.concept.safetensors`
+    """
+    from dataclasses import asdict
+
+    from aitia.concepts import load_concept
+
+    concept = load_concept(file)
+    shown = {
+        "name": concept.name,
+        "site": concept.site,
+        "directions": list(concept.direction.shape),
+        "model": concept.model_name,
+        "recipe": dict(concept.recipe),
+        "separation": None if concept.separation is None else asdict(concept.separation),
+        "controls": 0 if concept.shuffled is None else len(concept.shuffled),
+    }
+    answer(shown, as_json, "\n".join(f"{key}: {json.dumps(value)}" for key, value in shown.items()))

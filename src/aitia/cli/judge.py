@@ -1,0 +1,41 @@
+"""`aitia judge`: how good an explanation is, beside its rivals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aitia.cli.options import JsonOption, SeedOption, answer, app
+
+
+@app.command("judge")
+def judge_command(
+    explanation: Annotated[
+        list[Path], typer.Argument(help="*.explanation.json; the first is judged, the others are its rivals.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Card to write: .html, .md or .json; or a folder, for all three.")
+    ] = None,
+    rubric: Annotated[
+        Path | None, typer.Option(help="Thresholds of the grades; default: aitia's own.")
+    ] = None,
+    weight: Annotated[
+        list[str] | None, typer.Option(help="virtue=number, to add rivals up; repeatable.")
+    ] = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge an explanation: its virtues, its faithfulness, and the four conditions, with their controls.
+
+    Explanations in files are tables and numbers; nothing in them is executed. Those written in Python are judged
+    with `aitia.judge`. Exit status 1: a certificate claims more than is true.
+
+    Example: `aitia judge rule.explanation.json lookup.explanation.json --out card.html`
+    """
+    from aitia.pipelines.judge import judge_files, summary_lines
+
+    card, files = judge_files(explanation, out=out, rubric=rubric, weights=weight or (), seed=seed)
+    lines = summary_lines(card) + [f"{kind}: {path}" for kind, path in files.items()]
+    answer(card.as_json() | {"files": files}, as_json, "\n".join(lines))

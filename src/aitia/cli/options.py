@@ -1,0 +1,46 @@
+"""What the commands share: the application, their options, and how an answer is printed."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from aitia.errors import AitiaError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Explanations of neural networks that can be put to the test.\n\n"
+    "Which training data made a model behave so? Try it on real parts with `aitia demo`, "
+    "or on your own with `aitia attribute CONFIG.yaml`. How good is an explanation, and does the model really "
+    "work that way? `aitia judge EXPLANATION...`.",
+)
+
+ModelOption = Annotated[str, typer.Option("--model", help="Hub id, folder, or .gguf file.")]
+AdapterOption = Annotated[str | None, typer.Option("--adapter", help="Folder of a PEFT adapter.")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto; default: the best there is.")]
+DtypeOption = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
+DownloadOption = Annotated[bool, typer.Option("--download", help="Allow fetching from the hub.")]
+SitesOption = Annotated[list[str] | None, typer.Option("--site", help="Site, as resid_post.19; repeatable.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
+OnErrorOption = Annotated[str, typer.Option(help="At a row that cannot be used: stop or skip.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+def answer(value: dict[str, Any], as_json: bool, text: str) -> None:
+    """Print the answer: an object for programs, or lines for people."""
+    typer.echo(json.dumps(value, sort_keys=True, default=str) if as_json else text)
+
+
+def amount_of(text: str) -> float | int:
+    """A share (`0.2`, `20%`) or a number of rows (`20`)."""
+    try:
+        if text.endswith("%"):
+            return float(text[:-1]) / 100
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        raise AitiaError(f"{text!r} is neither a share (0.2 or 20%) nor a number of rows (20)") from None

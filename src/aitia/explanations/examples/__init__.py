@@ -1,0 +1,1 @@
+"""Networks whose mechanism is known exactly, with right and wrong explanations of them, to hold judging against."""

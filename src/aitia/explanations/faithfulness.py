@@ -1,0 +1,262 @@
+"""Faithfulness: does the explanation give the model's answers, hold its values, and answer to the same causes?
+
+* behavioural: its answers are the model's;
+* observational: its variables' values can be read off the model where it says they live;
+* causal: set a variable, and the aligned site, to what they are on another input, and both must give the same new
+  answer (interchange interventions, after Geiger et al. 2021); where a map has an inverse, the site is also set
+  to what a chosen value is written as; what it calls inert is disturbed, and nothing may change.
+
+The notion of explanatory faithfulness is Ayonrinde and Jaburi's (2025); the formulas are our reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from aitia.explanations.alignment import FittedMap
+from aitia.explanations.explanation import Explanation
+from aitia.explanations.model import ModelUnderStudy
+from aitia.explanations.predictive import agreement
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trials:
+    """Interventions on one variable or site, t of them.
+
+    Attributes:
+        hits: [t] between 0 and 1, whether the model's answer and its other aligned variables, where they can be
+            read, then are what the explanation says; NaN: it abstained.
+        answers: the same for the answer alone.
+        still: [t] whether the model's answer stayed what it was.
+        predicted: [t] the explanation's answers; -1 where it abstained.
+        answered: [t] the model's answers.
+        natural: share of the set activations that the model has on some input.
+    """
+
+    hits: np.ndarray
+    answers: np.ndarray
+    still: np.ndarray
+    predicted: np.ndarray
+    answered: np.ndarray
+    natural: float = 1.0
+
+    @property
+    def score(self) -> float:
+        """Share of hits among the trials that it gave an answer to; NaN where there are none."""
+        answered = self.hits[~np.isnan(self.hits)]
+        return float(answered.mean()) if len(answered) else float("nan")
+
+    @property
+    def floor(self) -> float:
+        """The larger of two blind scores: that nothing ever changes, and its own answers in random order."""
+        kept = self.predicted >= 0
+        if not kept.any():
+            return float("nan")
+        k = int(max(self.predicted.max(), self.answered.max())) + 1
+        shares = [
+            np.bincount(each[kept], minlength=k) / kept.sum() for each in (self.predicted, self.answered)
+        ]
+        return max(float(self.still[kept].mean()), float(shares[0] @ shares[1]))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reading:
+    """How well one variable can be read off the model: chance-corrected, and right or wrong on each input [n]."""
+
+    score: float
+    right: np.ndarray = field(repr=False)
+
+
+def chance_corrected(read: np.ndarray, states: np.ndarray, mass: np.ndarray, *, discrete: bool) -> float:
+    """1 - E d(read(x), state(x)) / E d(read(x), state(x')), x' drawn apart from x.
+
+    For discrete values d counts disagreement and this is Cohen's kappa; for real ones d is the squared difference.
+    Up to 1; NaN where the variable is constant.
+    """
+    if discrete:
+        distance = float(mass @ (read != states))
+        kinds = np.union1d(read, states)
+        apart = 1 - float(sum((mass @ (read == kind)) * (mass @ (states == kind)) for kind in kinds))
+    else:
+        distance = float(mass @ np.square(read - states))
+        apart = float(mass @ np.square(read) + mass @ np.square(states) - 2 * (mass @ read) * (mass @ states))
+    return 1 - distance / apart if apart > 1e-12 else float("nan")
+
+
+def fit_maps(explanation: Explanation, model: ModelUnderStudy) -> dict[str, FittedMap]:
+    """Each aligned variable's map to this model, fitted on the fit split where it is not given."""
+    phenomenon, aligned = explanation.phenomenon, explanation.aligned
+    fit = phenomenon.fit_indices
+    states, traced = {}, {}
+    if len(fit) and any(each.fitted for each in aligned.values()):
+        inputs = phenomenon.inputs[fit]
+        states = explanation.states(inputs)
+        traced = model.trace(inputs, sorted({each.site for each in aligned.values() if each.fitted}))
+    maps = {}
+    for name, each in aligned.items():
+        known = each.fitted and name in states
+        found = each.resolve(each.part(traced[each.site]) if known else None, states[name] if known else None)
+        if found is not None:
+            maps[name] = found
+    return maps
+
+
+def behavioural(explanation: Explanation, indices: np.ndarray) -> np.ndarray:
+    """[n] whether its likeliest answer is the model's, ties drawn by lot; NaN where it abstains."""
+    phenomenon = explanation.phenomenon
+    marginals = explanation.predict(phenomenon.inputs[indices]).marginals
+    return agreement(marginals, phenomenon.observed[indices])
+
+
+def observational(
+    explanation: Explanation, model: ModelUnderStudy, indices: np.ndarray
+) -> dict[str, Reading]:
+    """How well each variable with a map can be read off the model, on some inputs of the domain."""
+    maps = fit_maps(explanation, model)
+    aligned = explanation.aligned
+    if not maps:
+        return {}
+    inputs = explanation.phenomenon.inputs[indices]
+    states = explanation.states(inputs)
+    if not states:
+        return {}
+    traced = model.trace(inputs, sorted({aligned[name].site for name in maps}))
+    mass = explanation.phenomenon.mass(indices)
+    readings = {}
+    for name, each in maps.items():
+        read = each.read(aligned[name].part(traced[aligned[name].site]))
+        discrete = explanation.variables[name].values is not None
+        right = same_value(read, states[name], discrete=discrete)
+        score = chance_corrected(read, states[name], mass, discrete=discrete)
+        readings[name] = Reading(score=score, right=right)
+    return readings
+
+
+def intervention_pairs(
+    indices: np.ndarray, *, limit: int, seed: int, mass: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Bases and sources of interchange interventions.
+
+    Returns:
+        Bases [t], sources [t], and whether they are all the pairs there are.
+    """
+    n = len(indices)
+    even = mass is None or np.allclose(mass, 1 / n)
+    if n * n <= limit and even:
+        return np.repeat(indices, n), np.tile(indices, n), True
+    drawn = np.random.default_rng(seed).choice(indices, size=(2, limit), p=mass)
+    return drawn[0], drawn[1], False
+
+
+def interchange(
+    explanation: Explanation, model: ModelUnderStudy, bases: np.ndarray, sources: np.ndarray
+) -> dict[str, Trials]:
+    """Set each aligned variable to its value on a source, and its site to the source's activation there.
+
+    Args:
+        explanation: whose variables.
+        model: where; usually the phenomenon's own.
+        bases: [t] indices of the inputs that are run.
+        sources: [t] indices of the inputs that the values come from.
+    """
+    inputs, aligned = explanation.phenomenon.inputs, explanation.aligned
+    states = explanation.states(inputs[sources])
+    if not aligned or not states:
+        return {}
+    traced = model.trace(inputs[sources], sorted({each.site for each in aligned.values()}))
+    maps = fit_maps(explanation, model)
+    trials = {}
+    for name, each in aligned.items():
+        part = each.part(np.asarray(traced[each.site], dtype=float))
+        trials[name] = _set(explanation, model, maps, bases, name, states[name], part)
+    return trials
+
+
+def writing(
+    explanation: Explanation, model: ModelUnderStudy, bases: np.ndarray, *, seed: int
+) -> dict[str, Trials]:
+    """Set each variable whose map has an inverse to a value drawn evenly, and its site to what that is written as."""
+    maps = fit_maps(explanation, model)
+    states = explanation.states(explanation.phenomenon.inputs)
+    generator = np.random.default_rng(seed)
+    trials = {}
+    for name, each in maps.items():
+        if each.write is None or name not in states:
+            continue
+        values = generator.choice(np.unique(states[name]), size=len(bases))
+        part = np.asarray(each.write(values), dtype=float)
+        trials[name] = _set(explanation, model, maps, bases, name, values, part)
+    return trials
+
+
+def disturb_inert(
+    explanation: Explanation, model: ModelUnderStudy, bases: np.ndarray, sources: np.ndarray
+) -> dict[str, np.ndarray]:
+    """For each site called inert, [t] whether the model's answer moved when it was set to a source's activation."""
+    phenomenon = explanation.phenomenon
+    inputs = phenomenon.inputs
+    before = phenomenon.observe(model, inputs[bases])
+    moved = {}
+    for site, components in explanation.inert.items():
+        here = np.array(model.trace(inputs[bases], [site])[site], dtype=float)
+        there = model.trace(inputs[sources], [site])[site]
+        chosen = slice(None) if components is None else list(components)
+        here[:, chosen] = there[:, chosen]
+        outputs, _ = model.intervene(inputs[bases], {site: here})
+        moved[site] = phenomenon.labels(outputs, len(bases)) != before
+    return moved
+
+
+def _set(
+    explanation: Explanation,
+    model: ModelUnderStudy,
+    maps: Mapping[str, FittedMap],
+    bases: np.ndarray,
+    name: str,
+    values: np.ndarray,
+    part: np.ndarray,
+) -> Trials:
+    """Set one variable to values [t] and the aligned part of its site to `part` [t, d], and compare the answers."""
+    phenomenon, aligned = explanation.phenomenon, explanation.aligned
+    inputs, site = phenomenon.inputs[bases], aligned[name].site
+    n = len(bases)
+    probabilities, after = explanation.run(inputs, {name: values})
+    natural = np.asarray(model.trace(inputs, [site])[site], dtype=float)
+    new = aligned[name].put(natural, part)
+    others = {other: aligned[other].site for other in maps if other != name and other in after}
+    outputs, traced = model.intervene(inputs, {site: new}, sorted(set(others.values())))
+    answered = phenomenon.labels(outputs, n)
+    before = phenomenon.observe(model, inputs)
+    answers = agreement(probabilities, answered)
+    hits = answers.copy()
+    for other, where in others.items():
+        read = maps[other].read(aligned[other].part(traced[where]))
+        hits *= same_value(read, after[other], discrete=explanation.variables[other].values is not None)
+    return Trials(
+        hits=hits,
+        answers=answers,
+        still=answered == before,
+        predicted=np.where(np.isnan(hits), -1, np.nan_to_num(probabilities, nan=-1).argmax(axis=1)),
+        answered=answered,
+        natural=_share_seen(new, natural),
+    )
+
+
+def same_value(read: np.ndarray, states: np.ndarray, *, discrete: bool) -> np.ndarray:
+    """[n] whether values read off the model are those of the explanation; real ones to a twentieth of their range."""
+    return read == states if discrete else np.isclose(read, states, rtol=0, atol=0.05 * np.ptp(states))
+
+
+def _share_seen(rows: np.ndarray, among: np.ndarray) -> float:
+    """Share of rows that occur among others, to nine decimals."""
+    seen = {row.tobytes() for row in among.round(9) + 0.0}
+    return float(np.mean([row.tobytes() in seen for row in rows.round(9) + 0.0]))
+
+
+def mean_score(trials: Mapping[str, Trials]) -> float:
+    """Mean over the variables of their share of hits; NaN where none was answered."""
+    scores = [each.score for each in trials.values()]
+    return float(np.mean(scores)) if scores and not np.isnan(scores).all() else float("nan")

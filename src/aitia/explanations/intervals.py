@@ -1,0 +1,105 @@
+"""Intervals: how far a measured value might be from the one that the whole domain would give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """From `low` to `high` at confidence `level`, and by which method."""
+
+    low: float
+    high: float
+    level: float
+    method: str
+
+
+def exact(value: float) -> Interval:
+    """The interval of a value that was computed on the whole domain."""
+    return Interval(low=value, high=value, level=1.0, method="exact")
+
+
+def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
+    """Wilson's score interval of a share."""
+    z = _normal_quantile(level)
+    share, scale = successes / n, 1 + z**2 / n
+    centre = (share + z**2 / (2 * n)) / scale
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / scale
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == n else min(1.0, centre + half)
+    return Interval(low=float(low), high=float(high), level=level, method="Wilson")
+
+
+def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval:
+    """Clopper and Pearson's interval of a share: never too narrow, for small counts."""
+    from scipy.special import betaincinv
+
+    tail = (1 - level) / 2
+    low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, tail))
+    high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - tail))
+    return Interval(low=low, high=high, level=level, method="Clopper-Pearson")
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    n: int,
+    *,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap over the test inputs.
+
+    Args:
+        statistic: counts [r, n] of how often each input is drawn -> the statistic [r].
+        n: number of inputs.
+        level: confidence.
+        resamples: r.
+        seed: of the draws.
+    """
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
+    drawn = statistic(counts)
+    drawn = drawn[np.isfinite(drawn)]
+    if len(drawn) == 0:
+        return Interval(low=-np.inf, high=np.inf, level=level, method="bootstrap")
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(low=float(low), high=float(high), level=level, method="bootstrap")
+
+
+def mean_interval(
+    items: np.ndarray,
+    weights: np.ndarray | None = None,
+    *,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Bootstrap interval of a weighted mean of items [n]."""
+    weights = np.ones(len(items)) if weights is None else weights
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return counts @ (weights * items) / (counts @ weights)
+
+    return bootstrap(statistic, len(items), level=level, resamples=resamples, seed=seed)
+
+
+def spread_interval(values: np.ndarray, level: float = 0.95) -> Interval:
+    """Student's interval of the mean of a few independent values, as over seeds."""
+    from scipy.special import stdtrit
+
+    mean, n = float(np.mean(values)), len(values)
+    if n < 2:
+        return Interval(low=-np.inf, high=np.inf, level=level, method="Student")
+    half = float(stdtrit(n - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(n))
+    return Interval(low=mean - half, high=mean + half, level=level, method="Student")
+
+
+def _normal_quantile(level: float) -> float:
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf((1 + level) / 2)

@@ -1,0 +1,61 @@
+"""Grades by thresholds that anyone can read: the file `rubric.json` beside this module, or one of the user's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+from aitia.errors import ExplanationError
+from aitia.explanations.catalogue import DOWN, VIRTUES, ZERO
+from aitia.explanations.result import VirtueResult
+
+GRADES = ("highly", "weakly", "not")
+Rubric = Mapping[str, tuple[float, float]]
+
+
+def load_rubric(path: Path | str | None = None) -> Rubric:
+    """The thresholds for highly and weakly virtuous, by virtue; by default those that aitia ships.
+
+    Raises:
+        ExplanationError: the file is missing, no JSON, names an unknown virtue, or has thresholds out of order.
+    """
+    try:
+        file = resources.files("aitia.explanations") / "rubric.json" if path is None else Path(path)
+        rows = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExplanationError(f"rubric {path}: {error}") from None
+    rubric = {}
+    for name, row in rows.items():
+        if name == "note":
+            continue
+        if name not in VIRTUES:
+            raise ExplanationError(f"rubric {path or 'rubric.json'}: there is no virtue {name!r}")
+        if not (
+            isinstance(row, list) and len(row) == 2 and all(isinstance(each, int | float) for each in row)
+        ):
+            raise ExplanationError(
+                f"rubric {path or 'rubric.json'}: {name} needs two numbers, highly and weakly"
+            )
+        highly, weakly = float(row[0]), float(row[1])
+        if (highly > weakly) if VIRTUES[name].direction in (DOWN, ZERO) else (highly < weakly):
+            raise ExplanationError(
+                f"rubric {path or 'rubric.json'}: {name}: highly must ask for more than weakly"
+            )
+        rubric[name] = (highly, weakly)
+    return rubric
+
+
+def grade(result: VirtueResult, rubric: Rubric) -> str | None:
+    """Highly, weakly or not virtuous; None without a value or a threshold. Not discriminating counts as not."""
+    if result.value is None or result.name not in rubric:
+        return None
+    if result.discriminating is False:
+        return "not"
+    direction = result.virtue.direction
+    value = abs(result.value) if direction == ZERO else result.value
+    for name, threshold in zip(GRADES, rubric[result.name], strict=False):
+        if value <= threshold if direction in (DOWN, ZERO) else value >= threshold:
+            return name
+    return "not"

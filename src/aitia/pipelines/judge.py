@@ -1,0 +1,90 @@
+"""Judging explanations that are kept in files: read them, judge the first beside the others, write the cards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from aitia.errors import ExplanationError
+from aitia.explanations import Scorecard, Settings, judge, load_rubric
+from aitia.pipelines.explanation_files import read_explanation
+
+SUFFIX = ".explanation.json"
+
+
+def judge_files(
+    paths: Sequence[Path],
+    *,
+    out: Path | None = None,
+    rubric: Path | None = None,
+    weights: Sequence[str] = (),
+    seed: int = 0,
+) -> tuple[Scorecard, dict[str, str]]:
+    """Judge the explanation in the first file, with those in the others as its rivals.
+
+    Args:
+        paths: `*.explanation.json` files.
+        out: the card to write, as .json, .md or .html; or a folder, for all three.
+        rubric: thresholds of the grades, default those that aitia ships.
+        weights: `virtue=weight`, to add rivals up.
+        seed: of everything random.
+
+    Returns:
+        The card, and the files written, by kind.
+
+    Raises:
+        ExplanationError: a file is no explanation, or they do not explain the same phenomenon.
+        CertificateError: a certificate claims more than is true.
+    """
+    if not paths:
+        raise ExplanationError("give at least one explanation")
+    if wrong := [path for path in paths if not path.name.endswith(SUFFIX)]:
+        raise ExplanationError(
+            f"{wrong[0]}: explanations are read from *{SUFFIX} files; those written in Python go to aitia.judge"
+        )
+    first, *rivals = [read_explanation(path) for path in paths]
+    card = judge(first, rivals=rivals, settings=Settings(seed=seed), rubric=load_rubric(rubric))
+    if weights:
+        card = card.weighed(dict(_weight(text) for text in weights))
+    if out is None:
+        return card, {}
+    kinds = (
+        [out]
+        if out.suffix in (".json", ".md", ".html")
+        else [out / f"scorecard.{k}" for k in ("json", "md", "html")]
+    )
+    return card, {path.suffix[1:]: str(card.write(path)) for path in kinds}
+
+
+def summary_lines(card: Scorecard) -> list[str]:
+    """The card in a few lines, for people."""
+    lines = []
+    for each in (card, *card.rivals):
+        shown = [
+            f"{name} {result.value:.3f}"
+            for name in ("behavioural", "observational", "causal", "skill", "description-length")
+            if (result := each[name]).value is not None
+        ]
+        lines.append(f"{each.name}: {each.verdict}")
+        lines.append(f"  {', '.join(shown)}")
+    for pair in card.comparisons():
+        winner = f"{pair.dominates} dominates" if pair.dominates else "neither dominates"
+        lines.append(
+            f"{pair.first} is better in {', '.join(pair.groups(1)) or 'nothing'}, {pair.second} in "
+            f"{', '.join(pair.groups(-1)) or 'nothing'}: {winner}"
+        )
+    if card.weighing is not None:
+        for name, total in card.weighing.totals.items():
+            share = card.weighing.wins[name]
+            lines.append(
+                f"{name}: {total:.3f} by these weights; it would win under {share:.0%} of all weights"
+            )
+    return lines
+
+
+def _weight(text: str) -> tuple[str, float]:
+    name, _, number = text.partition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise ExplanationError(f"weight {text!r}: write it as virtue=number") from None

@@ -1,0 +1,209 @@
+"""Scorecards drawn from their plain data: one HTML page without a script, or Markdown for papers.
+
+The radar is drawn as SVG, so that the page needs no plotting library, prints well, and stays small. All text is
+taken for hostile: it is escaped, cut, and its hidden characters are shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aitia.report.page import page_environment
+from aitia.report.text import cut, fixed, visible
+
+RADAR = (
+    ("behavioural", "right answers"),
+    ("observational", "readable inside"),
+    ("causal", "right causes"),
+    ("skill", "skill"),
+    ("compression", "conciseness"),
+    ("scope", "scope"),
+    ("falsifiability", "risk"),
+    ("hard-to-vary", "hard to vary"),
+    ("invariance", "lawfulness"),
+    ("tightness", "proof"),
+)
+"""Virtues on the radar, each from 0 in the middle to 1 outside; those without a value leave a gap."""
+
+COLOURS = ("#1a5aa8", "#c25400", "#2f7d32", "#8a3fa0", "#8f6a00")
+MOST = 5
+"""Most explanations drawn in one radar."""
+
+_SIZE, _RADIUS = 460, 150
+_MARKS = {ord(mark): f"&#{ord(mark)};" for mark in "\\`*_[]<>|#~&"}
+"""What means something to Markdown or HTML, as what it looks like."""
+
+
+def scorecard_html(card: Mapping[str, Any]) -> str:
+    """The card as one self-contained HTML page; the same card gives the same text.
+
+    Args:
+        card: as `Scorecard.as_json` gives it.
+    """
+    explanations = card["explanations"]
+    return (
+        page_environment()
+        .get_template("scorecard.html.j2")
+        .render(
+            card=card,
+            names=[each["name"] for each in explanations],
+            colours=[COLOURS[i % len(COLOURS)] for i in range(len(explanations))],
+            radar=radar(explanations[:MOST]),
+            drawn=MOST,
+            size=_SIZE,
+            groups=_groups(explanations),
+            policy="default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'",
+            number=number,
+            shown_interval=shown_interval,
+            controls=_controls,
+        )
+    )
+
+
+def radar(explanations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Spokes, rings and one line an explanation, as coordinates and path data (numbers and fixed words only)."""
+    corners = [
+        (math.sin(2 * math.pi * i / len(RADAR)), -math.cos(2 * math.pi * i / len(RADAR)))
+        for i in range(len(RADAR))
+    ]
+
+    def at(i: int, share: float) -> tuple[float, float]:
+        x, y = corners[i]
+        return round(_SIZE / 2 + share * _RADIUS * x, 2), round(_SIZE / 2 + share * _RADIUS * y, 2)
+
+    spokes = []
+    for i, (_, label) in enumerate(RADAR):
+        x, y = at(i, 1.13)
+        side = "middle" if abs(corners[i][0]) < 0.2 else "start" if corners[i][0] > 0 else "end"
+        spokes.append({"label": label, "end": at(i, 1.0), "text": (x, y), "anchor": side})
+    rings = [
+        " ".join(f"{x},{y}" for x, y in (at(i, share) for i in range(len(RADAR))))
+        for share in (0.25, 0.5, 0.75, 1.0)
+    ]
+    lines = []
+    for each in explanations:
+        values = {result["name"]: result["value"] for result in each["results"]}
+        points = [
+            (i, at(i, min(max(values[name], 0.0), 1.0)))
+            for i, (name, _) in enumerate(RADAR)
+            if values.get(name) is not None
+        ]
+        lines.append({"path": _path(points), "points": [point for _, point in points]})
+    return {"spokes": spokes, "rings": rings, "lines": lines}
+
+
+def _path(points: Sequence[tuple[int, tuple[float, float]]]) -> str:
+    """Straight lines between neighbouring spokes; where a spoke has no value, the line breaks."""
+    at = dict(points)
+    parts = []
+    for i, point in at.items():
+        after = (i + 1) % len(RADAR)
+        if after in at:
+            parts.append(f"M{point[0]} {point[1]}L{at[after][0]} {at[after][1]}")
+    return "".join(parts)
+
+
+def _groups(explanations: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Perspective -> its virtues, each with the result of every explanation."""
+    by_name = [{result["name"]: result for result in each["results"]} for each in explanations]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for result in explanations[0]["results"]:
+        row = {"virtue": result, "results": [each.get(result["name"]) for each in by_name]}
+        found.setdefault(result["perspective"], []).append(row)
+    return list(found.items())
+
+
+def number(value: float | None) -> str:
+    """A value with three decimals, or none where it is large or whole and above 1; a dash where there is none."""
+    if value is None:
+        return "–"
+    whole = abs(value) >= 100 or (value == round(value) and abs(value) > 1)
+    return fixed(value, 0 if whole else 3)
+
+
+def shown_interval(result: Mapping[str, Any]) -> str:
+    """The interval of a result, "exact" where nothing was sampled, and nothing where there is none."""
+    interval = result["interval"]
+    if interval is None:
+        return ""
+    if interval["method"] == "exact":
+        return "exact"
+    return f"{number(interval['low'])} to {number(interval['high'])}"
+
+
+def _controls(result: Mapping[str, Any]) -> str:
+    controls = result["details"].get("controls") or []
+    return "; ".join(
+        f"{each['name']} {number(each['value'])}" for each in controls if each["value"] is not None
+    )
+
+
+def scorecard_markdown(card: Mapping[str, Any]) -> str:
+    """The card as Markdown: conditions, one table of virtues with a column for each explanation, comparisons."""
+    explanations = card["explanations"]
+    phenomenon = card["phenomenon"]
+    lines = [
+        f"# {_cell(explanations[0]['name'])}",
+        "",
+        f"Phenomenon: {_cell(phenomenon['name'])}. Model: {_cell(phenomenon['model'])} "
+        f"(`{phenomenon['model_fingerprint'][:12]}`). {phenomenon['test_inputs']:,} test inputs, "
+        f"{phenomenon['fit_inputs']:,} for fitting; {'the whole domain' if phenomenon['exhaustive'] else 'a sample'}.",
+        "",
+        "A profile, not a total. Each value stands beside its interval and its floor, what a null, shuffled or random "
+        "explanation gets. ✗: not told apart from its controls. n/a: the question does not arise. ?: it could not be "
+        "answered.",
+        "",
+        "| | " + " | ".join(_cell(each["name"]) for each in explanations) + " |",
+        "|---|" + "---|" * len(explanations),
+        "| *verdict* | " + " | ".join(_cell(each["verdict"]) for each in explanations) + " |",
+    ]
+    for conditions in zip(*(each["conditions"] for each in explanations), strict=True):
+        marks = [{True: "yes", False: "no", None: "?"}[each["met"]] for each in conditions]
+        lines.append(f"| *{conditions[0]['name']}* | " + " | ".join(marks) + " |")
+    for perspective, rows in _groups(explanations):
+        lines.append(f"| **{perspective}** |" + " |" * len(explanations))
+        for row in rows:
+            if any(result is not None and result["value"] is not None for result in row["results"]):
+                cells = " | ".join(_markdown_value(result) for result in row["results"])
+                lines.append(f"| {row['virtue']['name']} ({row['virtue']['unit']}) | {cells} |")
+    lines += ["", *_markdown_missing(explanations)]
+    for each in card["comparisons"]:
+        first, second = _cell(each["first"]), _cell(each["second"])
+        lines.append(
+            f"- {first} is better in {', '.join(each['first_better']) or 'nothing'}; {second} in "
+            f"{', '.join(each['second_better']) or 'nothing'}. "
+            + (f"{_cell(each['dominates'])} dominates." if each["dominates"] else "Neither dominates.")
+        )
+    lines += ["", f"Settings `{card['settings_fingerprint'][:12]}`, seed {card['settings']['seed']}."]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_value(result: Mapping[str, Any] | None) -> str:
+    if result is None or result["value"] is None:
+        return "?" if result is not None and result["status"] == "not evaluable" else "n/a"
+    interval = shown_interval(result)
+    text = number(result["value"])
+    if interval and interval != "exact":
+        text += f" [{interval}]"
+    if result["floor"] is not None:
+        text += f", floor {number(result['floor'])}"
+    return text + (" ✗" if result["discriminating"] is False else "")
+
+
+def _markdown_missing(explanations: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = []
+    for each in explanations:
+        reasons: dict[str, list[str]] = {}
+        for result in each["results"]:
+            if result["status"] == "not evaluable":
+                reasons.setdefault(result["reason"], []).append(result["name"])
+        for reason, names in reasons.items():
+            lines.append(f"- {_cell(each['name'])}: {', '.join(names)} not evaluable: {_cell(reason)}")
+    return [*lines, ""] if lines else []
+
+
+def _cell(text: str) -> str:
+    """Text that stays inside its cell and means nothing to Markdown or HTML."""
+    return visible(cut(text, 300)).replace("\n", " ").translate(_MARKS)

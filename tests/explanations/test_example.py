@@ -1,0 +1,45 @@
+"""The interface, measured by what a user types: twenty lines from a network to a card."""
+
+import numpy as np
+
+import aitia
+from aitia.explanations import Alignment, FunctionModel, Premise, Variable
+
+
+def test_twenty_lines_from_a_network_to_a_card(tmp_path):
+    def network(weights, inputs, site):
+        hidden = site("hidden", np.maximum(inputs @ weights["in"] + weights["shift"], 0))
+        return hidden @ weights["out"]
+
+    weights = {
+        "in": np.ones((2, 2)),
+        "shift": np.array([0.0, -1.0]),
+        "out": np.array([[0.5, 0.0], [-1.0, 1.0]]),
+    }
+    model = FunctionModel(name="AND", function=network, parameters=weights, sites=("hidden",))
+    phenomenon = aitia.Phenomenon(
+        name="AND of two bits",
+        model=model,
+        inputs=np.array([[0, 0], [0, 1], [1, 0], [1, 1]]),
+        outcomes=("no", "yes"),
+        observable=lambda outputs: (outputs[:, 1] > 0.5).astype(int),
+    )
+
+    def account(premises, inputs, variable):
+        return variable("all", (inputs.sum(axis=1) >= premises["threshold"]).astype(int))
+
+    place = Alignment(site="hidden", subspace=[1], read=lambda part: np.rint(part[:, 0]).astype(int))
+    explanation = aitia.Explanation(
+        name="a unit that fires when both do",
+        phenomenon=phenomenon,
+        program=account,
+        premises={"threshold": Premise(value=2, kind="parameter", statement="a+b>=2")},
+        variables={"all": Variable(alignment=place)},
+    )
+    card = aitia.judge(explanation)
+    card.write(tmp_path / "card.html")
+
+    assert card["behavioural"].value == card["causal"].value == card["observational"].value == 1
+    assert card["load-bearing"].value == card["hard-to-vary"].value == 1
+    assert card.verdict.startswith("a mechanistic explanation")
+    assert (tmp_path / "card.html").stat().st_size > 5000

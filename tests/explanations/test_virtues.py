@@ -1,0 +1,314 @@
+"""The other virtues, each against a calculation of its own."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aitia.explanations import (
+    VIRTUES,
+    Alignment,
+    Certificate,
+    Explanation,
+    Phenomenon,
+    Premise,
+    Settings,
+    Status,
+    Variable,
+    black_box,
+    judge,
+    register,
+)
+from aitia.explanations.deutschian import forbidden_content, refutation_p_value
+from aitia.explanations.examples.max_of_two import lookup_explanation, max_phenomenon, rule_explanation
+from aitia.explanations.examples.xor import BITS, gate_network, gates_explanation, xor_phenomenon
+from aitia.explanations.faithfulness import chance_corrected
+from aitia.explanations.intervals import bootstrap, clopper_pearson, mean_interval, wilson
+from aitia.explanations.kuhnian import jensen_shannon, scope
+from aitia.explanations.proofs import depth, gain, tightness
+from aitia.explanations.simplicity import compression, k_complexity_bound, premise_reuse
+
+
+def test_every_virtue_is_on_every_card_with_a_status():
+    card = judge(gates_explanation(xor_phenomenon(gate_network())))
+    assert set(card.by_name) == set(VIRTUES)
+    for result in card.results:
+        assert (result.value is None) == (result.status in (Status.NOT_APPLICABLE, Status.NOT_EVALUABLE))
+        if result.value is None:
+            assert result.reason, result.name
+            continue
+        assert result.interval is not None
+        assert result.interval.low - 1e-9 <= result.value <= result.interval.high + 1e-9, result.name
+        assert result.virtue.low - 1e-9 <= result.value <= result.virtue.high + 1e-9, result.name
+        assert (result.status is Status.MEASURED) == (result.interval.method == "exact")
+
+
+class TestIntervals:
+    def test_clopper_pearson_is_the_binomial_tail(self):
+        from scipy.stats import binom
+
+        interval = clopper_pearson(2, 3)
+        assert binom.sf(1, 3, interval.low) == pytest.approx(0.025)
+        assert binom.cdf(2, 3, interval.high) == pytest.approx(0.025)
+        assert (clopper_pearson(0, 5).low, clopper_pearson(5, 5).high) == (0, 1)
+
+    def test_wilson_solves_its_equation(self):
+        interval = wilson(7, 20)
+        for end in (interval.low, interval.high):
+            assert abs(7 / 20 - end) == pytest.approx(1.959964 * np.sqrt(end * (1 - end) / 20), rel=1e-5)
+
+    def test_bootstrap_covers(self):
+        generator = np.random.default_rng(0)
+        covered = 0
+        for seed in range(100):
+            interval = mean_interval(generator.normal(2, 1, size=60), seed=seed, resamples=300)
+            covered += interval.low <= 2 <= interval.high
+        assert 86 <= covered <= 100
+
+    def test_bootstrap_of_what_is_never_finite(self):
+        interval = bootstrap(lambda counts: np.full(len(counts), np.nan), 5)
+        assert (interval.low, interval.high) == (-np.inf, np.inf)
+
+
+class TestFaithfulnessScores:
+    @settings(deadline=None)
+    @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=4, max_size=40))
+    def test_discrete_reading_is_cohens_kappa(self, pairs):
+        from sklearn.metrics import cohen_kappa_score
+
+        read, states = np.array(pairs).T
+        found = chance_corrected(read, states, np.full(len(read), 1 / len(read)), discrete=True)
+        if len(set(read) | set(states)) < 2:
+            assert np.isnan(found)
+        else:
+            assert found == pytest.approx(cohen_kappa_score(read, states), abs=1e-9)
+
+    def test_real_reading_of_the_mean_is_zero_and_of_the_value_is_one(self):
+        states = np.random.default_rng(0).normal(size=200)
+        mass = np.full(200, 1 / 200)
+        assert chance_corrected(states, states, mass, discrete=False) == 1
+        assert chance_corrected(np.full(200, states.mean()), states, mass, discrete=False) == pytest.approx(0)
+        assert np.isnan(chance_corrected(np.ones(200), np.ones(200), mass, discrete=False))
+
+    def test_leakage_finds_a_site_that_is_not_inert(self):
+        phenomenon = xor_phenomenon(gate_network())
+        plain = gates_explanation(phenomenon)
+        # AND from a source moves 01 and 10 where the source is 11, and 11 where it is not: 2 + 3 pairs of 16.
+        assert judge(replace(plain, inert={"second": [1]}))["leakage"].value == 5 / 16
+        assert judge(plain)["leakage"].status is Status.NOT_APPLICABLE
+
+    def test_an_oblique_subspace_is_set_and_nothing_else(self):
+        generator = np.random.default_rng(0)
+        basis = np.linalg.qr(generator.normal(size=(5, 2)))[0]
+        alignment = Alignment(site="s", subspace=basis)
+        here, there = generator.normal(size=(2, 7, 5))
+        new = alignment.put(here, alignment.part(there))
+        assert new @ basis == pytest.approx(there @ basis)
+        rest = np.eye(5) - basis @ basis.T
+        assert new @ rest == pytest.approx(here @ rest)
+
+    def test_fitted_maps_find_the_mechanism_and_are_charged_for(self):
+        generator = np.random.default_rng(0)
+        inputs = np.unique(
+            np.column_stack([generator.integers(0, 2, (80, 2)), generator.uniform(0, 0.1, 80)]), axis=0
+        )
+        order = generator.permutation(len(inputs))
+        phenomenon = replace(
+            xor_phenomenon(gate_network()),
+            inputs=inputs,
+            fit=order[:40],
+            test=order[40:],
+            model=replace(
+                gate_network(),
+                function=lambda weights, x, site: gate_network().function(weights, x[:, :2], site),
+            ),
+        )
+        plain = gates_explanation(xor_phenomenon(gate_network()))
+
+        def program(premises, x, variable):
+            return plain.program(premises, np.rint(x[:, :2]).astype(int), variable)
+
+        variables = {
+            name: Variable(alignment=Alignment(site="second", subspace=[i], read="nearest-mean"))
+            for i, name in enumerate(("either", "both"))
+        }
+        fitted = replace(plain, name="fitted", phenomenon=phenomenon, program=program, variables=variables)
+        card = judge(fitted)
+        assert card["observational"].value == card["causal"].value == card["causal-by-writing"].value == 1
+        assert card["observational"].status is Status.ESTIMATED
+        assert card["description-length"].details["maps"] == 2 * 2 * 16
+
+
+class TestSimplicity:
+    def test_compression_and_bounds(self):
+        assert compression(10, -20, -40) == 1 - 30 / 40
+        assert np.isnan(compression(10, 0, 0))
+        assert k_complexity_bound([b"ab" * 500]) < k_complexity_bound([np.random.default_rng(0).bytes(1000)])
+        known = np.random.default_rng(1).bytes(400)
+        assert k_complexity_bound([known], background=known) < k_complexity_bound([known]) / 4
+        assert k_complexity_bound([known, b""]) == 0
+
+    def test_reuse(self):
+        assert premise_reuse([10, 10], [1, 1]) == 0
+        assert premise_reuse([10, 30], [1, 3]) == pytest.approx(60 / 100)
+        premises = {"shared": Premise(statement="x", serves=["a", "b"]), "own": Premise(statement="y")}
+        card = judge(
+            replace(
+                gates_explanation(xor_phenomenon(gate_network())),
+                premises={**gates_explanation(xor_phenomenon(gate_network())).premises, **premises},
+            )
+        )
+        # 8 bits serve two phenomena; 8 bits, and the 14 characters of the three others, serve one.
+        assert card["premise-reuse"].value == pytest.approx(8 / (16 + 8 + 8 * 14))
+
+    def test_a_declared_prior_is_declared(self):
+        card = judge(replace(gates_explanation(xor_phenomenon(gate_network())), log_prior=-3.0))
+        assert (card["prior"].status, card["prior"].value) == (Status.DECLARED, -3)
+
+
+class TestKuhnian:
+    def test_jensen_shannon(self):
+        from scipy.spatial.distance import jensenshannon
+
+        first, second = np.random.default_rng(0).dirichlet(np.ones(4), size=(2, 20))
+        expected = [jensenshannon(p, q, base=2) ** 2 for p, q in zip(first, second, strict=True)]
+        assert jensen_shannon(first, second) == pytest.approx(np.array(expected))
+        assert jensen_shannon(np.eye(2), np.eye(2)[::-1]) == pytest.approx(1)
+
+    def test_scope_counts_cases(self):
+        logs = np.array([-0.1, -3.0, -0.5, -0.5])
+        null, covered, mass = np.full(4, -1.0), np.array([1, 1, 1, 0], dtype=bool), np.full(4, 0.25)
+        assert scope(logs, null, covered, np.arange(4), mass) == 0.5
+        # Taken together, the first two inputs gain nothing; the last is not covered.
+        assert scope(logs, null, covered, np.array([0, 0, 1, 1]), mass) == 0.25
+        assert scope(null, null, covered, np.arange(4), mass) == 0, "it applies everywhere and has no skill"
+
+    def test_consistency(self):
+        plain = gates_explanation(xor_phenomenon(gate_network()))
+        derived = replace(
+            plain, derivations={"parity": lambda x: x.sum(axis=1) % 2, "or": lambda x: x.max(axis=1)}
+        )
+        result = judge(derived)["inner-disagreement"]
+        assert result.details == {"parity": 0, "or": 0.25}
+        assert result.value == 0.25
+        other = replace(plain, name="other")
+        assert judge(plain, accepted=[other])["outer-disagreement"].value == 0
+        opposite = replace(other, program=lambda _p, x, _v: 1 - x.sum(axis=1) % 2)
+        assert judge(plain, accepted=[opposite])["outer-disagreement"].value > 0.98
+
+    def test_fruitfulness_counts_novel_registered_predictions(self):
+        model = black_box("parity", lambda inputs: inputs.sum(axis=1) % 2)
+        known = Phenomenon(name="p", model=model, inputs=BITS, outcomes=("0", "1"))
+        explanation = Explanation(name="e", phenomenon=known, program=lambda _p, x, _v: x.sum(axis=1) % 2)
+        novel = register(explanation, np.array([[2, 1], [3, 3], [0, 1]]))
+        result = judge(replace(explanation, registered=[novel]))["fruitfulness"]
+        assert result.n == 2
+        assert result.details["not_novel"] == 1
+        assert result.details["confirmed_share"] == 1
+        assert result.value == pytest.approx(np.log2((1 - 1e-3 / 2) / 0.5))
+        stale = register(explanation, BITS)
+        assert judge(replace(explanation, registered=[stale]))["fruitfulness"].status is Status.NOT_EVALUABLE
+        assert judge(explanation)["fruitfulness"].status is Status.NOT_EVALUABLE
+
+
+class TestDeutschian:
+    def test_forbidden_content(self):
+        null = np.array([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]])
+        forbidden = np.array([[True, False, False], [False, False, True]])
+        content, bits = forbidden_content(forbidden, null, np.array([0.5, 0.5]))
+        assert content == pytest.approx(0.55)
+        assert bits == pytest.approx((-np.log2(0.5) - np.log2(0.4)) / 2)
+
+    def test_refutation_is_a_binomial_tail(self):
+        from scipy.stats import binom
+
+        probabilities = np.tile([0.99, 0.01], (20, 1))
+        forbidden = np.tile([False, True], (20, 1))
+        observed = np.zeros(20, dtype=int)
+        assert refutation_p_value(forbidden, probabilities, observed) == 1
+        observed[:2] = 1
+        assert refutation_p_value(forbidden, probabilities, observed) == pytest.approx(binom.sf(1, 20, 0.01))
+
+    def test_declared_prohibitions_count(self):
+        plain = gates_explanation(xor_phenomenon(gate_network()))
+        shy = replace(plain, forbids=lambda x: np.zeros((len(x), 2), dtype=bool))
+        card = judge(shy)
+        assert card["falsifiability"].value == 0
+        assert card["mutation-score"].value == 0
+        assert judge(plain)["mutation-score"].value == 1
+
+    def test_vacuously_hard_to_vary_is_not_hard_to_vary(self):
+        wrong = replace(
+            gates_explanation(xor_phenomenon(gate_network())), program=lambda _p, x, _v: 1 - x.sum(axis=1) % 2
+        )
+        assert judge(replace(wrong, variables={}))["hard-to-vary"].status is Status.NOT_APPLICABLE
+
+    def test_notational_variants_are_left_out(self):
+        def program(_premises, inputs, variable):
+            first, second = variable("first", inputs[:, 0]), variable("second", inputs[:, 0])
+            return first & second
+
+        phenomenon = Phenomenon(
+            name="p", model=black_box("first bit", lambda x: x[:, 0]), inputs=BITS, outcomes=("0", "1")
+        )
+        twins = Explanation(
+            name="twins",
+            phenomenon=phenomenon,
+            program=program,
+            variables={"first": Variable(), "second": Variable()},
+        )
+        # Swapping the twins, or reading one for the other, changes nothing at all; swapping outcomes does.
+        assert judge(twins)["hard-to-vary"].n == 1
+
+    def test_patching_a_table_costs_the_rows_that_change(self):
+        phenomenon = max_phenomenon(4)
+        card = judge(lookup_explanation(phenomenon))
+        generator = np.random.default_rng(0)
+        changed = [
+            (generator.permutation(phenomenon.observed) != phenomenon.observed).sum() for _ in range(3)
+        ]
+        assert card["hard-to-patch"].value == pytest.approx(2 * np.mean(changed))
+        assert judge(rule_explanation(phenomenon))["hard-to-patch"].status is Status.NOT_EVALUABLE
+
+
+class TestProofs:
+    def test_formulas(self):
+        assert tightness(0.5, 0.8) == pytest.approx(0.625)
+        assert np.isnan(tightness(0.0, 0.0))
+        assert gain(0.9, 0.1, 1.0) == pytest.approx(0.8)
+        assert gain(0.5, 0.5, 1.0) == 0
+        assert depth(100, 10_000, 100) == 1
+        assert depth(10_000, 10_000, 100) == 0
+        assert np.isnan(depth(10, 10, 100))
+
+    def test_the_note_s_figures_of_max_of_four(self):
+        brute, cubic = 876_123_000_832, 35_181_664
+        assert cubic / brute == pytest.approx(4.0e-5, rel=0.01)
+        assert 0 < depth(cubic, brute, 2 * 10_000 + 64**4) < 1
+
+    def test_a_sample_gives_the_bound_room(self):
+        generator = np.random.default_rng(0)
+        inputs = generator.permutation(1000)[:60, None]
+        model = black_box("mostly", lambda x: (x[:, 0] % 10 == 0).astype(int))
+        phenomenon = Phenomenon(
+            name="p",
+            model=model,
+            inputs=inputs,
+            outcomes=("0", "1"),
+            exhaustive=False,
+            metric=lambda _x, labels: (labels == 0).astype(float),
+        )
+        value = float(np.mean(phenomenon.observed == 0))
+        certificate = Certificate(bound=value + 0.01, cost=10, brute_cost=1000)
+        explanation = Explanation(
+            name="e",
+            phenomenon=phenomenon,
+            program=lambda _p, x, _v: np.zeros(len(x), dtype=int),
+            certificate=certificate,
+        )
+        result = judge(explanation, settings=Settings(seed=1))["tightness"]
+        assert result.status is Status.ESTIMATED
+        assert result.interval is not None
+        assert result.interval.low < result.value < result.interval.high

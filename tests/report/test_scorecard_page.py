@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import copy
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from aitia.explanations import judge
+from aitia.explanations.examples.xor import (
+    count_explanation,
+    gate_network,
+    gates_explanation,
+    xor_phenomenon,
+)
+from aitia.report import scorecard_html, scorecard_markdown
+from aitia.report.scorecard import RADAR, radar
+
+HOSTILE = (
+    '</small><script>alert(1)</script>"\'><img src="http://evil.test/x" onerror=alert(1)>'
+    " | [x](y) {{7*7}} \u202e\x00"
+)
+
+
+class Page(HTMLParser):
+    """Elements and text of a page, with a check that they are nested well."""
+
+    VOID = ("meta", "circle", "line", "polygon", "path")
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self._path = "", []
+        self.feed(html)
+        self.close()
+        assert not self._path
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self._path.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self._path.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self._path:
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def card():
+    phenomenon = xor_phenomenon(gate_network())
+    found = judge(gates_explanation(phenomenon), rivals=[count_explanation(phenomenon)])
+    return found.weighed({"causal": 1, "description-length": 1}).as_json()
+
+
+def with_text(value, word):
+    """The card with every free text replaced: names, reasons, evidence, statements."""
+    value = copy.deepcopy(value)
+    for each in value["explanations"]:
+        each["name"] = each["verdict"] = word
+        each["variables"] = {word: word}
+        for part in each["conditions"]:
+            part["evidence"] = word
+        for part in each["premises"]:
+            part["name"] = part["statement"] = word
+        for part in each["results"]:
+            part["reason"] = word
+    value["phenomenon"] |= {"name": word, "model": word, "outcomes": [word]}
+    for each in value["comparisons"]:
+        each["first"] = each["second"] = each["dominates"] = word
+    value["weighing"]["totals"] = value["weighing"]["wins"] = {word: 0.5}
+    return value
+
+
+def test_the_page_holds_every_value_and_loads_nothing(card):
+    page = Page(scorecard_html(card))
+    for word in (
+        "OR but not AND",
+        "count, then parity",
+        "causal-mechanistic",
+        "not discriminating",
+        "0.688",
+        "floor",
+    ):
+        assert word in page.text
+    assert "not evaluable" in page.text
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "link", "img", "iframe", "object"}
+    policy = next(a["content"] for t, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+    assert "script-src" not in policy
+    assert not [v for _, a in page.elements for k, v in a.items() if k in ("src", "href")]
+
+
+def test_hostile_text_stays_text(card):
+    page = Page(scorecard_html(with_text(card, HOSTILE)))
+    assert "<script>alert(1)</script>" in page.text
+    assert "⟦U+202E⟧" in page.text
+    assert "{{7*7}}" in page.text
+    assert {tag for tag, _ in page.elements} == {tag for tag, _ in Page(scorecard_html(card)).elements}
+    text = scorecard_markdown(with_text(card, HOSTILE))
+    assert not re.search(r"<\w|\]\(", text)
+    plain = scorecard_markdown(card)
+    rows = [[line.count("|") for line in each.splitlines() if line.startswith("|")] for each in (text, plain)]
+    assert rows[0] == rows[1], "a cell must not make another"
+
+
+def test_the_radar_is_to_scale(card):
+    drawn = radar(card["explanations"])
+    assert len(drawn["spokes"]) == len(RADAR)
+    centre = 230
+    for each, line in zip(card["explanations"], drawn["lines"], strict=True):
+        values = {result["name"]: result["value"] for result in each["results"]}
+        shown = [values[name] for name, _ in RADAR if values.get(name) is not None]
+        lengths = [math.hypot(x - centre, y - centre) / 150 for x, y in line["points"]]
+        assert lengths == pytest.approx([min(max(value, 0), 1) for value in shown], abs=1e-3)
+
+
+def test_a_virtue_without_a_value_leaves_a_gap(card):
+    changed = copy.deepcopy(card["explanations"][:1])
+    for result in changed[0]["results"]:
+        if result["name"] == "causal":
+            result["value"] = None
+    before, after = radar(card["explanations"][:1])["lines"][0], radar(changed)["lines"][0]
+    assert len(after["points"]) == len(before["points"]) - 1
+    assert after["path"].count("M") == before["path"].count("M") - 2
+
+
+def test_markdown_has_a_column_for_each(card):
+    text = scorecard_markdown(card)
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in table} == {4}
+    assert "| causal (share) | 1.000, floor 0.688 | 0.688, floor 0.688 ✗ |" in table
+    assert "nothing" not in text
+    assert "Neither dominates." in text
+
+
+def test_the_same_card_gives_the_same_page(card):
+    assert scorecard_html(card) == scorecard_html(copy.deepcopy(card))
