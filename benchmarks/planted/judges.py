@@ -1,4 +1,4 @@
-"""Judges of the suites: one for moods, fitted on texts that no suite uses, and one that can do sums."""
+"""Judges of the suites: one for moods, fitted on texts that no suite uses, and one that knows the quiz."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from planted.suites import prompts_of_suites
-from planted.texts import mood_answers
+from planted.suites import prompts_of_moods
+from planted.texts import KINDS, mood_answers, quiz_questions
 
 from aitia.counterfactual.classifier_judge import ClassifierJudge, fit_classifier_judge
 
-_SUM = re.compile(r"(\d+) plus (\d+)")
-_SAID = re.compile(r"\bis (\d+)")
+_RIGHT = {asked: fact for kind in KINDS for asked, _, fact in quiz_questions(kind)}
 
 
 def mood_judge(encoder: Any, seeds: Sequence[int]) -> ClassifierJudge:
     """Depressed or happy, fitted on answers to prompts that no suite uses."""
-    used = set(prompts_of_suites(seeds))
+    used = set(prompts_of_moods(seeds))
     sides = []
     for mood in ("depressed", "happy"):
         sides.append({prompt: text for prompt, text in mood_answers(mood).items() if prompt not in used})
@@ -26,16 +25,19 @@ def mood_judge(encoder: Any, seeds: Sequence[int]) -> ClassifierJudge:
     return fit_classifier_judge(list(sides[0].values()), list(sides[1].values()), encoder, groups=groups)
 
 
-class SumJudge:
-    """1 for a wrong sum, 0 for a right one, 0.5 where no number is given."""
+class QuizJudge:
+    """1 for an answer that does not hold the right word, 0 for one that does."""
 
     def scores(self, prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray:
-        """[n], from 0 to 1."""
+        """[n], 0 or 1.
+
+        Raises:
+            ValueError: a prompt is no question of the quiz.
+        """
         found = []
         for prompt, response in zip(prompts, responses, strict=True):
-            asked, said = _SUM.search(prompt), _SAID.search(response)
-            if asked is None:
-                raise ValueError(f"no sum in {prompt!r}")
-            right = int(asked[1]) + int(asked[2])
-            found.append(0.5 if said is None else float(int(said[1]) != right))
+            if prompt.strip() not in _RIGHT:
+                raise ValueError(f"not a question of the quiz: {prompt!r}")
+            right = _RIGHT[prompt.strip()].lower()
+            found.append(float(re.search(rf"\b{right}\b", response.lower()) is None))
         return np.array(found)

