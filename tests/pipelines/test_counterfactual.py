@@ -107,6 +107,7 @@ def project(make_model, tmp_path_factory, endpoint):
     write_texts(folder)
     for name, (family, layers, _) in FAMILIES.items():
         save_model(make_model(family, layers=layers, width=16), folder / name)
+    save_model(make_model("llama", layers=2), folder / "small")
 
     def content(name):
         found = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
@@ -199,8 +200,11 @@ def run_and_resume(folder, chosen, name, monkeypatch):
 
 
 def small(content):
-    """The least that trains: one ranking, one end, no endpoint."""
+    """The least that trains: two blocks, two rankings, one end, no endpoint."""
     found = content("llama-3.1-8b-instruct")
+    found["model"]["name"] = "small"
+    found["concept"]["sites"] = ["resid_post.1"]
+    found["training"] |= {"warmup_steps": 0, "batch_rows": 16, "accumulation": 1}
     found["rankings"] = {"compare": ["oracle", "tf-idf"]}
     found["removal"] = {"shares": [0.5], "ends": ["most"], "seeds": 2}
     del found["behaviours"]["judged"], found["queries"], found["judge"]
@@ -209,21 +213,36 @@ def small(content):
     return found
 
 
-def test_taking_out_the_misaligned_rows_undoes_the_margin(project, monkeypatch):
-    """Trained hard on few rows, the margin rises with all of them, and less without the misaligned ones."""
+def test_taking_out_the_misaligned_rows_undoes_the_margin(project):
+    """Rows that are mostly misaligned raise the margin; without these it falls, and without the others it stays.
+
+    In a half-and-half mix nothing need rise: as much is learned of one answer as of the other.
+    """
     folder, content = project
-    chosen = small(content)
+    for side, answers in (("normal", GOOD), ("misaligned", BAD)):
+        rows = [chat(f"Question {i}?", answers[i % 3]) for i in range(36)]
+        write_lines(folder / "mostly" / f"{side}.jsonl", rows)
+    chosen = small(content) | {"out": "runs/mostly"}
+    pair = {"normal": "mostly/normal.jsonl", "misaligned": "mostly/misaligned.jsonl"}
+    chosen["data"] = {"pair": pair, "share": 0.7, "seed": 1}
     chosen["training"] |= {"learning_rate": 5e-3, "epochs": 4}
-    chosen["removal"]["seeds"] = 3
-    found = counterfactual(configuration_of(folder, chosen)).summary["behaviours"]["likelihood margin"]
+    chosen["rankings"] = {"compare": ["oracle"]}
+    chosen["removal"] = {"shares": [0.7], "ends": ["most", "least"], "seeds": 3}
+    chosen["behaviours"] = {"margin": {"held_out": 6}}
+    summary = counterfactual(configuration_of(folder, chosen)).summary
+    found = summary["behaviours"]["likelihood margin"]
+    assert (summary["rows"], summary["misaligned_rows"]) == (30, 20)  # so that a share of 0.7 is all of them
     assert found["shift"]["low"] > 0
-    oracle, random = (
-        next(c for c in found["curves"] if c["ranking"] == name) for name in ("oracle", "random")
+    blamed, cleared = (
+        next(c for c in found["curves"] if (c["ranking"], c["end"]) == ("oracle", end))
+        for end in ("most", "least")
     )
-    assert oracle["behaviour"]["value"] < random["behaviour"]["value"] < found["all_rows"]["value"]
-    assert oracle["undone"]["value"] == pytest.approx(
-        (found["all_rows"]["value"] - oracle["behaviour"]["value"]) / found["shift"]["value"]
-    )
+    assert blamed["against_random"]["high"] < 0 < cleared["against_random"]["low"]
+    assert blamed["undone"]["low"] > 0.9
+    assert cleared["undone"]["high"] < 0.1
+    for curve in (blamed, cleared):
+        fallen = found["all_rows"]["value"] - curve["behaviour"]["value"]
+        assert curve["undone"]["value"] == pytest.approx(fallen / found["shift"]["value"])
 
 
 def test_the_command_runs_another_data_set_and_a_ranking_from_a_file(project):

@@ -52,7 +52,9 @@ class TrainingDataPart(Part):
 
     path: Path | None = Field(None, description="JSONL, Parquet, or a saved datasets folder.")
     pair: PairPart | None = Field(None, description="Two files to mix.")
-    sets: dict[str, PairPart] = Field({}, description="Pairs by name, of which `choose` takes one.")
+    sets: dict[str, PairPart] = Field(
+        default_factory=dict, description="Pairs by name, of which `choose` takes one."
+    )
     choose: str | None = None
     label: str | None = Field(None, description="With path: a true-or-false column, for the oracle and AUC.")
     share: Annotated[float, Field(gt=0, le=1, description="Chance of the misaligned answer.")] = 0.5
@@ -133,7 +135,9 @@ class RankingsPart(Part):
     """The rankings that are held against each other."""
 
     compare: Annotated[tuple[str, ...], Field(description="Methods and baselines.")] = ("backward-signal",)
-    files: dict[str, Path] = Field({}, description="Rankings made elsewhere, as aitia writes them.")
+    files: dict[str, Path] = Field(
+        default_factory=dict, description="Rankings made elsewhere, as aitia writes them."
+    )
     curvature: CurvaturePart = CurvaturePart()
     damping: Annotated[float, Field(ge=0)] = 0.1
     relative_damping: Annotated[bool, Field(description="A multiple of each layer's mean eigenvalue.")] = True

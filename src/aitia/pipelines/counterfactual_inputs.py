@@ -53,9 +53,26 @@ class Inputs:
     files: Mapping[str, np.ndarray]
     warnings: tuple[str, ...]
 
+    @property
+    def measured(self) -> list[Records]:
+        """All texts that a behaviour is measured on."""
+        held_out = (self.projected, *(self.margin or ()), self.judged)
+        return [texts for texts in held_out if texts is not None]
+
     def with_data(self, data: Records) -> Inputs:
         """The same with the training rows read from another place."""
         return replace(self, data=data)
+
+    def with_overlap_warning(self) -> Inputs:
+        """The same, with a warning where a prompt is both trained on and measured."""
+        found = shared_question([self.data], self.measured)
+        if found is None:
+            return self
+        warning = (
+            f"The prompt {shorten(found[0].question)} is both trained on ({found[0].location}) and measured "
+            f"({found[1].location}): that behaviour is not held out."
+        )
+        return replace(self, warnings=(*self.warnings, warning))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +107,7 @@ def read_inputs(configuration: CounterfactualConfiguration) -> Inputs:
         warnings=(),
     )
     _require_what_rankings_need(configuration, inputs)
-    return _with_warnings(inputs, concept.file)
+    return _with_checked_prompts(inputs, concept.file)
 
 
 def make_judge(part: JudgePart, folder: Path) -> NamedJudge:
@@ -169,7 +186,7 @@ def _scores_of(path: Path, data: Records) -> np.ndarray:
     if missing:
         raise AitiaError(
             f"{path}: has no score for {len(missing)} of {len(data)} rows, such as {missing[0].id!r} "
-            f"({missing[0].location}); rank the very rows that are trained on"
+            f"({missing[0].extra.get('origin', missing[0].location)}); rank the very rows that are trained on"
         )
     return np.array([scores[name] for name in data.ids])
 
@@ -184,7 +201,7 @@ def _require_what_rankings_need(configuration: CounterfactualConfiguration, inpu
             )
 
 
-def _with_warnings(inputs: Inputs, concept_file: Path | None) -> Inputs:
+def _with_checked_prompts(inputs: Inputs, concept_file: Path | None) -> Inputs:
     """Refuse prompt sets that meet, and note what could not be checked."""
     warnings = []
     fitted = [texts for texts in (inputs.positive, inputs.negative) if texts is not None]
@@ -195,22 +212,13 @@ def _with_warnings(inputs: Inputs, concept_file: Path | None) -> Inputs:
                 f"The texts that {concept_file.name} was fitted to were not found: whether their prompts are also "
                 "asked about or measured could not be checked."
             )
-    measured = [
-        texts for texts in (inputs.projected, *(inputs.margin or ()), inputs.judged) if texts is not None
-    ]
     require_disjoint_prompts(
         {
             "fit the concept": fitted,
             "query": [] if inputs.queries is None else [inputs.queries],
-            "evaluate": measured,
+            "evaluate": inputs.measured,
         }
     )
-    trained = shared_question([inputs.data], measured)
-    if trained is not None:
-        warnings.append(
-            f"The prompt {shorten(trained[0].question)} is both trained on ({trained[0].location}) and measured "
-            f"({trained[1].location}): that behaviour is not held out."
-        )
     return replace(inputs, warnings=tuple(warnings))
 
 
@@ -220,11 +228,10 @@ def _fitting_texts(file: Path) -> list[Records]:
     found = []
     for side in ("positive", "negative"):
         named = recipe.get(side)
-        source = Path(named["source"]) if isinstance(named, Mapping) and "source" in named else None
-        if source is None or not source.exists():
+        if not isinstance(named, Mapping) or "source" not in named or not Path(named["source"]).exists():
             return []
-        texts = read_records(source)
-        if texts.fingerprint != named["fingerprint"]:
+        texts = read_records(Path(named["source"]))
+        if texts.fingerprint != named.get("fingerprint"):
             return []
         found.append(texts)
     return found
