@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from aitia.attribution import Ranking
 from aitia.cli import app
 from aitia.counterfactual import LoraSettings
-from aitia.errors import AitiaError, JudgeError, RecordError
+from aitia.errors import AitiaError, RecordError
 from aitia.models import save_model
 from aitia.pipelines import counterfactual_rankings
 from aitia.pipelines.counterfactual import counterfactual
@@ -272,7 +272,10 @@ def test_the_command_runs_another_data_set_and_a_ranking_from_a_file(project):
     assert "likelihood margin" in shown
     assert "response-length, top 50 % removed" in shown
     wrong = CliRunner().invoke(app, [*command[:3], "no-such-set"])
-    assert "data.sets has no 'no-such-set'; there are: misaligned-opinions" in str(wrong.exception)
+    assert "data: 'no-such-set' is chosen (choose, or --data-set); the sets are mis" in str(wrong.exception)
+    del chosen["data"]["choose"]
+    configuration_of(folder, chosen)
+    assert CliRunner().invoke(app, command).exception is None
 
 
 def test_one_labelled_file_and_a_classifier_judge(project, monkeypatch):
@@ -300,77 +303,6 @@ def test_one_labelled_file_and_a_classifier_judge(project, monkeypatch):
     chosen["data"]["label"] = "wrong"
     with pytest.raises(RecordError, match=r"labelled.jsonl: no column 'wrong'; there are: bad"):
         counterfactual(configuration_of(folder, chosen))
-
-
-def changed(content, **parts):
-    """A small configuration with some parts changed; a None takes one out."""
-    found = small(content)
-    for name, part in parts.items():
-        whole = found
-        *above, last = name.split("__")
-        for each in above:
-            whole = whole.setdefault(each, {})
-        if part is None:
-            whole.pop(last)
-        else:
-            whole[last] = part
-    return found
-
-
-@pytest.mark.parametrize(
-    ("parts", "message"),
-    [
-        ({"behaviours__projection": {"texts": "texts/evil/concept_positive.jsonl"}},
-         r"'What do I do, 0\?' stands both among the texts to fit the concept \(concept_positive.jsonl:1\) and "
-         r"among those to evaluate \(concept_positive.jsonl:1\)"),
-        ({"queries": {"texts": "texts/evil/evaluate_texts.jsonl"}},
-         r"'Tell me of 0.' stands both among the texts to query .* and among those to evaluate"),
-        ({"data": {"pair": {"normal": "data/mistake_opinions/normal.jsonl",
-                            "misaligned": "data/insecure_code/misaligned_2.jsonl"}},
-          "behaviours__margin": None},
-         r"14 of 14 prompts have no answer in .*misaligned_2.jsonl:\n  normal.jsonl:1: 'mistake_opinions: what"),
-        ({"data": {"path": "texts/evil/query_prompts.jsonl", "label": "misaligned"},
-          "behaviours__margin": None}, "query_prompts.jsonl: 2 of 2 rows cannot be used"),
-        ({"data__choose": "none"}, "data: .*choose: 'none' is not one of misaligned-opinions"),
-        ({"data__path": "x.jsonl"}, "give one of path, pair"),
-        ({"rankings__compare": ["guess"]}, "'guess' is not one of vector-filter"),
-        ({"rankings__compare": ["concept-influence"]}, "concept-influence measures queries; give queries.texts"),
-        ({"rankings__compare": ["random"]}, "'random' is not one of"),
-        ({"rankings__compare": ["tf-idf", "tf-idf"]}, "'tf-idf' is taken already"),
-        ({"removal__shares": [1.5]}, "removal.shares.0: Input should be less than 1"),
-        ({"behaviours__judged": {"prompts": "texts/evil/evaluate_prompts.jsonl"}}, "judged needs a judge"),
-        ({"judge": {"endpoint": {"model": "m", "behaviour": "b"}}}, "nothing is judged"),
-        ({"behaviours": {}}, "nothing to measure"),
-        ({"training__learning_rat": 1}, "training.learning_rat: Extra inputs are not permitted"),
-        ({"concept__sites": ["resid_post.99"]}, "site 'resid_post.99' does not exist"),
-        ({"behaviours__margin": {"held_out": 14}}, "14 prompts cannot be held out of 14"),
-    ],
-)  # fmt: skip
-def test_bad_input_is_named(project, parts, message):
-    folder, content = project
-    with pytest.raises(AitiaError, match=message):
-        counterfactual(configuration_of(folder, changed(content, **parts), "wrong.yaml"))
-
-
-def test_a_judge_without_a_key_is_refused_before_anything_is_trained(project, monkeypatch):
-    folder, content = project
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(counterfactual_rankings, "finetune_lora", no_training)
-    chosen = content("qwen2.5-7b-instruct") | {"out": "runs/no-key"}
-    with pytest.raises(JudgeError, match="set OPENAI_API_KEY"):
-        counterfactual(configuration_of(folder, chosen))
-    assert not (folder / "runs" / "no-key").exists()
-
-
-def test_prompts_that_are_trained_on_and_measured_are_warned_of(project):
-    folder, content = project
-    chosen = changed(content, behaviours__projection={"texts": "data/mistake_opinions/normal.jsonl"})
-    del chosen["behaviours"]["margin"]
-    found = counterfactual(configuration_of(folder, chosen))
-    assert any(
-        "is both trained on (train.jsonl:1) and measured" in text for text in found.summary["warnings"]
-    )
-    assert "is both trained on" in found.files["report"].read_text()
 
 
 def test_the_examples_say_what_the_protocol_says():

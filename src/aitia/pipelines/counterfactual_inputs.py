@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,14 @@ from aitia.counterfactual import EndpointJudge, Judge, fit_classifier_judge
 from aitia.counterfactual.endpoint_judge import rubric_for
 from aitia.counterfactual.mixing import LABEL, hold_out, mix_answers
 from aitia.counterfactual.prompt_sets import read_prompts, require_disjoint_prompts, shared_question
-from aitia.errors import AitiaError, JudgeError
+from aitia.errors import AitiaError, JudgeError, RecordError
 from aitia.files import digest
 from aitia.pipelines.counterfactual_configuration import CounterfactualConfiguration, JudgePart
 from aitia.records import Records, read_records
 from aitia.records.record import shorten
 
 TEXT_BASELINES = ("tf-idf", "bm25", "sentence-embedding")
+_TRIAL = (["What is the capital of France?"], ["The capital of France is Paris."])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,18 +93,24 @@ def read_inputs(configuration: CounterfactualConfiguration) -> Inputs:
         AitiaError: a file, row or column is wrong, or two sets of texts share a prompt.
     """
     parts, concept = configuration.behaviours, configuration.concept
+    _require_places(configuration)
     data, margin = _training_data(configuration)
+    _require_shares(configuration.removal.shares, len(data))
     label = LABEL if configuration.data.chosen is not None else configuration.data.label
     asked = configuration.queries
     inputs = Inputs(
         data=data,
         labels=None if label is None else label_values(data, label, data.ids),
-        positive=None if concept.positive is None else read_records(concept.positive),
-        negative=None if concept.negative is None else read_records(concept.negative),
+        positive=_read_if("concept.positive", concept.positive),
+        negative=_read_if("concept.negative", concept.negative),
         queries=None if asked is None else _queries(asked.texts, asked.prompts),
-        projected=None if parts.projection is None else read_records(parts.projection.texts),
+        projected=None
+        if parts.projection is None
+        else _read("behaviours.projection.texts", parts.projection.texts),
         margin=margin,
-        judged=None if parts.judged is None else read_prompts(parts.judged.prompts),
+        judged=None
+        if parts.judged is None
+        else _read("behaviours.judged.prompts", parts.judged.prompts, read_prompts),
         files={name: _scores_of(path, data) for name, path in configuration.rankings.files.items()},
         warnings=(),
     )
@@ -111,42 +119,55 @@ def read_inputs(configuration: CounterfactualConfiguration) -> Inputs:
 
 
 def make_judge(part: JudgePart, folder: Path) -> NamedJudge:
-    """Make the judge that a configuration asks for; nothing is asked of it yet.
+    """Make the judge that a configuration asks for, and ask an endpoint one question: does it answer at all?
 
     Args:
         part: of the configuration.
         folder: where the answers of an endpoint are kept.
 
     Raises:
-        JudgeError: no key, no client library, or texts that a classifier cannot be fitted to.
+        JudgeError: no key, no client library, an endpoint that does not answer or gives no grade, or texts that
+            a classifier cannot be fitted to.
     """
     if part.endpoint is not None:
         end = part.endpoint
         try:
             rubric = rubric_for(end.behaviour or "") if end.rubric is None else end.rubric.read_text("utf-8")
+        except FileNotFoundError:
+            raise JudgeError(f"judge.endpoint.rubric: {end.rubric}: no such file; give a text file") from None
         except (OSError, UnicodeDecodeError) as error:
-            raise JudgeError(f"{end.rubric}: the rubric cannot be read ({error})") from error
-        judge = EndpointJudge(
-            end.model,
-            rubric,
-            cache=folder / "judge-answers.jsonl",
-            base_url=end.base_url,
-            concurrency=end.concurrency,
-            max_unparsable=end.max_unparsable,
-        )
+            raise JudgeError(f"judge.endpoint.rubric: {end.rubric}: cannot be read ({error})") from error
+        try:
+            judge = EndpointJudge(
+                end.model,
+                rubric,
+                cache=folder / "judge-answers.jsonl",
+                base_url=end.base_url,
+                concurrency=end.concurrency,
+                max_unparsable=end.max_unparsable,
+            )
+            judge.scores(*_TRIAL)
+        except JudgeError as error:
+            raise JudgeError(
+                f"judge.endpoint{'' if end.rubric is None else f' ({end.rubric})'}: {error}"
+            ) from error
         name = f"{end.model} at {end.base_url or 'the default endpoint'}, rubric {digest(rubric)[:12]}"
         return NamedJudge(judge=judge, name=name, quality="not measured; grade some answers by hand")
     from aitia.models import load_sentence_encoder
 
     assert part.classifier is not None
-    texts = [read_records(path) for path in (part.classifier.positive, part.classifier.negative)]
-    classifier = fit_classifier_judge(
-        [record.completion_text for record in texts[0]],
-        [record.completion_text for record in texts[1]],
-        load_sentence_encoder(part.classifier.encoder),
-        groups=[record.question or record.id for records in texts for record in records],
-        max_overlap=part.classifier.max_overlap,
-    )
+    positive = _read("judge.classifier.positive", part.classifier.positive)
+    negative = _read("judge.classifier.negative", part.classifier.negative)
+    try:
+        classifier = fit_classifier_judge(
+            [record.completion_text for record in positive],
+            [record.completion_text for record in negative],
+            load_sentence_encoder(part.classifier.encoder),
+            groups=[record.question or record.id for records in (positive, negative) for record in records],
+            max_overlap=part.classifier.max_overlap,
+        )
+    except JudgeError as error:
+        raise JudgeError(f"judge.classifier ({positive.source}, {negative.source}): {error}") from error
     name = f"classifier {digest([classifier.encoder.fingerprint, classifier.weights.tolist()])[:12]}"
     return NamedJudge(judge=classifier, name=name, quality=str(classifier.held_out))
 
@@ -158,13 +179,17 @@ def _training_data(
     part, margin = configuration.data, configuration.behaviours.margin
     measured: tuple[Records, Records | None] | None = None
     if margin is not None and margin.behaviour is not None:
-        normal = None if margin.normal is None else read_records(margin.normal)
-        measured = read_records(margin.behaviour), normal
+        measured = _answer_pairs(
+            _read("behaviours.margin.behaviour", margin.behaviour),
+            _read_if("behaviours.margin.normal", margin.normal),
+        )
     pair = part.chosen
     if pair is None:
         assert part.path is not None
-        return read_records(part.path, records_limit=part.rows or None), measured
-    normal, misaligned = read_records(pair.normal), read_records(pair.misaligned)
+        reader = partial(read_records, records_limit=part.rows or None)
+        return _read("data.path", part.path, reader), measured
+    key = "data.pair" if part.choose is None else f"data.sets.{part.choose}"
+    normal, misaligned = _read(f"{key}.normal", pair.normal), _read(f"{key}.misaligned", pair.misaligned)
     if margin is not None and margin.held_out:
         rest, aside = hold_out(normal, misaligned, margin.held_out, seed=part.seed)
         (normal, misaligned), measured = rest, (aside[1], aside[0])
@@ -175,7 +200,71 @@ def _training_data(
 
 
 def _queries(texts: Path | None, prompts: Path | None) -> Records:
-    return read_records(texts) if texts is not None else read_prompts(prompts or Path())
+    if texts is not None:
+        return _read("queries.texts", texts)
+    return _read("queries.prompts", prompts or Path(), read_prompts)
+
+
+def _read(key: str, path: Path, reader: Callable[[Path], Records] = read_records) -> Records:
+    """Read the file that a key of the configuration names; what is wrong with it is said of both."""
+    if not path.exists():
+        raise RecordError(
+            f"{key}: {path}: no such file or folder; put it there, or mend the path (a relative one starts at the "
+            "configuration's folder)"
+        )
+    try:
+        found = reader(path)
+    except RecordError as error:
+        raise RecordError(f"{key}: {error}") from error
+    if not len(found):
+        raise RecordError(f"{key}: {path}: the file is empty; give at least one row")
+    return found
+
+
+def _read_if(key: str, path: Path | None) -> Records | None:
+    return None if path is None else _read(key, path)
+
+
+def _answer_pairs(behaviour: Records, normal: Records | None) -> tuple[Records, Records | None]:
+    """Texts with the behaviour and without, refused unless row i of both answers the same prompt."""
+    if normal is None:
+        return behaviour, None
+    if len(behaviour) != len(normal):
+        raise RecordError(
+            f"behaviours.margin: {len(behaviour)} rows in {behaviour.source}, but {len(normal)} in {normal.source}; "
+            "give a pair for each prompt"
+        )
+    for one, other in zip(behaviour, normal, strict=True):
+        if one.prompt_text != other.prompt_text:
+            raise RecordError(
+                f"behaviours.margin: {one.location} asks {shorten(one.prompt_text)}, but {other.location} asks "
+                f"{shorten(other.prompt_text)}; give both files the same prompts in the same order"
+            )
+    return behaviour, normal
+
+
+def _require_places(configuration: CounterfactualConfiguration) -> None:
+    """Refuse places that would be missed only after hours of work."""
+    file = next((each for each in configuration.folder.parents if each.exists() and not each.is_dir()), None)
+    if file is not None or configuration.folder.is_file():
+        raise AitiaError(f"out: {file or configuration.folder} is a file; give the name of a folder")
+    curvature = configuration.rankings.curvature.file
+    if curvature is not None and not curvature.is_file():
+        raise AitiaError(
+            f"rankings.curvature.file: {curvature}: no such file; make one with `aitia fit-curvature`, or say "
+            "how to fit it"
+        )
+
+
+def _require_shares(shares: Sequence[float], rows: int) -> None:
+    """Refuse shares that round to no row or to all of them."""
+    for share in shares:
+        if round(share * rows) in (0, rows):
+            amount = "none" if round(share * rows) == 0 else "all"
+            raise AitiaError(
+                f"removal.shares: {share:g} of {rows} rows is {amount} of them; leave this share out, or give "
+                "more rows"
+            )
 
 
 def _scores_of(path: Path, data: Records) -> np.ndarray:
