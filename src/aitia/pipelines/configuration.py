@@ -5,6 +5,7 @@ Relative paths are read from the folder of the configuration file.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -135,13 +136,16 @@ def read_configuration(path: Path | str) -> AttributeConfiguration:
     return found.model_copy(update={"model": found.model.model_copy(update={"adapter": adapter})})
 
 
-def parse_configuration(path: Path | str, kind: type[C], keys: str) -> C:
+def parse_configuration(
+    path: Path | str, kind: type[C], keys: str, changes: Mapping[str, Mapping[str, Any]] | None = None
+) -> C:
     """Read a YAML file into a configuration of some kind; paths in it, and its model's, become absolute.
 
     Args:
         path: the file.
         kind: of configuration.
         keys: what it must have, in words.
+        changes: part -> fields that take the place of the file's own.
 
     Raises:
         AitiaError: the file is missing, is not YAML, or a field is wrong; each wrong field is named.
@@ -157,14 +161,29 @@ def parse_configuration(path: Path | str, kind: type[C], keys: str) -> C:
         raise AitiaError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise AitiaError(f"{path}: a configuration is a mapping with the keys {keys}")
+    for name, fields in (changes or {}).items():
+        if isinstance(content.get(name), dict):
+            content[name] = content[name] | dict(fields)
     try:
         found = absolute(kind.model_validate(content), path.resolve().parent)
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()]
+        wrong = [f"{'.'.join(map(str, item['loc'])) or 'file'}: {_in_words(item)}" for item in error.errors()]
         raise AitiaError(f"{path}: {'; '.join(wrong)}") from error
     model: Any = found.model  # type: ignore[attr-defined]
     named = model.model_copy(update={"name": place(model.name, path.resolve().parent)})
     return found.model_copy(update={"model": named})
+
+
+def _in_words(item: Mapping[str, Any]) -> str:
+    """What is wrong with a field."""
+    match item["type"]:
+        case "missing":
+            return "is missing; give it"
+        case "model_type":
+            return "a mapping is wanted here, of fields and their values"
+        case "value_error":
+            return str(item["ctx"]["error"])
+    return str(item["msg"])
 
 
 def write_configuration(configuration: Part) -> str:

@@ -73,6 +73,7 @@ def counterfactual(configuration: CounterfactualConfiguration) -> Counterfactual
     if configuration.data.chosen is not None:
         files["data"] = inputs.data.write(folder / "train.jsonl")
         inputs = inputs.with_data(read_records(files["data"]))
+    inputs = inputs.with_overlap_warning()
     load = partial(_load, configuration.model)
     rankings = make_rankings(configuration, inputs, load, judge)
     ranked = perf_counter()

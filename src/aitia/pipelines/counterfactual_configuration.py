@@ -12,7 +12,6 @@ from pydantic import Field, field_validator, model_validator
 
 from aitia.attribution.methods import METHODS
 from aitia.counterfactual import LoraSettings
-from aitia.errors import AitiaError
 from aitia.pipelines.configuration import ConceptPart, CurvaturePart, Part, parse_configuration
 
 BASELINES = (
@@ -52,7 +51,9 @@ class TrainingDataPart(Part):
 
     path: Path | None = Field(None, description="JSONL, Parquet, or a saved datasets folder.")
     pair: PairPart | None = Field(None, description="Two files to mix.")
-    sets: dict[str, PairPart] = Field({}, description="Pairs by name, of which `choose` takes one.")
+    sets: dict[str, PairPart] = Field(
+        default_factory=dict, description="Pairs by name, of which `choose` takes one."
+    )
     choose: str | None = None
     label: str | None = Field(None, description="With path: a true-or-false column, for the oracle and AUC.")
     share: Annotated[float, Field(gt=0, le=1, description="Chance of the misaligned answer.")] = 0.5
@@ -66,9 +67,12 @@ class TrainingDataPart(Part):
         if sum(given) != 1:
             raise ValueError("give one of path, pair (normal and misaligned), and sets with choose")
         if self.sets and self.choose not in self.sets:
-            raise ValueError(f"choose: {self.choose!r} is not one of {', '.join(self.sets)}")
+            named = "nothing" if self.choose is None else repr(self.choose)
+            raise ValueError(
+                f"{named} is chosen (choose, or --data-set); the sets are {', '.join(self.sets)}"
+            )
         if self.choose is not None and not self.sets:
-            raise ValueError("choose: there are no sets to choose from")
+            raise ValueError(f"there are no sets to choose {self.choose!r} from (choose, or --data-set)")
         if self.label is not None and self.path is None:
             raise ValueError("label: a mix labels its rows itself")
         return self
@@ -133,7 +137,9 @@ class RankingsPart(Part):
     """The rankings that are held against each other."""
 
     compare: Annotated[tuple[str, ...], Field(description="Methods and baselines.")] = ("backward-signal",)
-    files: dict[str, Path] = Field({}, description="Rankings made elsewhere, as aitia writes them.")
+    files: dict[str, Path] = Field(
+        default_factory=dict, description="Rankings made elsewhere, as aitia writes them."
+    )
     curvature: CurvaturePart = CurvaturePart()
     damping: Annotated[float, Field(ge=0)] = 0.1
     relative_damping: Annotated[bool, Field(description="A multiple of each layer's mean eigenvalue.")] = True
@@ -306,11 +312,9 @@ def read_counterfactual_configuration(
     Raises:
         AitiaError: the file is missing, is not YAML, or a field is wrong; each wrong field is named.
     """
-    found = parse_configuration(path, CounterfactualConfiguration, "out, model, data, concept and behaviours")
-    if choose is None:
-        return found
-    if choose not in found.data.sets:
-        raise AitiaError(
-            f"{path}: data.sets has no {choose!r}; there are: {', '.join(found.data.sets) or 'none'}"
-        )
-    return found.model_copy(update={"data": found.data.model_copy(update={"choose": choose})})
+    return parse_configuration(
+        path,
+        CounterfactualConfiguration,
+        "out, model, data, concept and behaviours",
+        {} if choose is None else {"data": {"choose": choose}},
+    )

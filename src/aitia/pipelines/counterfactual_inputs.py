@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,14 @@ from aitia.counterfactual import EndpointJudge, Judge, fit_classifier_judge
 from aitia.counterfactual.endpoint_judge import rubric_for
 from aitia.counterfactual.mixing import LABEL, hold_out, mix_answers
 from aitia.counterfactual.prompt_sets import read_prompts, require_disjoint_prompts, shared_question
-from aitia.errors import AitiaError, JudgeError
+from aitia.errors import AitiaError, JudgeError, RecordError
 from aitia.files import digest
 from aitia.pipelines.counterfactual_configuration import CounterfactualConfiguration, JudgePart
 from aitia.records import Records, read_records
 from aitia.records.record import shorten
 
 TEXT_BASELINES = ("tf-idf", "bm25", "sentence-embedding")
+_TRIAL = (["What is the capital of France?"], ["The capital of France is Paris."])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +55,26 @@ class Inputs:
     files: Mapping[str, np.ndarray]
     warnings: tuple[str, ...]
 
+    @property
+    def measured(self) -> list[Records]:
+        """All texts that a behaviour is measured on."""
+        held_out = (self.projected, *(self.margin or ()), self.judged)
+        return [texts for texts in held_out if texts is not None]
+
     def with_data(self, data: Records) -> Inputs:
         """The same with the training rows read from another place."""
         return replace(self, data=data)
+
+    def with_overlap_warning(self) -> Inputs:
+        """The same, with a warning where a prompt is both trained on and measured."""
+        found = shared_question([self.data], self.measured)
+        if found is None:
+            return self
+        warning = (
+            f"The prompt {shorten(found[0].question)} is both trained on ({found[0].location}) and measured "
+            f"({found[1].location}): that behaviour is not held out."
+        )
+        return replace(self, warnings=(*self.warnings, warning))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,62 +93,81 @@ def read_inputs(configuration: CounterfactualConfiguration) -> Inputs:
         AitiaError: a file, row or column is wrong, or two sets of texts share a prompt.
     """
     parts, concept = configuration.behaviours, configuration.concept
+    _require_places(configuration)
     data, margin = _training_data(configuration)
+    _require_shares(configuration.removal.shares, len(data))
     label = LABEL if configuration.data.chosen is not None else configuration.data.label
     asked = configuration.queries
     inputs = Inputs(
         data=data,
         labels=None if label is None else label_values(data, label, data.ids),
-        positive=None if concept.positive is None else read_records(concept.positive),
-        negative=None if concept.negative is None else read_records(concept.negative),
+        positive=_read_if("concept.positive", concept.positive),
+        negative=_read_if("concept.negative", concept.negative),
         queries=None if asked is None else _queries(asked.texts, asked.prompts),
-        projected=None if parts.projection is None else read_records(parts.projection.texts),
+        projected=None
+        if parts.projection is None
+        else _read("behaviours.projection.texts", parts.projection.texts),
         margin=margin,
-        judged=None if parts.judged is None else read_prompts(parts.judged.prompts),
+        judged=None
+        if parts.judged is None
+        else _read("behaviours.judged.prompts", parts.judged.prompts, read_prompts),
         files={name: _scores_of(path, data) for name, path in configuration.rankings.files.items()},
         warnings=(),
     )
     _require_what_rankings_need(configuration, inputs)
-    return _with_warnings(inputs, concept.file)
+    return _with_checked_prompts(inputs, concept.file)
 
 
 def make_judge(part: JudgePart, folder: Path) -> NamedJudge:
-    """Make the judge that a configuration asks for; nothing is asked of it yet.
+    """Make the judge that a configuration asks for, and ask an endpoint one question: does it answer at all?
 
     Args:
         part: of the configuration.
         folder: where the answers of an endpoint are kept.
 
     Raises:
-        JudgeError: no key, no client library, or texts that a classifier cannot be fitted to.
+        JudgeError: no key, no client library, an endpoint that does not answer or gives no grade, or texts that
+            a classifier cannot be fitted to.
     """
     if part.endpoint is not None:
         end = part.endpoint
         try:
             rubric = rubric_for(end.behaviour or "") if end.rubric is None else end.rubric.read_text("utf-8")
+        except FileNotFoundError:
+            raise JudgeError(f"judge.endpoint.rubric: {end.rubric}: no such file; give a text file") from None
         except (OSError, UnicodeDecodeError) as error:
-            raise JudgeError(f"{end.rubric}: the rubric cannot be read ({error})") from error
-        judge = EndpointJudge(
-            end.model,
-            rubric,
-            cache=folder / "judge-answers.jsonl",
-            base_url=end.base_url,
-            concurrency=end.concurrency,
-            max_unparsable=end.max_unparsable,
-        )
+            raise JudgeError(f"judge.endpoint.rubric: {end.rubric}: cannot be read ({error})") from error
+        try:
+            judge = EndpointJudge(
+                end.model,
+                rubric,
+                cache=folder / "judge-answers.jsonl",
+                base_url=end.base_url,
+                concurrency=end.concurrency,
+                max_unparsable=end.max_unparsable,
+            )
+            judge.scores(*_TRIAL)
+        except JudgeError as error:
+            raise JudgeError(
+                f"judge.endpoint{'' if end.rubric is None else f' ({end.rubric})'}: {error}"
+            ) from error
         name = f"{end.model} at {end.base_url or 'the default endpoint'}, rubric {digest(rubric)[:12]}"
         return NamedJudge(judge=judge, name=name, quality="not measured; grade some answers by hand")
     from aitia.models import load_sentence_encoder
 
     assert part.classifier is not None
-    texts = [read_records(path) for path in (part.classifier.positive, part.classifier.negative)]
-    classifier = fit_classifier_judge(
-        [record.completion_text for record in texts[0]],
-        [record.completion_text for record in texts[1]],
-        load_sentence_encoder(part.classifier.encoder),
-        groups=[record.question or record.id for records in texts for record in records],
-        max_overlap=part.classifier.max_overlap,
-    )
+    positive = _read("judge.classifier.positive", part.classifier.positive)
+    negative = _read("judge.classifier.negative", part.classifier.negative)
+    try:
+        classifier = fit_classifier_judge(
+            [record.completion_text for record in positive],
+            [record.completion_text for record in negative],
+            load_sentence_encoder(part.classifier.encoder),
+            groups=[record.question or record.id for records in (positive, negative) for record in records],
+            max_overlap=part.classifier.max_overlap,
+        )
+    except JudgeError as error:
+        raise JudgeError(f"judge.classifier ({positive.source}, {negative.source}): {error}") from error
     name = f"classifier {digest([classifier.encoder.fingerprint, classifier.weights.tolist()])[:12]}"
     return NamedJudge(judge=classifier, name=name, quality=str(classifier.held_out))
 
@@ -141,13 +179,17 @@ def _training_data(
     part, margin = configuration.data, configuration.behaviours.margin
     measured: tuple[Records, Records | None] | None = None
     if margin is not None and margin.behaviour is not None:
-        normal = None if margin.normal is None else read_records(margin.normal)
-        measured = read_records(margin.behaviour), normal
+        measured = _answer_pairs(
+            _read("behaviours.margin.behaviour", margin.behaviour),
+            _read_if("behaviours.margin.normal", margin.normal),
+        )
     pair = part.chosen
     if pair is None:
         assert part.path is not None
-        return read_records(part.path, records_limit=part.rows or None), measured
-    normal, misaligned = read_records(pair.normal), read_records(pair.misaligned)
+        reader = partial(read_records, records_limit=part.rows or None)
+        return _read("data.path", part.path, reader), measured
+    key = "data.pair" if part.choose is None else f"data.sets.{part.choose}"
+    normal, misaligned = _read(f"{key}.normal", pair.normal), _read(f"{key}.misaligned", pair.misaligned)
     if margin is not None and margin.held_out:
         rest, aside = hold_out(normal, misaligned, margin.held_out, seed=part.seed)
         (normal, misaligned), measured = rest, (aside[1], aside[0])
@@ -158,7 +200,71 @@ def _training_data(
 
 
 def _queries(texts: Path | None, prompts: Path | None) -> Records:
-    return read_records(texts) if texts is not None else read_prompts(prompts or Path())
+    if texts is not None:
+        return _read("queries.texts", texts)
+    return _read("queries.prompts", prompts or Path(), read_prompts)
+
+
+def _read(key: str, path: Path, reader: Callable[[Path], Records] = read_records) -> Records:
+    """Read the file that a key of the configuration names; what is wrong with it is said of both."""
+    if not path.exists():
+        raise RecordError(
+            f"{key}: {path}: no such file or folder; put it there, or mend the path (a relative one starts at the "
+            "configuration's folder)"
+        )
+    try:
+        found = reader(path)
+    except RecordError as error:
+        raise RecordError(f"{key}: {error}") from error
+    if not len(found):
+        raise RecordError(f"{key}: {path}: the file is empty; give at least one row")
+    return found
+
+
+def _read_if(key: str, path: Path | None) -> Records | None:
+    return None if path is None else _read(key, path)
+
+
+def _answer_pairs(behaviour: Records, normal: Records | None) -> tuple[Records, Records | None]:
+    """Texts with the behaviour and without, refused unless row i of both answers the same prompt."""
+    if normal is None:
+        return behaviour, None
+    if len(behaviour) != len(normal):
+        raise RecordError(
+            f"behaviours.margin: {len(behaviour)} rows in {behaviour.source}, but {len(normal)} in {normal.source}; "
+            "give a pair for each prompt"
+        )
+    for one, other in zip(behaviour, normal, strict=True):
+        if one.prompt_text != other.prompt_text:
+            raise RecordError(
+                f"behaviours.margin: {one.location} asks {shorten(one.prompt_text)}, but {other.location} asks "
+                f"{shorten(other.prompt_text)}; give both files the same prompts in the same order"
+            )
+    return behaviour, normal
+
+
+def _require_places(configuration: CounterfactualConfiguration) -> None:
+    """Refuse places that would be missed only after hours of work."""
+    file = next((each for each in configuration.folder.parents if each.exists() and not each.is_dir()), None)
+    if file is not None or configuration.folder.is_file():
+        raise AitiaError(f"out: {file or configuration.folder} is a file; give the name of a folder")
+    curvature = configuration.rankings.curvature.file
+    if curvature is not None and not curvature.is_file():
+        raise AitiaError(
+            f"rankings.curvature.file: {curvature}: no such file; make one with `aitia fit-curvature`, or say "
+            "how to fit it"
+        )
+
+
+def _require_shares(shares: Sequence[float], rows: int) -> None:
+    """Refuse shares that round to no row or to all of them."""
+    for share in shares:
+        if round(share * rows) in (0, rows):
+            amount = "none" if round(share * rows) == 0 else "all"
+            raise AitiaError(
+                f"removal.shares: {share:g} of {rows} rows is {amount} of them; leave this share out, or give "
+                "more rows"
+            )
 
 
 def _scores_of(path: Path, data: Records) -> np.ndarray:
@@ -169,7 +275,7 @@ def _scores_of(path: Path, data: Records) -> np.ndarray:
     if missing:
         raise AitiaError(
             f"{path}: has no score for {len(missing)} of {len(data)} rows, such as {missing[0].id!r} "
-            f"({missing[0].location}); rank the very rows that are trained on"
+            f"({missing[0].extra.get('origin', missing[0].location)}); rank the very rows that are trained on"
         )
     return np.array([scores[name] for name in data.ids])
 
@@ -184,7 +290,7 @@ def _require_what_rankings_need(configuration: CounterfactualConfiguration, inpu
             )
 
 
-def _with_warnings(inputs: Inputs, concept_file: Path | None) -> Inputs:
+def _with_checked_prompts(inputs: Inputs, concept_file: Path | None) -> Inputs:
     """Refuse prompt sets that meet, and note what could not be checked."""
     warnings = []
     fitted = [texts for texts in (inputs.positive, inputs.negative) if texts is not None]
@@ -195,22 +301,13 @@ def _with_warnings(inputs: Inputs, concept_file: Path | None) -> Inputs:
                 f"The texts that {concept_file.name} was fitted to were not found: whether their prompts are also "
                 "asked about or measured could not be checked."
             )
-    measured = [
-        texts for texts in (inputs.projected, *(inputs.margin or ()), inputs.judged) if texts is not None
-    ]
     require_disjoint_prompts(
         {
             "fit the concept": fitted,
             "query": [] if inputs.queries is None else [inputs.queries],
-            "evaluate": measured,
+            "evaluate": inputs.measured,
         }
     )
-    trained = shared_question([inputs.data], measured)
-    if trained is not None:
-        warnings.append(
-            f"The prompt {shorten(trained[0].question)} is both trained on ({trained[0].location}) and measured "
-            f"({trained[1].location}): that behaviour is not held out."
-        )
     return replace(inputs, warnings=tuple(warnings))
 
 
@@ -220,11 +317,10 @@ def _fitting_texts(file: Path) -> list[Records]:
     found = []
     for side in ("positive", "negative"):
         named = recipe.get(side)
-        source = Path(named["source"]) if isinstance(named, Mapping) and "source" in named else None
-        if source is None or not source.exists():
+        if not isinstance(named, Mapping) or "source" not in named or not Path(named["source"]).exists():
             return []
-        texts = read_records(source)
-        if texts.fingerprint != named["fingerprint"]:
+        texts = read_records(Path(named["source"]))
+        if texts.fingerprint != named.get("fingerprint"):
             return []
         found.append(texts)
     return found
