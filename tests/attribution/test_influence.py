@@ -1,5 +1,7 @@
 """Influence against dense algebra: per-row gradients by autograd, Fisher matrices written out, solves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,14 @@ from aitia.attribution.influence import (
     influence_directions,
     influencing_layers,
 )
-from aitia.attribution.layer_algebra import low_rank, row_gradients
+from aitia.attribution.layer_algebra import (
+    add_second_moment,
+    add_squared_gradients,
+    few_rows,
+    low_rank,
+    row_gradients,
+    symmetric,
+)
 from aitia.attribution.measurements import ConceptMeasurement, CustomMeasurement, LogProbability
 from aitia.attribution.planning import estimate_seconds, in_words
 from aitia.concepts import Concept
@@ -158,7 +167,9 @@ def dense_scores(kind, gradients, query, damping, inputs_outputs=None):
 def test_scores_equal_dense_algebra(make_model, data, queries, kind, family):
     model = make_model(family)
     concept = concept_at(model)
-    settings = CurvatureSettings(kind=kind, labels="empirical", site="resid_post.2", max_batch_tokens=300)
+    settings = CurvatureSettings(
+        kind=kind, labels="empirical", site="resid_post.2", max_batch_tokens=300, precision="float32"
+    )
     curvature = fit_curvature(model, data, settings)
     found = influence(model, data, queries, ConceptMeasurement(concept=concept), curvature=curvature)
     layers = curvature_layers(model, settings)
@@ -234,7 +245,7 @@ def test_one_linear_write_is_kernel_times_backward_signal(tiny_model, data, quer
 
 def test_batches_order_and_company_do_not_matter(tiny_model, rows, queries):
     concept = ConceptMeasurement(concept=concept_at(tiny_model))
-    settings = CurvatureSettings(labels="empirical", max_batch_tokens=2048)
+    settings = CurvatureSettings(labels="empirical", max_batch_tokens=2048, precision="float32")
     data, turned = records_from_rows(rows[:10]), records_from_rows(rows[:10][::-1])
     scores = [
         influence(tiny_model, data, queries, concept, curvature=fit_curvature(tiny_model, data, settings)),
@@ -246,9 +257,7 @@ def test_batches_order_and_company_do_not_matter(tiny_model, rows, queries):
             data,
             queries,
             concept,
-            curvature=fit_curvature(
-                tiny_model, data, CurvatureSettings(labels="empirical", max_batch_tokens=1)
-            ),
+            curvature=fit_curvature(tiny_model, data, replace(settings, max_batch_tokens=1)),
             max_batch_tokens=1,
         ),
     ]
@@ -256,8 +265,11 @@ def test_batches_order_and_company_do_not_matter(tiny_model, rows, queries):
         np.testing.assert_allclose(other, scores[0], rtol=1e-2, atol=1e-3 * np.abs(scores[0]).max())
 
 
-def test_the_factor_cache_changes_nothing_that_matters(tiny_model, data, queries, tmp_path, monkeypatch):
-    settings = CurvatureSettings(labels="empirical")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_factor_cache_changes_nothing_that_matters(
+    tiny_model, data, queries, tmp_path, monkeypatch, precision
+):
+    settings = CurvatureSettings(labels="empirical", precision=precision)
     concept = ConceptMeasurement(concept=concept_at(tiny_model))
     plain = influence(tiny_model, data, queries, concept, curvature=fit_curvature(tiny_model, data, settings))
     cache = FactorCache(folder=tmp_path / "cache")
@@ -275,7 +287,7 @@ def test_the_factor_cache_changes_nothing_that_matters(tiny_model, data, queries
 
 
 def test_log_probability_is_classical_influence(tiny_model, data, queries):
-    settings = CurvatureSettings(kind="identity", loss="sum")
+    settings = CurvatureSettings(kind="identity", loss="sum", precision="float32")
     curvature = fit_curvature(tiny_model, data, settings)
     measurement = LogProbability(aggregate="sum")
     found = influence(tiny_model, data, queries, measurement, curvature=curvature, average=False)
@@ -323,7 +335,7 @@ def test_any_callable_can_be_measured(tiny_model, data, queries):
         mask = torch.from_numpy(batch.response).float()
         return ((outputs.activations["resid_post.2"] @ v) * mask).sum(1) / mask.sum(1)
 
-    curvature = fit_curvature(tiny_model, data, CurvatureSettings(kind="identity"))
+    curvature = fit_curvature(tiny_model, data, CurvatureSettings(kind="identity", precision="float32"))
     expected = influence(tiny_model, data, queries, ConceptMeasurement(concept=concept), curvature=curvature)
     for below in (True, False):
         custom = CustomMeasurement(function=projection, sites=("resid_post.2",), below_sites_only=below)
@@ -333,7 +345,7 @@ def test_any_callable_can_be_measured(tiny_model, data, queries):
 
 def test_token_parts_sum_to_the_score(tiny_model, data, queries):
     measurement = ConceptMeasurement(concept=concept_at(tiny_model))
-    curvature = fit_curvature(tiny_model, data, CurvatureSettings(labels="empirical"))
+    curvature = fit_curvature(tiny_model, data, CurvatureSettings(labels="empirical", precision="float32"))
     scores = influence(tiny_model, data, queries, measurement, curvature=curvature)
     layers = influencing_layers(tiny_model, measurement, curvature)
     asked = tokenize(queries, tiny_model.tokenizer, max_length=256)
@@ -544,7 +556,7 @@ def test_low_precision_and_checkpointed_models_give_the_same_ranking(make_model,
 
 @pytest.mark.parametrize("average", [True, False])
 def test_queries_of_full_rank_change_nothing_and_of_low_rank_little(tiny_model, data, queries, average):
-    settings = CurvatureSettings(labels="empirical", rows=0)
+    settings = CurvatureSettings(labels="empirical", rows=0, precision="float32")
     curvature = fit_curvature(tiny_model, data, settings)
     measurement = ConceptMeasurement(concept=concept_at(tiny_model))
 
@@ -571,18 +583,52 @@ def test_low_rank_queries_are_the_nearest(tiny_model):
         np.testing.assert_allclose((found.left[i] @ found.right[i]).numpy(), best, atol=1e-5)
 
 
-def test_bfloat16_products_change_scores_little_and_leave_the_setting_alone(tiny_model, data, queries):
-    before = torch.get_float32_matmul_precision()
+def test_bfloat16_products_change_scores_little(tiny_model, data, queries):
     scores = {}
-    for precision in ("float32", "bfloat16"):
+    for precision in ("float32", "bfloat16", "auto"):
         settings = CurvatureSettings(labels="empirical", rows=0, precision=precision)
         curvature = fit_curvature(tiny_model, data, settings)
         measurement = ConceptMeasurement(concept=concept_at(tiny_model))
         scores[precision] = influence(tiny_model, data, queries, measurement, curvature=curvature)
+        assert curvature.provenance["products"] in ("float32", "bfloat16")
+        assert precision in ("auto", curvature.provenance["products"])
     assert np.corrcoef(scores["float32"], scores["bfloat16"])[0, 1] > 0.999
-    assert torch.get_float32_matmul_precision() == before
+    np.testing.assert_array_equal(scores["auto"], scores[curvature.provenance["products"]])
     with pytest.raises(AitiaError, match="precision 'float8'"):
         CurvatureSettings(precision="float8")
+
+
+@pytest.mark.parametrize("tokens", [3, 9, 40])
+@pytest.mark.parametrize(("high", "wide"), [(5, 30), (30, 5), (20, 20)])
+def test_gradients_in_a_basis_are_the_same_by_every_order_of_products(tokens, high, wide):
+    """Few tokens turn the factors first, many the gradient; both are U^T G V."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    inputs, outputs, left, right = (
+        draw(7, tokens, wide),
+        draw(7, tokens, high),
+        draw(high, high),
+        draw(wide, wide),
+    )
+    expected = torch.einsum("ok,bto,bti,il->bkl", left, outputs, inputs, right)
+    found = torch.cat([part for _, part in few_rows(inputs, outputs, left=left, right=right)])
+    torch.testing.assert_close(found, expected)
+    total = torch.ones(high, wide)
+    add_squared_gradients(total, inputs.float(), outputs.float(), left=left.float(), right=right.float())
+    torch.testing.assert_close(total, 1 + expected.square().sum(0).float(), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [1, 5, 64, 150])
+def test_second_moment_by_blocks(size):
+    vectors = torch.randn(3, 11, size, generator=torch.Generator().manual_seed(0))
+    total = torch.zeros(size, size)
+    for _ in range(2):
+        add_second_moment(total, vectors)
+    flat = vectors.flatten(0, 1).double()
+    torch.testing.assert_close(symmetric(total).double(), 2 * flat.T @ flat, rtol=1e-4, atol=1e-4)
 
 
 def test_time_estimate_grows_with_the_rows(tiny_model, rows):

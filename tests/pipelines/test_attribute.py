@@ -77,6 +77,29 @@ def test_influence_methods_run_from_a_configuration(folder, tmp_path):
         attribute(read_configuration(folder / "no-queries.yaml"))
 
 
+def test_a_fitted_concept_is_used_again_until_its_texts_or_settings_change(folder, tmp_path, monkeypatch):
+    import aitia.pipelines.attribute as module
+
+    text = (folder / "attribute.yaml").read_text().replace("out: run", "out: again-run")
+    file = folder / "again.yaml"
+    file.write_text(text)
+    first = attribute(read_configuration(file))
+    fitted, real = [], module.fit_concept
+    monkeypatch.setattr(module, "fit_concept", lambda *a, **k: fitted.append(1) or real(*a, **k))
+    second = attribute(read_configuration(file))
+    assert not fitted
+    assert second.concept.fingerprint == first.concept.fingerprint
+    np.testing.assert_array_equal(second.ranking.score, first.ranking.score)
+    for change in ("name: garden talk", "positive: positive.jsonl, negative: negative.jsonl"):
+        other = {"name": "name: gardens"}.get(
+            change[:4], "positive: negative.jsonl, negative: positive.jsonl"
+        )
+        file.write_text(text.replace(change, other))
+        attribute(read_configuration(file))
+        assert len(fitted) == 1
+        fitted.clear()
+
+
 def test_the_written_configuration_makes_the_same_ranking(folder, result, tmp_path):
     again = read_configuration(folder / "run" / "configuration.yaml")
     assert again.model_copy(update={"out": folder / "run"}) == read_configuration(folder / "attribute.yaml")

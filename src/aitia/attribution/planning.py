@@ -14,7 +14,7 @@ from aitia.attribution.gradients import factor_bytes, in_tokens, training_factor
 from aitia.attribution.layer_algebra import (
     add_second_moment,
     add_squared_gradients,
-    precision_of_products,
+    product_dtype,
 )
 from aitia.models import LanguageModel
 from aitia.records import Records, TokenizedRecords, pad_batch
@@ -121,6 +121,7 @@ def estimate_seconds(
     chosen = typical[: max(min(_PROBE_TOKENS, settings.max_batch_tokens) // int(lengths[typical[0]]), 1)]
     batch = pad_batch(tokenized, chosen, model.pad_id)
     based, measured = settings.kind in ("kfac", "ekfac"), settings.kind in ("diagonal", "ekfac")
+    dtype = product_dtype(settings.precision, model.device)
 
     def work() -> None:
         seed = 0 if settings.labels == "sampled" else None
@@ -132,23 +133,24 @@ def estimate_seconds(
                 [tokenized[int(row)].location for row in chosen],
                 loss=settings.loss,
                 sample_seed=seed,
+                dtype=torch.float32 if phase == "covariances" else dtype,
             )
-            with precision_of_products(settings.precision):
-                for layer in layers:
-                    found = factors.get(layer.name)
-                    if found is None:
-                        continue
-                    sides = (found.inputs, found.outputs)
-                    squares = [values.new_zeros(values.shape[-1], values.shape[-1]) for values in sides]
-                    if phase == "covariances":
-                        for total, values in zip(squares, sides, strict=True):
-                            add_second_moment(total, values)
-                    else:
-                        turned = [
-                            values @ total if based else values
-                            for values, total in zip(sides, squares, strict=True)
-                        ]
-                        add_squared_gradients(turned[0].new_zeros(layer.outputs, layer.inputs), *turned)
+            for layer in layers:
+                found = factors.get(layer.name)
+                if found is None:
+                    continue
+                sides = (found.outputs, found.inputs)
+                squares = [
+                    values.new_zeros(values.shape[-1], values.shape[-1], dtype=torch.float32)
+                    for values in sides
+                ]
+                if phase == "covariances":
+                    for total, values in zip(squares, sides, strict=True):
+                        add_second_moment(total, values)
+                else:
+                    left, right = (total.to(dtype) if based else None for total in squares)
+                    total = torch.zeros(layer.outputs, layer.inputs, device=found.inputs.device)
+                    add_squared_gradients(total, found.inputs, found.outputs, left=left, right=right)
 
     work()
     seconds = _timed(work) * plan.tokens / max(int(lengths[chosen].sum()), 1)

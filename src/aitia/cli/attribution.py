@@ -158,8 +158,8 @@ def fit_curvature_command(
     download: DownloadOption = False,
     max_batch_tokens: Annotated[int, typer.Option(help="Tokens run at once.")] = 2048,
     precision: Annotated[
-        str, typer.Option(help="Of matrix products: float32, or bfloat16, faster where the hardware has it.")
-    ] = "float32",
+        str, typer.Option(help="Of products' factors: float32, bfloat16, or auto: as the hardware has it.")
+    ] = "auto",
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:

@@ -63,8 +63,9 @@ def attribute(
         )
     out = configuration.out
     start = perf_counter()
-    concept = _concept(configuration.concept, model)
-    concept_file = concept.save(out / "concept.concept.safetensors")
+    concept_file = out / "concept.concept.safetensors"
+    concept = _concept(configuration.concept, model, concept_file)
+    concept.save(concept_file)
     fitted = perf_counter()
     store = scan(
         model,
@@ -251,21 +252,43 @@ def _check_before_work(configuration: AttributeConfiguration, data: Records) -> 
         read_records(part.negative)
 
 
-def _concept(part: ConceptPart, model: LanguageModel) -> Concept:
+def _concept(part: ConceptPart, model: LanguageModel, file: Path) -> Concept:
+    """The concept that is asked for: loaded, fitted, or as an earlier run fitted it and left it in `file`."""
     if part.file is not None:
         concept = load_concept(part.file)
         require_concept_fits(concept, model)
         return concept
     assert part.positive is not None
     assert part.negative is not None
+    positive, negative = read_records(part.positive), read_records(part.negative)
+    before = load_concept(file) if file.is_file() else None
+    if before is not None and _is_of(before, part, model, positive, negative):
+        return before
     return fit_concept(
         model,
-        part.positive,
-        part.negative,
+        positive,
+        negative,
         name=part.name,
         recipe=part.recipe,
         sites=part.sites or None,
         seed=part.seed,
+    )
+
+
+def _is_of(
+    concept: Concept, part: ConceptPart, model: LanguageModel, positive: Records, negative: Records
+) -> bool:
+    """Whether a concept was fitted to these texts on this model with these settings."""
+    recipe, sites = concept.recipe, set(part.sites or model.sites)
+    return (
+        concept.name == part.name
+        and concept.model_fingerprint == model.fingerprint
+        and recipe.get("recipe") == part.recipe
+        and recipe.get("seed") == part.seed
+        and recipe.get("positive", {}).get("fingerprint") == positive.fingerprint
+        and recipe.get("negative", {}).get("fingerprint") == negative.fingerprint
+        and concept.separation is not None
+        and set(concept.separation.auc_by_site) == sites
     )
 
 
