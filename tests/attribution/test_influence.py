@@ -26,7 +26,7 @@ from aitia.attribution.layer_algebra import (
     symmetric,
 )
 from aitia.attribution.measurements import ConceptMeasurement, CustomMeasurement, LogProbability
-from aitia.attribution.planning import estimate_seconds, in_words
+from aitia.attribution.planning import estimate_seconds, in_words, plan_curvature
 from aitia.concepts import Concept
 from aitia.errors import AitiaError, ModelError, NumericalError, StoreError
 from aitia.models import LanguageModel
@@ -533,6 +533,73 @@ def test_what_cannot_be_computed_is_refused(tiny_model, make_model, data, querie
         broken.blocks[3].mlp.down_proj.weight[0, 0] = float("nan")
     with pytest.raises(NumericalError, match=r"rows row \d+: the gradient of layer"):
         fit_curvature(broken, data, CurvatureSettings(labels="empirical"))
+
+
+def test_layers_of_other_kinds_are_left_out_and_said_to_be(make_model, data, queries):
+    model, settings = make_model("llama"), CurvatureSettings(kind="identity")
+    measurement = ConceptMeasurement(concept=concept_at(model))
+    plain = influence(model, data, queries, measurement, curvature=fit_curvature(model, data, settings))
+    assert plan_curvature(model, data, settings).weights_left_out == 0
+    model.blocks[1].experts = torch.nn.ParameterList([torch.nn.Parameter(torch.zeros(2, 3, 5))])
+    plan = plan_curvature(model, data, settings)
+    assert plan.weights_left_out == 30
+    assert "(30 of unsupported layers left out)" in plan.text()
+    found = influence(model, data, queries, measurement, curvature=fit_curvature(model, data, settings))
+    np.testing.assert_array_equal(found, plain)
+    nothing = make_model("llama", layers=1)
+    nothing.network.model.layers[0] = torch.nn.Identity()
+    with pytest.raises(ModelError, match="no linear layers to take gradients of"):
+        find_linear_layers(LanguageModel(network=nothing.network, tokenizer=nothing.tokenizer, name="none"))
+
+
+def test_parameters_stay_frozen_and_without_gradient(make_model, data, queries):
+    """The usual case: nothing is trained, and a model that came with gradients switched on is frozen."""
+    plain = make_model("llama")
+    plain.network.requires_grad_(True)
+    model = LanguageModel(network=plain.network, tokenizer=plain.tokenizer, name="tiny")
+    scores = influence(model, data, queries, ConceptMeasurement(concept=concept_at(model)))
+    assert scores.any()
+    assert all(p.grad is None and not p.requires_grad for p in model.network.parameters())
+
+
+def test_an_adapter_in_float32_on_a_base_in_bfloat16(make_model, data, queries):
+    from peft import LoraConfig, get_peft_model
+
+    def scores(dtype):
+        plain = make_model("llama")
+        torch.manual_seed(0)
+        settings = LoraConfig(r=3, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+        wrapped = get_peft_model(plain.network.to(dtype), settings)
+        assert {p.dtype for name, p in wrapped.named_parameters() if "lora_" in name} == {torch.float32}
+        model = LanguageModel(network=wrapped, tokenizer=plain.tokenizer, name="tiny", adapter="made up")
+        curvature = fit_curvature(model, data, CurvatureSettings(parameters="lora", labels="empirical"))
+        measurement = ConceptMeasurement(concept=concept_at(model))
+        return influence(model, data, queries, measurement, curvature=curvature)
+
+    assert np.corrcoef(scores(torch.float32), scores(torch.bfloat16))[0, 1] > 0.95
+
+
+def test_layers_that_are_given_one_tensor_share_its_covariance(tiny_model, data):
+    """q, k and v: one tensor of factors, and the covariances of each are those of the whole."""
+    layers = find_linear_layers(tiny_model)
+    tokenized = tokenize(data, tiny_model.tokenizer, max_length=256)
+    factors = training_factors(
+        tiny_model, pad_batch(tokenized, np.arange(10), 0), layers, [""] * 10, dtype=torch.float32
+    )
+    first = factors["0.self_attn.q_proj"].inputs
+    assert factors["0.self_attn.k_proj"].inputs is first
+    assert factors["0.self_attn.v_proj"].inputs is first
+    assert factors["0.mlp.gate_proj"].inputs is factors["0.mlp.up_proj"].inputs
+    assert factors["0.self_attn.o_proj"].inputs is not first
+    curvature = fit_curvature(tiny_model, data, CurvatureSettings(kind="kfac", labels="empirical"))
+    flat = first.flatten(0, 1).double()
+    expected = (flat.T @ flat / sum(len(row.tokens) for row in tokenized)).numpy()
+    for name in ("0.self_attn.q_proj", "0.self_attn.v_proj"):
+        basis = curvature.layers[name].right.double().numpy()
+        turned = basis.T @ expected @ basis
+        off = turned - np.diag(np.diag(turned))
+        assert np.abs(off).max() < 1e-4 * turned.max()
+        assert (np.diff(np.diag(turned)) < 1e-5 * turned.max()).all()
 
 
 def test_low_precision_and_checkpointed_models_give_the_same_ranking(make_model, data, queries):

@@ -17,6 +17,7 @@ from aitia.attribution.layer_algebra import (
     product_dtype,
 )
 from aitia.models import LanguageModel
+from aitia.models.linear_layers import weights_left_out
 from aitia.records import Records, TokenizedRecords, pad_batch
 
 _FLOAT = 4
@@ -33,6 +34,7 @@ class CurvaturePlan:
         tokens: of these rows.
         layers: whose curvature.
         weights: of these layers.
+        weights_left_out: of their blocks, since layers of their kind are not supported.
         passes: over the rows, each a forward and a backward pass of the model.
         memory_bytes: of the sums and the eigenbases, beside the model and a batch.
         file_bytes: of the file.
@@ -44,6 +46,7 @@ class CurvaturePlan:
     tokens: int
     layers: int
     weights: int
+    weights_left_out: int
     passes: int
     memory_bytes: int
     file_bytes: int
@@ -56,8 +59,10 @@ class CurvaturePlan:
 
     def text(self) -> str:
         """One line for a person."""
+        missing = f" ({self.weights_left_out:,} of unsupported layers left out)" * bool(self.weights_left_out)
         return (
-            f"{self.rows:,} rows, {self.tokens:,} tokens, {self.layers} layers with {self.weights:,} weights; "
+            f"{self.rows:,} rows, {self.tokens:,} tokens, {self.layers} layers with {self.weights:,} weights"
+            f"{missing}; "
             f"{self.passes} passes, {self.operations:.2g} multiply-adds; "
             f"{self.memory_bytes / 1e9:.2f} GB of memory beside the model, {self.file_bytes / 1e9:.2f} GB on disk"
         )
@@ -88,6 +93,7 @@ def plan_curvature(
         tokens=tokens,
         layers=len(layers),
         weights=weights,
+        weights_left_out=weights_left_out(model, layers, parameters=settings.parameters),
         passes=passes,
         memory_bytes=_FLOAT * kept * 2,
         file_bytes=_FLOAT * kept,

@@ -117,6 +117,27 @@ def find_linear_layers(
     return tuple(found)
 
 
+def weights_left_out(model: LanguageModel, layers: Sequence[LinearLayer], *, parameters: str = "full") -> int:
+    """How many weights of the layers' blocks no layer holds, norms and biases aside.
+
+    They are of kinds that are not supported: convolutions, or a mixture's experts held in one tensor. Their
+    gradients count for nothing.
+
+    Args:
+        model: the model.
+        layers: as `find_linear_layers` found them.
+        parameters: as given to it.
+    """
+    weights = {id(layer.module.weight) for layer in layers}
+    blocks = sorted({layer.block for layer in layers})
+    return sum(
+        part.numel()
+        for block in blocks
+        for name, part in model.blocks[block].named_parameters()
+        if part.dim() > 1 and id(part) not in weights and ("lora_" in name) == (parameters == "lora")
+    )
+
+
 @contextmanager
 def capturing(
     layers: Sequence[LinearLayer],
