@@ -17,14 +17,7 @@ from aitia.attribution.influence import (
     influence_directions,
     influencing_layers,
 )
-from aitia.attribution.layer_algebra import (
-    add_second_moment,
-    add_squared_gradients,
-    few_rows,
-    low_rank,
-    row_gradients,
-    symmetric,
-)
+from aitia.attribution.layer_algebra import row_gradients
 from aitia.attribution.measurements import ConceptMeasurement, CustomMeasurement, LogProbability
 from aitia.attribution.planning import estimate_seconds, in_words, plan_curvature
 from aitia.concepts import Concept
@@ -640,16 +633,6 @@ def test_queries_of_full_rank_change_nothing_and_of_low_rank_little(tiny_model, 
         scores(-1)
 
 
-def test_low_rank_queries_are_the_nearest(tiny_model):
-    generator = torch.Generator().manual_seed(0)
-    queries = torch.randn(3, 7, 5, generator=generator)
-    found = low_rank(queries, 2)
-    left, values, right = np.linalg.svd(queries.numpy())
-    for i in range(3):
-        best = left[i][:, :2] * values[i][:2] @ right[i][:2]
-        np.testing.assert_allclose((found.left[i] @ found.right[i]).numpy(), best, atol=1e-5)
-
-
 def test_bfloat16_products_change_scores_little(tiny_model, data, queries):
     scores = {}
     for precision in ("float32", "bfloat16", "auto"):
@@ -663,39 +646,6 @@ def test_bfloat16_products_change_scores_little(tiny_model, data, queries):
     np.testing.assert_array_equal(scores["auto"], scores[curvature.provenance["products"]])
     with pytest.raises(AitiaError, match="precision 'float8'"):
         CurvatureSettings(precision="float8")
-
-
-@pytest.mark.parametrize("tokens", [3, 9, 40])
-@pytest.mark.parametrize(("high", "wide"), [(5, 30), (30, 5), (20, 20)])
-def test_gradients_in_a_basis_are_the_same_by_every_order_of_products(tokens, high, wide):
-    """Few tokens turn the factors first, many the gradient; both are U^T G V."""
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*shape):
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    inputs, outputs, left, right = (
-        draw(7, tokens, wide),
-        draw(7, tokens, high),
-        draw(high, high),
-        draw(wide, wide),
-    )
-    expected = torch.einsum("ok,bto,bti,il->bkl", left, outputs, inputs, right)
-    found = torch.cat([part for _, part in few_rows(inputs, outputs, left=left, right=right)])
-    torch.testing.assert_close(found, expected)
-    total = torch.ones(high, wide)
-    add_squared_gradients(total, inputs.float(), outputs.float(), left=left.float(), right=right.float())
-    torch.testing.assert_close(total, 1 + expected.square().sum(0).float(), rtol=1e-4, atol=1e-3)
-
-
-@pytest.mark.parametrize("size", [1, 5, 64, 150])
-def test_second_moment_by_blocks(size):
-    vectors = torch.randn(3, 11, size, generator=torch.Generator().manual_seed(0))
-    total = torch.zeros(size, size)
-    for _ in range(2):
-        add_second_moment(total, vectors)
-    flat = vectors.flatten(0, 1).double()
-    torch.testing.assert_close(symmetric(total).double(), 2 * flat.T @ flat, rtol=1e-4, atol=1e-4)
 
 
 def test_time_estimate_grows_with_the_rows(tiny_model, rows):

@@ -16,6 +16,7 @@ from aitia.attribution.layer_algebra import (
     add_squared_gradients,
     product_dtype,
 )
+from aitia.engine import note
 from aitia.models import LanguageModel
 from aitia.models.linear_layers import weights_left_out
 from aitia.records import Records, TokenizedRecords, pad_batch
@@ -166,6 +167,19 @@ def estimate_seconds(
         cubes = sum(layer.inputs**3 + layer.outputs**3 for layer in layers)
         seconds += one * cubes / _PROBE_WIDTH**3
     return seconds
+
+
+def announce_curvature(
+    model: LanguageModel, data: Records | TokenizedRecords, settings: CurvatureSettings
+) -> tuple[CurvaturePlan, float]:
+    """Say on standard error what `fit_curvature` will take, before it starts: the plan, and seconds.
+
+    Raises:
+        RecordError, NumericalError: rows that cannot be used.
+    """
+    plan, seconds = plan_curvature(model, data, settings), estimate_seconds(model, data, settings)
+    note(f"Curvature: {plan.text()}; about {in_words(seconds)} here")
+    return plan, seconds
 
 
 def in_words(seconds: float) -> str:

@@ -15,8 +15,9 @@ from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping, l
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.gradients import FactorCache
 from aitia.attribution.methods import METHODS, InfluenceMethod
-from aitia.attribution.planning import plan_curvature
+from aitia.attribution.planning import announce_curvature, plan_curvature
 from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
+from aitia.engine import note
 from aitia.errors import AitiaError
 from aitia.files import digest, write_json, write_text
 from aitia.models import LanguageModel, load_model
@@ -187,6 +188,7 @@ def _curvature_settings(
         stride=part.stride,
         site="" if knows_texts_only else concept.site,
         rows=part.rows,
+        precision=part.precision,
         seed=configuration.rank.seed,
     )
 
@@ -202,7 +204,13 @@ def _factor_cache(
     if settings is None or part.file is not None or settings.labels != "empirical":
         return None
     plan = plan_curvature(model, data, settings)
-    if plan.cache_bytes > part.cache_gigabytes * 1e9 or plan.rows < len(data):
+    if plan.rows < len(data):
+        return None
+    if plan.cache_bytes > part.cache_gigabytes * 1e9:
+        note(
+            f"The rows' factors would take {plan.cache_bytes / 1e9:.1f} GB, more than cache_gigabytes = "
+            f"{part.cache_gigabytes:g} allows: the model runs in every pass instead"
+        )
         return None
     key = digest([model.fingerprint, data.fingerprint, asdict(settings)])[:16]
     return FactorCache(folder=configuration.out / f"factors-{key}")
@@ -220,7 +228,10 @@ def _curvature(
         return None
     if configuration.rank.curvature.file is not None:
         return load_curvature(configuration.rank.curvature.file, model)
-    return fit_curvature(model, data, settings, out=configuration.out / "curvature.safetensors", cache=cache)
+    file = configuration.out / "curvature.safetensors"
+    if not file.is_file():
+        announce_curvature(model, data, settings)
+    return fit_curvature(model, data, settings, out=file, cache=cache)
 
 
 def _removed(ranking: Ranking, drop: float | int, end: str) -> list[str]:
