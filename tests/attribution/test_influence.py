@@ -366,6 +366,20 @@ def test_a_store_with_room_for_all_is_exact_and_a_small_one_close(make_model, ro
     assert correlations[0] > correlations[1] > correlations[2] > 0.3
 
 
+def test_shards_of_a_store_do_not_matter(tiny_model, data, queries, tmp_path):
+    curvature = fit_curvature(tiny_model, data, CurvatureSettings(labels="empirical", precision="float32"))
+    measurement = ConceptMeasurement(concept=concept_at(tiny_model))
+    scores = []
+    for tokens in (1, 200, 4000):
+        store = build_gradient_store(
+            tiny_model, data, curvature, tmp_path / str(tokens), bytes_per_row=4000, max_batch_tokens=tokens
+        )
+        scores.append(stored_influence(store, tiny_model, queries, measurement, curvature))
+    assert len(list((tmp_path / "1").rglob("*.safetensors"))) == len(data)
+    for other in scores[1:]:
+        np.testing.assert_allclose(other, scores[0], rtol=5e-3, atol=1e-3 * np.abs(scores[0]).max())
+
+
 def test_a_stopped_store_goes_on_and_other_parts_are_refused(
     tiny_model, data, queries, tmp_path, monkeypatch
 ):
