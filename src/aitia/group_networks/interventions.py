@@ -2,8 +2,8 @@
 
 In a circuit whose right table mirrors its left one, a neuron tells x^-1 b from y c: turning one table round
 makes it tell something else, turning both round tells the same difference from the other side, and so does
-the absolute value in place of relu. (Swapping the tables of a folded network gives its answer to (y, x), which
-no explanation can fail to predict; it is left out.)
+the absolute value in place of relu. Swapping the tables of a folded network gives its answer to (y, x), so that it is
+right where x and y commute; no account of the answers can fail to predict that, and it is no test of one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from aitia.group_networks.network import GroupNetwork
+
+
+def swap(network: GroupNetwork) -> GroupNetwork:
+    """The network with its left and right tables exchanged."""
+    return replace(network, left=network.right, right=network.left)
 
 
 def negate_left(network: GroupNetwork) -> GroupNetwork:
@@ -37,6 +42,7 @@ def absolute_value(network: GroupNetwork) -> GroupNetwork:
 
 
 INTERVENTIONS: Mapping[str, Callable[[GroupNetwork], GroupNetwork]] = {
+    "swap": swap,
     "negate_left": negate_left,
     "negate_both": negate_both,
     "absolute_value": absolute_value,

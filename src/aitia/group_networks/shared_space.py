@@ -1,7 +1,7 @@
 """What the neurons of a circuit read in common: the space that their shared vectors span.
 
-In a rho-set every neuron has alpha(b) = a.b with one vector a (Wu et al. 2025). Where the vectors differ, they may still
-lie in one small space, a plane above all; and the neurons on every pair of points may still add up to one table
+In a rho-set every neuron has alpha(b) = a.b with one vector a (Wu et al. 2025). Where the vectors differ, they may
+still lie in one small space, a plane above all; and the neurons on every pair of points may still add up to one table
 
     D(p, q) = sum_i size_i relu(a_i.p - a_i.q),
 

@@ -148,7 +148,7 @@ class NetworkSummary:
 
     @property
     def explained(self) -> bool:
-        """Whether any of the readings holds. (One shared vector and a shared plane are cases of the sum.)"""
+        """Whether any of the readings holds; a shared vector and a shared plane are cases of the sum."""
         return self.explained_by_rho_sets or self.explained_by_cosets or self.explained_by_projection
 
     @property
