@@ -9,7 +9,7 @@ others abstain there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,46 +67,41 @@ def points_of_g_sets(interpretation: Interpretation, phenomenon: Phenomenon) -> 
     """Ours: neurons read the points x^-1 b and y c of finite G-sets from tables, alphas may differ.
 
     Variables: for each point b where neurons stand the point x^-1 b, read off the left sums of those neurons, and the
-    same for y c on the right. A premise for each circuit.
+    same for y c on the right. Where a G-set is the group itself, one neuron cannot tell its points apart; there the
+    factor is one variable for all neurons of the circuit. A premise for each circuit.
     """
     group, network = interpretation.network.group, interpretation.network
     parts = {
-        label(circuit, k): (circuit, circuit.weights()[2])
+        label(circuit, k): (circuit, _reads(circuit, label(circuit, k)), circuit.weights()[2])
         for k, circuit in enumerate(interpretation.circuits)
     }
 
     def program(premises: Values, inputs: np.ndarray, variable: Tap) -> np.ndarray:
         logits = np.broadcast_to(network.bias.astype(np.float64), (len(inputs), group.order)).copy()
         change = changes(inputs)
-        signs = table_signs(change)
-        for name, (circuit, unembed) in parts.items():
-            left, right = _points(circuit, name, inputs, variable)
-            if not premises.get(name, False):
-                continue
-            k = np.arange(len(circuit.neurons))
-            sums = signs[0] * circuit.left_tables[k, left[:, circuit.left_points]]
-            sums += signs[1] * circuit.right_tables[k, right[:, circuit.right_points]]
-            logits += activation(sums, change) @ unembed
+        signs = dict(zip(("left", "right"), table_signs(change), strict=True))
+        for name, (circuit, reads, unembed) in parts.items():
+            sums = np.zeros((len(inputs), len(circuit.neurons)))
+            for read in reads:
+                value = variable(read.name, read.states[inputs[:, int(read.site == "right")]])
+                sums[:, read.rows] += signs[read.site] * read.tables[:, value].T
+            if premises.get(name, False):
+                logits += activation(sums, change) @ unembed
         return softmax(logits)
 
-    variables: dict[str, Variable] = {}
-    for name, (circuit, _) in parts.items():
-        sides = (
-            ("left", circuit.left_points, circuit.left_tables),
-            ("right", circuit.right_points, circuit.right_tables),
+    variables = {
+        read.name: Variable(
+            values=read.tables.shape[1],
+            alignment=_table_map(read.site, circuit.neurons[read.rows], read.tables),
         )
-        for site, points, tables in sides:
-            for point in np.unique(points):
-                members = points == point
-                variables[f"{name}: {site} {point}"] = Variable(
-                    values=tables.shape[1],
-                    alignment=_table_map(site, circuit.neurons[members], tables[members]),
-                )
+        for circuit, reads, _ in parts.values()
+        for read in reads
+    }
     found = Explanation(
         name="neurons on the points of G-sets",
         phenomenon=phenomenon,
         program=program,
-        premises={name: fact(circuit.numbers) for name, (circuit, _) in parts.items()},
+        premises={name: fact(circuit.numbers) for name, (circuit, *_) in parts.items()},
         variables=variables,
         inert=inert(interpretation),
     )
@@ -148,15 +143,62 @@ ACCOUNTS: Mapping[str, Callable[[Interpretation, Phenomenon], Explanation | None
 """Name -> the account of a network, or None where it says nothing of its group."""
 
 
-def _points(circuit: Circuit, name: str, inputs: np.ndarray, variable: Tap) -> tuple[np.ndarray, np.ndarray]:
-    """[n, p] the point x^-1 b for each b and [n, q] y c for each c, those where neurons stand as variables."""
-    inverses = circuit.group.inverses
-    left = circuit.left_set.permutations[inverses[inputs[:, 0]]].copy()
-    right = circuit.right_set.permutations[inputs[:, 1]].copy()
-    for side, points, places in (("left", left, circuit.left_points), ("right", right, circuit.right_points)):
-        for point in np.unique(places):
-            points[:, point] = variable(f"{name}: {side} {point}", points[:, point])
-    return left, right
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Read:
+    """A variable: what some neurons of a circuit read of one factor.
+
+    Attributes:
+        name: of the variable.
+        site: `left` or `right`.
+        rows: [k] which of the circuit's neurons.
+        tables: [k, v] what each adds for each value.
+        states: [n] the value at each element.
+    """
+
+    name: str
+    site: str
+    rows: np.ndarray
+    tables: np.ndarray
+    states: np.ndarray
+
+
+def _reads(circuit: Circuit, name: str) -> list[_Read]:
+    sides = (
+        (
+            "left",
+            circuit.left_points,
+            circuit.left_tables,
+            circuit.left_set.permutations[circuit.group.inverses],
+        ),
+        ("right", circuit.right_points, circuit.right_tables, circuit.right_set.permutations),
+    )
+    found = []
+    for site, points, tables, moved in sides:
+        if tables.shape[1] == circuit.group.order:
+            every = tables[np.arange(len(points)), moved[:, points]]
+            _, heads, states = np.unique(every.round(9), axis=0, return_index=True, return_inverse=True)
+            found.append(
+                _Read(
+                    name=f"{name}: {site}",
+                    site=site,
+                    rows=np.arange(len(points)),
+                    tables=every[heads].T,
+                    states=states,
+                )
+            )
+            continue
+        for point in np.unique(points):
+            rows = np.flatnonzero(points == point)
+            found.append(
+                _Read(
+                    name=f"{name}: {site} {point}",
+                    site=site,
+                    rows=rows,
+                    tables=tables[rows],
+                    states=moved[:, point],
+                )
+            )
+    return found
 
 
 def _table_map(site: str, neurons: np.ndarray, tables: np.ndarray) -> Alignment:

@@ -11,6 +11,8 @@ alone for any table D. The single vectors need not agree. (This account is ours.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from aitia.errors import NetworkError
@@ -42,6 +44,36 @@ def shared_spectrum(circuit: Circuit, weights: np.ndarray | None = None) -> np.n
 def shared_dimension(spectrum: np.ndarray) -> int:
     """How many vectors the shared space needs, to hold `HELD` of the spectrum: 1 for a rho-set, 2 for a plane."""
     return int((np.cumsum(spectrum) < HELD).sum()) + 1
+
+
+def restricted(circuit: Circuit, dimension: int, weights: np.ndarray | None = None) -> Circuit:
+    """The circuit with every alpha, and the gamma that goes with it, put into the best shared space of that dimension.
+
+    With dimension 1 this is the account by one shared vector, with 2 that by a shared plane.
+
+    Args:
+        circuit: the circuit.
+        dimension: how many shared vectors.
+        weights: [k] how much each neuron counts; all the same if not given.
+    """
+    joined = np.concatenate([circuit.left_tables, circuit.right_tables], axis=1)
+    sizes = np.linalg.norm(joined, axis=1, keepdims=True)
+    units = joined / np.where(sizes > 0, sizes, 1)
+    scales = np.sqrt(np.ones(len(joined)) if weights is None else weights)[:, None]
+    axes = np.linalg.svd(units * scales, full_matrices=False)[2][:dimension]
+    left, right = np.split(joined @ axes.T @ axes, [circuit.left_tables.shape[1]], axis=1)
+    return replace(circuit, left_tables=left, right_tables=right)
+
+
+def plane_symmetry(circuit: Circuit, weights: np.ndarray | None = None) -> int:
+    """How many group elements leave the shared plane where it is, to within 5 % of its two dimensions."""
+    tables = centred(circuit.left_tables.T)
+    scales = np.sqrt(np.ones(tables.shape[1]) if weights is None else weights)
+    units = tables / np.maximum(np.linalg.norm(tables, axis=0), 1e-300)
+    axes = np.linalg.svd(units * scales, full_matrices=False)[0][:, :2]
+    moved = axes[circuit.left_set.permutations]  # [n, p, 2]
+    overlaps = np.einsum("pi,gpj->gij", axes, moved)
+    return int(((overlaps**2).sum(axis=(1, 2)) / 2 > 0.95).sum())
 
 
 def circuit_network(circuit: Circuit) -> GroupNetwork:

@@ -41,6 +41,7 @@ class CircuitSummary:
         possible_pairs: left_points times right_points.
         constancy: how nearly they have one shared vector: the largest share of squared singular values of their
             alphas, each of unit length; 1 if all are equal up to sign.
+        planarity: how nearly they share a plane: the sum of the two largest shares.
         shared_dimension: how many shared vectors span their alphas: 1 for a rho-set, 2 for a shared plane.
         uniformity: share of what the circuit adds to the logits that depends on x^-1 z y^-1 alone; 1 where the neurons
             of every pair of points add up to one table.
@@ -64,6 +65,7 @@ class CircuitSummary:
     pairs: int
     possible_pairs: int
     constancy: float
+    planarity: float
     shared_dimension: int
     uniformity: float
     silence: float
@@ -259,6 +261,7 @@ def _circuit_summary(interpretation: Interpretation, circuit: Circuit) -> Circui
         pairs=len(np.unique(np.stack([circuit.left_points, circuit.right_points]), axis=1).T),
         possible_pairs=circuit.pairs,
         constancy=float(spectrum[0]),
+        planarity=float(spectrum[:2].sum()),
         shared_dimension=shared_dimension(spectrum),
         uniformity=uniformity(circuit),
         silence=silence(circuit, mean),
