@@ -219,7 +219,7 @@ def group_row(
     def median(field: str) -> float:
         return statistics.median(getattr(each, field) for each in summaries)
 
-    strict = [each.explained_by_rho_sets or each.explained_by_shared_planes for each in summaries]
+    strict = [each.explained_by_rho_sets or each.explained_by_shared_spaces for each in summaries]
     return {
         "group": name,
         "networks": len(summaries),

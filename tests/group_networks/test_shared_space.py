@@ -66,7 +66,7 @@ def test_a_shared_plane_whose_pairs_add_up_to_one_table():
     assert spectrum[0] < 0.9
     assert abs(uniformity(circuit) - 1) < 1e-12
     summary = summarise(found)
-    assert summary.explained_by_shared_planes
+    assert summary.explained_by_shared_spaces
     assert summary.accuracy == 1
     assert summary.circuits[0].shared_dimension == 2
 
@@ -79,7 +79,7 @@ def test_scattered_vectors_are_not_uniform(count):
     (circuit,) = found.circuits
     assert shared_dimension(shared_spectrum(circuit)) == count
     assert uniformity(circuit) < 0.9
-    assert not summarise(found).explained_by_shared_planes
+    assert not summarise(found).explained_by_shared_spaces
 
 
 def test_the_spectrum_is_that_of_the_vectors():

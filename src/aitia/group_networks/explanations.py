@@ -8,7 +8,7 @@ others abstain there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +29,7 @@ from aitia.group_networks.rivals import (
     max_margin_account,
     pizza_account,
 )
+from aitia.group_networks.shared_space import restricted, shared_dimension, shared_spectrum
 from aitia.group_networks.study import (
     CHANGES,
     activation,
@@ -70,22 +71,66 @@ def points_of_g_sets(interpretation: Interpretation, phenomenon: Phenomenon) -> 
     same for y c on the right. Where a G-set is the group itself, one neuron cannot tell its points apart; there the
     factor is one variable for all neurons of the circuit. A premise for each circuit.
     """
+    return _account_by_reading(
+        interpretation,
+        phenomenon,
+        name="neurons on the points of G-sets",
+        circuits=interpretation.circuits,
+        numbers=[circuit.numbers for circuit in interpretation.circuits],
+    )
+
+
+def shared_space_account(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation:
+    """Ours, shorter: the alphas of each circuit are combinations of the few vectors that they share, one or two mostly.
+
+    Charged for are those vectors, and for each neuron its points, its place among them and its kappa.
+    """
+    circuits, numbers = [], []
+    for circuit in interpretation.circuits:
+        if circuit.is_free:  # its neurons share one table already
+            circuits.append(circuit)
+            numbers.append(circuit.numbers)
+            continue
+        weights = interpretation.weights[circuit.neurons]
+        dimension = shared_dimension(shared_spectrum(circuit, weights))
+        circuits.append(restricted(circuit, dimension, weights))
+        table = circuit.left_set.size + circuit.right_set.size
+        each = 2 + dimension + circuit.kernels.shape[1]
+        numbers.append(dimension * table + len(circuit.neurons) * each)
+    return _account_by_reading(
+        interpretation,
+        phenomenon,
+        name="neurons that share a few vectors",
+        circuits=circuits,
+        numbers=numbers,
+    )
+
+
+def _account_by_reading(
+    interpretation: Interpretation,
+    phenomenon: Phenomenon,
+    *,
+    name: str,
+    circuits: Sequence[Circuit],
+    numbers: Sequence[int],
+) -> Explanation:
+    """An account whose variables are read from tables by neurons; so many numbers are charged for each circuit."""
     group, network = interpretation.network.group, interpretation.network
     parts = {
         label(circuit, k): (circuit, _reads(circuit, label(circuit, k)), circuit.weights()[2])
-        for k, circuit in enumerate(interpretation.circuits)
+        for k, circuit in enumerate(circuits)
     }
 
     def program(premises: Values, inputs: np.ndarray, variable: Tap) -> np.ndarray:
         logits = np.broadcast_to(network.bias.astype(np.float64), (len(inputs), group.order)).copy()
         change = changes(inputs)
         signs = dict(zip(("left", "right"), table_signs(change), strict=True))
-        for name, (circuit, reads, unembed) in parts.items():
+        for part, (circuit, reads, unembed) in parts.items():
             sums = np.zeros((len(inputs), len(circuit.neurons)))
             for read in reads:
                 value = variable(read.name, read.states[inputs[:, int(read.site == "right")]])
                 sums[:, read.rows] += signs[read.site] * read.tables[:, value].T
-            if premises.get(name, False):
+            if premises.get(part, False):
                 logits += activation(sums, change) @ unembed
         return softmax(logits)
 
@@ -98,10 +143,10 @@ def points_of_g_sets(interpretation: Interpretation, phenomenon: Phenomenon) -> 
         for read in reads
     }
     found = Explanation(
-        name="neurons on the points of G-sets",
+        name=name,
         phenomenon=phenomenon,
         program=program,
-        premises={name: fact(circuit.numbers) for name, (circuit, *_) in parts.items()},
+        premises={part: fact(count) for part, count in zip(parts, numbers, strict=True)},
         variables=variables,
         inert=inert(interpretation),
     )
@@ -133,6 +178,7 @@ def rho_set_account(interpretation: Interpretation, phenomenon: Phenomenon) -> E
 
 ACCOUNTS: Mapping[str, Callable[[Interpretation, Phenomenon], Explanation | None]] = {
     "g-sets": points_of_g_sets,
+    "shared-spaces": shared_space_account,
     "rho-sets": rho_set_account,
     "characters": character_account,
     "cosets": coset_account,

@@ -134,8 +134,8 @@ class NetworkSummary:
         return self.rho_set_weight >= EXPLAINED and self.ideal_explains >= EXPLAINED and self.ideal_margin > 0
 
     @property
-    def explained_by_shared_planes(self) -> bool:
-        """Whether vectors in one shared plane for each circuit carry it, and its neurons add up to what is right."""
+    def explained_by_shared_spaces(self) -> bool:
+        """Whether a shared vector or plane for each circuit carries it, and its neurons add up to what is right."""
         return self.plane_weight >= EXPLAINED and self.explained_by_projection
 
     @property
@@ -160,8 +160,8 @@ class NetworkSummary:
             return "nothing found: no neuron belongs to a circuit"
         if self.explained_by_rho_sets:
             return "explained by complete rho-sets"
-        if self.explained_by_shared_planes:
-            return "explained by shared planes"
+        if self.explained_by_shared_spaces:
+            return "explained by shared vectors or planes, whose neurons add up"
         if self.explained_by_cosets:
             return "explained by neurons on G-sets; their sum is not uniform enough for more"
         if self.explained_by_projection:
@@ -173,7 +173,7 @@ class NetworkSummary:
         """All figures and verdicts, ready for JSON."""
         verdicts = (
             "explained_by_rho_sets",
-            "explained_by_shared_planes",
+            "explained_by_shared_spaces",
             "explained_by_cosets",
             "explained_by_projection",
             "explained",
