@@ -21,7 +21,7 @@ from harness import RESULTS, WORK, Target, at_least, at_most, report
 
 from aitia.explanations import Settings, judge
 from aitia.files import write_json, write_text
-from aitia.finite_groups import Group, named_group
+from aitia.finite_groups import Group, check_irrep, named_group, real_irreps
 from aitia.group_networks import (
     GroupNetwork,
     NetworkSummary,
@@ -83,6 +83,7 @@ JUDGED = {"S5": (0, 3), "S4": (0,), "Z59": (0,), "Q8": (0,)}
 """Whose accounts are judged: the seeds. S5 seed 3 has no shared vector."""
 SHOWN = {"S5": (0, 3, 7)}
 """Seeds that a page is written of; the first one of other groups."""
+LARGE = ("S6", "PSL(2,11)", "PSL(2,13)", "Z1000", "D500", "SL(2,7)xZ3")
 VIRTUES = (
     "behavioural",
     "observational",
@@ -248,6 +249,26 @@ def group_row(
     }
 
 
+def irrep_rows() -> list[dict[str, Any]]:
+    """Processor seconds to split the regular representation of groups of about a thousand elements."""
+    rows = []
+    for name in LARGE:
+        begun, group = process_time(), named_group(name)
+        irreps = real_irreps(group)
+        spent = process_time() - begun
+        error = max(check_irrep(each) for each in irreps)
+        rows.append(
+            {
+                "irreps_of": name,
+                "order": group.order,
+                "irreps": len(irreps),
+                "processor_seconds": spent,
+                "error": error,
+            }
+        )
+    return rows
+
+
 def judged(name: str, paths: list[Path]) -> dict[str, Any]:
     """The scorecards of a few networks: network -> account -> virtue -> value."""
     settings = Settings(interventions=64, controls=2, mutants=4, variants=8, resamples=100)
@@ -348,7 +369,10 @@ def main() -> None:
             random = random_deviation(named_group(name), recipe.settings.width)
             rows[-1]["random_deviation"] = random
             targets = s5_targets(rows[-1], random)
-    report("networks", rows, targets, quick=quick)
+    large = irrep_rows()
+    slowest = max(row["processor_seconds"] for row in large)
+    targets.append(at_most("processor seconds for all irreps of about 1,000 elements", 60, slowest))
+    report("networks", rows + large, targets, quick=quick)
     path = RESULTS / f"networks.details{'.quick' if quick else ''}.json"
     write_json(path, {"networks": details, "scorecards": cards})
     print(f"written: {path}, pages in {pages}")

@@ -26,12 +26,20 @@ from harness import WORK, Target, at_least, at_most, report
 
 from aitia.finite_groups import RealIrrep, all_subgroups, named_group, real_irreps
 from aitia.group_networks import Circuit, GroupNetwork, Interpretation, interpret, load_network, summarise
+from aitia.group_networks.figures import shared_plane
 from aitia.group_networks.measures import equivariance, every_logit, explained_share, spread
 from aitia.group_networks.shared_space import plane_symmetry, restricted, turned
 
 CONTROLS = 10
 """Networks with one shared vector that are put through the same."""
 DRAWS = 3
+PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
+DRAWN = {
+    0: "one shared vector",
+    3: "a shared plane, five points",
+    7: "a shared plane, ten points",
+}
+"""Networks whose planes are drawn: seed -> title."""
 FORMED_ON = 20
 """The account was formed on the networks below this seed."""
 
@@ -182,6 +190,12 @@ def examine(path: Path, irreps: list[RealIrrep]) -> tuple[dict[str, Any], Interp
     return row, found, circuit
 
 
+def gap_variation(circuit: Circuit) -> float:
+    """How unevenly the points lie along one shared vector: the coefficient of variation of the gaps; 0 if evenly."""
+    gaps = np.diff(np.sort(circuit.left_tables[0]))
+    return float(gaps.std() / gaps.mean())
+
+
 def kind(row: dict[str, Any]) -> str:
     """One vector (constancy 0.999 and a complete rho-set), several, or something mixed: another circuit is as heavy."""
     if row["weight"] < 0.7:
@@ -221,10 +235,12 @@ def main() -> None:
     group = named_group("S5")
     irreps = real_irreps(group)
     by_name = {irrep.name: irrep for irrep in irreps}
-    rows, controls = [], 0
+    rows, examples, controls = [], [], 0
     for path in paths[:12] if options.quick else paths:
         row, found, circuit = examine(path, irreps)
         row["kind"] = kind(row)
+        if row["kind"] == "vector":
+            row["gap_variation"] = gap_variation(circuit)
         if row["kind"] == "several" or (row["kind"] == "vector" and controls < CONTROLS):
             controls += row["kind"] == "vector"
             row |= put_to_the_test(found, circuit, by_name[circuit.irrep], row["seed"])
@@ -232,9 +248,36 @@ def main() -> None:
             if row["kind"] == "several":
                 row["plane_symmetry"] = plane_symmetry(circuit, found.weights[circuit.neurons])
                 row["subgroups"] = subgroup_pairs(found.network)
+        if row["seed"] in DRAWN:
+            examples.append((DRAWN[row["seed"]], found, circuit))
         rows.append(row)
-        print(row, flush=True)
     report("shared_planes", kinds(rows) + rows, targets(rows), quick=options.quick)
+    if not options.quick:
+        print(f"written: {draw(examples)}")
+
+
+def draw(examples: list[tuple[str, Interpretation, Circuit]]) -> Path:
+    """The planes of a few networks side by side, as a still picture for the documentation."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    path = PICTURES / "shared_planes.svg"
+    with rc_context({"svg.fonttype": "path", "svg.hashsalt": "aitia", "font.family": "DejaVu Sans"}):
+        picture = Figure(figsize=(4 * len(examples), 4.2), layout="constrained")
+        for number, (title, found, circuit) in enumerate(examples, start=1):
+            axes = picture.add_subplot(1, len(examples), number)
+            lines, points = shared_plane(circuit, found.weights[circuit.neurons])["data"]
+            x, y = (np.array(lines[name], dtype=float) for name in "xy")
+            axes.plot(x, y, color=lines["line"]["color"], linewidth=0.8, alpha=0.5)
+            axes.scatter(points["x"], points["y"], color=points["marker"]["color"], zorder=3)
+            axes.set_title(title, fontsize=11)
+            axes.set_aspect("equal")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.spines[:].set_visible(False)
+        path.parent.mkdir(exist_ok=True)
+        picture.savefig(path, metadata={"Date": None, "Title": "What the neurons of a circuit share"})
+    return path
 
 
 def targets(rows: list[dict[str, Any]]) -> list[Target]:
