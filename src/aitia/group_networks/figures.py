@@ -135,7 +135,9 @@ def shared_plane(circuit: Circuit, weights: np.ndarray) -> Figure:
     tables = centred(circuit.left_tables.T)
     units = tables / np.maximum(np.linalg.norm(tables, axis=0), 1e-300)
     axes, sizes, _ = np.linalg.svd(units * np.sqrt(weights), full_matrices=False)
-    axes = axes[:, :2] * (sizes[:2] > 0.1 * sizes[0])  # with one shared vector, the second axis would be noise
+    axes = axes[:, :2] * (
+        sizes[:2] > 0.1 * sizes[0]
+    )  # with one shared vector, the second axis would be noise
     size = float(np.linalg.norm(axes, axis=1).max())
     directions = units.T @ axes * size
     lines: dict[str, list[float | None]] = {"x": [], "y": []}

@@ -76,19 +76,24 @@ def causal_checks(network: GroupNetwork, ideal: GroupNetwork) -> list[CausalChec
     """
     checks = []
     for name, change in INTERVENTIONS.items():
-        changed, expected = change(network), change(ideal)
-        same = _answers(changed) == _answers(expected)
+        answers, accuracy = _answers(change(network))
+        expected, predicted = _answers(change(ideal))
         checks.append(
             CausalCheck(
                 name=name,
-                accuracy=changed.accuracy,
-                predicted=expected.accuracy,
-                agreement=float(same.mean()),
+                accuracy=accuracy,
+                predicted=predicted,
+                agreement=float((answers == expected).mean()),
             )
         )
     return checks
 
 
-def _answers(network: GroupNetwork) -> np.ndarray:
-    """[n^2] the answer to every input; the first of those that tie."""
-    return np.concatenate([logits.argmax(axis=2).ravel() for _, logits in network.every_logit()])
+def _answers(network: GroupNetwork) -> tuple[np.ndarray, float]:
+    """[n^2] the answer to every input, the first of those that tie; and the accuracy, where a tie counts as wrong."""
+    answers, hits = [], 0
+    for x, logits in network.every_logit():
+        right = np.take_along_axis(logits, network.group.table[x][:, :, None], axis=2)
+        hits += int(((logits >= right).sum(axis=2) == 1).sum())
+        answers.append(logits.argmax(axis=2).ravel())
+    return np.concatenate(answers), hits / network.group.order**2
