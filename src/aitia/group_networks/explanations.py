@@ -124,7 +124,7 @@ def _account_by_reading(
     def program(premises: Values, inputs: np.ndarray, variable: Tap) -> np.ndarray:
         logits = np.broadcast_to(network.bias.astype(np.float64), (len(inputs), group.order)).copy()
         change = changes(inputs)
-        signs = dict(zip(("left", "right"), table_signs(change), strict=True))
+        signs: dict[str, np.ndarray] = dict(zip(("left", "right"), table_signs(change), strict=True))
         for part, (circuit, reads, unembed) in parts.items():
             sums = np.zeros((len(inputs), len(circuit.neurons)))
             for read in reads:
