@@ -176,6 +176,10 @@ def examine(path: Path, irreps: list[RealIrrep]) -> tuple[dict[str, Any], Interp
         "verdict": summary.verdict,
         "accuracy": summary.accuracy,
         "bi_equivariance": summary.bi_equivariance,
+        "left_equivariance": summary.left_equivariance,
+        "right_equivariance": summary.right_equivariance,
+        # f(x, y, w) with w = x^-1 z y^-1, less what x and y do to it together: two one-sided functions, added.
+        "one_sided": summary.left_equivariance + summary.right_equivariance - summary.bi_equivariance,
         "irrep": each.irrep,
         "points": each.left_points,
         "neurons": each.neurons,
@@ -302,6 +306,12 @@ def targets(rows: list[dict[str, Any]]) -> list[Target]:
             at_most("several: the same, single vectors", 0.9, middle["vector_explains_ablation"]),
             at_most("several: most of the rest that a pair of subgroups leaves unchanged", 0.75, pair),
         ]  # fmt: skip
+    if mixed := [row for row in rows if row["kind"] == "mixed"]:
+        middle = medians(mixed, ["bi_equivariance", "one_sided"])
+        found += [
+            at_least("mixed: bi-equivariance", 0.95, middle["bi_equivariance"]),
+            at_least("mixed: logits that are a sum of two one-sided functions", 0.9, middle["one_sided"]),
+        ]
     if tested:
         middle = medians(tested, ["one_turn_accuracy", "own_turns_equivariance"])
         found += [
