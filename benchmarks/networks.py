@@ -88,6 +88,7 @@ VIRTUES = (
     "behavioural",
     "observational",
     "causal",
+    "causal-by-writing",
     "skill",
     "compression",
     "description-length",

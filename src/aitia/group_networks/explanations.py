@@ -67,9 +67,8 @@ def explain(network: GroupNetwork) -> Explanation:
 def points_of_g_sets(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation:
     """Ours: neurons read the points x^-1 b and y c of finite G-sets from tables, alphas may differ.
 
-    Variables: for each point b where neurons stand the point x^-1 b, read off the left sums of those neurons, and the
-    same for y c on the right. Where a G-set is the group itself, one neuron cannot tell its points apart; there the
-    factor is one variable for all neurons of the circuit. A premise for each circuit.
+    Variables: for each circuit where x^-1 sends the points, read off the left sums of its neurons, and the same for y
+    on the right. (Single points would be finer, but hardly ever change an answer.) A premise for each circuit.
     """
     return _account_by_reading(
         interpretation,
@@ -129,16 +128,13 @@ def _account_by_reading(
             sums = np.zeros((len(inputs), len(circuit.neurons)))
             for read in reads:
                 value = variable(read.name, read.states[inputs[:, int(read.site == "right")]])
-                sums[:, read.rows] += signs[read.site] * read.tables[:, value].T
+                sums += signs[read.site] * read.columns[value]
             if premises.get(part, False):
                 logits += activation(sums, change) @ unembed
         return softmax(logits)
 
     variables = {
-        read.name: Variable(
-            values=read.tables.shape[1],
-            alignment=_table_map(read.site, circuit.neurons[read.rows], read.tables),
-        )
+        read.name: Variable(values=len(read.columns), alignment=_alignment(read, circuit.neurons))
         for circuit, reads, _ in parts.values()
         for read in reads
     }
@@ -191,73 +187,50 @@ ACCOUNTS: Mapping[str, Callable[[Interpretation, Phenomenon], Explanation | None
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Read:
-    """A variable: what some neurons of a circuit read of one factor.
+    """A variable: what the k neurons of a circuit read of one factor.
 
     Attributes:
         name: of the variable.
         site: `left` or `right`.
-        rows: [k] which of the circuit's neurons.
-        tables: [k, v] what each adds for each value.
+        columns: [v, k] what each neuron adds for each value.
         states: [n] the value at each element.
+        numbers: how many numbers the columns are made of.
     """
 
     name: str
     site: str
-    rows: np.ndarray
-    tables: np.ndarray
+    columns: np.ndarray
     states: np.ndarray
+    numbers: int
 
 
 def _reads(circuit: Circuit, name: str) -> list[_Read]:
-    sides = (
-        (
-            "left",
-            circuit.left_points,
-            circuit.left_tables,
-            circuit.left_set.permutations[circuit.group.inverses],
-        ),
-        ("right", circuit.right_points, circuit.right_tables, circuit.right_set.permutations),
-    )
+    """The left and the right variable; elements that the neurons cannot tell apart have one value."""
     found = []
-    for site, points, tables, moved in sides:
-        if tables.shape[1] == circuit.group.order:
-            every = tables[np.arange(len(points)), moved[:, points]]
-            _, heads, states = np.unique(every.round(9), axis=0, return_index=True, return_inverse=True)
-            found.append(
-                _Read(
-                    name=f"{name}: {site}",
-                    site=site,
-                    rows=np.arange(len(points)),
-                    tables=every[heads].T,
-                    states=states,
-                )
+    for site, values, tables in zip(
+        ("left", "right"), circuit.weights(), (circuit.left_tables, circuit.right_tables), strict=False
+    ):
+        _, heads, states = np.unique(values.round(9), axis=0, return_index=True, return_inverse=True)
+        found.append(
+            _Read(
+                name=f"{name}: {site}", site=site, columns=values[heads], states=states, numbers=tables.size
             )
-            continue
-        for point in np.unique(points):
-            rows = np.flatnonzero(points == point)
-            found.append(
-                _Read(
-                    name=f"{name}: {site} {point}",
-                    site=site,
-                    rows=rows,
-                    tables=tables[rows],
-                    states=moved[:, point],
-                )
-            )
+        )
     return found
 
 
-def _table_map(site: str, neurons: np.ndarray, tables: np.ndarray) -> Alignment:
-    """Neurons [k] with tables [k, p]: read the point whose column is nearest to their sums; write that column."""
-    columns = tables.T
+def _alignment(read: _Read, neurons: np.ndarray) -> Alignment:
+    """Read the value whose column is nearest to the neurons' sums; write that column."""
 
-    def read(part: np.ndarray) -> np.ndarray:
-        return np.square(part[:, None] - columns[None]).sum(axis=2).argmin(axis=1)
+    def nearest(part: np.ndarray) -> np.ndarray:
+        distances = (read.columns**2).sum(axis=1) - 2 * part @ read.columns.T
+        return distances.argmin(axis=1)
 
     def write(values: np.ndarray) -> np.ndarray:
-        return columns[np.asarray(values, dtype=np.int64)]
+        return read.columns[np.asarray(values, dtype=np.int64)]
 
-    return Alignment(site=site, subspace=neurons, read=read, write=write, bits=float(tables.size * REAL_BITS))
+    bits = float(read.numbers * REAL_BITS)
+    return Alignment(site=read.site, subspace=neurons, read=nearest, write=write, bits=bits)
 
 
 def _registered(account: Explanation, network: GroupNetwork) -> Explanation:
