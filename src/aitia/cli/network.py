@@ -137,6 +137,8 @@ def explain_command(
         f"  logits explained: {summary.hidden_explains:.2%} by the hidden layer's form, {summary.coset_explains:.1%} "
         f"with the unembedding's, {summary.ideal_explains:.1%} by the sum of rho-sets",
     ]
+    if not found.circuits:
+        scorecard = None  # there is no account to judge
     if scorecard is not None:
         ours, *rivals = explanations(found)
         judge(ours, rivals=rivals).write(scorecard)
