@@ -67,6 +67,7 @@ bench-truth: $(DEMO_READY) ## every method held against retraining, on planted b
 
 bench-networks: $(READY) ## a hundred S5 networks and others, trained and explained; goes on where it was stopped
 	$(BIN)/python benchmarks/networks.py
+	$(BIN)/python benchmarks/shared_planes.py
 
 bench-simplicity: $(READY) ## three kinds of simplicity on one family of explanations
 	$(BIN)/python benchmarks/simplicity.py
