@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aitia.proofs.certificate import AccuracyCertificate, load_certificate, parse_certificate
     from aitia.proofs.checker import Check, check, verify
     from aitia.proofs.cost import Cost, brute_force_cost
-    from aitia.proofs.deciding import Verdict
+    from aitia.proofs.verdict import Verdict
     from aitia.proofs.proving import prove
     from aitia.proofs.verifiers import VERIFIERS, Verifier
     from aitia.proofs.weights import Weights, read_weights, weights_from_arrays, weights_of
@@ -22,8 +22,8 @@ _HOMES = {
     "certificate": ("AccuracyCertificate", "load_certificate", "parse_certificate"),
     "checker": ("Check", "check", "verify"),
     "cost": ("Cost", "brute_force_cost"),
-    "deciding": ("Verdict",),
     "proving": ("prove",),
+    "verdict": ("Verdict",),
     "verifiers": ("VERIFIERS", "Verifier"),
     "weights": ("Weights", "read_weights", "weights_from_arrays", "weights_of"),
 }

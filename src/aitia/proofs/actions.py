@@ -9,24 +9,10 @@ import numpy as np
 
 from aitia.errors import ProofError
 from aitia.finite_groups.cayley import identity_of
-from aitia.proofs.certificate import list_of
+from aitia.proofs.certificate import integers_of, list_of
 from aitia.proofs.cost import Cost
 
 MAX_POINTS = 5_040
-
-
-def integers_of(value: Any, what: str, *, low: int, high: int, length: int | None = None) -> np.ndarray:
-    """[k] int64 from a list of integers within a range.
-
-    Raises:
-        ProofError: it is no such list.
-    """
-    if not isinstance(value, list) or (length is not None and len(value) != length):
-        raise ProofError(f"{what} must be a list{'' if length is None else f' of {length} integers'}")
-    for place, each in enumerate(value):
-        if type(each) is not int or not low <= each <= high:
-            raise ProofError(f"{what}, place {place}: {each!r:.40} is no integer from {low} to {high}")
-    return np.array(value, dtype=np.int64)
 
 
 def action_of(table: np.ndarray, entry: Any, what: str, cost: Cost) -> np.ndarray:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from aitia.errors import ProofError
 
 FORMAT = "aitia-certificate-v1"
@@ -171,6 +173,20 @@ def list_of(where: Mapping[str, Any], key: str, *, longest: int) -> list[Any]:
     if not isinstance(value, list) or len(value) > longest:
         raise ProofError(f"{key!r} must be a list of at most {longest} items")
     return value
+
+
+def integers_of(value: Any, what: str, *, low: int, high: int, length: int | None = None) -> np.ndarray:
+    """[k] int64 from a list of integers within a range.
+
+    Raises:
+        ProofError: it is no such list.
+    """
+    if not isinstance(value, list) or (length is not None and len(value) != length):
+        raise ProofError(f"{what} must be a list{'' if length is None else f' of {length} integers'}")
+    for place, each in enumerate(value):
+        if type(each) is not int or not low <= each <= high:
+            raise ProofError(f"{what}, place {place}: {each!r:.40} is no integer from {low} to {high}")
+    return np.array(value, dtype=np.int64)
 
 
 def _object(where: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 from aitia.errors import ProofError
 from aitia.proofs.certificate import AccuracyCertificate, load_certificate
 from aitia.proofs.cost import brute_force_cost
-from aitia.proofs.deciding import Verdict
+from aitia.proofs.verdict import Verdict
 from aitia.proofs.verifiers import VERIFIERS
 from aitia.proofs.weights import Weights, read_weights, weights_of
 

@@ -1,155 +1,27 @@
 """The engine: is the right logit the largest? Decided for every input from a cheap stand-in for the unembedding.
 
-A verifier brings a stand-in S for the unembedding U that is cheap to apply. With E = U - S - c, where c holds any
-constant for each neuron (which moves all logits alike), the logit of an answer z is at most
+The true logit of the right answer is computed. Every other answer's is at most that of the stand-in plus what
+`remainders` bounds. In turn, each step only for what the one before left open:
 
-    s(z) + bias(z) + |h| |E(z)| + dropped,          s = h S,
-
-by Cauchy and Schwarz over the neurons that the certificate names; the neurons that it does not name are bounded by
-relu(a + b) <= relu(a) + relu(b), a number for each x and one for each y. That is held against the true logit of the
-right answer. Answers that it does not rule out are contenders: their true logits are worked out, a part of the neurons
-at a time, the norm bound covering the rest. What is left open by rounding is decided in integers.
-
-Neurons may be scaled by powers of two, which is exact and shifts weight between |h| and |E|.
+1. quick margins of the stand-in, with one bound on the remainder of all answers but a few, which are looked at apart;
+2. the stand-in's logit of every answer, with each answer's own bound: what is not ruled out is a contender;
+3. contenders' true logits, a part of the neurons at a time, the bound covering the rest;
+4. all neurons; and in integers what rounding leaves open.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
-
 import numpy as np
 
-from aitia.proofs.arithmetic import TINY, gamma, outward
-from aitia.proofs.cost import Cost, brute_force_cost
+from aitia.proofs.arithmetic import outward
+from aitia.proofs.cost import Cost
+from aitia.proofs.remainders import Remainders, StandIn
+from aitia.proofs.settling import CHUNK_NUMBERS, Settler
+from aitia.proofs.verdict import Verdict
 from aitia.proofs.weights import Weights
 
-CHUNK_NUMBERS = 2_000_000
-EXACT_OPERATIONS = 2_000_000_000
-"""Most operations that are spent on exact decisions; inputs left open after that count as wrong."""
 
-PARTS = 4
-"""In how many parts of the neurons a contender's logit is worked out."""
-
-
-class StandIn(Protocol):
-    """What is cheap to apply in place of the unembedding.
-
-    Attributes:
-        neurons: [a] the neurons that it speaks of, heaviest first.
-        scales: [a] exponents of the powers of two that their activations are multiplied by.
-        matrix: [a, n] S, for scaled activations.
-        constant: [n] added to s, in place of the bias as far as it goes.
-        magnitudes: [a] above the sum of absolute values along any path from the neuron to any logit.
-        constant_magnitude: the same for the constant.
-        depth: how many roundings a path takes, at most.
-    """
-
-    neurons: np.ndarray
-    scales: np.ndarray
-    matrix: np.ndarray
-    constant: np.ndarray
-    magnitudes: np.ndarray
-    constant_magnitude: float
-    depth: int
-
-    def prepare(self, hidden: np.ndarray, cost: Cost) -> np.ndarray:
-        """[k, a] scaled activations -> whatever the logits are computed from."""
-        ...
-
-    def quick_margins(
-        self, prepared: np.ndarray, answers: np.ndarray, cost: Cost
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """[k] the answer's s, and [k] a lower bound of it minus any other's; None if there is no quick way."""
-        ...
-
-    def logits(self, prepared: np.ndarray, cost: Cost) -> np.ndarray:
-        """[k, n] s for every answer."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Verdict:
-    """What a verifier found.
-
-    Attributes:
-        certified: [n, n] bool; the network is right on these inputs.
-        cost: the operations it took, by step.
-        cross_entropy: an upper bound on the mean cross entropy over all inputs, where the verifier gives one.
-    """
-
-    certified: np.ndarray
-    cost: Cost
-    cross_entropy: float | None = None
-
-    @property
-    def count(self) -> int:
-        """How many inputs are certified."""
-        return int(self.certified.sum())
-
-    @property
-    def bound(self) -> float:
-        """The share of inputs that are certified."""
-        return self.count / self.certified.size
-
-
-class Settler:
-    """Decides single inputs by their true logits, and in integers where rounding leaves it open."""
-
-    def __init__(self, weights: Weights, cost: Cost) -> None:
-        self.weights, self.cost = weights, cost
-        reach = np.abs(weights.left).max(axis=0) + np.abs(weights.right).max(axis=0)
-        largest = np.abs(weights.unembed).max(axis=1)
-        self.reach = reach
-        magnitude = float(reach @ largest + np.abs(weights.bias).max())
-        self.band = 32 * gamma(weights.width + 64) * magnitude + TINY
-        cost.add("rounding bounds", 2 * weights.left.size * 2 + 2 * weights.unembed.size)
-        self._left_open = EXACT_OPERATIONS
-
-    def is_right(self, x: int, y: int) -> bool:
-        """Whether the right logit is strictly the largest, in integers; no once the budget for that is used up."""
-        price = brute_force_cost(self.weights.order, self.weights.width, 1)
-        if self._left_open < price:
-            return False
-        self._left_open -= price
-        self.cost.add("exact decisions", price)
-        return self.weights.exact.is_right(x, y, int(self.weights.table[x, y]))
-
-    def beats(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, owner: np.ndarray, count: int) -> np.ndarray:
-        """[count] bool: does the right answer beat every contender it owns?
-
-        Args:
-            x: [k] left factors.
-            y: [k] right factors.
-            z: [k] contenders, none the right answer.
-            owner: [k] which input, from 0 to count - 1, each belongs to; sorted.
-            count: how many inputs there are; those without contenders are right.
-        """
-        weights, m = self.weights, self.weights.width
-        found = np.ones(count, dtype=bool)
-        step = max(CHUNK_NUMBERS // (2 * m), 1)
-        margins = np.empty(len(z))
-        for start in range(0, len(z), step):
-            part = slice(start, start + step)
-            hidden = np.maximum(weights.left[x[part]] + weights.right[y[part]], 0)
-            answers = weights.table[x[part], y[part]]
-            slopes = weights.unembed.T[answers] - weights.unembed.T[z[part]]
-            margins[part] = (
-                np.einsum("km,km->k", hidden, slopes) + weights.bias[answers] - weights.bias[z[part]]
-            )
-        inputs = len(np.unique(owner))
-        # An implementation that keeps h and the right logit pays for them once an input.
-        self.cost.add("contenders", inputs * (4 * m + 1) + len(z) * (2 * m + 2))
-        np.logical_and.at(found, owner, margins > -self.band)
-        open_ = np.zeros(count, dtype=bool)
-        open_[owner[np.abs(margins) <= self.band]] = True
-        for i in np.flatnonzero(found & open_):
-            k = int(np.searchsorted(owner, i))
-            found[i] = self.is_right(int(x[k]), int(y[k]))
-        return found
-
-
-def decide(weights: Weights, stand_in: StandIn, *, finish: bool, cost: Cost | None = None) -> Verdict:
+def decide(weights: Weights, stand_in: StandIn, *, finish: bool, cost: Cost) -> Verdict:
     """Certify inputs by a stand-in for the unembedding.
 
     Args:
@@ -159,144 +31,120 @@ def decide(weights: Weights, stand_in: StandIn, *, finish: bool, cost: Cost | No
             contenders as wrong.
         cost: counts on here.
     """
-    cost = cost or Cost()
-    bounds = _Bounds(weights, stand_in, cost)
-    n, rows = weights.order, max(CHUNK_NUMBERS // (weights.order * max(len(stand_in.neurons), 1)), 1)
+    decision = _Decision(weights, stand_in, finish, cost)
+    n = weights.order
+    rows = max(CHUNK_NUMBERS // (n * max(len(stand_in.cells.neurons), n, stand_in.size)), 1)
     certified = np.zeros((n, n), dtype=bool)
     for start in range(0, n, rows):
         x = np.arange(start, min(start + rows, n))
-        certified[x] = bounds.decide(np.repeat(x, n), np.tile(np.arange(n), len(x)), finish).reshape(-1, n)
+        certified[x] = decision.of(np.repeat(x, n), np.tile(np.arange(n), len(x))).reshape(-1, n)
     return Verdict(certified=certified, cost=cost)
 
 
-class _Bounds:
-    """Everything that is computed once for all inputs."""
-
-    def __init__(self, weights: Weights, stand_in: StandIn, cost: Cost) -> None:
-        n, a = weights.order, len(stand_in.neurons)
-        self.weights, self.stand_in, self.cost = weights, stand_in, cost
+class _Decision:
+    def __init__(self, weights: Weights, stand_in: StandIn, finish: bool, cost: Cost) -> None:
+        self.weights, self.stand_in, self.finish, self.cost = weights, stand_in, finish, cost
         self.settler = Settler(weights, cost)
-        named = stand_in.neurons
-        scale = np.ldexp(1.0, stand_in.scales)
-        self.left, self.right = weights.left[:, named] * scale, weights.right[:, named] * scale
-        unembed = weights.unembed[named] / scale[:, None]
-        rest = unembed - stand_in.matrix
-        constants = rest.mean(axis=1, keepdims=True)
-        self.unembed, self.rest = (unembed - constants).T.copy(), (rest - constants).T.copy()
-        self.bias = weights.bias
-        self.bias_rest = weights.bias - stand_in.constant
-        self.highest_bias = float(self.bias_rest.max())
-        self.parts = np.array_split(np.arange(a), min(PARTS, max(a, 1)))
-        squares = np.stack([np.square(self.rest[:, part]).sum(axis=1) for part in self.parts])
-        tails = np.cumsum(squares[::-1], axis=0)[::-1]
-        self.tails = outward(np.sqrt(tails), 4 * (a + 8))
-        self.largest_tail = float(self.tails[0].max(initial=0.0))
-        self.drop_left, self.drop_right = _dropped(weights, named, cost)
-        cost.add("scaling and remainder", 2 * n * a + n * a + 3 * n * a + 2 * n * a + 2 * n)
-        cost.add("remainder norms", 2 * n * a + PARTS * 2 * n + n)
-        reach = self.settler.reach[named] * scale
-        magnitude = float(
-            reach @ (4 * np.abs(unembed).max(axis=1, initial=0.0) + 4 * stand_in.magnitudes)
-            + 4 * (np.abs(weights.bias).max() + stand_in.constant_magnitude)
-            + self.settler.band
-        )
-        cost.add("rounding bounds", 4 * a)
-        self.band = 64 * gamma(a + n + stand_in.depth + 64) * magnitude + self.settler.band
+        self.tables = Remainders(weights, stand_in, self.settler.band, cost)
+        others = np.setdiff1d(np.arange(weights.order), stand_in.apart)
+        lifted = self.tables.bias_rest + self.tables.lifts[0]
+        self.lift = lifted
+        self.highest = float(lifted[others].max(initial=-np.inf))
+        self.longest = float(self.tables.tails[0][others].max(initial=0.0))
+        cost.add("remainder norms", 3 * weights.order)
 
-    def decide(self, x: np.ndarray, y: np.ndarray, finish: bool) -> np.ndarray:
-        """[k] which of the inputs are certified."""
-        k, a = len(x), self.left.shape[1]
+    def of(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """[r] which of the inputs are certified."""
+        tables, cells, cost = self.tables, self.stand_in.cells, self.cost
+        r, a, k = len(x), len(cells.neurons), cells.count
         answers = self.weights.table[x, y]
-        hidden = np.maximum(self.left[x] + self.right[y], 0)
-        target = np.einsum("ka,ka->k", hidden, self.unembed[answers]) + self.bias[answers]
-        squares = np.stack(
-            [np.einsum("ka,ka->k", hidden[:, part], hidden[:, part]) for part in self.parts], axis=1
-        )
-        tails = outward(np.sqrt(np.cumsum(squares[:, ::-1], axis=1)[:, ::-1]), 4 * (a + 8))
-        level = target - (self.drop_left[x] + self.drop_right[y]) - self.band
-        self.cost.add("hidden layer", k * 2 * a)
-        self.cost.add("right logit", k * (2 * a + 2))
-        self.cost.add("norms", k * (2 * a + 1))
-        self.cost.add("thresholds", k * 6)
-        prepared = self.stand_in.prepare(hidden, self.cost)
-        quick = self.stand_in.quick_margins(prepared, answers, self.cost)
-        certified = np.zeros(k, dtype=bool)
+        hidden = np.maximum(tables.left[x] + tables.right[y], 0)
+        target = np.einsum("ra,ra->r", hidden, tables.unembed[answers]) + tables.bias[answers]
+        level = target - (tables.drop_left[x] + tables.drop_right[y]) - tables.band
+        sums = cells.sums(hidden)
+        norms = self._norms(sums)
+        cost.add("hidden layer", r * 2 * a)
+        cost.add("right logit", r * (2 * a + 2))
+        cost.add("cells", r * (a - k))
+        cost.add("norms", r * (2 * k + int((cells.centre != 0).sum()) + 2))
+        cost.add("thresholds", r * 3)
+        prepared = self.stand_in.prepare(sums, cost)
+        certified = np.zeros(r, dtype=bool)
+        quick = self.stand_in.quick_margins(prepared, answers, cost)
         if quick is not None:
             own, margins = quick
             # own - margins is at least every other answer's s.
-            certified = own - margins + tails[:, 0] * self.largest_tail + self.highest_bias < level
-            self.cost.add("thresholds", k * 2)
+            certified = own - margins + norms[:, 0] * self.longest + self.highest < level
+            cost.add("thresholds", r * 5)
+            certified[certified] = self._apart(
+                prepared[certified], answers[certified], norms[certified, 0], level[certified]
+            )
         left = np.flatnonzero(~certified)
-        if len(left):
-            certified[left] = self._compare(
-                x[left],
-                y[left],
-                answers[left],
-                hidden[left],
-                level[left],
-                tails[left],
-                prepared[left],
-                finish,
+        for start in range(0, len(left), step := max(CHUNK_NUMBERS // (4 * self.weights.order), 1)):
+            part = left[start : start + step]
+            certified[part] = self._compare(
+                x[part], y[part], hidden[part], level[part], norms[part], prepared[part]
             )
         return certified
+
+    def _norms(self, sums: np.ndarray) -> np.ndarray:
+        """[r, parts] |C - centre| over the cells from each part on, above."""
+        away = sums - self.stand_in.cells.centre
+        squares = np.stack(
+            [np.einsum("rk,rk->r", away[:, part], away[:, part]) for part in self.tables.parts], axis=1
+        )
+        norms = np.sqrt(np.cumsum(squares[:, ::-1], axis=1)[:, ::-1])
+        return outward(norms + self.tables.slack, 4 * (self.stand_in.cells.count + 8))
+
+    def _apart(
+        self, prepared: np.ndarray, answers: np.ndarray, norms: np.ndarray, level: np.ndarray
+    ) -> np.ndarray:
+        """[r] whether none of the answers looked at apart is a contender."""
+        apart = self.stand_in.apart
+        if not len(apart):
+            return np.ones(len(prepared), dtype=bool)
+        logits = self.stand_in.some_logits(prepared, apart, self.cost)
+        bounds = logits + self.lift[apart] + norms[:, None] * self.tables.tails[0][apart]
+        self.cost.add("answers apart", len(prepared) * len(apart) * 4)
+        return np.asarray(((bounds < level[:, None]) | (apart == answers[:, None])).all(axis=1))
 
     def _compare(
         self,
         x: np.ndarray,
         y: np.ndarray,
-        answers: np.ndarray,
         hidden: np.ndarray,
         level: np.ndarray,
-        tails: np.ndarray,
+        norms: np.ndarray,
         prepared: np.ndarray,
-        finish: bool,
     ) -> np.ndarray:
-        """Every answer's s against the right logit; then the true logits of contenders."""
-        k, n = len(x), self.weights.order
+        """[r] every answer's s against the right logit, then the true logits of contenders."""
+        tables, (r, n) = self.tables, (len(x), self.weights.order)
         logits = self.stand_in.logits(prepared, self.cost)
-        near = logits + (tails[:, :1] * self.largest_tail + self.highest_bias) >= level[:, None]
-        near[np.arange(k), answers] = False
-        self.cost.add("comparisons", k * (n + 2))
+        near = logits >= (level - norms[:, 0] * tables.tails[0].max() - self.lift.max())[:, None]
+        near[np.arange(r), self.weights.table[x, y]] = False
+        self.cost.add("comparisons", r * (n + 3))
         owner, z = np.nonzero(near)
-        value = logits[owner, z] + self.bias_rest[z]
-        self.cost.add("contenders", len(z) * 4)
-        open_ = value + tails[owner, 0] * self.tails[0, z] >= level[owner]
-        owner, z, value = owner[open_], z[open_], value[open_]
-        if finish:
-            for number, part in enumerate(self.parts):
-                value = value + np.einsum("pa,pa->p", hidden[owner][:, part], self.rest[z][:, part])
-                self.cost.add("contenders", len(z) * (2 * len(part) + 3))
-                rest = 0.0
-                if number + 1 < len(self.parts):
-                    self.cost.add("norms", len(np.unique(owner)))
-                    rest = tails[owner, number + 1] * self.tails[number + 1, z]
-                open_ = value + rest >= level[owner]
-                owner, z, value = owner[open_], z[open_], value[open_]
-            return self.settler.beats(x[owner], y[owner], z, owner, k)
-        certified = np.ones(k, dtype=bool)
-        certified[owner] = False
-        return certified
+        value = logits[owner, z] + tables.bias_rest[z]
+        for number, part in enumerate(tables.neurons):
+            bound = value + tables.lifts[number, z] + norms[owner, number] * tables.tails[number, z]
+            self.cost.add("contenders", len(z) * 5)
+            open_ = bound >= level[owner]
+            owner, z, value = owner[open_], z[open_], value[open_]
+            if not self.finish:
+                certified = np.ones(r, dtype=bool)
+                certified[owner] = False
+                return certified
+            value = value + self._products(hidden, owner, z, part)
+            self.cost.add("contenders", len(z) * 2 * (part.stop - part.start) + 2 * len(np.unique(owner)))
+        open_ = value >= level[owner]
+        self.cost.add("contenders", len(z))
+        return self.settler.beats(x[owner[open_]], y[owner[open_]], z[open_], owner[open_], r)
 
-
-def _dropped(weights: Weights, named: np.ndarray, cost: Cost) -> tuple[np.ndarray, np.ndarray]:
-    """[n] and [n]: numbers whose sum is above what the neurons not named may add to any answer over the right one.
-
-    Either a sum over neurons of h times the range of u, or Cauchy and Schwarz with the largest norm of u about its
-    mean, twice: whichever is smaller at its largest.
-    """
-    n, rest = weights.order, np.setdiff1d(np.arange(weights.width), named)
-    if not len(rest):
-        return np.zeros(n), np.zeros(n)
-    left, right = np.maximum(weights.left[:, rest], 0), np.maximum(weights.right[:, rest], 0)
-    unembed, steps = weights.unembed[rest], 4 * (len(rest) + n + 8)
-    ranges = unembed.max(axis=1) - unembed.min(axis=1)
-    # The mean cancels exactly in u(z) - u(t): any constant will do, so its own rounding is harmless, but for the
-    # rounding of the difference, which `magnitude` covers.
-    middle = unembed - unembed.mean(axis=1, keepdims=True)
-    magnitude = 4 * gamma(steps) * np.abs(unembed).max(axis=1)
-    norm = 2 * (np.sqrt(np.square(middle).sum(axis=0).max()) + np.linalg.norm(magnitude))
-    sums = left @ (ranges + magnitude), right @ (ranges + magnitude)
-    norms = norm * np.linalg.norm(left, axis=1), norm * np.linalg.norm(right, axis=1)
-    cost.add("neurons left out", len(rest) * n * (2 + 2 + 4 + 2 + 2 + 4 + 4) + 8 * n)
-    chosen = min((sums, norms), key=lambda pair: pair[0].max() + pair[1].max())
-    return outward(chosen[0], steps), outward(chosen[1], steps)
+    def _products(self, hidden: np.ndarray, owner: np.ndarray, z: np.ndarray, part: slice) -> np.ndarray:
+        """[p] h E over some neurons, for each pair of an input and an answer."""
+        found = np.empty(len(z))
+        step = max(CHUNK_NUMBERS // max(part.stop - part.start, 1), 1)
+        for start in range(0, len(z), step):
+            pairs = slice(start, start + step)
+            found[pairs] = np.einsum("pa,pa->p", hidden[owner[pairs], part], self.tables.rest[z[pairs], part])
+        return found

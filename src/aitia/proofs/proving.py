@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from aitia.errors import ProofError
@@ -10,7 +11,7 @@ from aitia.group_networks.interpretation import Interpretation, interpret
 from aitia.group_networks.network import GroupNetwork
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.checker import verify
-from aitia.proofs.finding import FINDERS
+from aitia.proofs.finding import FindingSettings, find_votes
 from aitia.proofs.verifiers import VERIFIERS
 from aitia.proofs.weights import Weights, weights_of
 
@@ -24,8 +25,8 @@ def prove(
 
     Args:
         network: the network.
-        verifier: the name of a verifier; or `best`, which tries all that decide every input or nearly so, and keeps
-            the highest bound, and of equal ones the cheapest.
+        verifier: the name of a verifier; or `best`, which tries those that decide every input, and keeps the highest
+            bound, and of equal ones the cheapest.
         interpretation: what was found in the network, if it is at hand.
 
     Raises:
@@ -41,24 +42,38 @@ def prove(
 
 
 def certify(weights: Weights, interpretation: Interpretation, verifier: str) -> AccuracyCertificate:
-    """The certificate of one verifier, from what was found in the network."""
-    find: Callable[[Interpretation, Weights], Mapping[str, Any]] = FINDERS[verifier]
-    draft = AccuracyCertificate(
-        network=weights.sha256,
-        group=interpretation.network.group.name,
-        order=weights.order,
-        width=weights.width,
-        verifier=verifier,
-        certified=0,
-        cost=0,
-        explanation=find(interpretation, weights),
-    )
-    return claiming(draft, weights)
+    """The best certificate of one verifier, from what was found in the network."""
+    proofs = []
+    for explanation in FINDERS[verifier](interpretation, weights):
+        draft = AccuracyCertificate(
+            network=weights.sha256,
+            group=interpretation.network.group.name,
+            order=weights.order,
+            width=weights.width,
+            verifier=verifier,
+            certified=0,
+            cost=0,
+            explanation=explanation,
+        )
+        verdict = verify(weights, draft)
+        proofs.append(replace(draft, certified=verdict.count, cost=verdict.cost.total))
+    return max(proofs, key=lambda proof: (proof.certified, -proof.cost))
 
 
-def claiming(draft: AccuracyCertificate, weights: Weights) -> AccuracyCertificate:
-    """The same certificate, claiming what its verifier certifies."""
-    from dataclasses import replace
+def _nothing(_interpretation: Interpretation, _weights: Weights) -> Iterator[dict[str, Any]]:
+    yield {}
 
-    verdict = verify(weights, draft)
-    return replace(draft, certified=verdict.count, cost=verdict.cost.total)
+
+def _votes(interpretation: Interpretation, weights: Weights) -> Iterator[dict[str, Any]]:
+    for merge in (False, True):
+        for quick, apart in ((True, 0), (True, 12), (False, 0)):
+            settings = FindingSettings(merge=merge, quick=quick, apart=apart)
+            yield find_votes(interpretation, weights, settings)
+
+
+FINDERS: Mapping[str, Callable[[Interpretation, Weights], Iterator[dict[str, Any]]]] = {
+    "brute-force": _nothing,
+    "g-sets": _votes,
+    "g-sets-bound": _votes,
+}
+"""Verifier -> the explanations to try for it."""

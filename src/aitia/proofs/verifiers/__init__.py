@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aitia.proofs.certificate import AccuracyCertificate
-from aitia.proofs.deciding import Verdict
+from aitia.proofs.verdict import Verdict
 from aitia.proofs.verifiers import brute_force, g_sets
 from aitia.proofs.weights import Weights
 
@@ -49,7 +49,7 @@ VERIFIERS: Mapping[str, Verifier] = {
         ),
         Verifier(
             name="g-sets-bound",
-            verify=g_sets.verify_unfinished,
+            verify=g_sets.verify_bound,
             theorem="the same, where an input with contenders counts as wrong",
             source="ours",
         ),

@@ -6,7 +6,8 @@ import numpy as np
 
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.cost import Cost, brute_force_cost
-from aitia.proofs.deciding import CHUNK_NUMBERS, Settler, Verdict
+from aitia.proofs.settling import CHUNK_NUMBERS, Settler
+from aitia.proofs.verdict import Verdict
 from aitia.proofs.weights import Weights
 
 

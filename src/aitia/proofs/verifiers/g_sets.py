@@ -1,218 +1,230 @@
-"""Neurons vote on the points of finite G-sets: logits from which points an answer takes to which.
+"""Cells vote on the points of finite G-sets: logits from which points an answer takes to which.
 
-A vote of a neuron stands in a column c and a row p of a G-set, with a coefficient. The logit of z is the sum over
-the columns of A[zc, c], where A adds up the activations of the voters, each times its coefficient. In S5 with five
-points that is 25 sums for 128 neurons, and logits of 120 answers from pairs and triples of columns that they share.
+A vote of a cell stands in a column c and a row p of a G-set, with a coefficient. The logit of z is the sum over
+the columns of A[zc, c], where A adds up the sums of the cells that vote there, each times its coefficient. In S5 with
+five points that is 25 sums for 128 neurons, and the logits of 120 answers from pairs and triples of columns that they
+share. That the sets are acted on by the group is checked in integers; how well the votes fit is measured.
 
-Quick margins: the right answer t takes c to tc. Another answer z differs from it where w = t^-1 z moves c, and loses
-there at least the smallest A[tc, c] - A[p, c]. Of the columns that w moves only the number is used, so a few
-sorted sums cover all n answers. (Ours.)
+Quick margins: write the answer as tw, with t the right one. Wherever w moves a column c, the logit loses at least the
+least over other rows p of A[tc, c] - A[p, c]; of the columns that w moves only the number is used, so a few sorted
+sums cover all answers. Where the columns' images always are one point of each class, any potential of the classes may
+be added to the rows of A without changing differences of logits; half the row mean minus half the column mean
+takes out what speaks for or against a point as such. (Ours.)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from aitia.errors import ProofError
 from aitia.finite_groups.cayley import identity_of
-from aitia.proofs.actions import action_of, integers_of
+from aitia.proofs.actions import action_of
 from aitia.proofs.arithmetic import dyadic
-from aitia.proofs.certificate import MAX_INTEGER, AccuracyCertificate, integer_of, list_of
+from aitia.proofs.cells import UNITS, cells_of
+from aitia.proofs.certificate import MAX_INTEGER, AccuracyCertificate, integer_of, integers_of, list_of
 from aitia.proofs.cost import Cost, sorting_cost
-from aitia.proofs.deciding import Verdict, decide
+from aitia.proofs.deciding import decide
+from aitia.proofs.shared_sums import SharedSums
+from aitia.proofs.verdict import Verdict
 from aitia.proofs.weights import Weights
 
 MAX_SETS = 64
 MAX_VOTES = 200_000
-MAX_SCALE = 60
 MAX_NUMBERS = 50_000_000
-"""Most numbers in any array that a certificate makes the checker set up."""
+"""Most entries that all answers to one left factor may have together."""
 
 
 def verify(weights: Weights, certificate: AccuracyCertificate) -> Verdict:
     """Certify by votes on G-sets; contenders are worked out, so that every input is decided."""
     cost = Cost()
-    stand_in = Votes(weights, certificate, cost)
-    return decide(weights, stand_in, finish=True, cost=cost)
+    return decide(weights, Votes(weights, certificate.explanation, cost), finish=True, cost=cost)
 
 
-def verify_unfinished(weights: Weights, certificate: AccuracyCertificate) -> Verdict:
+def verify_bound(weights: Weights, certificate: AccuracyCertificate) -> Verdict:
     """Certify by votes on G-sets alone: inputs with contenders count as wrong."""
     cost = Cost()
-    stand_in = Votes(weights, certificate, cost)
-    return decide(weights, stand_in, finish=False, cost=cost)
-
-
-def neurons_of(weights: Weights, certificate: AccuracyCertificate) -> tuple[np.ndarray, np.ndarray]:
-    """[a] the neurons that a certificate names, each once, and [a] the exponents of their scales.
-
-    Raises:
-        ProofError: they are not neurons of the network, or one stands there twice.
-    """
-    explanation = certificate.explanation
-    listed = list_of(explanation, "neurons", longest=weights.width)
-    neurons = integers_of(listed, "neurons", low=0, high=weights.width - 1)
-    if len(np.unique(neurons)) != len(neurons):
-        raise ProofError("neurons names a neuron twice")
-    scales = integers_of(
-        list_of(explanation, "scales", longest=weights.width),
-        "scales",
-        low=-MAX_SCALE,
-        high=MAX_SCALE,
-        length=len(neurons),
-    )
-    return neurons, scales
+    return decide(weights, Votes(weights, certificate.explanation, cost), finish=False, cost=cost)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Node:
-    """Partial sums over some columns, one for each tuple of images that occurs."""
+class _Set:
+    """The columns of one G-set that votes stand in.
 
-    left: _Node | np.ndarray
-    right: _Node | None
-    left_part: np.ndarray | None
-    right_part: np.ndarray | None
+    Attributes:
+        columns: numbers of the columns, among all.
+        classes: [q] the class of each point, or None where no potential may be added.
+        points: [n, columns] the image of each under each element.
+    """
+
+    columns: np.ndarray
+    classes: np.ndarray | None
+    points: np.ndarray
 
 
 class Votes:
-    """The stand-in that a certificate's votes make. See `deciding.StandIn`."""
+    """The stand-in that a certificate's votes make. See `remainders.StandIn`."""
 
-    def __init__(self, weights: Weights, certificate: AccuracyCertificate, cost: Cost) -> None:
-        explanation, n = certificate.explanation, weights.order
-        self.neurons, self.scales = neurons_of(weights, certificate)
-        a = len(self.neurons)
-        sets = [
+    def __init__(self, weights: Weights, explanation: Mapping[str, Any], cost: Cost) -> None:
+        n = weights.order
+        self.cells = cells_of(explanation, weights.width)
+        k = self.cells.count
+        actions = [
             action_of(weights.table, entry, f"set {number}", cost)
             for number, entry in enumerate(list_of(explanation, "sets", longest=MAX_SETS))
         ]
-        unit = integer_of(explanation, "unit", low=-100, high=100)
-        votes = _votes(explanation, "votes", sets, voters=a)
-        constants = _votes(explanation, "constants", sets, voters=1)
-        used = np.unique(np.concatenate([votes[:, 1:4], constants[:, 1:4]])[:, [0, 2]], axis=0)
-        sizes = np.array([sets[s].shape[1] for s, _ in used], dtype=np.int64)
-        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        entries = int(starts[-1])
-        if max(entries * (a + 1), n * len(used) * 4, a * n) > MAX_NUMBERS:
-            raise ProofError(f"its votes stand in {len(used)} columns with {entries} entries: too many")
-        self.columns = [
-            (int(s), slice(int(b), int(e))) for (s, _), b, e in zip(used, starts, starts[1:], strict=False)
-        ]
-        self._groups = [np.flatnonzero(used[:, 0] == s) for s in range(len(sets)) if (used[:, 0] == s).any()]
-        self.places = (
-            np.stack([start + sets[s][:, c] for (s, c), start in zip(used, starts, strict=False)], axis=1)
-            if len(used)
-            else np.zeros((n, 0), dtype=np.int64)
+        unit = integer_of(explanation, "unit", **UNITS)
+        votes = _votes(explanation, "votes", actions, voters=k)
+        constants = _votes(explanation, "constants", actions, voters=1)
+        self.apart = np.unique(
+            integers_of(list_of(explanation, "apart", longest=n), "apart", low=0, high=n - 1)
         )
-        place_of = {(int(s), int(c)): int(start) for (s, c), start in zip(used, starts, strict=False)}
-        self._coefficients = np.zeros((a, entries))
-        self._constants = np.zeros(entries)
-        for voter, s, row, column, coefficient in votes:
-            self._coefficients[voter, place_of[int(s), int(column)] + row] += dyadic([coefficient], unit)[0]
-        for _, s, row, column, coefficient in constants:
-            self._constants[place_of[int(s), int(column)] + row] += dyadic([coefficient], unit)[0]
-        self.matrix, self.constant = np.zeros((a, n)), np.zeros(n)
+        self._quick = bool(integer_of(explanation, "quick", low=0, high=1))
+        used = np.unique(np.concatenate([votes, constants])[:, [1, 3]], axis=0)
+        sizes = np.array([actions[s].shape[1] for s, _ in used], dtype=np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        entries = int(self._starts[-1])
+        self.size = entries
+        if k * entries > 16 * max(weights.width * n, 10_000) or n * max(entries, len(used)) > MAX_NUMBERS:
+            raise ProofError(f"its votes stand in {len(used)} columns with {entries} entries: too many")
+        self.places = np.zeros((n, len(used)), dtype=np.int64)
+        for j, (s, c) in enumerate(used):
+            self.places[:, j] = self._starts[j] + actions[s][:, c]
+        self._sets = [_set_of(actions[s], used, s, cost) for s in np.unique(used[:, 0])]
+        start_of = {(int(s), int(c)): int(start) for (s, c), start in zip(used, self._starts, strict=False)}
+        self._coefficients, self._constants = np.zeros((k, entries)), np.zeros(entries)
+        for voter, s, row, column, number in votes:
+            self._coefficients[voter, start_of[int(s), int(column)] + row] += dyadic([number], unit)[0]
+        for _, s, row, column, number in constants:
+            self._constants[start_of[int(s), int(column)] + row] += dyadic([number], unit)[0]
+        self.matrix, self.constant = np.zeros((k, n)), np.zeros(n)
         for column in self.places.T:
             self.matrix += self._coefficients[:, column]
             self.constant += self._constants[column]
-        cost.add("votes", 2 * (len(votes) + len(constants)) + len(used) * (a + 2) * n)
-        self.magnitudes = np.abs(self._coefficients).sum(axis=1)
-        self.constant_magnitude = float(np.abs(self._constants).sum())
-        self.depth = a + 4 * len(used) + 8
-        self._price = 2 * int((self._coefficients != 0).sum()) + int((self._constants != 0).sum())
-        self._moved = self._moves(weights, [sets[s][:, c] == c for s, c in used], cost)
-        self._tree, self._of_answer, self._adds = None, None, 0
-        self._count = a
+        cost.add("votes", 2 * (len(votes) + len(constants)) + len(used) * (k + 2) * n)
+        # Quick margins add potentials, twice an average of entries.
+        self.magnitudes = 4 * np.abs(self._coefficients).sum(axis=1)
+        self.constant_magnitude = 4 * float(np.abs(self._constants).sum())
+        self.depth = k + entries + 8 * len(used) + 16
+        self._price = _price(self._coefficients, self._constants)
+        self._cases = self._moves(weights, cost)
+        self._shared: SharedSums | None = None
 
-    def _moves(self, weights: Weights, fixed: list[np.ndarray], cost: Cost) -> np.ndarray:
-        """[v, sets] how many used columns of each set an element moves: every case but the identity's, once."""
-        others = np.arange(weights.order) != identity_of(weights.table)
-        counts = [sum(~fixed[j][others] for j in group) + 0 for group in self._groups]
-        cost.add("moved columns", weights.order * (len(fixed) * 2 + sorting_cost(2) * 12))
+    def _moves(self, weights: Weights, cost: Cost) -> np.ndarray:
+        """[v, sets] how many columns of each set an element other than the identity moves: every case once."""
+        identity = identity_of(weights.table)
+        others = np.arange(weights.order) != identity
+        counts = [(each.points[others] != each.points[identity]).sum(axis=1) for each in self._sets]
+        cost.add("moved columns", weights.order * (2 * self.places.shape[1]) + sorting_cost(weights.order))
         if not counts or not others.any():
             return np.zeros((int(others.any()), len(counts)), dtype=np.int64)
         return np.unique(np.stack(counts, axis=1), axis=0)
 
-    def prepare(self, hidden: np.ndarray, cost: Cost) -> np.ndarray:
-        """[k, entries] A for each input."""
-        cost.add("votes", len(hidden) * self._price)
-        return hidden @ self._coefficients + self._constants
+    def prepare(self, sums: np.ndarray, cost: Cost) -> np.ndarray:
+        """[r, entries] A for each input."""
+        cost.add("votes", len(sums) * self._price)
+        return sums @ self._coefficients + self._constants
 
     def quick_margins(
         self, prepared: np.ndarray, answers: np.ndarray, cost: Cost
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """[k] the answer's s, and [k] a lower bound of it minus any other's."""
-        k = len(prepared)
-        rows = np.arange(k)
-        own, sums, price = np.zeros(k), [], 0
-        for group in self._groups:
-            least = np.empty((k, len(group)))
-            for number, j in enumerate(group):
-                _, part = self.columns[j]
-                place = self.places[answers, j]
-                mine = prepared[rows, place]
-                own += mine
-                others = prepared[:, part].copy()
-                others[rows, place - part.start] = -np.inf
-                least[:, number] = mine - others.max(axis=1)
-                price += 2 + (part.stop - part.start)
-            least.sort(axis=1)
-            sums.append(np.concatenate([np.zeros((k, 1)), np.cumsum(least, axis=1)], axis=1))
-            price += sorting_cost(len(group)) + len(group)
-        margins = np.full(k, np.inf)
-        for case in self._moved:
-            total = np.zeros(k)
+        """[r] the answer's s, and [r] a lower bound of it minus any other's."""
+        if not self._quick:
+            return None
+        r, price = len(prepared), 0
+        own, margins, sums = np.zeros(r), np.full(r, np.inf), []
+        for each in self._sets:
+            mine, least, steps = self._least(each, prepared, answers)
+            own += mine
+            sums.append(np.concatenate([np.zeros((r, 1)), np.cumsum(np.sort(least, axis=1), axis=1)], axis=1))
+            price += steps + sorting_cost(least.shape[1]) + least.shape[1]
+        for case in self._cases:
+            total = np.zeros(r)
             for count, each in zip(case, sums, strict=True):
                 total = total + each[:, count]
             margins = np.minimum(margins, total)
-        cost.add("quick margins", k * (price + len(self._moved) * (len(sums) + 1)))
+        cost.add("quick margins", r * (price + len(self._cases) * max(2 * len(sums) - 1, 1)))
         return own, margins
 
-    def logits(self, prepared: np.ndarray, cost: Cost) -> np.ndarray:
-        """[k, n] s for every answer."""
-        k, n = len(prepared), len(self.places)
-        if not self.columns:
-            return np.zeros((k, n))
-        if self._tree is None:
-            self._tree, self._of_answer = self._branch(np.arange(len(self.columns)), cost)
-        cost.add("logits from votes", k * (3 * self._adds + n))
-        return _sums(self._tree, prepared)[:, self._of_answer]
-
-    def _branch(self, columns: np.ndarray, cost: Cost) -> tuple[_Node, np.ndarray]:
-        """The node of some columns, and [n] which of its sums each answer has."""
-        n = len(self.places)
-        if len(columns) == 1:
-            values, of_answer = np.unique(self.places[:, columns[0]], return_inverse=True)
-            return _Node(left=values, right=None, left_part=None, right_part=None), of_answer
-        half = len(columns) // 2
-        left, of_left = self._branch(columns[:half], cost)
-        right, of_right = self._branch(columns[half:], cost)
-        codes, first, of_answer = np.unique(
-            of_left.astype(np.int64) * n + of_right, return_index=True, return_inverse=True
+    def _least(
+        self, each: _Set, prepared: np.ndarray, answers: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """[r] the answer's sum over a set's columns, [r, columns] the least loss in each, and the operations an input."""
+        rows = np.arange(len(prepared))
+        columns, points = each.columns, each.points[answers]
+        start, size = (
+            int(self._starts[columns[0]]),
+            int(self._starts[columns[0] + 1] - self._starts[columns[0]]),
         )
-        self._adds += len(codes)
-        cost.add("shared sums", 2 * n + sorting_cost(n))
-        return _Node(left=left, right=right, left_part=of_left[first], right_part=of_right[first]), of_answer
+        j = len(columns)
+        values = prepared[:, start : start + j * size].reshape(-1, j, size)
+        mine = np.take_along_axis(values, points[:, :, None], axis=2)[:, :, 0]
+        loss = mine[:, :, None] - values
+        steps = j + j + j * size + j * (size - 1)
+        if each.classes is not None:
+            # [r, j] by class: half of the mean over the class's rows, minus half of that over the column's rows.
+            by_class = np.add.reduceat(
+                values.sum(axis=1)[:, np.argsort(each.classes, kind="stable")],
+                np.searchsorted(np.sort(each.classes), np.arange(j)),
+                axis=1,
+            )
+            own_class = each.classes[points]
+            potential = np.zeros((len(prepared), j))
+            potential[rows[:, None], own_class] = (
+                by_class[rows[:, None], own_class] - values.sum(axis=2)
+            ) * (0.5 / size)
+            loss += potential[:, each.classes][:, None, :] - potential[rows[:, None], own_class][:, :, None]
+            steps += 2 * j * size + 2 * j + j * size + j
+        np.put_along_axis(loss, points[:, :, None], np.inf, axis=2)
+        return mine.sum(axis=1), loss.min(axis=2), steps
+
+    def some_logits(self, prepared: np.ndarray, answers: np.ndarray, cost: Cost) -> np.ndarray:
+        """[r, l] s for l answers."""
+        cost.add("answers apart", len(prepared) * len(answers) * 2 * self.places.shape[1])
+        found = np.zeros((len(prepared), len(answers)))
+        for column in self.places[answers].T:
+            found += prepared[:, column]
+        return found
+
+    def logits(self, prepared: np.ndarray, cost: Cost) -> np.ndarray:
+        """[r, n] s for every answer."""
+        if self._shared is None:
+            self._shared = SharedSums(self.places, cost)
+        cost.add("logits from votes", len(prepared) * self._shared.price)
+        return self._shared.of(prepared)
 
 
-def _sums(node: _Node, prepared: np.ndarray) -> np.ndarray:
-    if isinstance(node.left, np.ndarray):
-        return prepared[:, node.left]
-    assert node.right is not None
-    return _sums(node.left, prepared)[:, node.left_part] + _sums(node.right, prepared)[:, node.right_part]
+def _set_of(action: np.ndarray, used: np.ndarray, number: int, cost: Cost) -> _Set:
+    """The used columns of a set; its classes, points left fixed by the same elements, if each has one used column."""
+    columns = np.flatnonzero(used[:, 0] == number)
+    chosen = used[columns, 1]
+    fixed = action == np.arange(action.shape[1])
+    classes = np.unique(fixed, axis=1, return_inverse=True)[1].reshape(-1)
+    cost.add("actions", 2 * action.size)
+    whole = len(columns) > 1 and len(np.unique(classes[chosen])) == len(columns) == classes.max() + 1
+    return _Set(columns=columns, classes=classes if whole else None, points=action[:, chosen])
 
 
-def _votes(explanation: object, key: str, sets: list[np.ndarray], *, voters: int) -> np.ndarray:
-    """[k, 5] voter, set, row, column and coefficient of each vote."""
-    rows = list_of(explanation, key, longest=MAX_VOTES)  # type: ignore[arg-type]
+def _price(coefficients: np.ndarray, constants: np.ndarray) -> int:
+    """Operations of A = C K + K0, where products with 1 and sums of one term cost nothing."""
+    products = ((coefficients != 0) & (coefficients != 1)).sum()
+    terms = (coefficients != 0).sum(axis=0) + (constants != 0)
+    return int(products + np.maximum(terms - 1, 0).sum())
+
+
+def _votes(explanation: Mapping[str, Any], key: str, actions: list[np.ndarray], *, voters: int) -> np.ndarray:
+    """[?, 5] voter, set, row, column and coefficient of each vote."""
+    rows = list_of(explanation, key, longest=MAX_VOTES)
     found = np.zeros((len(rows), 5), dtype=np.int64)
     for number, row in enumerate(rows):
         found[number] = integers_of(row, f"{key}, row {number}", low=-MAX_INTEGER, high=MAX_INTEGER, length=5)
         voter, s, p, c, _ = found[number]
-        if not (0 <= voter < voters and 0 <= s < len(sets)):
+        if not (0 <= voter < voters and 0 <= s < len(actions)):
             raise ProofError(f"{key}, row {number}: no such voter or set")
-        points = sets[s].shape[1]
+        points = actions[s].shape[1]
         if not (0 <= p < points and 0 <= c < points):
             raise ProofError(f"{key}, row {number}: set {s} has {points} points")
     return found
