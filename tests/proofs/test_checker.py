@@ -84,13 +84,13 @@ def test_every_certified_input_is_right(verifier, noise):
 
 def test_verifiers_that_decide_every_input_reach_the_accuracy():
     network = planted_network(0.05)
-    for verifier in ("brute-force", "g-sets"):
+    for verifier in ("brute-force", "cascade"):
         assert prove(network, verifier=verifier).bound == pytest.approx(network.accuracy, abs=1e-12)
 
 
 def test_a_certificate_survives_its_file(tmp_path):
     network = planted_network()
-    certificate = prove(network, verifier="g-sets")
+    certificate = prove(network, verifier="cascade")
     path = certificate.save(tmp_path / "c.certificate.json")
     assert load_certificate(path).plain() == certificate.plain()
     network.save(tmp_path / "n.network.safetensors")
@@ -101,7 +101,7 @@ def test_a_certificate_survives_its_file(tmp_path):
 
 def test_false_claims_do_not_hold():
     network = planted_network()
-    certificate = prove(network, verifier="g-sets")
+    certificate = prove(network, verifier="cascade")
     assert check(network, certificate)
     assert "only" in check(network, replace(certificate, certified=certificate.certified + 1)).reason
     assert "cost" in check(network, replace(certificate, cost=certificate.cost - 1)).reason
@@ -161,7 +161,7 @@ def test_the_checker_stays_apart_from_what_it_checks(tmp_path):
     """Checking a file imports neither torch nor anything that looks for explanations."""
     network = planted_network()
     network.save(tmp_path / "n.network.safetensors")
-    prove(network, verifier="g-sets").save(tmp_path / "c.certificate.json")
+    prove(network, verifier="cascade").save(tmp_path / "c.certificate.json")
     code = (
         "import sys; from pathlib import Path; from aitia.proofs.checker import check; "
         f"assert check(Path({str(tmp_path)!r}) / 'n.network.safetensors', Path({str(tmp_path)!r}) / 'c.certificate.json'); "

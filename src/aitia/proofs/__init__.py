@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from aitia.proofs.certificate import AccuracyCertificate, load_certificate, parse_certificate
     from aitia.proofs.checker import Check, check, verify
     from aitia.proofs.cost import Cost, brute_force_cost
-    from aitia.proofs.verdict import Verdict
     from aitia.proofs.proving import prove
+    from aitia.proofs.verdict import Verdict
     from aitia.proofs.verifiers import VERIFIERS, Verifier
     from aitia.proofs.weights import Weights, read_weights, weights_from_arrays, weights_of
 

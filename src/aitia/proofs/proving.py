@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from aitia.group_networks.interpretation import Interpretation, interpret
 from aitia.group_networks.network import GroupNetwork
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.checker import verify
-from aitia.proofs.finding import FindingSettings, find_votes
+from aitia.proofs.finding import SEARCHES, better
 from aitia.proofs.verifiers import VERIFIERS
 from aitia.proofs.weights import Weights, weights_of
 
@@ -38,13 +38,13 @@ def prove(
     found = interpretation or interpret(network)
     names = [name for name, each in VERIFIERS.items() if each.candidate] if verifier == BEST else [verifier]
     proofs = [certify(weights, found, name) for name in names]
-    return max(proofs, key=lambda proof: (proof.certified, -proof.cost))
+    return better(*proofs)
 
 
 def certify(weights: Weights, interpretation: Interpretation, verifier: str) -> AccuracyCertificate:
     """The best certificate of one verifier, from what was found in the network."""
-    proofs = []
-    for explanation in FINDERS[verifier](interpretation, weights):
+
+    def attempt(explanation: Mapping[str, Any]) -> AccuracyCertificate:
         draft = AccuracyCertificate(
             network=weights.sha256,
             group=interpretation.network.group.name,
@@ -56,24 +56,6 @@ def certify(weights: Weights, interpretation: Interpretation, verifier: str) -> 
             explanation=explanation,
         )
         verdict = verify(weights, draft)
-        proofs.append(replace(draft, certified=verdict.count, cost=verdict.cost.total))
-    return max(proofs, key=lambda proof: (proof.certified, -proof.cost))
+        return replace(draft, certified=verdict.count, cost=verdict.cost.total)
 
-
-def _nothing(_interpretation: Interpretation, _weights: Weights) -> Iterator[dict[str, Any]]:
-    yield {}
-
-
-def _votes(interpretation: Interpretation, weights: Weights) -> Iterator[dict[str, Any]]:
-    for merge in (False, True):
-        for quick, apart in ((True, 0), (True, 12), (False, 0)):
-            settings = FindingSettings(merge=merge, quick=quick, apart=apart)
-            yield find_votes(interpretation, weights, settings)
-
-
-FINDERS: Mapping[str, Callable[[Interpretation, Weights], Iterator[dict[str, Any]]]] = {
-    "brute-force": _nothing,
-    "g-sets": _votes,
-    "g-sets-bound": _votes,
-}
-"""Verifier -> the explanations to try for it."""
+    return SEARCHES[verifier](interpretation, weights, attempt)

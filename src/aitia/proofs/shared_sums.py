@@ -1,63 +1,102 @@
 """Sums over columns for every element of a group, sharing the partial sums that many elements have in common.
 
-The columns are halved again and again. A half is summed once for each tuple of places that occurs in it, which for
-points of a G-set is once for each coset of their common stabiliser. (Ours; a fast Fourier transform on the group in
-the spirit of Diaconis and Rockmore 1990, for sums over points.)
+Columns are joined two by two, and what was joined again, until one is left. A sum over some columns is worked out once
+for each tuple of places that occurs in them, which for points of a G-set is once for each coset of their common
+stabiliser. (Ours; a fast Fourier transform on the group in the spirit of Diaconis and Rockmore 1990, for points in
+place of matrix entries.)
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from aitia.errors import ProofError
 from aitia.proofs.cost import Cost, sorting_cost
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Node:
-    """Sums over some columns: one column's places, or which sums of the two halves each adds up."""
+class Tuples:
+    """The tuples of places that occur in some columns.
 
+    Attributes:
+        count: how many there are.
+        of_element: [n] which of them each element has.
+        first: the node of the first half and [count] which of its sums each adds up; None for one column.
+        second: the same for the second half.
+        places: [count] the places, for one column.
+    """
+
+    count: int
+    of_element: np.ndarray
+    first: tuple[int, np.ndarray] | None = None
+    second: tuple[int, np.ndarray] | None = None
     places: np.ndarray | None = None
-    halves: tuple[_Node, np.ndarray, _Node, np.ndarray] | None = None
+
+
+def column_tuples(places: np.ndarray) -> Tuples:
+    """The tuples of one column of places [n]."""
+    values, of_element = np.unique(places, return_inverse=True)
+    return Tuples(count=len(values), of_element=of_element, places=values)
+
+
+def joined_tuples(nodes: Sequence[Tuples], first: int, second: int) -> Tuples:
+    """The tuples of two nodes together, in the order of the first."""
+    a, b = nodes[first].of_element, nodes[second].of_element
+    _, heads, of_element = np.unique(
+        a * np.int64(nodes[second].count) + b, return_index=True, return_inverse=True
+    )
+    return Tuples(count=len(heads), of_element=of_element, first=(first, a[heads]), second=(second, b[heads]))
 
 
 class SharedSums:
     """s[z] = sum over j of values[places[z, j]].
 
     Attributes:
-        price: operations for one input: an addition and a look-up a sum. The sums of a node stand in the order of
-            its first half, which is therefore read in order.
+        price: operations for one input: an addition and a look-up for each sum of two. The sums of a node stand in the
+            order of its first half, which is therefore read in order.
     """
 
-    def __init__(self, places: np.ndarray, cost: Cost) -> None:
-        self._count, self.price = len(places), 0
-        self._root, self._of_element = self._branch(places, cost) if places.shape[1] else (None, None)
+    def __init__(self, places: np.ndarray, merges: Sequence[tuple[int, int]], cost: Cost) -> None:
+        """Prepare the sums.
+
+        Args:
+            places: [n, j] of each element in each column.
+            merges: j - 1 pairs of nodes to join: columns are the nodes from 0, what is joined follows.
+            cost: of preparing.
+
+        Raises:
+            ProofError: the merges do not join every column once.
+        """
+        n, columns = places.shape
+        self._nodes = [column_tuples(column) for column in places.T]
+        unused = set(range(columns))
+        if len(merges) != max(columns - 1, 0):
+            raise ProofError(f"{columns} columns take {max(columns - 1, 0)} merges, not {len(merges)}")
+        self.price = 0
+        for first, second in merges:
+            if first == second or not {first, second} <= unused:
+                raise ProofError(
+                    f"the merge of {first} and {second} uses a node twice or one that is not there"
+                )
+            unused -= {first, second}
+            unused.add(len(self._nodes))
+            self._nodes.append(joined_tuples(self._nodes, first, second))
+            self.price += 2 * self._nodes[-1].count
+            cost.add("shared sums", 2 * n + sorting_cost(n))
+        self._count = n
 
     def of(self, values: np.ndarray) -> np.ndarray:
         """[r, n] the sums for values [r, places]."""
-        if self._root is None:
+        if not self._nodes:
             return np.zeros((len(values), self._count))
-        return _evaluate(self._root, values)[:, self._of_element]
+        return self._sums(len(self._nodes) - 1, values)[:, self._nodes[-1].of_element]
 
-    def _branch(self, places: np.ndarray, cost: Cost) -> tuple[_Node, np.ndarray]:
-        """The node of some columns [n, j], and [n] which of its sums each element has."""
-        n, j = places.shape
-        if j == 1:
-            values, of_element = np.unique(places[:, 0], return_inverse=True)
-            return _Node(places=values), of_element
-        first, of_first = self._branch(places[:, : j // 2], cost)
-        second, of_second = self._branch(places[:, j // 2 :], cost)
-        _, heads, of_element = np.unique(
-            of_first.astype(np.int64) * n + of_second, return_index=True, return_inverse=True
-        )
-        self.price += 2 * len(heads)
-        cost.add("shared sums", 2 * n + sorting_cost(n))
-        return _Node(halves=(first, of_first[heads], second, of_second[heads])), of_element
-
-
-def _evaluate(node: _Node, values: np.ndarray) -> np.ndarray:
-    if node.halves is None:
-        return values[:, node.places]
-    first, in_first, second, in_second = node.halves
-    return _evaluate(first, values)[:, in_first] + _evaluate(second, values)[:, in_second]
+    def _sums(self, number: int, values: np.ndarray) -> np.ndarray:
+        node = self._nodes[number]
+        if node.first is None or node.second is None:
+            return values[:, node.places]
+        halves = [self._sums(k, values)[:, places] for k, places in (node.first, node.second)]
+        return halves[0] + halves[1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.verdict import Verdict
-from aitia.proofs.verifiers import brute_force, g_sets
+from aitia.proofs.verifiers import brute_force, cascade, g_sets, low_rank
 from aitia.proofs.weights import Weights
 
 
@@ -41,17 +41,29 @@ VERIFIERS: Mapping[str, Verifier] = {
             candidate=True,
         ),
         Verifier(
-            name="g-sets",
-            verify=g_sets.verify,
-            theorem="a logit is its neurons' votes plus at most |h| |E|; contenders are worked out",
+            name="low-rank",
+            verify=low_rank.verify,
+            theorem="a logit is that of a low-rank unembedding plus at most |h| |E|",
             source="ours",
-            candidate=True,
         ),
         Verifier(
-            name="g-sets-bound",
-            verify=g_sets.verify_bound,
-            theorem="the same, where an input with contenders counts as wrong",
+            name="irreps",
+            verify=low_rank.verify,
+            theorem="the same, the basis being matrix entries of the irreps that the network uses",
+            source="ours, after Chughtai et al. 2023",
+        ),
+        Verifier(
+            name="g-sets",
+            verify=g_sets.verify,
+            theorem="a logit is the votes of cells of neurons plus at most |C| |e|",
             source="ours",
+        ),
+        Verifier(
+            name="cascade",
+            verify=cascade.verify,
+            theorem="the same, and contenders are worked out: every input is decided",
+            source="ours",
+            candidate=True,
         ),
     )
 }

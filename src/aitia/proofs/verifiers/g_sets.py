@@ -39,13 +39,7 @@ MAX_NUMBERS = 50_000_000
 
 
 def verify(weights: Weights, certificate: AccuracyCertificate) -> Verdict:
-    """Certify by votes on G-sets; contenders are worked out, so that every input is decided."""
-    cost = Cost()
-    return decide(weights, Votes(weights, certificate.explanation, cost), finish=True, cost=cost)
-
-
-def verify_bound(weights: Weights, certificate: AccuracyCertificate) -> Verdict:
-    """Certify by votes on G-sets alone: inputs with contenders count as wrong."""
+    """Certify by votes on G-sets; inputs with contenders count as wrong."""
     cost = Cost()
     return decide(weights, Votes(weights, certificate.explanation, cost), finish=False, cost=cost)
 
@@ -111,7 +105,7 @@ class Votes:
         self.depth = k + entries + 8 * len(used) + 16
         self._price = _price(self._coefficients, self._constants)
         self._cases = self._moves(weights, cost)
-        self._shared: SharedSums | None = None
+        self._shared = SharedSums(self.places, _merges(explanation, self.places.shape[1]), cost)
 
     def _moves(self, weights: Weights, cost: Cost) -> np.ndarray:
         """[v, sets] how many columns of each set an element other than the identity moves: every case once."""
@@ -191,8 +185,6 @@ class Votes:
 
     def logits(self, prepared: np.ndarray, cost: Cost) -> np.ndarray:
         """[r, n] s for every answer."""
-        if self._shared is None:
-            self._shared = SharedSums(self.places, cost)
         cost.add("logits from votes", len(prepared) * self._shared.price)
         return self._shared.of(prepared)
 
@@ -213,6 +205,15 @@ def _price(coefficients: np.ndarray, constants: np.ndarray) -> int:
     products = ((coefficients != 0) & (coefficients != 1)).sum()
     terms = (coefficients != 0).sum(axis=0) + (constants != 0)
     return int(products + np.maximum(terms - 1, 0).sum())
+
+
+def _merges(explanation: Mapping[str, Any], columns: int) -> list[tuple[int, int]]:
+    rows = list_of(explanation, "merges", longest=columns)
+    pairs = [
+        integers_of(row, f"merges, row {number}", low=0, high=2 * columns, length=2)
+        for number, row in enumerate(rows)
+    ]
+    return [(int(first), int(second)) for first, second in pairs]
 
 
 def _votes(explanation: Mapping[str, Any], key: str, actions: list[np.ndarray], *, voters: int) -> np.ndarray:

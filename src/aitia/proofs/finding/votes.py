@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,16 @@ import numpy as np
 from aitia.finite_groups import Group, GSet, coset_action
 from aitia.group_networks.circuits import Circuit
 from aitia.group_networks.interpretation import Interpretation
+from aitia.proofs.finding.numbers import action_entry, as_integers, named_neurons, sample
+from aitia.proofs.shared_sums import column_tuples, joined_tuples
 from aitia.proofs.weights import Weights
-
-BITS = 30
-"""Bits of the largest of a list of numbers."""
 
 Place = tuple[int, int, int]
 """Set, row and column of a vote."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FindingSettings:
+class VoteSettings:
     """How votes are laid out. What pays differs from network to network, so several are tried.
 
     Attributes:
@@ -36,7 +36,7 @@ class FindingSettings:
         harm: neurons are left out as long as all of them together move no logit by more than this.
     """
 
-    merge: bool = False
+    merge: bool = True
     centred: bool = True
     apart: int = 8
     quick: bool = True
@@ -72,7 +72,7 @@ class _Votes:
 
 
 def find_votes(
-    interpretation: Interpretation, weights: Weights, settings: FindingSettings | None = None
+    interpretation: Interpretation, weights: Weights, settings: VoteSettings | None = None
 ) -> dict[str, Any]:
     """The explanation that the verifier `g-sets` reads.
 
@@ -81,13 +81,13 @@ def find_votes(
         weights: the network.
         settings: how the votes are laid out.
     """
-    settings = settings or FindingSettings()
+    settings = settings or VoteSettings()
     group = interpretation.network.group
     votes = _Votes(group=group)
     for circuit in interpretation.circuits[: settings.circuits]:
         _vote(votes, circuit, _sign(group))
-    hidden = _sample(weights)
-    named = _named(weights, settings.harm)
+    hidden = sample(weights)
+    named = named_neurons(weights, settings.harm)
     shapes, cells = _cells(votes, named, merge=settings.merge)
     shapes, cells = _balance(votes, shapes, cells, weights, hidden)
     return _laid_out(votes, shapes, cells, weights, hidden, settings)
@@ -148,21 +148,6 @@ def _halves(action: GSet, column: int, sign: GSet) -> np.ndarray | None:
     if np.intersect1d(up, down).size:
         return None
     return np.isin(np.arange(action.size), up)
-
-
-def _named(weights: Weights, harm: float) -> np.ndarray:
-    """The neurons that are worth naming, heaviest first: the others together stay below `harm`, about."""
-    ranges = weights.unembed.max(axis=1) - weights.unembed.min(axis=1)
-    harms = ranges * (np.maximum(weights.left, 0).mean(axis=0) + np.maximum(weights.right, 0).mean(axis=0))
-    order = np.argsort(-harms, kind="stable")
-    return order[np.cumsum(harms[order][::-1])[::-1] > harm]
-
-
-def _sample(weights: Weights, most: int = 4_000) -> np.ndarray:
-    """[r, m] activations on some inputs, evenly spread."""
-    places = np.linspace(0, weights.inputs - 1, min(most, weights.inputs)).astype(np.int64)
-    x, y = np.divmod(places * 7_919 % weights.inputs, weights.order)
-    return np.maximum(weights.left[x] + weights.right[y], 0)
 
 
 def _cells(
@@ -245,7 +230,7 @@ def _laid_out(
     cells: Sequence[list[tuple[int, float]]],
     weights: Weights,
     hidden: np.ndarray,
-    settings: FindingSettings,
+    settings: VoteSettings,
 ) -> dict[str, Any]:
     """The explanation in integers."""
     sums, rest = _measured(votes, shapes, cells, weights, hidden)
@@ -258,10 +243,11 @@ def _laid_out(
     rows = [
         (place[j], *where, value) for j, shape in enumerate(shapes) for where, value in shape.items() if value
     ]
-    values, unit = _integers([row[4] for row in rows] + [row[4] for row in constants])
-    factors, factor_unit = _integers([f for j in order for _, f in cells[j]], bits=50)
-    centres, centre_unit = _integers([float(centre[j]) for j in order])
+    values, unit = as_integers([row[4] for row in rows] + [row[4] for row in constants])
+    factors, factor_unit = as_integers([f for j in order for _, f in cells[j]], bits=50)
+    centres, centre_unit = as_integers(centre[order])
     return {
+        "stand_in": "votes",
         "neurons": [i for j in order for i, _ in cells[j]],
         "cells": [place[int(j)] for j in order for _ in cells[j]],
         "factors": [max(f, 1) for f in factors],
@@ -272,9 +258,37 @@ def _laid_out(
         "votes": [[*row[:4], value] for row, value in zip(rows, values, strict=False)],
         "constants": [[*row[:4], value] for row, value in zip(constants, values[len(rows) :], strict=True)],
         "unit": unit,
+        "merges": _merges(votes, rows, constants),
         "apart": sorted(int(z) for z in np.argsort(-above)[: settings.apart]),
         "quick": int(settings.quick),
     }
+
+
+def _merges(
+    votes: _Votes, *listed: Sequence[tuple[int, int, int, int, float]], tries: int = 24
+) -> list[list[int]]:
+    """An order of joining columns that shares many sums: greedy, with noise, the best of several tries."""
+    used = sorted({(row[1], row[3]) for rows in listed for row in rows})
+    columns = [column_tuples(votes.sets[s].permutations[:, c]) for s, c in used]
+    best, cheapest = [], np.inf
+    generator = np.random.default_rng(0)
+    for number in range(tries if len(columns) <= 24 else 2):
+        nodes, left, merges, price = list(columns), list(range(len(columns))), [], 0
+        sizes: dict[tuple[int, int], float] = {}
+        while len(left) > 1 and price < cheapest:
+            for pair in combinations(left, 2):
+                if pair not in sizes:
+                    count = joined_tuples(nodes, *pair).count
+                    # Joining large ones early is waste: prefer pairs that are small beside their product.
+                    sizes[pair] = count * np.exp((number > 0) * 0.7 * generator.standard_normal())
+            pair = min(combinations(left, 2), key=sizes.__getitem__)
+            merges.append(list(pair))
+            nodes.append(joined_tuples(nodes, *pair))
+            left = [k for k in left if k not in pair] + [len(nodes) - 1]
+            price += nodes[-1].count
+        if price < cheapest:
+            best, cheapest = merges, price
+    return best
 
 
 def _constants(
@@ -287,16 +301,3 @@ def _constants(
             value = float(wanted[up].mean() - wanted[~up].mean())
             return [(0, number, 0, 0, value)], value * up
     return [], np.zeros(votes.group.order)
-
-
-def _integers(values: Sequence[float], bits: int = BITS) -> tuple[list[int], int]:
-    """Integers and the exponent of their unit, the largest with that many bits."""
-    largest = max((abs(value) for value in values), default=0.0)
-    unit = int(np.frexp(largest)[1]) - bits if largest else 0
-    return [round(float(np.ldexp(value, -unit))) for value in values], unit
-
-
-def action_entry(action: GSet) -> dict[str, Any]:
-    """A G-set as certificates hold it: the images of its points under generators."""
-    generators = action.group.generators
-    return {"generators": [int(g) for g in generators], "images": action.permutations[generators].tolist()}
