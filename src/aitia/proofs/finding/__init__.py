@@ -13,6 +13,7 @@ from aitia.group_networks.interpretation import Interpretation
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.cost import brute_force_cost
 from aitia.proofs.finding.low_rank import find_irreps, find_low_rank
+from aitia.proofs.finding.rho_sets import find_rho_sets
 from aitia.proofs.finding.votes import VoteSettings, find_votes
 from aitia.proofs.weights import Weights
 
@@ -92,10 +93,21 @@ def search_cascade(interpretation: Interpretation, weights: Weights, attempt: At
     return better(*proofs)
 
 
+def search_rho_sets(
+    interpretation: Interpretation, weights: Weights, attempt: Attempt
+) -> AccuracyCertificate:
+    """Rho-sets with missing pairs filled, and without such rho-sets."""
+    del weights
+    return better(*(attempt(find_rho_sets(interpretation, fill=fill)) for fill in (True, False)))
+
+
 SEARCHES: Mapping[str, Search] = {
     "brute-force": search_nothing,
     "low-rank": search_low_rank,
     "irreps": search_irreps,
+    "rho-sets-global": search_rho_sets,
+    "rho-sets": search_rho_sets,
+    "rho-sets-blocks": search_rho_sets,
     "g-sets": search_votes,
     "cascade": search_cascade,
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.verdict import Verdict
-from aitia.proofs.verifiers import brute_force, cascade, g_sets, low_rank
+from aitia.proofs.verifiers import brute_force, cascade, g_sets, low_rank, rho_sets
 from aitia.proofs.weights import Weights
 
 
@@ -51,6 +51,24 @@ VERIFIERS: Mapping[str, Verifier] = {
             verify=low_rank.verify,
             theorem="the same, the basis being matrix entries of the irreps that the network uses",
             source="ours, after Chughtai et al. 2023",
+        ),
+        Verifier(
+            name="rho-sets-global",
+            verify=rho_sets.verify_global,
+            theorem="an ideal network is bi-equivariant; one error for all inputs",
+            source="Wu et al. 2025, our reading",
+        ),
+        Verifier(
+            name="rho-sets",
+            verify=rho_sets.verify,
+            theorem="the same; an error for each input",
+            source="Wu et al. 2025, our reading",
+        ),
+        Verifier(
+            name="rho-sets-blocks",
+            verify=rho_sets.verify_blocks,
+            theorem="the same; an error for each input, summed over blocks of neurons",
+            source="ours",
         ),
         Verifier(
             name="g-sets",
