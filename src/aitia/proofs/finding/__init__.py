@@ -13,6 +13,7 @@ from aitia.group_networks.interpretation import Interpretation
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.cost import brute_force_cost
 from aitia.proofs.finding.low_rank import find_irreps, find_low_rank
+from aitia.proofs.finding.numbers import action_entry
 from aitia.proofs.finding.rho_sets import find_rho_sets
 from aitia.proofs.finding.votes import VoteSettings, find_votes
 from aitia.proofs.weights import Weights
@@ -30,7 +31,7 @@ DEAR = 0.25
 
 
 def better(*proofs: AccuracyCertificate) -> AccuracyCertificate:
-    """The one that certifies most, and of equal ones the cheapest; none that costs more than brute force if others do not."""
+    """The one that certifies most, of equal ones the cheapest; those dearer than brute force last."""
 
     def merit(proof: AccuracyCertificate) -> tuple[bool, int, int]:
         worth = proof.cost <= 1.01 * brute_force_cost(proof.order, proof.width)
@@ -101,10 +102,32 @@ def search_rho_sets(
     return better(*(attempt(find_rho_sets(interpretation, fill=fill)) for fill in (True, False)))
 
 
+def search_cosets(interpretation: Interpretation, weights: Weights, attempt: Attempt) -> AccuracyCertificate:
+    """Every neuron of a circuit on one G-set, at its points."""
+    del weights
+    circuits = [
+        each
+        for each in interpretation.circuits
+        if each.left_set.permutations.shape == each.right_set.permutations.shape
+        and (each.left_set.permutations == each.right_set.permutations).all()
+    ]
+    return attempt(
+        {
+            "sets": [action_entry(each.left_set) for each in circuits],
+            "neurons": [
+                [int(i), number, int(b), int(c)]
+                for number, each in enumerate(circuits)
+                for i, b, c in zip(each.neurons, each.left_points, each.right_points, strict=True)
+            ],
+        }
+    )
+
+
 SEARCHES: Mapping[str, Search] = {
     "brute-force": search_nothing,
     "low-rank": search_low_rank,
     "irreps": search_irreps,
+    "cosets": search_cosets,
     "rho-sets-global": search_rho_sets,
     "rho-sets": search_rho_sets,
     "rho-sets-blocks": search_rho_sets,

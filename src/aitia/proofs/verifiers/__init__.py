@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.verdict import Verdict
-from aitia.proofs.verifiers import brute_force, cascade, g_sets, low_rank, rho_sets
+from aitia.proofs.verifiers import brute_force, cascade, cosets, g_sets, low_rank, rho_sets
 from aitia.proofs.weights import Weights
 
 
@@ -51,6 +51,12 @@ VERIFIERS: Mapping[str, Verifier] = {
             verify=low_rank.verify,
             theorem="the same, the basis being matrix entries of the irreps that the network uses",
             source="ours, after Chughtai et al. 2023",
+        ),
+        Verifier(
+            name="cosets",
+            verify=cosets.verify,
+            theorem="an activation lies in one interval where the answer is in its coset, in another elsewhere",
+            source="Stander et al. 2024; this sound form is ours",
         ),
         Verifier(
             name="rho-sets-global",
