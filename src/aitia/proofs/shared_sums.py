@@ -92,11 +92,15 @@ class SharedSums:
         """[r, n] the sums for values [r, places]."""
         if not self._nodes:
             return np.zeros((len(values), self._count))
-        return self._sums(len(self._nodes) - 1, values)[:, self._nodes[-1].of_element]
-
-    def _sums(self, number: int, values: np.ndarray) -> np.ndarray:
-        node = self._nodes[number]
-        if node.first is None or node.second is None:
-            return values[:, node.places]
-        halves = [self._sums(k, values)[:, places] for k, places in (node.first, node.second)]
-        return halves[0] + halves[1]
+        # Node by node, not by recursion: a certificate may join its columns in a chain of any length.
+        joined: dict[int, np.ndarray] = {}
+        for number, node in enumerate(self._nodes):
+            if node.first is not None and node.second is not None:
+                halves = [
+                    (joined.pop(k) if k in joined else values[:, self._nodes[k].places])[:, places]
+                    for k, places in (node.first, node.second)
+                ]
+                joined[number] = halves[0] + halves[1]
+        last = self._nodes[-1]
+        sums = joined.get(len(self._nodes) - 1, values if last.places is None else values[:, last.places])
+        return sums[:, last.of_element]
