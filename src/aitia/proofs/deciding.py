@@ -21,7 +21,9 @@ from aitia.proofs.verdict import Verdict
 from aitia.proofs.weights import Weights
 
 
-def decide(weights: Weights, stand_in: StandIn, *, finish: bool, cost: Cost) -> Verdict:
+def decide(
+    weights: Weights, stand_in: StandIn, *, finish: bool, cost: Cost, elements: np.ndarray | None = None
+) -> Verdict:
     """Certify inputs by a stand-in for the unembedding.
 
     Args:
@@ -30,13 +32,15 @@ def decide(weights: Weights, stand_in: StandIn, *, finish: bool, cost: Cost) -> 
         finish: work out the true logits of contenders, so that every input is decided; or count inputs that have
             contenders as wrong.
         cost: counts on here.
+        elements: left factors whose inputs are decided; all, if not given. No other input is certified.
     """
     decision = _Decision(weights, stand_in, finish, cost)
     n = weights.order
     rows = max(CHUNK_NUMBERS // (n * max(len(stand_in.cells.neurons), n, stand_in.size)), 1)
     certified = np.zeros((n, n), dtype=bool)
-    for start in range(0, n, rows):
-        x = np.arange(start, min(start + rows, n))
+    elements = np.arange(n) if elements is None else elements
+    for start in range(0, len(elements), rows):
+        x = elements[start : start + rows]
         certified[x] = decision.of(np.repeat(x, n), np.tile(np.arange(n), len(x))).reshape(-1, n)
     return Verdict(certified=certified, cost=cost)
 

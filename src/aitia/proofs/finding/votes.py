@@ -32,7 +32,7 @@ class VoteSettings:
         centred: remainders are bounded about the mean of each cell's sum.
         apart: how many answers with much left over are looked at one by one.
         quick: whether quick margins are tried.
-        circuits: how many circuits vote, from the heaviest.
+        circuits: circuits with less than this share of the weight do not vote.
         harm: neurons are left out as long as all of them together move no logit by more than this.
     """
 
@@ -40,7 +40,7 @@ class VoteSettings:
     centred: bool = True
     apart: int = 8
     quick: bool = True
-    circuits: int = 100
+    circuits: float = 0.0
     harm: float = 0.3
 
 
@@ -84,7 +84,9 @@ def find_votes(
     settings = settings or VoteSettings()
     group = interpretation.network.group
     votes = _Votes(group=group)
-    for circuit in interpretation.circuits[: settings.circuits]:
+    for circuit in interpretation.circuits:
+        if interpretation.weights[circuit.neurons].sum() < settings.circuits:
+            continue
         _vote(votes, circuit, _sign(group))
     hidden = sample(weights)
     named = named_neurons(weights, settings.harm)

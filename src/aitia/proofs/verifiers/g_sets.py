@@ -98,7 +98,7 @@ class Votes:
         for column in self.places.T:
             self.matrix += self._coefficients[:, column]
             self.constant += self._constants[column]
-        cost.add("votes", 2 * (len(votes) + len(constants)) + len(used) * (k + 2) * n)
+        cost.add("set-up of votes", 2 * (len(votes) + len(constants)) + len(used) * (k + 2) * n)
         # Quick margins add potentials, twice an average of entries.
         self.magnitudes = 4 * np.abs(self._coefficients).sum(axis=1)
         self.constant_magnitude = 4 * float(np.abs(self._constants).sum())
