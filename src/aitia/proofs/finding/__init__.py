@@ -30,6 +30,8 @@ Search = Callable[[Interpretation, Weights, Attempt], AccuracyCertificate]
 RANKS = (8, 12, 16, 20, 26, 32, 40, 50)
 SHARES = (0.8, 0.9, 0.97, 0.99, 0.999)
 CHANGES: tuple[dict[str, Any], ...] = (
+    {"near": 40},
+    {"near": 80},
     {"quick": False},
     {"circuits": 0.02},
     {"centred": False},
@@ -100,7 +102,7 @@ def _votes(interpretation: Interpretation, weights: Weights, *, finish: bool) ->
     settings = VoteSettings()
     best = _try(weights, find_votes(interpretation, weights, settings), finish=finish)
     for change in CHANGES:
-        if "apart" in change and not settings.quick:
+        if ("apart" in change or "near" in change) and not settings.quick:
             continue
         tried = replace(settings, **change)
         trial = _try(weights, find_votes(interpretation, weights, tried), finish=finish)
