@@ -13,6 +13,19 @@ from __future__ import annotations
 
 from collections import Counter
 
+FIXED = (
+    "actions",
+    "moved columns",
+    "neurons left out",
+    "remainder norms",
+    "rounding bounds",
+    "scaling and remainder",
+    "shared sums",
+    "stand-in",
+    "set-up of votes",
+)
+"""Steps of the engine that are taken once, whatever the number of inputs."""
+
 
 class Cost:
     """Operations so far, by step."""

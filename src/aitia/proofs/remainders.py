@@ -11,6 +11,7 @@ Schwarz at the end. The same holds for the cells from any one on, so that a cont
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,23 @@ from aitia.proofs.weights import Weights
 
 PARTS = 4
 """In how many parts of the cells a contender's logit is worked out."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Quick:
+    """A quick look at r inputs.
+
+    Attributes:
+        own: [r] the right answer's s.
+        near: [r, l] answers that are looked at one by one.
+        near_logits: [r, l] their s.
+        margins: [r] a lower bound of own minus the s of any other answer.
+    """
+
+    own: np.ndarray
+    near: np.ndarray
+    near_logits: np.ndarray
+    margins: np.ndarray
 
 
 class StandIn(Protocol):
@@ -51,10 +69,8 @@ class StandIn(Protocol):
         """[r, k] sums over cells -> [r, ...] whatever the logits are computed from."""
         ...
 
-    def quick_margins(
-        self, prepared: np.ndarray, answers: np.ndarray, cost: Cost
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """[r] the answer's s, and [r] a lower bound of it minus any other's; None if there is no quick way."""
+    def quick(self, prepared: np.ndarray, answers: np.ndarray, cost: Cost) -> Quick | None:
+        """A quick look at each input, if there is one."""
         ...
 
     def some_logits(self, prepared: np.ndarray, answers: np.ndarray, cost: Cost) -> np.ndarray:

@@ -5,17 +5,21 @@ Nothing here is trusted: a poor choice makes a proof weaker or dearer, never wro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from aitia.group_networks.interpretation import Interpretation
 from aitia.proofs.certificate import AccuracyCertificate
-from aitia.proofs.cost import brute_force_cost
+from aitia.proofs.cost import FIXED, Cost, brute_force_cost
+from aitia.proofs.deciding import decide
 from aitia.proofs.finding.low_rank import find_irreps, find_low_rank
 from aitia.proofs.finding.numbers import action_entry
 from aitia.proofs.finding.rho_sets import find_rho_sets
 from aitia.proofs.finding.votes import VoteSettings, find_votes
+from aitia.proofs.verifiers.cascade import STAND_INS
 from aitia.proofs.weights import Weights
 
 Attempt = Callable[[Mapping[str, Any]], AccuracyCertificate]
@@ -24,7 +28,23 @@ Attempt = Callable[[Mapping[str, Any]], AccuracyCertificate]
 Search = Callable[[Interpretation, Weights, Attempt], AccuracyCertificate]
 
 RANKS = (8, 12, 16, 20, 26, 32, 40, 50)
-SHARES = (0.9, 0.99, 0.999)
+SHARES = (0.8, 0.9, 0.97, 0.99, 0.999)
+CHANGES: tuple[dict[str, Any], ...] = (
+    {"near": 40},
+    {"near": 80},
+    {"quick": False},
+    {"circuits": 0.02},
+    {"centred": False},
+    {"merge": False},
+    {"apart": 0},
+    {"apart": 4},
+    {"apart": 16},
+    {"harm": 0.6},
+)
+"""Changes to the first way to lay votes out, tried in turn."""
+
+SAMPLED = 8
+"""Of so many left factors one is tried when ways are compared."""
 
 DEAR = 0.25
 """Share of brute force's cost from which votes are held against logits of low rank."""
@@ -40,6 +60,36 @@ def better(*proofs: AccuracyCertificate) -> AccuracyCertificate:
     return max(proofs, key=merit)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Trial:
+    """An explanation, tried on a sample of the inputs."""
+
+    explanation: Mapping[str, Any]
+    certified: int
+    cost: float
+
+    @property
+    def merit(self) -> tuple[bool, int, float]:
+        """As for certificates; the cost is a share of brute force's."""
+        return self.cost <= 1.01, self.certified, -self.cost
+
+
+def _try(weights: Weights, explanation: Mapping[str, Any], *, finish: bool) -> _Trial:
+    cost = Cost()
+    stand_in = STAND_INS[explanation["stand_in"]](weights, explanation, cost)
+    elements = np.arange(0, weights.order, SAMPLED if weights.order >= 8 * SAMPLED else 1)
+    verdict = decide(weights, stand_in, finish=finish, cost=cost, elements=elements)
+    fixed = sum(cost.steps[step] for step in FIXED)
+    share = (fixed + (cost.total - fixed) * weights.order / len(elements)) / brute_force_cost(
+        weights.order, weights.width
+    )
+    return _Trial(explanation=explanation, certified=verdict.count, cost=share)
+
+
+def _best(trials: Iterable[_Trial]) -> _Trial:
+    return max(trials, key=lambda trial: trial.merit)
+
+
 def search_nothing(
     _interpretation: Interpretation, _weights: Weights, attempt: Attempt
 ) -> AccuracyCertificate:
@@ -47,51 +97,55 @@ def search_nothing(
     return attempt({})
 
 
-def search_votes(interpretation: Interpretation, weights: Weights, attempt: Attempt) -> AccuracyCertificate:
-    """Votes on G-sets: lay them out one way, then keep every change that helps."""
+def _votes(interpretation: Interpretation, weights: Weights, *, finish: bool) -> _Trial:
+    """Lay votes out one way, then keep every change that helps."""
     settings = VoteSettings()
-    best = attempt(find_votes(interpretation, weights, settings))
-    heavy = sum(interpretation.weights[each.neurons].sum() > 0.02 for each in interpretation.circuits)
-    changes: list[dict[str, Any]] = [
-        {"quick": False},
-        {"circuits": int(heavy)},
-        {"centred": False},
-        {"merge": False},
-        {"apart": 0},
-        {"apart": 4},
-        {"apart": 16},
-        {"harm": 0.6},
-    ]
-    for change in changes:
-        if "apart" in change and not settings.quick:
+    best = _try(weights, find_votes(interpretation, weights, settings), finish=finish)
+    for change in CHANGES:
+        if ("apart" in change or "near" in change) and not settings.quick:
             continue
         tried = replace(settings, **change)
-        proof = attempt(find_votes(interpretation, weights, tried))
-        if better(best, proof) is proof:
-            best, settings = proof, tried
+        trial = _try(weights, find_votes(interpretation, weights, tried), finish=finish)
+        if trial.merit > best.merit:
+            best, settings = trial, tried
     return best
+
+
+def _low_rank(weights: Weights, *, finish: bool) -> _Trial:
+    most = min(weights.order, weights.width)
+    ranks = [rank for rank in RANKS if rank < most] or [most]
+    return _best(_try(weights, find_low_rank(weights, rank), finish=finish) for rank in ranks)
+
+
+def _irreps(interpretation: Interpretation, weights: Weights, *, finish: bool) -> _Trial:
+    found = (find_irreps(interpretation, weights, share=share) for share in SHARES)
+    return _best(_try(weights, each, finish=finish) for each in found)
+
+
+def search_votes(interpretation: Interpretation, weights: Weights, attempt: Attempt) -> AccuracyCertificate:
+    """Votes on G-sets."""
+    return attempt(_votes(interpretation, weights, finish=False).explanation)
 
 
 def search_low_rank(
     _interpretation: Interpretation, weights: Weights, attempt: Attempt
 ) -> AccuracyCertificate:
     """Logits of several low ranks."""
-    most = min(weights.order, weights.width)
-    ranks = [rank for rank in RANKS if rank < most] or [most]
-    return better(*(attempt(find_low_rank(weights, rank)) for rank in ranks))
+    return attempt(_low_rank(weights, finish=False).explanation)
 
 
 def search_irreps(interpretation: Interpretation, weights: Weights, attempt: Attempt) -> AccuracyCertificate:
     """Matrix entries of the irreps that carry several shares of the unembedding."""
-    return better(*(attempt(find_irreps(interpretation, weights, share=share)) for share in SHARES))
+    return attempt(_irreps(interpretation, weights, finish=False).explanation)
 
 
 def search_cascade(interpretation: Interpretation, weights: Weights, attempt: Attempt) -> AccuracyCertificate:
-    """Votes; and where those are dear or there are none, logits of low rank."""
-    proofs = [search_votes(interpretation, weights, attempt)] if interpretation.circuits else []
-    if not proofs or proofs[0].cost > DEAR * brute_force_cost(weights.order, weights.width):
-        proofs.append(search_low_rank(interpretation, weights, attempt))
-    return better(*proofs)
+    """Votes; and where those are dear or there are none, logits of low rank by either basis."""
+    trials = [_votes(interpretation, weights, finish=True)] if interpretation.circuits else []
+    if not trials or trials[0].cost > DEAR:
+        trials.append(_low_rank(weights, finish=True))
+        trials.append(_irreps(interpretation, weights, finish=True))
+    return attempt(_best(trials).explanation)
 
 
 def search_rho_sets(

@@ -31,16 +31,18 @@ class VoteSettings:
         merge: neurons that vote alike share a cell.
         centred: remainders are bounded about the mean of each cell's sum.
         apart: how many answers with much left over are looked at one by one.
+        near: up to how many answers near the right one are looked at one by one.
         quick: whether quick margins are tried.
-        circuits: how many circuits vote, from the heaviest.
+        circuits: circuits with less than this share of the weight do not vote.
         harm: neurons are left out as long as all of them together move no logit by more than this.
     """
 
     merge: bool = True
     centred: bool = True
     apart: int = 8
+    near: int = 0
     quick: bool = True
-    circuits: int = 100
+    circuits: float = 0.0
     harm: float = 0.3
 
 
@@ -84,7 +86,9 @@ def find_votes(
     settings = settings or VoteSettings()
     group = interpretation.network.group
     votes = _Votes(group=group)
-    for circuit in interpretation.circuits[: settings.circuits]:
+    for circuit in interpretation.circuits:
+        if interpretation.weights[circuit.neurons].sum() < settings.circuits:
+            continue
         _vote(votes, circuit, _sign(group))
     hidden = sample(weights)
     named = named_neurons(weights, settings.harm)
@@ -260,8 +264,25 @@ def _laid_out(
         "unit": unit,
         "merges": _merges(votes, rows, constants),
         "apart": sorted(int(z) for z in np.argsort(-above)[: settings.apart]),
+        "near": _near(votes, rows, settings.near),
         "quick": int(settings.quick),
     }
+
+
+def _near(votes: _Votes, rows: Sequence[tuple[int, int, int, int, float]], most: int) -> list[int]:
+    """The elements that move fewest columns, all of a number or none, as long as there are no more than `most`."""
+    used = sorted({(row[1], row[3]) for row in rows})
+    group = votes.group
+    moved = np.zeros(group.order, dtype=np.int64)
+    for s, c in used:
+        moved += votes.sets[s].permutations[:, c] != c
+    found: list[int] = []
+    for count in np.unique(np.delete(moved, group.identity)):
+        these = [int(w) for w in np.flatnonzero(moved == count) if w != group.identity]
+        if len(found) + len(these) > most:
+            break
+        found += these
+    return found
 
 
 def _merges(

@@ -5,11 +5,12 @@ the columns of A[zc, c], where A adds up the sums of the cells that vote there, 
 five points that is 25 sums for 128 neurons, and the logits of 120 answers from pairs and triples of columns that they
 share. That the sets are acted on by the group is checked in integers; how well the votes fit is measured.
 
-Quick margins: write the answer as tw, with t the right one. Wherever w moves a column c, the logit loses at least the
-least over other rows p of A[tc, c] - A[p, c]; of the columns that w moves only the number is used, so a few sorted
-sums cover all answers. Where the columns' images always are one point of each class, any potential of the classes may
-be added to the rows of A without changing differences of logits; half the row mean minus half the column mean
-takes out what speaks for or against a point as such. (Ours.)
+Quick margins: write the answer as tw, with t the right one. A few elements w, those that move least, are looked at one
+by one. Wherever another w moves a column c, the logit loses at least the least over rows p of A[tc, c] - A[p, c]; of the
+columns that w moves only the number is used, so a few sorted sums cover all other answers. Where the columns' images
+always are one point of each class, any potential of the classes may be added to the rows of A without changing
+differences of logits; half the row mean minus half the column mean takes out what speaks for or against a point as
+such. (Ours.)
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from aitia.proofs.cells import UNITS, cells_of
 from aitia.proofs.certificate import MAX_INTEGER, AccuracyCertificate, integer_of, integers_of, list_of
 from aitia.proofs.cost import Cost, sorting_cost
 from aitia.proofs.deciding import decide
+from aitia.proofs.remainders import Quick
 from aitia.proofs.shared_sums import SharedSums
 from aitia.proofs.verdict import Verdict
 from aitia.proofs.weights import Weights
@@ -49,14 +51,33 @@ class _Set:
     """The columns of one G-set that votes stand in.
 
     Attributes:
-        columns: numbers of the columns, among all.
+        action: [n, q] the image of each point under each element.
+        columns: [j] the points whose columns are used.
+        start: where its entries begin: column by column, q for each.
         classes: [q] the class of each point, or None where no potential may be added.
-        points: [n, columns] the image of each under each element.
     """
 
+    action: np.ndarray
     columns: np.ndarray
+    start: int
     classes: np.ndarray | None
-    points: np.ndarray
+
+    def losses(self, prepared: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        """[r] the answer's sum, [r, j, q] what taking column c to tp loses to taking it to tc, and operations an input."""
+        j, q = len(self.columns), self.action.shape[1]
+        values = prepared[:, self.start : self.start + j * q].reshape(-1, j, q)
+        values = np.take_along_axis(values, self.action[answers][:, None, :], axis=2)
+        own = values[:, np.arange(j), self.columns]
+        losses = own[:, :, None] - values
+        steps = 2 * j * q + j
+        if self.classes is not None:
+            by_class = values.sum(axis=1) @ (self.classes[:, None] == np.arange(j)).astype(np.float64)
+            of_column = self.classes[self.columns]
+            potential = np.empty_like(by_class)
+            potential[:, of_column] = (by_class[:, of_column] - values.sum(axis=2)) * (0.5 / q)
+            losses += potential[:, self.classes][:, None, :] - potential[:, of_column][:, :, None]
+            steps += 2 * j * q + 2 * j + 2 * j * q
+        return own.sum(axis=1), losses, steps
 
 
 class Votes:
@@ -77,6 +98,9 @@ class Votes:
             integers_of(list_of(explanation, "apart", longest=n), "apart", low=0, high=n - 1)
         )
         self._quick = bool(integer_of(explanation, "quick", low=0, high=1))
+        self._near = np.unique(
+            integers_of(list_of(explanation, "near", longest=n), "near", low=0, high=n - 1)
+        )
         used = np.unique(np.concatenate([votes, constants])[:, [1, 3]], axis=0)
         sizes = np.array([actions[s].shape[1] for s, _ in used], dtype=np.int64)
         self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -87,7 +111,11 @@ class Votes:
         self.places = np.zeros((n, len(used)), dtype=np.int64)
         for j, (s, c) in enumerate(used):
             self.places[:, j] = self._starts[j] + actions[s][:, c]
-        self._sets = [_set_of(actions[s], used, s, cost) for s in np.unique(used[:, 0])]
+        self._sets = [
+            _set_of(actions[s], used[used[:, 0] == s, 1], int(self._starts[np.argmax(used[:, 0] == s)]), cost)
+            for s in np.unique(used[:, 0])
+        ]
+        self._table = weights.table
         start_of = {(int(s), int(c)): int(start) for (s, c), start in zip(used, self._starts, strict=False)}
         self._coefficients, self._constants = np.zeros((k, entries)), np.zeros(entries)
         for voter, s, row, column, number in votes:
@@ -98,7 +126,7 @@ class Votes:
         for column in self.places.T:
             self.matrix += self._coefficients[:, column]
             self.constant += self._constants[column]
-        cost.add("votes", 2 * (len(votes) + len(constants)) + len(used) * (k + 2) * n)
+        cost.add("set-up of votes", 2 * (len(votes) + len(constants)) + len(used) * (k + 2) * n)
         # Quick margins add potentials, twice an average of entries.
         self.magnitudes = 4 * np.abs(self._coefficients).sum(axis=1)
         self.constant_magnitude = 4 * float(np.abs(self._constants).sum())
@@ -108,13 +136,14 @@ class Votes:
         self._shared = SharedSums(self.places, _merges(explanation, self.places.shape[1]), cost)
 
     def _moves(self, weights: Weights, cost: Cost) -> np.ndarray:
-        """[v, sets] how many columns of each set an element other than the identity moves: every case once."""
+        """[v, sets] how many columns of each set an element moves that is not near, nor the identity: each case once."""
         identity = identity_of(weights.table)
-        others = np.arange(weights.order) != identity
-        counts = [(each.points[others] != each.points[identity]).sum(axis=1) for each in self._sets]
-        cost.add("moved columns", weights.order * (2 * self.places.shape[1]) + sorting_cost(weights.order))
-        if not counts or not others.any():
-            return np.zeros((int(others.any()), len(counts)), dtype=np.int64)
+        self._near = self._near[self._near != identity]
+        others = np.setdiff1d(np.arange(weights.order), np.append(self._near, identity))
+        counts = [(each.action[others][:, each.columns] != each.columns).sum(axis=1) for each in self._sets]
+        cost.add("moved columns", weights.order * 2 * self.places.shape[1] + sorting_cost(weights.order))
+        if not counts or not len(others):
+            return np.zeros((int(len(others) > 0), len(counts)), dtype=np.int64)
         return np.unique(np.stack(counts, axis=1), axis=0)
 
     def prepare(self, sums: np.ndarray, cost: Cost) -> np.ndarray:
@@ -122,58 +151,36 @@ class Votes:
         cost.add("votes", len(sums) * self._price)
         return sums @ self._coefficients + self._constants
 
-    def quick_margins(
-        self, prepared: np.ndarray, answers: np.ndarray, cost: Cost
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """[r] the answer's s, and [r] a lower bound of it minus any other's."""
+    def quick(self, prepared: np.ndarray, answers: np.ndarray, cost: Cost) -> Quick | None:
+        """The answer's s; s of the answers near it; and a lower bound of it minus any other's."""
         if not self._quick:
             return None
         r, price = len(prepared), 0
         own, margins, sums = np.zeros(r), np.full(r, np.inf), []
+        near_losses = np.zeros((len(self._near), r))
         for each in self._sets:
-            mine, least, steps = self._least(each, prepared, answers)
+            mine, losses, steps = each.losses(prepared, answers)
             own += mine
-            sums.append(np.concatenate([np.zeros((r, 1)), np.cumsum(np.sort(least, axis=1), axis=1)], axis=1))
-            price += steps + sorting_cost(least.shape[1]) + least.shape[1]
+            price += steps
+            for number, w in enumerate(self._near):
+                moved = np.flatnonzero(each.action[w, each.columns] != each.columns)
+                for c in moved:
+                    near_losses[number] += losses[:, c, each.action[w, each.columns[c]]]
+                price += len(moved)
+            j, q = losses.shape[1:]
+            losses[:, np.arange(j), each.columns] = np.inf
+            least = np.sort(losses.min(axis=2), axis=1)
+            sums.append(np.concatenate([np.zeros((r, 1)), np.cumsum(least, axis=1)], axis=1))
+            price += j * (q - 1) + sorting_cost(j) + j
         for case in self._cases:
             total = np.zeros(r)
             for count, each in zip(case, sums, strict=True):
                 total = total + each[:, count]
             margins = np.minimum(margins, total)
-        cost.add("quick margins", r * (price + len(self._cases) * max(2 * len(sums) - 1, 1)))
-        return own, margins
-
-    def _least(
-        self, each: _Set, prepared: np.ndarray, answers: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, int]:
-        """[r] the answer's sum over a set's columns, [r, columns] the least loss in each, and the operations an input."""
-        rows = np.arange(len(prepared))
-        columns, points = each.columns, each.points[answers]
-        start, size = (
-            int(self._starts[columns[0]]),
-            int(self._starts[columns[0] + 1] - self._starts[columns[0]]),
-        )
-        j = len(columns)
-        values = prepared[:, start : start + j * size].reshape(-1, j, size)
-        mine = np.take_along_axis(values, points[:, :, None], axis=2)[:, :, 0]
-        loss = mine[:, :, None] - values
-        steps = j + j + j * size + j * (size - 1)
-        if each.classes is not None:
-            # [r, j] by class: half of the mean over the class's rows, minus half of that over the column's rows.
-            by_class = np.add.reduceat(
-                values.sum(axis=1)[:, np.argsort(each.classes, kind="stable")],
-                np.searchsorted(np.sort(each.classes), np.arange(j)),
-                axis=1,
-            )
-            own_class = each.classes[points]
-            potential = np.zeros((len(prepared), j))
-            potential[rows[:, None], own_class] = (
-                by_class[rows[:, None], own_class] - values.sum(axis=2)
-            ) * (0.5 / size)
-            loss += potential[:, each.classes][:, None, :] - potential[rows[:, None], own_class][:, :, None]
-            steps += 2 * j * size + 2 * j + j * size + j
-        np.put_along_axis(loss, points[:, :, None], np.inf, axis=2)
-        return mine.sum(axis=1), loss.min(axis=2), steps
+        price += len(self._cases) * max(2 * len(sums) - 1, 1) + len(self._near)
+        cost.add("quick margins", r * price)
+        near = self._table[answers][:, self._near] if len(self._near) else np.zeros((r, 0), dtype=np.int64)
+        return Quick(own=own, margins=margins, near=near, near_logits=own[:, None] - near_losses.T)
 
     def some_logits(self, prepared: np.ndarray, answers: np.ndarray, cost: Cost) -> np.ndarray:
         """[r, l] s for l answers."""
@@ -189,15 +196,13 @@ class Votes:
         return self._shared.of(prepared)
 
 
-def _set_of(action: np.ndarray, used: np.ndarray, number: int, cost: Cost) -> _Set:
-    """The used columns of a set; its classes, points left fixed by the same elements, if each has one used column."""
-    columns = np.flatnonzero(used[:, 0] == number)
-    chosen = used[columns, 1]
+def _set_of(action: np.ndarray, columns: np.ndarray, start: int, cost: Cost) -> _Set:
+    """A set and its classes, points left fixed by the same elements, if each class has one used column."""
     fixed = action == np.arange(action.shape[1])
     classes = np.unique(fixed, axis=1, return_inverse=True)[1].reshape(-1)
     cost.add("actions", 2 * action.size)
-    whole = len(columns) > 1 and len(np.unique(classes[chosen])) == len(columns) == classes.max() + 1
-    return _Set(columns=columns, classes=classes if whole else None, points=action[:, chosen])
+    whole = len(columns) > 1 and len(np.unique(classes[columns])) == len(columns) == classes.max() + 1
+    return _Set(action=action, columns=columns, start=start, classes=classes if whole else None)
 
 
 def _price(coefficients: np.ndarray, constants: np.ndarray) -> int:
