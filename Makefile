@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Idle threads wait quietly instead of spinning, which costs other processes dearly on small machines.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-simplicity bench-networks schemas clean
+.PHONY: help demo test test-slow lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-simplicity bench-networks attack schemas clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
