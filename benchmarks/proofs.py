@@ -102,7 +102,7 @@ def planted(name: str, width: int = 128, seed: int = 0) -> GroupNetwork:
     network = GroupNetwork(group=group, left=left, right=right, unembed=unembed, bias=np.zeros(group.order))
     unembed = unembed * (5.6 / np.median(network.margins))
     arrays = {}
-    for key, values, share in (("left", left, 0.005), ("right", right, 0.005), ("unembed", unembed, 0.05)):
+    for key, values, share in (("left", left, 0.005), ("right", right, 0.005), ("unembed", unembed, 0.025)):
         noisy = values + share * values.std() * generator.standard_normal(values.shape)
         rest = list(values.shape)
         rest[key != "unembed"] = width - left.shape[1]

@@ -57,7 +57,9 @@ def certified_explanation(
         name=f"certificate by {certificate.verifier}",
         phenomenon=product_phenomenon(network),
         program=program,
-        premises={"certificate": Premise(kind="fact", value=True, bits=8.0 * len(json.dumps(certificate.plain())))},
+        premises={
+            "certificate": Premise(kind="fact", value=True, bits=8.0 * len(json.dumps(certificate.plain())))
+        },
         scope=lambda inputs: certified[inputs[:, 0], inputs[:, 1]],
         certificate=brings,
     )

@@ -89,14 +89,14 @@ class SharedSums:
         self._count = n
 
     def of(self, values: np.ndarray) -> np.ndarray:
-        """[r, n] the sums for values [r, places]."""
+        """[n, r] the sums for values [places, r]."""
         if not self._nodes:
-            return np.zeros((len(values), self._count))
-        return self._sums(len(self._nodes) - 1, values)[:, self._nodes[-1].of_element]
+            return np.zeros((self._count, values.shape[1]))
+        return self._sums(len(self._nodes) - 1, values)[self._nodes[-1].of_element]
 
     def _sums(self, number: int, values: np.ndarray) -> np.ndarray:
         node = self._nodes[number]
         if node.first is None or node.second is None:
-            return values[:, node.places]
-        halves = [self._sums(k, values)[:, places] for k, places in (node.first, node.second)]
+            return values[node.places]
+        halves = [self._sums(k, values)[places] for k, places in (node.first, node.second)]
         return halves[0] + halves[1]
