@@ -20,7 +20,6 @@ from aitia.proofs.settling import CHUNK_NUMBERS, Settler
 from aitia.proofs.verdict import Verdict
 from aitia.proofs.weights import Weights
 
-
 CACHE_NUMBERS = 250_000
 """Numbers in the arrays of one batch of inputs: they stay in the processor's cache."""
 
