@@ -241,6 +241,32 @@ def test_cosets_certify_an_answer_that_is_always_given_and_no_trained_form():
     assert (found.certified == (network.group.table == 5)).all()
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-4, 0.05])
+def test_equivariance_carries_margins_as_far_as_neurons_match(noise):
+    """A complete rho-set without noise is equivariant: half of the inputs are run, all are certified."""
+    network = joined([planted("S4", 6, "3a").network()], noise=0.0)
+    noisy = noise * np.random.default_rng(0).standard_normal(network.unembed.shape)
+    network = replace(network, unembed=network.unembed + noisy)
+    # Neurons are rescaled at random in `joined`; undo it, so that they match.
+    scales = np.linalg.norm(network.left, axis=0)
+    scales[scales == 0] = 1
+    network = replace(
+        network,
+        left=network.left / scales,
+        right=network.right / scales,
+        unembed=network.unembed * scales[:, None],
+    )
+    found = verify(weights_of(network), prove(network, verifier="equivariance"))
+    assert not (found.certified & (network.margins <= 0)).any()
+    assert found.bound >= 0.3
+    if noise < 1e-3:
+        assert found.bound == 1.0
+        assert (
+            found.cost.steps["logits"]
+            == verify(weights_of(network), certificate_for(network)).cost.steps["logits"] / 2
+        )
+
+
 def test_every_verifier_says_what_it_rests_on():
     assert next(iter(VERIFIERS)) == "brute-force"
     for name, each in VERIFIERS.items():
