@@ -27,6 +27,7 @@ from networks import RECIPES, train
 from aitia.files import digest, write_json
 from aitia.finite_groups import Group, GSet, named_group, orbitals
 from aitia.group_networks import GroupNetwork, RhoSet, interpret, load_network
+from aitia.group_networks.training import network_path
 from aitia.proofs import VERIFIERS, brute_force_cost, prove, verify, weights_of
 
 ROOM = Path(__file__).parent.parent / "src" / "aitia" / "proofs"
@@ -255,11 +256,8 @@ def clock(networks: dict[str, GroupNetwork], rounds: int) -> tuple[list[dict[str
     ]
 
 
-def slopes(
-    rows: list[dict[str, Any]], costs: dict[str, list[tuple[int, int, float]]]
-) -> list[dict[str, Any]]:
-    """How operations grow with the order of the group: the exponent fitted over groups, per neuron for both."""
-    del rows
+def slopes(costs: dict[str, list[tuple[int, int, float]]]) -> list[dict[str, Any]]:
+    """The exponent with which operations per neuron grow with the order of the group, fitted over groups."""
     found = []
     for name, points in costs.items():
         orders, widths, totals = (np.array(column, dtype=float) for column in zip(*points, strict=True))
@@ -310,6 +308,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two networks a group, written apart")
     parser.add_argument("--group", action="append", help="only this group; repeatable; implies --quick")
     parser.add_argument("--networks", type=int, default=0, help="at most so many a group; implies --quick")
+    parser.add_argument(
+        "--no-training",
+        action="store_true",
+        help="the networks that are there, and no others; rows say how many",
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="networks at once")
     options = parser.parse_args()
     quick = options.quick or bool(options.group) or bool(options.networks)
@@ -319,7 +322,12 @@ def main() -> None:
         if options.group and name not in options.group:
             continue
         folder = name.replace("(", "").replace(")", "").replace(",", "-")
-        paths, _ = train(name, list(range(min(count, limit))), settings, WORK / "networks" / folder)
+        seeds = list(range(min(count, limit)))
+        if options.no_training:
+            seeds = [seed for seed in seeds if network_path(WORK / "networks" / folder, seed).exists()]
+        if not seeds:
+            continue
+        paths, _ = train(name, seeds, settings, WORK / "networks" / folder)
         caches = [WORK / "proofs" / folder / f"{path.name.split('.')[0]}.json" for path in paths]
         with ProcessPoolExecutor(options.jobs) as pool:
             networks = list(pool.map(prove_all, paths, caches))
@@ -335,15 +343,14 @@ def main() -> None:
     for name in ("brute-force", "cascade"):
         costs[name] = [
             (
-                each["order"],
-                each["width"],
-                statistics.median(n["verifiers"][name]["cost"] for n in details[group]),
+                details[group][0]["order"],
+                details[group][0]["width"],
+                statistics.median(each["verifiers"][name]["cost"] for each in details[group]),
             )
             for group in SLOPE
             if group in details
-            for each in details[group][:1]
         ]
-    details["slopes"] = slopes(rows, costs) if len(costs["cascade"]) > 2 else []
+    details["slopes"] = slopes(costs) if len(costs["cascade"]) > 2 else []
     details["clock"], met = clock(large, rounds=3) if large else ([], [])
     targets += met
     every = [network for group in RECIPES if group in details for network in details[group]]

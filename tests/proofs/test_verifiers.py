@@ -1,4 +1,4 @@
-"""Verifiers against brute force, for explanations that are right, wrong and random: a wrong one only weakens a bound."""
+"""Verifiers against brute force, for explanations right, wrong and random: a wrong one only weakens a bound."""
 
 from dataclasses import replace
 

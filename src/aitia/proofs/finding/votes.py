@@ -171,7 +171,7 @@ def _cells(
             shapes.append({})
             cells.append([(members[0], 1.0)])
             continue
-        main = max(mine[0], key=lambda place: abs(mine[0][place]))
+        main = max(mine[0], key=lambda place: abs(mine[0][place]))  # pyright: ignore
         shape = {
             place: float(
                 np.mean([each[place] for each in mine]) / np.mean([abs(each[main]) for each in mine])

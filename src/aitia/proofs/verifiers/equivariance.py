@@ -1,13 +1,13 @@
 """Equivariance under a pair of subgroups: what holds at (x, y) nearly holds at (hx, yk).
 
-A map is a pair (h, k) with a permutation p of the neurons. If p matched them perfectly, the logit of hzk at (hx, yk) would
-be that of z at (x, y); as it is, the two differ by at most
+A map is a pair (h, k) with a permutation p of the neurons. If p matched them perfectly, the logit of hzk at (hx, yk)
+would be that of z at (x, y); as it is, the two differ by at most
 
     eps = |U|_2,inf (dL + dR) + |h|_max dU + d(bias),
 
-where dL is the largest |L[hx]_p - L[x]| over x, dR and dU alike. One input of each orbit is run; another is certified where
-the margin exceeds 2 eps. Any list of maps is sound. On trained networks eps exceeds every margin, so that nothing but the
-inputs that are run is certified: the line of no understanding. (Ours.)
+where dL is the largest |L[hx]_p - L[x]| over x, dR and dU alike. One input of each orbit is run; another is certified
+where the margin exceeds 2 eps. Any list of maps is sound. On trained networks eps exceeds every margin, so that nothing
+but the inputs that are run is certified: the line of no understanding. (Ours.)
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ five points that is 25 sums for 128 neurons, and the logits of 120 answers from 
 share. That the sets are acted on by the group is checked in integers; how well the votes fit is measured.
 
 Quick margins: write the answer as tw, with t the right one. A few elements w, those that move least, are looked at one
-by one. Wherever another w moves a column c, the logit loses at least the least over rows p of A[tc, c] - A[p, c]; of the
-columns that w moves only the number is used, so a few sorted sums cover all other answers. Where the columns' images
-always are one point of each class, any potential of the classes may be added to the rows of A without changing
+by one. Wherever another w moves a column c, the logit loses at least the least over rows p of A[tc, c] - A[p, c]; of
+the columns that w moves only the number is used, so a few sorted sums cover all other answers. Where the columns'
+images always are one point of each class, any potential of the classes may be added to the rows of A without changing
 differences of logits; half the row mean minus half the column mean takes out what speaks for or against a point as
 such. (Ours.)
 """
@@ -63,7 +63,7 @@ class _Set:
     classes: np.ndarray | None
 
     def losses(self, prepared: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-        """[r] the answer's sum, [j, q, r] what taking column c to tp loses to taking it to tc, and operations an input."""
+        """[r] the answer's sum, [j, q, r] what a column loses at tp, not tc, for each p, and operations an input."""
         j, q = len(self.columns), self.action.shape[1]
         flat, images = prepared[self.start : self.start + j * q], self.action[answers].T
         values = np.take_along_axis(flat.reshape(j, q, -1), images[None], axis=1)
@@ -139,7 +139,7 @@ class Votes:
         self._shared = SharedSums(self.places, _merges(explanation, self.places.shape[1]), cost)
 
     def _moves(self, weights: Weights, cost: Cost) -> np.ndarray:
-        """[v, sets] how many columns of each set an element moves that is not near, nor the identity: each case once."""
+        """[v, sets] how many columns of each set elements move that are not near, nor the identity: each case once."""
         identity = identity_of(weights.table)
         self._near = self._near[self._near != identity]
         others = np.setdiff1d(np.arange(weights.order), np.append(self._near, identity))
