@@ -157,7 +157,7 @@ def attack(networks, seed, tally, every=None, found=None):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", type=int, default=600, help="how many mutated networks")
+    parser.add_argument("--networks", type=int, default=550, help="how many mutated networks")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--sizes", action=argparse.BooleanOptionalAction, default=True, help="oversized files too"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from aitia.proofs.certificate import MAX_INTEGER, integer_of, integers_of, list_
 
 UNITS = {"low": -100, "high": 60}
 """Exponents that a certificate's units may have."""
+
+MAX_MEMBERS = 1_000_000
+"""Up to this size, sums over cells are a product with a table of neurons and cells."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,7 +51,14 @@ class Cells:
         """[..., k] the sum over each cell of activations [..., a]."""
         if self.count == len(self.neurons):
             return hidden
-        return np.add.reduceat(hidden, self.starts, axis=-1)
+        if self.count * len(self.neurons) > MAX_MEMBERS:
+            return np.add.reduceat(hidden, self.starts, axis=-1)
+        return hidden @ self._members
+
+    @cached_property
+    def _members(self) -> np.ndarray:
+        """[a, k] 1 where a neuron belongs to a cell: a product with it is faster than sums over slices."""
+        return (self.of_neuron[:, None] == np.arange(self.count)).astype(np.float64)
 
     def largest(self, values: np.ndarray) -> np.ndarray:
         """[k, ...] the largest of each cell's values [a, ...]."""

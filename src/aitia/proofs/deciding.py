@@ -20,6 +20,9 @@ from aitia.proofs.settling import CHUNK_NUMBERS, Settler
 from aitia.proofs.verdict import Verdict
 from aitia.proofs.weights import Weights
 
+CACHE_NUMBERS = 250_000
+"""Numbers in the arrays of one batch of inputs: they stay in the processor's cache."""
+
 
 def decide(
     weights: Weights, stand_in: StandIn, *, finish: bool, cost: Cost, elements: np.ndarray | None = None
@@ -36,12 +39,12 @@ def decide(
     """
     decision = _Decision(weights, stand_in, finish, cost)
     n = weights.order
-    rows = max(CHUNK_NUMBERS // (n * max(len(stand_in.cells.neurons), n, stand_in.size)), 1)
+    rows = max(CACHE_NUMBERS // (n * max(len(stand_in.cells.neurons), stand_in.size, 1)), 1)
     certified = np.zeros((n, n), dtype=bool)
     elements = np.arange(n) if elements is None else elements
     for start in range(0, len(elements), rows):
         x = elements[start : start + rows]
-        certified[x] = decision.of(np.repeat(x, n), np.tile(np.arange(n), len(x))).reshape(-1, n)
+        certified[x] = decision.of(x).reshape(-1, n)
     return Verdict(certified=certified, cost=cost)
 
 
@@ -55,14 +58,20 @@ class _Decision:
         self.lift = lifted
         self.highest = float(lifted[others].max(initial=-np.inf))
         self.longest = float(self.tables.tails[0][others].max(initial=0.0))
+        # [k, parts] 1 where a cell belongs to a part or one after it.
+        self.from_part = np.zeros((stand_in.cells.count, len(self.tables.parts)))
+        for number, part in enumerate(self.tables.parts):
+            self.from_part[part, : number + 1] = 1
         cost.add("remainder norms", 3 * weights.order)
 
-    def of(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """[r] which of the inputs are certified."""
+    def of(self, elements: np.ndarray) -> np.ndarray:
+        """[r] which of the inputs are certified: every right factor with each of some left factors."""
         tables, cells, cost = self.tables, self.stand_in.cells, self.cost
-        r, a, k = len(x), len(cells.neurons), cells.count
-        answers = self.weights.table[x, y]
-        hidden = np.maximum(tables.left[x] + tables.right[y], 0)
+        n, a, k = self.weights.order, len(cells.neurons), cells.count
+        r, x, y = n * len(elements), np.repeat(elements, n), np.tile(np.arange(n), len(elements))
+        answers = self.weights.table[elements].ravel()
+        hidden = (tables.left[elements][:, None] + tables.right).reshape(r, a)
+        np.maximum(hidden, 0, out=hidden)
         target = np.einsum("ra,ra->r", hidden, tables.unembed[answers]) + tables.bias[answers]
         level = target - (tables.drop_left[x] + tables.drop_right[y]) - tables.band
         sums = cells.sums(hidden)
@@ -78,27 +87,25 @@ class _Decision:
         if quick is not None:
             # own - margins is at least the s of every answer that is neither right nor near.
             certified = quick.own - quick.margins + norms[:, 0] * self.longest + self.highest < level
-            bounds = quick.near_logits + self.lift[quick.near] + norms[:, :1] * tables.tails[0][quick.near]
-            certified &= (bounds < level[:, None]).all(axis=1)
-            cost.add("thresholds", r * (5 + 5 * quick.near.shape[1]))
+            bounds = quick.near_logits + self.lift[quick.near] + norms[:, 0] * tables.tails[0][quick.near]
+            certified &= (bounds < level).all(axis=0)
+            cost.add("thresholds", r * (5 + 5 * len(quick.near)))
             certified[certified] = self._apart(
-                prepared[certified], answers[certified], norms[certified, 0], level[certified]
+                prepared[:, certified], answers[certified], norms[certified, 0], level[certified]
             )
         left = np.flatnonzero(~certified)
         for start in range(0, len(left), step := max(CHUNK_NUMBERS // (4 * self.weights.order), 1)):
             part = left[start : start + step]
             certified[part] = self._compare(
-                x[part], y[part], hidden[part], level[part], norms[part], prepared[part]
+                x[part], y[part], hidden[part], level[part], norms[part], prepared[:, part]
             )
         return certified
 
     def _norms(self, sums: np.ndarray) -> np.ndarray:
         """[r, parts] |C - centre| over the cells from each part on, above."""
         away = sums - self.stand_in.cells.centre
-        squares = np.stack(
-            [np.einsum("rk,rk->r", away[:, part], away[:, part]) for part in self.tables.parts], axis=1
-        )
-        norms = np.sqrt(np.cumsum(squares[:, ::-1], axis=1)[:, ::-1])
+        np.square(away, out=away)
+        norms = np.sqrt(away @ self.from_part)
         return outward(norms + self.tables.slack, 4 * (self.stand_in.cells.count + 8))
 
     def _apart(
@@ -107,11 +114,11 @@ class _Decision:
         """[r] whether none of the answers looked at apart is a contender."""
         apart = self.stand_in.apart
         if not len(apart):
-            return np.ones(len(prepared), dtype=bool)
+            return np.ones(len(answers), dtype=bool)
         logits = self.stand_in.some_logits(prepared, apart, self.cost)
-        bounds = logits + self.lift[apart] + norms[:, None] * self.tables.tails[0][apart]
-        self.cost.add("answers apart", len(prepared) * len(apart) * 4)
-        return np.asarray(((bounds < level[:, None]) | (apart == answers[:, None])).all(axis=1))
+        bounds = logits + self.lift[apart, None] + self.tables.tails[0][apart, None] * norms
+        self.cost.add("answers apart", len(answers) * len(apart) * 4)
+        return np.asarray(((bounds < level) | (apart[:, None] == answers)).all(axis=0))
 
     def _compare(
         self,
@@ -125,14 +132,14 @@ class _Decision:
         """[r] every answer's s against the right logit, then the true logits of contenders."""
         tables, (r, n) = self.tables, (len(x), self.weights.order)
         logits = self.stand_in.logits(prepared, self.cost)
-        near = logits >= (level - norms[:, 0] * tables.tails[0].max() - self.lift.max())[:, None]
-        near[np.arange(r), self.weights.table[x, y]] = False
+        near = logits >= level - norms[:, 0] * tables.tails[0].max() - self.lift.max()
+        near[self.weights.table[x, y], np.arange(r)] = False
         self.cost.add("comparisons", r * (n + 3))
         # Few inputs have any: looking for those first is several times faster than listing all.
-        some = np.flatnonzero(near.any(axis=1))
-        owner, z = np.nonzero(near[some])
+        some = np.flatnonzero(near.any(axis=0))
+        owner, z = np.nonzero(near[:, some].T)
         owner = some[owner]
-        value = logits[owner, z] + tables.bias_rest[z]
+        value = logits[z, owner] + tables.bias_rest[z]
         for number, part in enumerate(tables.neurons):
             bound = value + tables.lifts[number, z] + norms[owner, number] * tables.tails[number, z]
             self.cost.add("contenders", len(z) * 5)

@@ -31,8 +31,8 @@ class Quick:
 
     Attributes:
         own: [r] the right answer's s.
-        near: [r, l] answers that are looked at one by one.
-        near_logits: [r, l] their s.
+        near: [l, r] answers that are looked at one by one.
+        near_logits: [l, r] their s.
         margins: [r] a lower bound of own minus the s of any other answer.
     """
 
@@ -66,7 +66,7 @@ class StandIn(Protocol):
     depth: int
 
     def prepare(self, sums: np.ndarray, cost: Cost) -> np.ndarray:
-        """[r, k] sums over cells -> [r, ...] whatever the logits are computed from."""
+        """[r, k] sums over cells -> [size, r] whatever the logits are computed from."""
         ...
 
     def quick(self, prepared: np.ndarray, answers: np.ndarray, cost: Cost) -> Quick | None:
@@ -74,11 +74,11 @@ class StandIn(Protocol):
         ...
 
     def some_logits(self, prepared: np.ndarray, answers: np.ndarray, cost: Cost) -> np.ndarray:
-        """[r, l] s for l answers."""
+        """[l, r] s for l answers."""
         ...
 
     def logits(self, prepared: np.ndarray, cost: Cost) -> np.ndarray:
-        """[r, n] s for every answer."""
+        """[n, r] s for every answer."""
         ...
 
 

@@ -89,18 +89,18 @@ class SharedSums:
         self._count = n
 
     def of(self, values: np.ndarray) -> np.ndarray:
-        """[r, n] the sums for values [r, places]."""
+        """[n, r] the sums for values [places, r]."""
         if not self._nodes:
-            return np.zeros((len(values), self._count))
+            return np.zeros((self._count, values.shape[1]))
         # Node by node, not by recursion: a certificate may join its columns in a chain of any length.
         joined: dict[int, np.ndarray] = {}
         for number, node in enumerate(self._nodes):
             if node.first is not None and node.second is not None:
                 halves = [
-                    (joined.pop(k) if k in joined else values[:, self._nodes[k].places])[:, places]
+                    (joined.pop(k) if k in joined else values[self._nodes[k].places])[places]
                     for k, places in (node.first, node.second)
                 ]
                 joined[number] = halves[0] + halves[1]
         last = self._nodes[-1]
-        sums = joined.get(len(self._nodes) - 1, values if last.places is None else values[:, last.places])
-        return sums[:, last.of_element]
+        sums = values[last.places] if last.places is not None else joined[len(self._nodes) - 1]
+        return sums[last.of_element]

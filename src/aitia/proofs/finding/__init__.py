@@ -15,6 +15,7 @@ from aitia.group_networks.interpretation import Interpretation
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.cost import FIXED, Cost, brute_force_cost
 from aitia.proofs.deciding import decide
+from aitia.proofs.finding.equivariance import find_equivariance
 from aitia.proofs.finding.low_rank import find_irreps, find_low_rank
 from aitia.proofs.finding.numbers import action_entry
 from aitia.proofs.finding.rho_sets import find_rho_sets
@@ -177,10 +178,18 @@ def search_cosets(interpretation: Interpretation, weights: Weights, attempt: Att
     )
 
 
+def search_equivariance(
+    interpretation: Interpretation, _weights: Weights, attempt: Attempt
+) -> AccuracyCertificate:
+    """A subgroup of prime order."""
+    return attempt(find_equivariance(interpretation.network))
+
+
 SEARCHES: Mapping[str, Search] = {
     "brute-force": search_nothing,
     "low-rank": search_low_rank,
     "irreps": search_irreps,
+    "equivariance": search_equivariance,
     "cosets": search_cosets,
     "rho-sets-global": search_rho_sets,
     "rho-sets": search_rho_sets,

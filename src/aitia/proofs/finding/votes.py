@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -170,7 +171,7 @@ def _cells(
             shapes.append({})
             cells.append([(members[0], 1.0)])
             continue
-        main = max(mine[0], key=lambda place: abs(mine[0][place]))
+        main = max(mine[0], key=lambda place: abs(mine[0][place]))  # pyright: ignore
         shape = {
             place: float(
                 np.mean([each[place] for each in mine]) / np.mean([abs(each[main]) for each in mine])
@@ -285,25 +286,29 @@ def _near(votes: _Votes, rows: Sequence[tuple[int, int, int, int, float]], most:
     return found
 
 
-def _merges(
-    votes: _Votes, *listed: Sequence[tuple[int, int, int, int, float]], tries: int = 24
-) -> list[list[int]]:
-    """An order of joining columns that shares many sums: greedy, with noise, the best of several tries."""
+def _merges(votes: _Votes, *listed: Sequence[tuple[int, int, int, int, float]]) -> list[list[int]]:
+    """An order of joining columns that shares many sums."""
     used = sorted({(row[1], row[3]) for rows in listed for row in rows})
-    columns = [column_tuples(votes.sets[s].permutations[:, c]) for s, c in used]
+    columns = [votes.sets[s].permutations[:, c] for s, c in used]
+    return [list(pair) for pair in _cheap_merges(tuple(column.tobytes() for column in columns))]
+
+
+@lru_cache(maxsize=64)
+def _cheap_merges(columns: tuple[bytes, ...]) -> list[tuple[int, int]]:
+    """Greedy, the two with fewest tuples first, with noise; the best of several tries."""
+    start = [column_tuples(np.frombuffer(column, dtype=np.int64)) for column in columns]
     best, cheapest = [], np.inf
     generator = np.random.default_rng(0)
-    for number in range(tries if len(columns) <= 24 else 2):
-        nodes, left, merges, price = list(columns), list(range(len(columns))), [], 0
-        sizes: dict[tuple[int, int], float] = {}
+    for number in range(400 if len(start) <= 12 else 100 if len(start) <= 20 else 10):
+        nodes, left, merges, price = list(start), list(range(len(start))), [], 0
+        noise, sizes = 0.2 * (number % 6), {}
         while len(left) > 1 and price < cheapest:
             for pair in combinations(left, 2):
                 if pair not in sizes:
                     count = joined_tuples(nodes, *pair).count
-                    # Joining large ones early is waste: prefer pairs that are small beside their product.
-                    sizes[pair] = count * np.exp((number > 0) * 0.7 * generator.standard_normal())
+                    sizes[pair] = count * np.exp(noise * generator.standard_normal())
             pair = min(combinations(left, 2), key=sizes.__getitem__)
-            merges.append(list(pair))
+            merges.append(pair)
             nodes.append(joined_tuples(nodes, *pair))
             left = [k for k in left if k not in pair] + [len(nodes) - 1]
             price += nodes[-1].count

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.verdict import Verdict
-from aitia.proofs.verifiers import brute_force, cascade, cosets, g_sets, low_rank, rho_sets
+from aitia.proofs.verifiers import brute_force, cascade, cosets, equivariance, g_sets, low_rank, rho_sets
 from aitia.proofs.weights import Weights
 
 
@@ -51,6 +51,12 @@ VERIFIERS: Mapping[str, Verifier] = {
             verify=low_rank.verify,
             theorem="the same, the basis being matrix entries of the irreps that the network uses",
             source="ours, after Chughtai et al. 2023",
+        ),
+        Verifier(
+            name="equivariance",
+            verify=equivariance.verify,
+            theorem="a margin at (x, y) is one at (hx, yk) but for how badly neurons are matched",
+            source="ours",
         ),
         Verifier(
             name="cosets",

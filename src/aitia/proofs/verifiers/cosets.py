@@ -1,11 +1,11 @@
 """Cosets, after Stander et al. 2024 (arXiv 2312.06581) and the coset bound of Wu et al. 2025; a sound form of it, ours.
 
-A neuron on points b and c of a G-set is nearly a function of x^-1 b and of yc, and is off where the two are equal, which
-is where xy lies in the coset of elements that take c to b. So an activation lies in one interval where the answer is in
-its coset, and in another elsewhere. Each logit difference is bounded by the worst of these intervals, for all inputs that
-share an answer. Nothing says how the activations of different neurons go together, so that a margin is a sum of worst
-cases, and on trained networks the bound is 0. (The published bound leaves out neurons whose coset holds the answer; that is
-sound only if they are exactly off, so their worst case is counted here.)
+A neuron on points b and c of a G-set is nearly a function of x^-1 b and of yc, and is off where the two are equal,
+which is where xy lies in the coset of elements that take c to b. So an activation lies in one interval where the
+answer is in its coset, and in another elsewhere. Each logit difference is bounded by the worst of these intervals,
+for all inputs that share an answer. Nothing says how the activations of different neurons go together, so that a
+margin is a sum of worst cases, and on trained networks the bound is 0. (The published bound leaves out neurons whose
+coset holds the answer; that is sound only if they are exactly off, so their worst case is counted here.)
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ five points that is 25 sums for 128 neurons, and the logits of 120 answers from 
 share. That the sets are acted on by the group is checked in integers; how well the votes fit is measured.
 
 Quick margins: write the answer as tw, with t the right one. A few elements w, those that move least, are looked at one
-by one. Wherever another w moves a column c, the logit loses at least the least over rows p of A[tc, c] - A[p, c]; of the
-columns that w moves only the number is used, so a few sorted sums cover all other answers. Where the columns' images
-always are one point of each class, any potential of the classes may be added to the rows of A without changing
+by one. Wherever another w moves a column c, the logit loses at least the least over rows p of A[tc, c] - A[p, c]; of
+the columns that w moves only the number is used, so a few sorted sums cover all other answers. Where the columns'
+images always are one point of each class, any potential of the classes may be added to the rows of A without changing
 differences of logits; half the row mean minus half the column mean takes out what speaks for or against a point as
 such. (Ours.)
 """
@@ -63,21 +63,22 @@ class _Set:
     classes: np.ndarray | None
 
     def losses(self, prepared: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-        """[r] the answer's sum, [r, j, q] what taking column c to tp loses to taking it to tc, and operations an input."""
+        """[r] the answer's sum, [j, q, r] what a column loses at tp, not tc, for each p, and operations an input."""
         j, q = len(self.columns), self.action.shape[1]
-        values = prepared[:, self.start : self.start + j * q].reshape(-1, j, q)
-        values = np.take_along_axis(values, self.action[answers][:, None, :], axis=2)
-        own = values[:, np.arange(j), self.columns]
-        losses = own[:, :, None] - values
+        flat, images = prepared[self.start : self.start + j * q], self.action[answers].T
+        values = np.take_along_axis(flat.reshape(j, q, -1), images[None], axis=1)
+        own = values[np.arange(j), self.columns]
+        losses = own[:, None] - values
         steps = 2 * j * q + j
         if self.classes is not None:
-            by_class = values.sum(axis=1) @ (self.classes[:, None] == np.arange(j)).astype(np.float64)
-            of_column = self.classes[self.columns]
+            rows = np.take_along_axis(flat.reshape(j, q, -1).sum(axis=0), images, axis=0)
+            by_class = (np.arange(j)[:, None] == self.classes).astype(np.float64) @ rows
+            head = self.classes[self.columns]
             potential = np.empty_like(by_class)
-            potential[:, of_column] = (by_class[:, of_column] - values.sum(axis=2)) * (0.5 / q)
-            losses += potential[:, self.classes][:, None, :] - potential[:, of_column][:, :, None]
+            potential[head] = (by_class[head] - flat.reshape(j, q, -1).sum(axis=1)) * (0.5 / q)
+            losses += potential[self.classes][None] - potential[head][:, None]
             steps += 2 * j * q + 2 * j + 2 * j * q
-        return own.sum(axis=1), losses, steps
+        return own.sum(axis=0), losses, steps
 
 
 class Votes:
@@ -136,7 +137,7 @@ class Votes:
         self._shared = SharedSums(self.places, _merges(explanation, self.places.shape[1]), cost)
 
     def _moves(self, weights: Weights, cost: Cost) -> np.ndarray:
-        """[v, sets] how many columns of each set an element moves that is not near, nor the identity: each case once."""
+        """[v, sets] how many columns of each set elements move that are not near, nor the identity: each case once."""
         identity = identity_of(weights.table)
         self._near = self._near[self._near != identity]
         others = np.setdiff1d(np.arange(weights.order), np.append(self._near, identity))
@@ -147,15 +148,15 @@ class Votes:
         return np.unique(np.stack(counts, axis=1), axis=0)
 
     def prepare(self, sums: np.ndarray, cost: Cost) -> np.ndarray:
-        """[r, entries] A for each input."""
+        """[entries, r] A for each input."""
         cost.add("votes", len(sums) * self._price)
-        return sums @ self._coefficients + self._constants
+        return self._coefficients.T @ sums.T + self._constants[:, None]
 
     def quick(self, prepared: np.ndarray, answers: np.ndarray, cost: Cost) -> Quick | None:
         """The answer's s; s of the answers near it; and a lower bound of it minus any other's."""
         if not self._quick:
             return None
-        r, price = len(prepared), 0
+        r, price = len(answers), 0
         own, margins, sums = np.zeros(r), np.full(r, np.inf), []
         near_losses = np.zeros((len(self._near), r))
         for each in self._sets:
@@ -163,36 +164,36 @@ class Votes:
             own += mine
             price += steps
             for number, w in enumerate(self._near):
-                moved = np.flatnonzero(each.action[w, each.columns] != each.columns)
-                for c in moved:
-                    near_losses[number] += losses[:, c, each.action[w, each.columns[c]]]
-                price += len(moved)
-            j, q = losses.shape[1:]
-            losses[:, np.arange(j), each.columns] = np.inf
-            least = np.sort(losses.min(axis=2), axis=1)
-            sums.append(np.concatenate([np.zeros((r, 1)), np.cumsum(least, axis=1)], axis=1))
+                images = each.action[w, each.columns]
+                for c in np.flatnonzero(images != each.columns):
+                    near_losses[number] += losses[c, images[c]]
+                    price += 1
+            j, q, _ = losses.shape
+            losses[np.arange(j), each.columns] = np.inf
+            least = np.sort(losses.min(axis=1), axis=0)
+            sums.append(np.concatenate([np.zeros((1, r)), np.cumsum(least, axis=0)]))
             price += j * (q - 1) + sorting_cost(j) + j
         for case in self._cases:
-            total = np.zeros(r)
-            for count, each in zip(case, sums, strict=True):
-                total = total + each[:, count]
-            margins = np.minimum(margins, total)
+            total = sums[0][case[0]].copy() if sums else np.zeros(r)
+            for count, each in zip(case[1:], sums[1:], strict=True):
+                total += each[count]
+            np.minimum(margins, total, out=margins)
         price += len(self._cases) * max(2 * len(sums) - 1, 1) + len(self._near)
         cost.add("quick margins", r * price)
-        near = self._table[answers][:, self._near] if len(self._near) else np.zeros((r, 0), dtype=np.int64)
-        return Quick(own=own, margins=margins, near=near, near_logits=own[:, None] - near_losses.T)
+        near = self._table[answers[None], self._near[:, None]]
+        return Quick(own=own, margins=margins, near=near, near_logits=own - near_losses)
 
     def some_logits(self, prepared: np.ndarray, answers: np.ndarray, cost: Cost) -> np.ndarray:
-        """[r, l] s for l answers."""
-        cost.add("answers apart", len(prepared) * len(answers) * 2 * self.places.shape[1])
-        found = np.zeros((len(prepared), len(answers)))
+        """[l, r] s for l answers."""
+        cost.add("answers apart", prepared.shape[1] * len(answers) * 2 * self.places.shape[1])
+        found = np.zeros((len(answers), prepared.shape[1]))
         for column in self.places[answers].T:
-            found += prepared[:, column]
+            found += prepared[column]
         return found
 
     def logits(self, prepared: np.ndarray, cost: Cost) -> np.ndarray:
-        """[r, n] s for every answer."""
-        cost.add("logits from votes", len(prepared) * self._shared.price)
+        """[n, r] s for every answer."""
+        cost.add("logits from votes", prepared.shape[1] * self._shared.price)
         return self._shared.of(prepared)
 
 

@@ -51,23 +51,23 @@ class LowRank:
         cost.add("stand-in", 2 * k * r * n + 3 * r * (n + k))
 
     def prepare(self, sums: np.ndarray, cost: Cost) -> np.ndarray:
-        """[r, rank] coordinates of each input."""
+        """[rank, r] coordinates of each input."""
         cost.add("projection", 2 * len(sums) * self._filled)
-        return sums @ self._coordinates
+        return self._coordinates.T @ sums.T
 
     def quick(self, prepared: np.ndarray, answers: np.ndarray, cost: Cost) -> None:
         """There is no quick way."""
         del prepared, answers, cost
 
     def some_logits(self, prepared: np.ndarray, answers: np.ndarray, cost: Cost) -> np.ndarray:
-        """[r, l] s for l answers."""
-        cost.add("answers apart", 2 * len(prepared) * len(answers) * len(self._basis))
-        return prepared @ self._basis[:, answers]
+        """[l, r] s for l answers."""
+        cost.add("answers apart", 2 * prepared.shape[1] * len(answers) * len(self._basis))
+        return self._basis[:, answers].T @ prepared
 
     def logits(self, prepared: np.ndarray, cost: Cost) -> np.ndarray:
-        """[r, n] s for every answer."""
-        cost.add("logits of low rank", 2 * len(prepared) * self._basis.size)
-        return prepared @ self._basis
+        """[n, r] s for every answer."""
+        cost.add("logits of low rank", 2 * prepared.shape[1] * self._basis.size)
+        return self._basis.T @ prepared
 
 
 def _matrix(explanation: Mapping[str, Any], key: str, width: int, *, most: int) -> np.ndarray:

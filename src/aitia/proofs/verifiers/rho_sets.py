@@ -4,15 +4,15 @@ Neurons stand on all pairs (b, c) of two G-sets, with one alpha, gamma and kappa
 
     h^ = s relu(alpha(x^-1 b) + gamma(y c)),    u^(z) = v kappa(b, z c) / s,
 
-and the shares v of the neurons on each pair sum to one. Then the ideal logits are phi(x^-1 z y^-1) for one function phi,
-whose margin at the identity is worked out once. A true logit is off from it by at most
+and the shares v of the neurons on each pair sum to one. Then the ideal logits are phi(x^-1 z y^-1) for one function
+phi, whose margin at the identity is worked out once. A true logit is off from it by at most
 
     eps = |U|_2,inf |h - h^| + |U - U^|_2,inf |h^| + |bias - bias^|_inf
 
-at an input; it is certified where eps is less than the margin plus by how much the true logit of the right answer exceeds
-phi(e). That the sets are acted on, and that the shares sum to one, is checked in integers. Sets of two points (the sign)
-may have any shares and a bias of their own, as in the paper; how far these are from a function phi is worked out over
-the eight cases that there are.
+at an input; it is certified where eps is less than the margin plus by how much the true logit of the right answer
+exceeds phi(e). That the sets are acted on, and that the shares sum to one, is checked in integers. Sets of two points
+(the sign) may have any shares and a bias of their own, as in the paper; how far these are from a function phi is worked
+out over the eight cases that there are.
 
 `rho-sets-global` takes the largest norms over all x and y, one number for all inputs. `rho-sets-blocks` sums the error
 over blocks of neurons and takes the mean out of each row of U, which moves all logits alike (both ours).
@@ -218,7 +218,7 @@ def _verify(weights: Weights, explanation: Mapping[str, Any], *, blocks: bool, e
         answers = weights.table[x]
         logit = np.einsum("xya,xya->xy", hidden, unembed.T[answers]) + weights.bias[answers]
         if everywhere:
-            error = np.full(answers.shape, everywhere_error)
+            error = np.full(answers.shape, everywhere_error)  # pyright: ignore[reportPossiblyUnboundVariable]
         else:
             ideal_hidden = np.maximum(true.ideal_left[x][:, None] + true.ideal_right[None], 0)
             error = np.zeros(answers.shape)
