@@ -84,6 +84,8 @@ def check(network: Weights | Path | str | Any, certificate: AccuracyCertificate 
         verdict = verify(weights, certificate)
     except ProofError as error:
         return Check(holds=False, reason=str(error))
+    except MemoryError:
+        return Check(holds=False, reason="takes more memory to check than there is")
     if verdict.count < certificate.certified:
         reason = f"claims {certificate.certified} certified inputs; only {verdict.count} are"
         return Check(holds=False, reason=reason, verdict=verdict)
