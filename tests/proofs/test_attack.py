@@ -36,7 +36,6 @@ from aitia.proofs import (
     weights_from_arrays,
     weights_of,
 )
-from aitia.proofs.arithmetic import as_integers, finest_exponent
 from aitia.proofs.cost import Cost
 from aitia.proofs.shared_sums import SharedSums
 
@@ -181,15 +180,6 @@ def test_the_smallest_neurons_count():
     for verifier in ("low-rank", "cascade"):
         certificate = certificate_for(network, verifier, explanation | {"stand_in": "low-rank"})
         assert not (verify(weights_of(network), certificate).certified & ~right).any()
-
-
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=6))
-def test_floats_as_integers_are_exact(values):
-    array = np.array(values)
-    exponent = finest_exponent(array)
-    for value, integer in zip(values, as_integers(array, exponent), strict=True):
-        top, bottom = value.as_integer_ratio()
-        assert top << 1_200 == (integer << 1_200 + exponent) * bottom
 
 
 # Claims.

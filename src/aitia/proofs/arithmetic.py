@@ -44,20 +44,23 @@ def finest_exponent(values: np.ndarray) -> int:
     return int(used.min()) - 53 if used.size else 0
 
 
-def as_integers(values: np.ndarray, exponent: int) -> np.ndarray:
-    """Floats as exact integers of any size: object array, values = integers * 2^exponent.
+def as_integers(values: np.ndarray, exponent: int | None = None) -> tuple[np.ndarray, int]:
+    """Floats as exact integers of any size: object array and exponent e, values = integers * 2^e.
 
     Args:
-        values: float64, any shape.
-        exponent: not above `finest_exponent(values)`.
+        values: any shape.
+        exponent: e, not above `finest_exponent(values)`, which it is if not given.
     """
+    values = np.asarray(values, dtype=np.float64)
+    if exponent is None:
+        exponent = finest_exponent(values)
     mantissas, exponents = np.frexp(values)
     whole = (mantissas * 2.0**53).astype(np.int64)
     shifted = [
         int(number) << int(place) - 53 - exponent if number else 0
         for number, place in zip(whole.ravel(), exponents.ravel(), strict=True)
     ]
-    return np.array(shifted, dtype=object).reshape(whole.shape)
+    return np.array(shifted, dtype=object).reshape(whole.shape), exponent
 
 
 class ExactLogits:
@@ -66,16 +69,19 @@ class ExactLogits:
     def __init__(self, left: np.ndarray, right: np.ndarray, unembed: np.ndarray, bias: np.ndarray) -> None:
         self._left, self._right, self._unembed = left, right, unembed
         self._hidden_exponent = min(finest_exponent(left), finest_exponent(right))
-        self._unembed_exponent, bias_exponent = finest_exponent(unembed), finest_exponent(bias)
+        self._unembed_exponent = finest_exponent(unembed)
+        bias_integers, bias_exponent = as_integers(bias)
         exponent = self._hidden_exponent + self._unembed_exponent
         # One exponent for products and bias: the finer of the two.
         self._lift = max(exponent - bias_exponent, 0)
-        self._bias = as_integers(bias, bias_exponent) * (1 << max(bias_exponent - exponent, 0))
+        self._bias = bias_integers * (1 << max(bias_exponent - exponent, 0))
         self._rows: dict[int, np.ndarray] = {}
 
     def is_right(self, x: int, y: int, answer: int) -> bool:
         """Whether the right logit is strictly the largest."""
-        left, right = (as_integers(each, self._hidden_exponent) for each in (self._left[x], self._right[y]))
+        left, right = (
+            as_integers(each, self._hidden_exponent)[0] for each in (self._left[x], self._right[y])
+        )
         logits = self._bias
         for i, value in enumerate(left + right):
             if value > 0:
@@ -86,7 +92,7 @@ class ExactLogits:
         """A neuron's unembedding in integers, kept as long as memory is no matter."""
         if i in self._rows:
             return self._rows[i]
-        row = as_integers(self._unembed[i], self._unembed_exponent)
+        row, _ = as_integers(self._unembed[i], self._unembed_exponent)
         if (len(self._rows) + 1) * len(row) <= MOST_KEPT:
             self._rows[i] = row
         return row
