@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aitia.errors import AitiaError, StoreError
-from aitia.files import atomic_path
 from aitia.models import LanguageModel
+from aitia.tensor_files import open_tensors, save_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -159,8 +159,6 @@ class Curvature:
 
     def save(self, path: Path | str) -> Path:
         """Write one safetensors file, whole or not at all."""
-        from safetensors.torch import save_file
-
         tensors = {
             f"{name}.{part}": value.contiguous()
             for name, layer in self.layers.items()
@@ -173,9 +171,7 @@ class Curvature:
             "provenance": json.dumps(dict(self.provenance)),
             "layers": json.dumps(list(self.layers)),
         }
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata)
-        return Path(path)
+        return save_tensors(path, tensors, metadata)
 
 
 def load_curvature(path: Path | str, model: LanguageModel | None = None) -> Curvature:
@@ -184,17 +180,15 @@ def load_curvature(path: Path | str, model: LanguageModel | None = None) -> Curv
     Raises:
         StoreError: missing, damaged, or of another model.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
+        with open_tensors(path, "pt") as file:
+            metadata = file.metadata
             if metadata.get("format") != FORMAT:
                 raise StoreError(f"{path}: not a curvature file of format {FORMAT}")
             parts: dict[str, dict[str, Any]] = {name: {} for name in json.loads(metadata["layers"])}
-            for key in file.keys():  # noqa: SIM118 - the file is no dict
+            for key in file.names:
                 name, part = key.rsplit(".", 1)
-                parts[name][part] = file.get_tensor(key)
+                parts[name][part] = file[key]
             found = Curvature(
                 settings=CurvatureSettings(**json.loads(metadata["settings"])),
                 layers={name: LayerCurvature(**held) for name, held in parts.items()},
@@ -202,7 +196,7 @@ def load_curvature(path: Path | str, model: LanguageModel | None = None) -> Curv
             )
     except FileNotFoundError:
         raise StoreError(f"{path}: no such curvature; make one with `aitia fit-curvature`") from None
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise StoreError(f"{path}: damaged curvature file: {error}") from error
     if model is not None and found.provenance["model_fingerprint"] != model.fingerprint:
         raise StoreError(

@@ -17,6 +17,7 @@ from aitia.errors import AitiaError, NumericalError
 from aitia.models import LanguageModel, run
 from aitia.models.linear_layers import Factors, LinearLayer, capturing
 from aitia.records import Batch, Records, TokenizedRecords, length_batches, pad_batch, tokenize
+from aitia.tensor_files import open_tensors, save_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -156,13 +157,13 @@ class FactorCache:
     folder: Path
 
     def read(self, number: int) -> dict[str, Factors] | None:
-        """The factors of a batch, or none if they are not there."""
-        from safetensors.torch import load
-
+        """The factors of a batch, or none if they are not there, or damaged."""
         path = self._path(number)
-        if not path.is_file():
+        try:
+            with open_tensors(path, "pt") as file:
+                held = {name: file[name] for name in file.names}
+        except (FileNotFoundError, ValueError):  # what is damaged is made anew
             return None
-        held = load(path.read_bytes())
         names = {key.removesuffix(".inputs") for key in held if key.endswith(".inputs")}
         return {
             name: Factors(inputs=held[f"{name}.inputs"].float(), outputs=held[f"{name}.outputs"].float())
@@ -171,17 +172,12 @@ class FactorCache:
 
     def write(self, number: int, factors: dict[str, Factors]) -> None:
         """Keep the factors of a batch."""
-        from safetensors.torch import save_file
-
         held: dict[str, Any] = {}
         for name, part in factors.items():
             held[f"{name}.inputs"] = part.inputs.bfloat16()
             held[f"{name}.outputs"] = part.outputs.bfloat16()
-        self.folder.mkdir(parents=True, exist_ok=True)
         # Not forced to the disk: a cache that a power cut spoils is made anew.
-        temporary = self._path(number).with_suffix(".part")
-        save_file(held, temporary)
-        temporary.replace(self._path(number))
+        save_tensors(self._path(number), held, flush=False)
 
     def clear(self) -> None:
         """Remove everything."""

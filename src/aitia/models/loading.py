@@ -80,6 +80,21 @@ def load_model(
     )
 
 
+def load_same(name: str, adapter: str | None, device: str, dtype: str, fingerprint: str) -> LanguageModel:
+    """Load a model that another process speaks of.
+
+    Raises:
+        ModelError: it is not there, or not the same.
+    """
+    model = load_model(name, adapter=adapter, device=device, dtype=dtype)
+    if model.fingerprint != fingerprint:
+        raise ModelError(
+            f"model {name}: what lies there is not the model of the process that gave the work; save that one "
+            "(aitia.models.save_model) in a folder that every worker sees, and load it from there"
+        )
+    return model
+
+
 def save_model(model: LanguageModel, folder: str | Path) -> Path:
     """Save network and tokenizer to a folder that `load_model` and `transformers` read.
 
