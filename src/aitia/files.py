@@ -62,10 +62,16 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def remove_parts(folder: Path | str) -> None:
-    """Remove what writers that were killed left half-written in a folder; the caller holds its lock."""
-    for left in Path(folder).glob(f".*{_PART}"):
-        shutil.rmtree(left, ignore_errors=True)
+def remove_parts(folder: Path | str, name: str = "") -> None:
+    """Remove what writers that were killed left half-written in a folder; the caller holds its lock.
+
+    Args:
+        folder: where they wrote.
+        name: only of files whose names start so.
+    """
+    for left in Path(folder).iterdir() if Path(folder).is_dir() else ():
+        if is_part(left) and left.name.startswith(f".{name}"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def is_part(path: Path) -> bool:

@@ -102,19 +102,20 @@ def save_tensors(
     """Write tensors, of NumPy or of torch, and strings beside them, whole or not at all (see `atomic_path`)."""
     import numpy as np
 
-    plain = all(isinstance(values, np.ndarray) for values in tensors.values())
-    if plain:
-        from safetensors.numpy import save_file
+    save: Any
+    kept: dict[str, Any]
+    if all(isinstance(values, np.ndarray) for values in tensors.values()):
+        from safetensors.numpy import save_file as save
 
         kept = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
     else:
-        from safetensors.torch import save_file
+        from safetensors.torch import save_file as save
 
         kept = {name: values.contiguous() for name, values in tensors.items()}
     checksums = {name: checksum(name, values) for name, values in sorted(kept.items())}
     checksums[""] = _checksum_of_strings(metadata or {})
     with atomic_path(path, flush=flush) as temporary:
-        save_file(kept, temporary, {**(metadata or {}), _KEY: json.dumps(checksums)})
+        save(kept, temporary, {**(metadata or {}), _KEY: json.dumps(checksums)})
     return Path(path)
 
 
@@ -127,7 +128,7 @@ def checksum(name: str, tensor: Any) -> str:
     kind = str(tensor.dtype).removeprefix("torch.")
     whole = xxhash.xxh3_128(f"{name} {kind} {list(shape)}".encode("utf-8", "surrogatepass"))
     if isinstance(tensor, np.ndarray):
-        whole.update(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8))
+        whole.update(memoryview(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8)))
     else:
         import torch
 

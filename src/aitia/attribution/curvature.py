@@ -109,6 +109,12 @@ class LayerCurvature:
     right: torch.Tensor | None = None
     eigenvalues: torch.Tensor | None = None
 
+    def to(self, device: Any) -> LayerCurvature:
+        """The same on another device."""
+        return LayerCurvature(
+            **{name: None if value is None else value.to(device) for name, value in vars(self).items()}
+        )
+
     def rotate(self, gradients: torch.Tensor) -> torch.Tensor:
         """Into the eigenbasis: U^T G V, [..., out, in]."""
         if self.left is None or self.right is None:

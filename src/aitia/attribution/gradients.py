@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from aitia.attribution.signals import predicted_tokens
 from aitia.errors import AitiaError, NumericalError
 from aitia.models import LanguageModel, run
 from aitia.models.linear_layers import Factors, LinearLayer, capturing
-from aitia.records import Batch, Records, TokenizedRecords, length_batches, pad_batch, tokenize
+from aitia.records import Batch, Records, RowShard, TokenizedRecords, length_batches, pad_batch, tokenize
 from aitia.tensor_files import open_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -189,36 +190,49 @@ class FactorCache:
 
 def passes_over_rows(
     model: LanguageModel,
-    tokenized: TokenizedRecords,
+    shard: RowShard,
     layers: Sequence[LinearLayer],
     *,
     loss: str,
-    max_batch_tokens: int,
     sample_seed: int | None = None,
     cache: FactorCache | None = None,
-    start: int = 0,
     on_batch: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, np.ndarray, dict[str, Factors]]]:
-    """Go through the training rows' factors, batch by batch, from the cache where they are there.
+    """Go through a shard's factors, batch by batch, from the cache where they are there.
 
     Yields:
         the batch's number, its rows' places, and its factors.
     """
-    batches = length_batches([len(row.tokens) for row in tokenized], max_tokens=max_batch_tokens)
-    for number, index in enumerate(batches):
-        if number < start:
-            continue
+    for number, index, rows in shard.parts():
         factors = cache.read(number) if cache is not None else None
         if factors is None or any(layer.name not in factors for layer in layers):
-            batch = pad_batch(tokenized, index, model.pad_id)
+            batch = pad_batch(rows, np.arange(len(rows)), model.pad_id)
             seed = None if sample_seed is None else sample_seed * 1_000_003 + number
-            locations = [tokenized[i].location for i in index]
+            locations = [row.location for row in rows]
             factors = training_factors(model, batch, layers, locations, loss=loss, sample_seed=seed)
             if cache is not None:
                 cache.write(number, factors)
         yield number, index, factors
         if on_batch is not None:
             on_batch(len(index))
+
+
+def pass_batches(
+    tokenized: TokenizedRecords, max_batch_tokens: int, *, batches: int = 1, shards: int = 0
+) -> list[list[np.ndarray]]:
+    """The shards of a pass over the rows: positions of each batch's rows.
+
+    Args:
+        tokenized: the rows.
+        max_batch_tokens: tokens run at once.
+        batches: of a shard.
+        shards: cut the pass into so many shards of like size instead, or fewer where there are fewer batches.
+    """
+    every = length_batches([len(row.tokens) for row in tokenized], max_tokens=max_batch_tokens)
+    if not shards:
+        return [every[start : start + batches] for start in range(0, len(every), batches)]
+    ends = np.linspace(0, len(every), min(shards, len(every)) + 1).round().astype(int)
+    return [every[start:stop] for start, stop in pairwise(ends)]
 
 
 def factor_bytes(tokenized: TokenizedRecords, layers: Sequence[LinearLayer]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,11 +17,13 @@ from aitia.errors import AitiaError, RecordError
 from aitia.models import LanguageModel, generate_responses, sort_sites
 from aitia.records import (
     Records,
+    RowShard,
     TokenizedRecord,
     TokenizedRecords,
     length_batches,
     pad_batch,
     read_records,
+    row_shards,
     tokenize,
 )
 
@@ -122,24 +124,9 @@ def scan(
         done = len(tokenized) - sum(len(batch) for number in todo for batch in shards[number])
         work = partial(_scan_shard, model, chosen, store.path, store.manifest)
         with progress_bar("Scanning", len(tokenized), done=done) as advance:
-            for _ in run_tasks(work, _tasks(tokenized, shards, todo), engine=engine, advance=advance):
+            for _ in run_tasks(work, row_shards(tokenized, shards, todo), engine=engine, advance=advance):
                 pass
     return store
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Shard:
-    """The unit of work: a shard's number, the positions of its rows by batch, and the rows, in that order."""
-
-    number: int
-    positions: list[np.ndarray]
-    rows: list[TokenizedRecord]
-
-
-def _tasks(tokenized: TokenizedRecords, shards: list[list[np.ndarray]], todo: list[int]) -> Iterator[_Shard]:
-    for number in todo:
-        rows = [tokenized[int(i)] for index in shards[number] for i in index]
-        yield _Shard(number=number, positions=shards[number], rows=rows)
 
 
 def _scan_shard(
@@ -147,16 +134,14 @@ def _scan_shard(
     settings: ScanSettings,
     store: Path,
     manifest: dict[str, Any],
-    shard: _Shard,
+    shard: RowShard,
     advance: Advance,
 ) -> None:
     """Make a shard and write it."""
-    parts, start = [], 0
-    for positions in shard.positions:
-        rows = shard.rows[start : start + len(positions)]
+    parts = []
+    for _, positions, rows in shard.parts():
         parts.append(_scan_batch(model, rows, settings) | {"position": np.asarray(positions, dtype=np.int64)})
-        start += len(positions)
-        advance(len(positions))
+        advance(len(rows))
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if "own_response" in settings.signals:
         arrays |= _own_responses(model, shard.rows, settings, shard.number)

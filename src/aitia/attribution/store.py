@@ -308,7 +308,7 @@ def _require_form(manifest: Any, file: Path) -> None:
     try:
         data, settings = manifest["data"], manifest["settings"]
         right = (
-            isinstance(manifest["model"]["fingerprint"], str)
+            isinstance(manifest["model"]["base_fingerprint"], str)
             and isinstance(data["rows"], int)
             and isinstance(data["skipped"], list)
             and all(isinstance(name, str) for name in (*settings["sites"], *settings["signals"]))

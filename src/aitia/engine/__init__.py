@@ -1,6 +1,15 @@
 """How work is spread and watched: tasks done here or on a Ray cluster, and progress."""
 
 from aitia.engine.progress import Advance, progress_bar, quiet_libraries
-from aitia.engine.tasks import ENGINES, LOCAL, Engine, run_tasks
+from aitia.engine.tasks import ENGINES, LOCAL, Engine, keeping_workers, run_tasks
 
-__all__ = ["ENGINES", "LOCAL", "Advance", "Engine", "progress_bar", "quiet_libraries", "run_tasks"]
+__all__ = [
+    "ENGINES",
+    "LOCAL",
+    "Advance",
+    "Engine",
+    "keeping_workers",
+    "progress_bar",
+    "quiet_libraries",
+    "run_tasks",
+]

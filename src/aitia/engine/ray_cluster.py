@@ -6,10 +6,12 @@ on it. They belong on a network that only you can reach (see SECURITY.md).
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -24,22 +26,32 @@ R = TypeVar("R")
 _AT_ONCE = 2
 _LOSSES = 5
 _PATIENCE_SECONDS = 600
+_KEPT: dict[Engine, _Kept] = {}
 
 
 class Worker:
-    """What runs in a worker's process: the work, kept from the first task on."""
+    """What runs in a worker's process: the work, kept from its first task on until other work comes."""
 
-    def __init__(self, work: list[Any], version: str, threads: int):
-        self._held, self._version, self._threads = work, version, threads
+    def __init__(self, version: str, threads: int):
+        self._version, self._threads = version, threads
+        self._reference: Any = None
         self._work: Work[Any, Any] | None = None
 
     def ready(self) -> None:
         """Come back once the process is up."""
 
-    def do(self, task: Any) -> tuple[Any, int]:
-        """The result of a task, and how many units were done."""
-        if self._work is None:
-            self._work = self._start()
+    def do(self, work: list[Any], task: Any) -> tuple[Any, int]:
+        """The result of a task, and how many units were done.
+
+        Args:
+            work: a reference to it, in a list, so that Ray hands it on as it is: the worker takes the work out
+                itself, once, and what fails then is an error of its first task.
+            task: to be done.
+        """
+        if self._work is None or self._reference != work[0]:
+            self._work = None
+            self._work = self._start(work[0])
+            self._reference = work[0]
         units = 0
 
         def count(more: int) -> None:
@@ -48,7 +60,7 @@ class Worker:
 
         return self._work(task, count), units
 
-    def _start(self) -> Work[Any, Any]:
+    def _start(self, reference: Any) -> Work[Any, Any]:
         import ray
 
         if self._version != __version__:
@@ -57,10 +69,11 @@ class Worker:
                 f"{self._version}; install the same on every machine"
             )
         # The number of threads decides how sums are split, and so the last bits.
-        import torch
-
-        torch.set_num_threads(self._threads)
-        return ray.get(self._held[0])
+        os.environ["OMP_NUM_THREADS"] = str(self._threads)
+        work = ray.cloudpickle.loads(ray.get(reference))
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(self._threads)
+        return work
 
 
 @dataclass(eq=False)
@@ -74,8 +87,8 @@ class _Hired:
 
 def run_on_ray(work: Work[T, R], tasks: Iterable[T], *, engine: Engine, advance: Advance) -> Iterator[R]:
     """Do tasks on a cluster; see `aitia.engine.run_tasks`."""
-    with _cluster(engine) as ray:
-        crew = _Crew(ray, work, engine)
+    with _crew(engine) as crew:
+        crew.take_up(work)
         source, held, done, losses = enumerate(tasks), {}, {}, {}
         to_send: deque[int] = deque()
         taken = 0
@@ -105,23 +118,54 @@ def run_on_ray(work: Work[T, R], tasks: Iterable[T], *, engine: Engine, advance:
                         done[number], units = answer
                         advance(units)
         finally:
-            crew.dismiss()
+            crew.put_down()
+
+
+@contextmanager
+def keeping_crew(engine: Engine) -> Iterator[None]:
+    """Keep the workers, and the model in them, from one piece of work in the block to the next."""
+    if engine in _KEPT:
+        yield
+        return
+    with ExitStack() as stack:
+        _KEPT[engine] = _Kept(stack)
+        stack.callback(_KEPT.pop, engine)
+        yield
+
+
+@dataclass(eq=False)
+class _Kept:
+    """A crew that is hired when the first work comes, and dismissed with the block."""
+
+    stack: ExitStack
+    crew: _Crew | None = None
 
 
 class _Crew:
-    """The workers of one run."""
+    """The workers of an engine."""
 
-    def __init__(self, ray: Any, work: Work[Any, Any], engine: Engine):
+    def __init__(self, ray: Any, engine: Engine):
         import torch
 
         self._ray, self._engine = ray, engine
         self._class = ray.remote(num_cpus=engine.cpus, num_gpus=engine.gpus, max_restarts=0)(Worker)
-        # In a list, so that Ray hands the reference on: the worker takes the work out itself, and what fails
-        # then is an error of its first task.
-        self._arguments = ([ray.put(work)], __version__, torch.get_num_threads())
+        self._arguments = (__version__, torch.get_num_threads())
+        self._work: list[Any] = []
         self.size = engine.workers or _places(ray, engine)
         self.last_loss = ""
         self._workers = [self._hire() for _ in range(self.size)]
+
+    def take_up(self, work: Work[Any, Any]) -> None:
+        """Send other work from now on."""
+        self._work = [self._ray.put(self._ray.cloudpickle.dumps(work))]
+
+    def put_down(self) -> None:
+        """Forget the work; workers that are still at it, because it was broken off, are replaced."""
+        self._work = []
+        for worker in [
+            worker for worker in self._workers if any(n is not None for n in worker.asked.values())
+        ]:
+            self._replace(worker, "the work was broken off")
 
     def send(self, to_send: deque[int], held: dict[int, Any]) -> None:
         """Give tasks to the workers that have least to do."""
@@ -131,7 +175,7 @@ class _Crew:
                 return
             worker = min(able, key=lambda worker: len(worker.asked))
             number = to_send.popleft()
-            worker.asked[worker.actor.do.remote(held[number])] = number
+            worker.asked[worker.actor.do.remote(self._work, held[number])] = number
 
     def wait(self) -> list[tuple[int, Any]]:
         """Wait until something happens: the tasks answered, or with None those of a worker that is lost."""
@@ -169,7 +213,7 @@ class _Crew:
         worker.asked[worker.actor.ready.remote()] = None
         return worker
 
-    def _replace(self, worker: _Hired, error: Exception) -> list[tuple[int, Any]]:
+    def _replace(self, worker: _Hired, error: Exception | str) -> list[tuple[int, Any]]:
         self.last_loss = " ".join(str(error).split())[:200]
         self._workers.remove(worker)
         self._ray.kill(worker.actor)
@@ -186,6 +230,17 @@ def _places(ray: Any, engine: Engine) -> int:
 
 
 @contextmanager
+def _crew(engine: Engine) -> Iterator[_Crew]:
+    with keeping_crew(engine):
+        kept = _KEPT[engine]
+        if kept.crew is None:
+            ray = kept.stack.enter_context(_cluster(engine))
+            kept.crew = _Crew(ray, engine)
+            kept.stack.callback(kept.crew.dismiss)
+        yield kept.crew
+
+
+@contextmanager
 def _cluster(engine: Engine) -> Iterator[Any]:
     """Ray, connected; what was connected before stays so."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -196,11 +251,12 @@ def _cluster(engine: Engine) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    where = {"address": engine.address} if engine.address else {"include_dashboard": False}
+    where: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    where |= {"address": engine.address} if engine.address else {"include_dashboard": False}
     if not engine.address and engine.workers:
         where["num_cpus"] = max(int(engine.workers * engine.cpus), 1)
     try:
-        ray.init(**where, log_to_driver=False, logging_level="ERROR")
+        ray.init(**where)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         said = " ".join(str(error).split())[:200]
         raise AitiaError(f"no Ray cluster at {engine.address or 'this machine'}: {said}") from error

@@ -7,6 +7,7 @@ and results come back in the order of the tasks. So whatever adds them up adds i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -52,6 +53,15 @@ class Engine:
 
 LOCAL = Engine()
 """This process."""
+
+
+def keeping_workers(engine: Engine) -> AbstractContextManager[None]:
+    """Keep an engine's workers, each with its model, from one `run_tasks` in the block to the next."""
+    if engine.name == "local":
+        return nullcontext()
+    from aitia.engine.ray_cluster import keeping_crew
+
+    return keeping_crew(engine)
 
 
 def run_tasks(

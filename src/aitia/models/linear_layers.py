@@ -109,6 +109,13 @@ def find_linear_layers(
     return tuple(found)
 
 
+def layers_named(model: LanguageModel, names: Sequence[str]) -> tuple[LinearLayer, ...]:
+    """Linear layers by their names, as another process found them in the same model."""
+    kind = "lora" if any("lora_" in name for name in names) else "full"
+    wanted = set(names)
+    return tuple(layer for layer in find_linear_layers(model, parameters=kind) if layer.name in wanted)
+
+
 @contextmanager
 def capturing(
     layers: Sequence[LinearLayer], model: LanguageModel, real: torch.Tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +81,9 @@ def load_model(
     )
 
 
+@lru_cache(maxsize=1)
 def load_same(name: str, adapter: str | None, device: str, dtype: str, fingerprint: str) -> LanguageModel:
-    """Load a model that another process speaks of.
+    """Load a model that another process speaks of; kept, because that process speaks of it with each new work.
 
     Raises:
         ModelError: it is not there, or not the same.

@@ -17,6 +17,7 @@ from aitia.attribution.gradients import FactorCache
 from aitia.attribution.methods import METHODS, InfluenceMethod
 from aitia.attribution.planning import plan_curvature
 from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
+from aitia.engine import keeping_workers
 from aitia.errors import AitiaError
 from aitia.files import digest, write_json, write_text
 from aitia.models import LanguageModel, load_model
@@ -54,6 +55,15 @@ def attribute(
     Raises:
         AitiaError: see the parts; input is checked before the model runs.
     """
+    with keeping_workers(configuration.engine.engine):
+        return _attribute(configuration, model, baselines)
+
+
+def _attribute(
+    configuration: AttributeConfiguration,
+    model: LanguageModel | None,
+    baselines: Mapping[str, np.ndarray] | None,
+) -> AttributeResult:
     data = read_records(configuration.data.path, on_error=configuration.data.on_error)
     _check_before_work(configuration, data)
     if model is None:
@@ -78,6 +88,7 @@ def attribute(
         max_batch_tokens=configuration.scan.max_batch_tokens,
         own_response_tokens=configuration.scan.own_response_tokens,
         seed=configuration.scan.seed,
+        engine=configuration.engine.engine,
     )
     scanned = perf_counter()
     settings = configuration.rank
@@ -96,6 +107,7 @@ def attribute(
         damping=Damping(value=settings.damping),
         random_controls=settings.random_controls,
         seed=settings.seed,
+        engine=configuration.engine.engine,
     )
     ranked = perf_counter()
     text = write_configuration(configuration)
@@ -219,7 +231,14 @@ def _curvature(
         return None
     if configuration.rank.curvature.file is not None:
         return load_curvature(configuration.rank.curvature.file, model)
-    return fit_curvature(model, data, settings, out=configuration.out / "curvature.safetensors", cache=cache)
+    return fit_curvature(
+        model,
+        data,
+        settings,
+        out=configuration.out / "curvature.safetensors",
+        cache=cache,
+        engine=configuration.engine.engine,
+    )
 
 
 def _removed(ranking: Ranking, drop: float | int, end: str) -> list[str]:
