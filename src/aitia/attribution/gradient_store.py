@@ -31,7 +31,7 @@ from aitia.attribution.layer_algebra import row_gradients
 from aitia.attribution.measurements import Measurement, highest_site
 from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError, StoreError
-from aitia.files import LOCK, only_here, remove_parts, write_json
+from aitia.files import LOCK, digest, only_here, remove_parts, write_json
 from aitia.models import LanguageModel
 from aitia.models.linear_layers import layers_named
 from aitia.models.sites import site_layer
@@ -201,7 +201,8 @@ def _create_or_resume(folder: Path, manifest: dict[str, Any]) -> GradientStore:
         remove_parts(folder / "shards")
         return store
     (folder / "shards").mkdir(parents=True, exist_ok=True)
-    write_json(folder / "manifest.json", manifest)
+    manifest = json.loads(json.dumps(manifest))
+    write_json(folder / "manifest.json", manifest | {"sha256": digest(manifest)})
     return GradientStore(path=folder, manifest=manifest)
 
 
@@ -244,6 +245,8 @@ def open_gradient_store(path: Path | str) -> GradientStore:
         raise StoreError(f"{file}: damaged manifest: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise StoreError(f"{file}: not a gradient store of format {FORMAT}")
+    if manifest.pop("sha256", digest(manifest)) != digest(manifest):
+        raise StoreError(f"{file}: damaged manifest: not as it was written; build the gradient store again")
     return GradientStore(path=Path(path), manifest=manifest)
 
 

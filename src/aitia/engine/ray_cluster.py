@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -251,6 +252,7 @@ def _cluster(engine: Engine) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    _require_reachable(engine.address)
     where: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     where |= {"address": engine.address} if engine.address else {"include_dashboard": False}
     if not engine.address and engine.workers:
@@ -264,3 +266,17 @@ def _cluster(engine: Engine) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _require_reachable(address: str) -> None:
+    """Try the address for some seconds; Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise AitiaError(
+            f"no Ray cluster at {address}: {error}; start one with `ray start --head` on one machine and "
+            "`ray start --address=HOST:6379` on the others"
+        ) from None
