@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,16 @@ def digest(value: Any) -> str:
     """SHA-256 (hex) of a JSON-able value: equal values have equal digests, whatever the key order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def digest_of_list(values: Iterable[Any]) -> str:
+    """The digest of a list that need not be in memory all at once: `digest(list(values))`."""
+    whole = hashlib.sha256(b"[")
+    for number, value in enumerate(values):
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        whole.update((b"," if number else b"") + text.encode("utf-8", "surrogatepass"))
+    whole.update(b"]")
+    return whole.hexdigest()
 
 
 def file_digest(path: Path | str) -> str:
