@@ -179,6 +179,8 @@ def capturing(
 def _refuse_shared_weights(layers: Sequence[LinearLayer]) -> None:
     seen: dict[int, str] = {}
     for layer in layers:
+        if layer.module.weight.is_meta:  # type: ignore[union-attr]
+            continue
         pointer = layer.module.weight.data_ptr()  # type: ignore[union-attr]
         if pointer in seen:
             raise ModelError(

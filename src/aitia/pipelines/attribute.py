@@ -92,7 +92,7 @@ def _attribute(
     )
     scanned = perf_counter()
     settings = configuration.rank
-    settings_of_curvature = _curvature_settings(configuration, model, concept)
+    settings_of_curvature = curvature_settings(configuration, concept.site, adapted=model.adapter is not None)
     cache = _factor_cache(configuration, model, data, settings_of_curvature)
     curvature = _curvature(configuration, model, data, settings_of_curvature, cache)
     fitted_curvature = perf_counter()
@@ -183,10 +183,10 @@ def _needs_queries(configuration: AttributeConfiguration) -> bool:
     return any(isinstance(METHODS[name], InfluenceMethod) for name in (settings.method, *settings.compare))
 
 
-def _curvature_settings(
-    configuration: AttributeConfiguration, model: LanguageModel, concept: Concept
+def curvature_settings(
+    configuration: AttributeConfiguration, site: str, *, adapted: bool
 ) -> CurvatureSettings | None:
-    """How to fit the curvature that the influence methods want; none where none is wanted."""
+    """How to fit the curvature that the influence methods want for a concept at a site; none where none is wanted."""
     if not _needs_queries(configuration):
         return None
     part = configuration.rank.curvature
@@ -194,9 +194,9 @@ def _curvature_settings(
     return CurvatureSettings(
         kind=part.kind,
         labels=part.labels,
-        parameters=part.parameters or ("full" if model.adapter is None else "lora"),
+        parameters=part.parameters or ("lora" if adapted else "full"),
         stride=part.stride,
-        site="" if knows_texts_only else concept.site,
+        site="" if knows_texts_only else site,
         rows=part.rows,
         seed=configuration.rank.seed,
     )

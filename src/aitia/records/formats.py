@@ -32,14 +32,14 @@ class Source:
         format: of the source.
         rows: the place of each row and its content, or the error that stands in the content's place.
         write_rows: writes the rows at some positions (from 0, ascending) to a path.
-        read_row: reads the row at one position again, place and content, so that it need not be kept.
+        read_rows: reads the rows at some positions again, place and content, so that they need not be kept.
     """
 
     path: Path | None
     format: Format
     rows: Iterable[tuple[str, Any]]
     write_rows: Callable[[Sequence[int], Path], None]
-    read_row: Callable[[int], tuple[str, Any]] | None = None
+    read_rows: Callable[[Iterable[int]], Iterator[tuple[str, Any]]] | None = None
 
 
 def open_source(path: Path) -> Source:
@@ -119,28 +119,31 @@ def _open_plain_lines(path: Path) -> Source:
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error})") from error
 
-    def lines_at(positions: Iterable[int]) -> Iterator[bytes]:
+    def lines_at(positions: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         try:
             with path.open("rb") as handle:
                 if unchanged() != opened:
                     raise RecordError(f"{path}: has changed since it was read; start again")
                 for position in positions:
                     handle.seek(starts[position])
-                    yield handle.readline()
+                    yield position, handle.readline()
         except OSError as error:
             raise RecordError(f"{path}: cannot be read again ({error})") from error
 
-    def read_row(position: int) -> tuple[str, Any]:
-        return f"{path.name}:{numbers[position]}", _parse_line(next(lines_at([position])))
+    def read_rows(positions: Iterable[int]) -> Iterator[tuple[str, Any]]:
+        for position, line in lines_at(positions):
+            yield f"{path.name}:{numbers[position]}", _parse_line(line)
 
     def write(positions: Sequence[int], target: Path) -> None:
-        _write_lines(lines_at(positions), target)
+        _write_lines((line for _, line in lines_at(positions)), target)
 
-    located = (
-        (f"{path.name}:{number}", _parse_line(line))
-        for number, line in zip(numbers, lines_at(range(len(starts))), strict=True)
+    return Source(
+        path=path,
+        format="jsonl",
+        rows=read_rows(range(len(starts))),
+        write_rows=write,
+        read_rows=read_rows,
     )
-    return Source(path=path, format="jsonl", rows=located, write_rows=write, read_row=read_row)
 
 
 def _parse_line(line: bytes) -> Any:

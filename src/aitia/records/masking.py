@@ -6,6 +6,7 @@ import hashlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
@@ -170,8 +171,8 @@ def _usable(
 ) -> Iterator[TokenizedRecord]:
     """The records that can be used, in tokens; the others go to `bad`."""
     template = ChatTemplate(tokenizer)
-    for start in range(0, len(records), TEXTS_AT_ONCE):
-        chunk = [records[i] for i in range(start, min(start + TEXTS_AT_ONCE, len(records)))]
+    source = iter(records)
+    while chunk := list(islice(source, TEXTS_AT_ONCE)):
         for record, result in zip(chunk, _tokenize_chunk(chunk, tokenizer, template), strict=True):
             try:
                 if isinstance(result, RecordError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex, overload
 
@@ -80,36 +80,45 @@ def _collect(source: Source, name: str, on_error: OnError, limit: int | None) ->
             rows.append(row)
             record = Record(id=given or "", row=row, location=location, **fields)
             names.append((given, "" if given is not None else digest(record.content)[:16]))
-            if source.read_row is None:
+            if source.read_rows is None:
                 found.append((row, location, fields))
     settle_bad_rows(name, bad, seen, on_error)
     ids = _settle_ids(names, set(places))
     del names, places
-    if source.read_row is None:
+    if source.read_rows is None:
         kept = [
             Record(id=id, row=row, location=location, **fields)
             for id, (row, location, fields) in zip(ids, found, strict=True)
         ]
     else:
-        kept = StoredRecords(source.read_row, rows, ids)
+        kept = StoredRecords(source.read_rows, rows, ids)
     return Records(kept, source=source.path, format=source.format, write_rows=source.write_rows, skipped=bad)
 
 
 class StoredRecords(Stored):
-    """Records that stay in their file: of each only its place and id are kept, and it is read when asked for."""
+    """Records that stay in their file: of each only its place and id are kept."""
 
-    def __init__(self, read_row: Callable[[int], tuple[str, Any]], rows: Sequence[int], ids: Sequence[str]):
+    def __init__(
+        self,
+        read_rows: Callable[[Iterable[int]], Iterator[tuple[str, Any]]],
+        rows: Sequence[int],
+        ids: Sequence[str],
+    ):
         """Keep where the records are.
 
         Args:
-            read_row: reads the row at a position of the source: its place and content.
+            read_rows: reads rows at positions of the source: the place and content of each.
             rows: [n] positions.
             ids: [n].
         """
-        self._read_row, self._rows, self.ids = read_row, rows, ids
+        self._read_rows, self.rows, self.ids = read_rows, rows, ids
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Record]:
+        for id, row, (location, content) in zip(self.ids, self.rows, self._read_rows(self.rows), strict=True):
+            yield Record(id=id, row=row, location=location, **parse_row(content))
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> Record: ...
@@ -119,17 +128,13 @@ class StoredRecords(Stored):
 
     def __getitem__(self, index: SupportsIndex | slice) -> Record | StoredRecords:
         if isinstance(index, slice):
-            return StoredRecords(self._read_row, self._rows[index], self.ids[index])
-        row = self._rows[index]
-        location, content = self._read_row(row)
-        return Record(id=self.ids[index], row=row, location=location, **parse_row(content))
-
-    def rows_at(self, positions: Sequence[int]) -> list[int]:
-        return [self._rows[position] for position in positions]
+            return self.take(range(*index.indices(len(self))))
+        return next(iter(self.take([index.__index__()])))
 
     def take(self, positions: Sequence[int]) -> StoredRecords:
-        rows, ids = array("q", self.rows_at(positions)), [self.ids[position] for position in positions]
-        return StoredRecords(self._read_row, rows, ids)
+        """Some of the records."""
+        rows = array("q", [self.rows[position] for position in positions])
+        return StoredRecords(self._read_rows, rows, [self.ids[position] for position in positions])
 
 
 def _settle_ids(names: Iterable[tuple[str | None, str]], taken: set[str]) -> list[str]:

@@ -118,13 +118,15 @@ class SkippedRow:
 
 
 class Stored(Sequence[Record]):
-    """Records that are not in memory: their ids are, and each is read when it is asked for."""
+    """Records that are not in memory: each is read when it is asked for.
 
+    Attributes:
+        rows: [n] their positions in the source.
+        ids: [n].
+    """
+
+    rows: Sequence[int]
     ids: Sequence[str]
-
-    @abstractmethod
-    def rows_at(self, positions: Sequence[int]) -> list[int]:
-        """Positions in the source of some records, without reading them."""
 
     @abstractmethod
     def take(self, positions: Sequence[int]) -> Stored:
@@ -240,10 +242,8 @@ class Records:
                 in memory cannot be written as JSON.
         """
         path = Path(path)
-        every = range(len(self))
-        stored = isinstance(self._records, Stored)
-        rows = self._records.rows_at(every) if stored else [record.row for record in self._records]
-        self._write_rows(rows, path)
+        held = self._records
+        self._write_rows(held.rows if isinstance(held, Stored) else [record.row for record in held], path)
         return path
 
     def _known(self, ids: Iterable[str]) -> set[str]:
@@ -258,9 +258,9 @@ class Records:
         return wanted
 
     def _subset(self, positions: Sequence[int]) -> Records:
-        stored = isinstance(self._records, Stored)
+        held = self._records
         return Records(
-            self._records.take(positions) if stored else (self._records[i] for i in positions),
+            held.take(positions) if isinstance(held, Stored) else [held[i] for i in positions],
             source=self.source,
             format=self.format,
             write_rows=self._write_rows,
