@@ -147,6 +147,19 @@ def write_json(path: Path | str, value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
+def read_json(path: Path | str) -> Any:
+    """What a file of JSON holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not JSON, or nested so deeply that reading it would exhaust the stack.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def digest(value: Any) -> str:
     """SHA-256 (hex) of a JSON-able value: equal values have equal digests, whatever the key order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

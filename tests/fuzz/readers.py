@@ -282,7 +282,7 @@ READERS: dict[str, Reader] = {
     ),
     "rubric": Reader(
         read=_call("aitia.explanations.rubric", "load_rubric"),
-        make=_json({"parsimony": [1, 4], "note": "mine"}),
+        make=_json({"behavioural": [0.95, 0.7], "note": "mine"}),
         name="rubric.json",
     ),
 }

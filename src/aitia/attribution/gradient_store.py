@@ -31,7 +31,7 @@ from aitia.attribution.layer_algebra import row_gradients
 from aitia.attribution.measurements import Measurement, highest_site
 from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError, StoreError
-from aitia.files import LOCK, digest, only_here, remove_parts, write_json
+from aitia.files import LOCK, digest, only_here, read_json, remove_parts, write_json
 from aitia.models import LanguageModel
 from aitia.models.linear_layers import layers_named
 from aitia.models.sites import site_layer
@@ -238,7 +238,7 @@ def open_gradient_store(path: Path | str) -> GradientStore:
     """
     file = Path(path) / "manifest.json"
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = read_json(file)
     except FileNotFoundError:
         raise StoreError(f"{path}: no gradient store there") from None
     except ValueError as error:

@@ -127,7 +127,7 @@ class Ranking:
         saved = {"method": self.method, "provenance": self.provenance, "seconds": dict(self.seconds)}
         table = table.replace_schema_metadata({"aitia": json.dumps(saved, sort_keys=True)})
         with atomic_path(path) as temporary:
-            parquet.write_table(table, temporary)
+            parquet.write_table(table, temporary, write_page_checksum=True)
         return Path(path)
 
     def report(
@@ -264,12 +264,18 @@ def read_ranking(path: Path | str) -> Ranking:
     Raises:
         AitiaError: the file is missing, damaged, or not a ranking.
     """
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
     try:
-        table = parquet.read_table(path)
+        table = parquet.read_table(path, page_checksum_verification=True)
         saved = json.loads((table.schema.metadata or {})[b"aitia"])
         columns = {name: table[name].to_numpy() for name in table.column_names}
+        scores = {name: values for name, values in columns.items() if name not in _COLUMNS}
+        if not all(np.issubdtype(values.dtype, np.floating) for values in scores.values()):
+            raise ValueError("scores that are no numbers")
+        if not isinstance(scores[saved["method"]], np.ndarray) or len(set(columns["id"])) < len(table):
+            raise ValueError("ids that come twice")
         return Ranking(
             method=saved["method"],
             ids=columns["id"],
@@ -277,13 +283,13 @@ def read_ranking(path: Path | str) -> Ranking:
             locations=columns["location"],
             prompt_tokens=columns["prompt_tokens"],
             response_tokens=columns["response_tokens"],
-            scores={name: values for name, values in columns.items() if name not in _COLUMNS},
+            scores=scores,
             seconds=saved["seconds"],
             provenance=saved["provenance"],
         )
     except FileNotFoundError:
         raise AitiaError(f"{path}: no such ranking; make one with `aitia rank`") from None
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, TypeError, RuntimeError, pa.ArrowException) as error:
         raise AitiaError(f"{path}: not a ranking that aitia wrote ({error})") from error
 
 

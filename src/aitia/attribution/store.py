@@ -22,7 +22,17 @@ import numpy as np
 
 from aitia.attribution.signals import SIGNALS, signal_key
 from aitia.errors import StoreError
-from aitia.files import LOCK, atomic_path, digest, file_digest, is_part, only_here, remove_parts, write_json
+from aitia.files import (
+    LOCK,
+    atomic_path,
+    digest,
+    file_digest,
+    is_part,
+    only_here,
+    read_json,
+    remove_parts,
+    write_json,
+)
 from aitia.models import load_model
 from aitia.records import read_records
 from aitia.tensor_files import open_tensors, save_tensors
@@ -79,7 +89,7 @@ class SignalStore:
         """
         file = Path(path) / "manifest.json"
         try:
-            manifest = json.loads(file.read_text(encoding="utf-8"))
+            manifest = read_json(file)
         except FileNotFoundError:
             raise StoreError(f"{path}: no store there; make one with `aitia scan`") from None
         except (ValueError, OSError) as error:
@@ -154,6 +164,7 @@ class SignalStore:
     @cached_property
     def rows(self) -> pa.Table:
         """id, row, location, prompt_tokens and response_tokens of each row, in data order."""
+        import pyarrow as pa
         import pyarrow.parquet as parquet
 
         file = self.path / "rows.parquet"
@@ -162,7 +173,7 @@ class SignalStore:
             if written is not None and file_digest(file) != written:
                 raise ValueError("it is not as it was written; delete the store and scan again")
             table = parquet.read_table(file)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise StoreError(f"{file}: cannot be read: {error}") from error
         if table.num_rows != self.manifest["data"]["rows"]:
             raise StoreError(

@@ -18,7 +18,7 @@ from aitia.counterfactual.behaviours import Behaviour
 from aitia.counterfactual.finetuning import LoraSettings, finetune_lora
 from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError, StoreError
-from aitia.files import LOCK, digest, only_here, remove_parts, write_json
+from aitia.files import LOCK, digest, only_here, read_json, remove_parts, write_json
 from aitia.models import LanguageModel
 from aitia.records import Records
 
@@ -149,11 +149,11 @@ def _measured(model: LanguageModel, behaviours: Sequence[Behaviour]) -> dict[str
 
 def _read(path: Path) -> CellResult:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         if found.pop("sha256", digest(found)) != digest(found):
             raise ValueError("it is not as it was written")
         cell = found["cell"] | {"kept": tuple(found["cell"]["kept"])}
         values = {name: tuple(map(float, numbers)) for name, numbers in found["values"].items()}
         return CellResult(cell=Cell(**cell), values=values)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise StoreError(f"{path}: damaged result ({error}); delete the file and run again") from error

@@ -22,6 +22,7 @@ class Part(BaseModel):
 
 
 C = TypeVar("C", bound=Part)
+_LARGEST = 1_000_000
 
 
 class EnginePart(Part):
@@ -177,10 +178,16 @@ def parse_configuration(
 
     path = Path(path)
     try:
+        if path.stat().st_size > _LARGEST:
+            raise AitiaError(f"{path}: {path.stat().st_size} bytes are too many for a configuration")
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise AitiaError(f"{path}: no such configuration file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise AitiaError(f"{path}: nested too deeply for a configuration") from None
+    except OSError as error:
+        raise AitiaError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise AitiaError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise AitiaError(f"{path}: a configuration is a mapping with the keys {keys}")

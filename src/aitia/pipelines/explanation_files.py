@@ -7,7 +7,6 @@ by its weights; only the latter can be intervened on. `docs/schemas/explanation.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +26,7 @@ from aitia.explanations import (
 )
 from aitia.explanations.explanation import DroppedPremise
 from aitia.explanations.taps import Tap
+from aitia.files import read_json
 from aitia.pipelines.explanation_forms import AlignmentPart, ExplanationFile, ModelPart, PhenomenonPart
 
 _Form = TypeVar("_Form", bound=BaseModel)
@@ -56,7 +56,7 @@ def read_explanation(path: Path | str) -> Explanation:
 
 def _parse(path: Path, form: type[_Form]) -> _Form:
     try:
-        return form.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return form.model_validate(read_json(path))
     except OSError as error:
         raise ExplanationError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
