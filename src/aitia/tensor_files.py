@@ -15,6 +15,15 @@ from typing import Any, Literal
 from aitia.files import atomic_path
 
 _KEY = "checksums"
+_SIGNS_OF_DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+)
 
 
 class TensorFile:
@@ -80,15 +89,7 @@ def open_tensors(
     try:
         with safe_open(str(path), framework=framework) as file:
             yield TensorFile(file)
-    except (
-        SafetensorError,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except (SafetensorError, *_SIGNS_OF_DAMAGE) as error:
         raise damaged(" ".join(str(error).split()) or type(error).__name__) from error
 
 

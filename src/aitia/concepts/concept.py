@@ -65,6 +65,8 @@ class Concept:
 
     def __post_init__(self) -> None:
         direction = np.atleast_2d(np.asarray(self.direction, dtype=np.float32))
+        if direction.ndim != 2 or not direction.size:
+            raise ConceptError(f"concept {self.name!r}: directions of shape {direction.shape}, not [k, d]")
         unit = unit_rows(direction)
         if np.abs(unit - direction).max() > 1e-6:  # what has unit length already keeps its very bits
             direction = unit
@@ -122,7 +124,9 @@ def load_concept(path: Path | str) -> Concept:
                 raise ConceptError(
                     f"{path}: not a concept file (format {metadata.get('format')!r}, not {FORMAT!r})"
                 )
-            separation = json.loads(metadata["separation"])
+            separation, recipe = json.loads(metadata["separation"]), json.loads(metadata["recipe"])
+            if not isinstance(recipe, dict):
+                raise ValueError("its recipe is no object")
             concept = Concept(
                 name=metadata["name"],
                 site=metadata["site"],
@@ -130,7 +134,7 @@ def load_concept(path: Path | str) -> Concept:
                 model_name=metadata["model_name"],
                 model_fingerprint=metadata["model_fingerprint"],
                 base_fingerprint=metadata["base_fingerprint"],
-                recipe=json.loads(metadata["recipe"]),
+                recipe=recipe,
                 separation=None if separation is None else Separation(**separation),
                 shuffled=file["shuffled"],
             )

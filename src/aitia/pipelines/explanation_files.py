@@ -7,6 +7,7 @@ by its weights; only the latter can be intervened on. `docs/schemas/explanation.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
