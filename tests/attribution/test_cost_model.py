@@ -1,4 +1,4 @@
-"""The cost model: its counts against torch's own counter, and the machine it fits against the one that made the times."""
+"""The cost model: its counts against those of torch, and the machine it fits against the one that made the times."""
 
 import numpy as np
 import pytest
