@@ -17,7 +17,7 @@ from aitia.attribution.gradients import FactorCache
 from aitia.attribution.methods import METHODS, InfluenceMethod
 from aitia.attribution.planning import announce_curvature, plan_curvature
 from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
-from aitia.engine import note
+from aitia.engine import keeping_workers, note
 from aitia.errors import AitiaError
 from aitia.files import digest, write_json, write_text
 from aitia.models import LanguageModel, load_model
@@ -55,6 +55,15 @@ def attribute(
     Raises:
         AitiaError: see the parts; input is checked before the model runs.
     """
+    with keeping_workers(configuration.engine.engine):
+        return _attribute(configuration, model, baselines)
+
+
+def _attribute(
+    configuration: AttributeConfiguration,
+    model: LanguageModel | None,
+    baselines: Mapping[str, np.ndarray] | None,
+) -> AttributeResult:
     data = read_records(configuration.data.path, on_error=configuration.data.on_error)
     _check_before_work(configuration, data)
     if model is None:
@@ -80,10 +89,11 @@ def attribute(
         max_batch_tokens=configuration.scan.max_batch_tokens,
         own_response_tokens=configuration.scan.own_response_tokens,
         seed=configuration.scan.seed,
+        engine=configuration.engine.engine,
     )
     scanned = perf_counter()
     settings = configuration.rank
-    settings_of_curvature = _curvature_settings(configuration, model, concept)
+    settings_of_curvature = curvature_settings(configuration, concept.site, adapted=model.adapter is not None)
     cache = _factor_cache(configuration, model, data, settings_of_curvature)
     curvature = _curvature(configuration, model, data, settings_of_curvature, cache)
     fitted_curvature = perf_counter()
@@ -98,6 +108,7 @@ def attribute(
         damping=Damping(value=settings.damping),
         random_controls=settings.random_controls,
         seed=settings.seed,
+        engine=configuration.engine.engine,
     )
     ranked = perf_counter()
     text = write_configuration(configuration)
@@ -173,10 +184,10 @@ def _needs_queries(configuration: AttributeConfiguration) -> bool:
     return any(isinstance(METHODS[name], InfluenceMethod) for name in (settings.method, *settings.compare))
 
 
-def _curvature_settings(
-    configuration: AttributeConfiguration, model: LanguageModel, concept: Concept
+def curvature_settings(
+    configuration: AttributeConfiguration, site: str, *, adapted: bool
 ) -> CurvatureSettings | None:
-    """How to fit the curvature that the influence methods want; none where none is wanted."""
+    """How to fit the curvature that the influence methods want for a concept at a site; none where none is wanted."""
     if not _needs_queries(configuration):
         return None
     part = configuration.rank.curvature
@@ -184,9 +195,9 @@ def _curvature_settings(
     return CurvatureSettings(
         kind=part.kind,
         labels=part.labels,
-        parameters=part.parameters or ("full" if model.adapter is None else "lora"),
+        parameters=part.parameters or ("lora" if adapted else "full"),
         stride=part.stride,
-        site="" if knows_texts_only else concept.site,
+        site="" if knows_texts_only else site,
         rows=part.rows,
         precision=part.precision,
         seed=configuration.rank.seed,
@@ -231,7 +242,7 @@ def _curvature(
     file = configuration.out / "curvature.safetensors"
     if not file.is_file():
         announce_curvature(model, data, settings)
-    return fit_curvature(model, data, settings, out=file, cache=cache)
+    return fit_curvature(model, data, settings, out=file, cache=cache, engine=configuration.engine.engine)
 
 
 def _removed(ranking: Ranking, drop: float | int, end: str) -> list[str]:
