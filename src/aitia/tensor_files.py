@@ -133,7 +133,8 @@ def checksum(name: str, tensor: Any) -> str:
     else:
         import torch
 
-        whole.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        held = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        whole.update(memoryview(held.numpy()))
     return whole.hexdigest()
 
 

@@ -156,7 +156,7 @@ def influence_directions(
 def stream_scores(
     model: LanguageModel,
     tokenized: TokenizedRecords,
-    directions: Mapping[str, torch.Tensor] | Mapping[str, LowRankQueries],
+    directions: Mapping[str, torch.Tensor | LowRankQueries],
     layers: Sequence[LinearLayer],
     *,
     loss: str,
@@ -184,7 +184,7 @@ def stream_scores(
 
 def _shard_scores(
     model: LanguageModel,
-    directions: Mapping[str, torch.Tensor] | Mapping[str, LowRankQueries],
+    directions: Mapping[str, torch.Tensor | LowRankQueries],
     names: Sequence[str],
     loss: str,
     precision: str,

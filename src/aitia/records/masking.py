@@ -59,7 +59,7 @@ class TokenizedRecords:
         return iter(self.records)
 
     def __getitem__(self, index: SupportsIndex) -> TokenizedRecord:
-        return self.records[index]
+        return self.records[int(index)]
 
     @property
     def fingerprint(self) -> str:
