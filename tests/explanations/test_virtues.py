@@ -12,6 +12,7 @@ from aitia.explanations import (
     Alignment,
     Certificate,
     Explanation,
+    FunctionModel,
     Phenomenon,
     Premise,
     Settings,
@@ -23,8 +24,14 @@ from aitia.explanations import (
 )
 from aitia.explanations.deutschian import forbidden_content, refutation_p_value
 from aitia.explanations.examples.max_of_two import lookup_explanation, max_phenomenon, rule_explanation
-from aitia.explanations.examples.xor import BITS, gate_network, gates_explanation, xor_phenomenon
-from aitia.explanations.faithfulness import chance_corrected
+from aitia.explanations.examples.xor import (
+    BITS,
+    count_explanation,
+    gate_network,
+    gates_explanation,
+    xor_phenomenon,
+)
+from aitia.explanations.faithfulness import chance_distances, intervention_pairs
 from aitia.explanations.intervals import bootstrap, clopper_pearson, mean_interval, wilson
 from aitia.explanations.kuhnian import jensen_shannon, scope
 from aitia.explanations.proofs import depth, gain, tightness
@@ -79,18 +86,69 @@ class TestFaithfulnessScores:
         from sklearn.metrics import cohen_kappa_score
 
         read, states = np.array(pairs).T
-        found = chance_corrected(read, states, np.full(len(read), 1 / len(read)), discrete=True)
+        found = chance_distances(read, states, np.full(len(read), 1 / len(read)), discrete=True)
         if len(set(read) | set(states)) < 2:
-            assert np.isnan(found)
+            assert found is None
         else:
-            assert found == pytest.approx(cohen_kappa_score(read, states), abs=1e-9)
+            assert found is not None
+            assert 1 - found.mean() == pytest.approx(cohen_kappa_score(read, states), abs=1e-9)
 
     def test_real_reading_of_the_mean_is_zero_and_of_the_value_is_one(self):
         states = np.random.default_rng(0).normal(size=200)
         mass = np.full(200, 1 / 200)
-        assert chance_corrected(states, states, mass, discrete=False) == 1
-        assert chance_corrected(np.full(200, states.mean()), states, mass, discrete=False) == pytest.approx(0)
-        assert np.isnan(chance_corrected(np.ones(200), np.ones(200), mass, discrete=False))
+        perfect = chance_distances(states, states, mass, discrete=False)
+        assert perfect is not None
+        assert not perfect.any()
+        blind = chance_distances(np.full(200, states.mean()), states, mass, discrete=False)
+        assert blind is not None
+        assert mass @ blind == pytest.approx(1)
+        assert chance_distances(np.ones(200), np.ones(200), mass, discrete=False) is None
+
+    def test_a_real_variable_has_an_interval_that_covers_what_the_whole_domain_gives(self):
+        def reading(seed):
+            inputs = np.random.default_rng(seed).normal(size=(120, 2))
+            # The site holds the value with noise of a third of its spread: a squared error of 1/9 where 2 + 1/9
+            # is expected by chance.
+            model = FunctionModel(
+                name="noisy",
+                function=lambda _w, x, site: site("sum", (x[:, 0] + x[:, 1] / 3)[:, None])[:, 0],
+                sites=("sum",),
+            )
+            phenomenon = Phenomenon(
+                name="p",
+                model=model,
+                inputs=inputs,
+                outcomes=("0", "1"),
+                observable=lambda outputs: (outputs > 0).astype(int),
+                exhaustive=False,
+            )
+            explanation = Explanation(
+                name="e",
+                phenomenon=phenomenon,
+                program=lambda _p, x, variable: (variable("v", x[:, 0]) > 0).astype(int),
+                variables={
+                    "v": Variable(values=None, alignment=Alignment(site="sum", read=lambda h: h[:, 0]))
+                },
+            )
+            return judge(explanation, settings=Settings(controls=2, resamples=200))["observational"]
+
+        true = 1 - (1 / 9) / (2 + 1 / 9)
+        found = [reading(seed) for seed in range(20)]
+        assert all(each.interval.low < each.value < each.interval.high for each in found)
+        assert sum(each.interval.low <= true <= each.interval.high for each in found) >= 15
+
+    def test_the_intervention_distribution_is_declared(self):
+        bases, sources, complete = intervention_pairs(np.arange(3), np.array([1]), limit=10, seed=0)
+        assert (bases.tolist(), sources.tolist(), complete) == ([0, 1, 2], [1, 1, 1], True)
+        mass = np.array([0.8, 0.2, 0.0])
+        bases, sources, complete = intervention_pairs(np.arange(3), limit=4000, seed=0, mass=mass)
+        assert not complete
+        for drawn in (bases, sources):
+            assert np.bincount(drawn, minlength=3) / 4000 == pytest.approx(mass, abs=0.03)
+        phenomenon = replace(xor_phenomenon(gate_network()), sources=[3])
+        card = judge(count_explanation(phenomenon))
+        # By hand: the count unit becomes 2; 00, 01 and 10 then answer 2 > 1/2, 11 answers 0; it says 0 throughout.
+        assert card["causal"].value == 1 / 4
 
     def test_leakage_finds_a_site_that_is_not_inert(self):
         phenomenon = xor_phenomenon(gate_network())

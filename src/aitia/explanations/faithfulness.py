@@ -64,26 +64,35 @@ class Trials:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reading:
-    """How well one variable can be read off the model: chance-corrected, and right or wrong on each input [n]."""
+    """How well one variable can be read off the model.
+
+    Attributes:
+        score: chance-corrected, up to 1; NaN where the variable is constant.
+        distances: [n] how far the value read is from the explanation's, in units of what chance gives.
+        right: [n] whether it is the same value.
+    """
 
     score: float
+    distances: np.ndarray = field(repr=False)
     right: np.ndarray = field(repr=False)
 
 
-def chance_corrected(read: np.ndarray, states: np.ndarray, mass: np.ndarray, *, discrete: bool) -> float:
-    """1 - E d(read(x), state(x)) / E d(read(x), state(x')), x' drawn apart from x.
+def chance_distances(
+    read: np.ndarray, states: np.ndarray, mass: np.ndarray, *, discrete: bool
+) -> np.ndarray | None:
+    """[n] d(read(x), state(x)) / E d(read(x), state(x')), x' drawn apart from x; None where the variable is constant.
 
-    For discrete values d counts disagreement and this is Cohen's kappa; for real ones d is the squared difference.
-    Up to 1; NaN where the variable is constant.
+    For discrete values d counts disagreement, and 1 less the mean is Cohen's kappa; for real ones d is the
+    squared difference.
     """
     if discrete:
-        distance = float(mass @ (read != states))
+        distances = (read != states).astype(float)
         kinds = np.union1d(read, states)
         apart = 1 - float(sum((mass @ (read == kind)) * (mass @ (states == kind)) for kind in kinds))
     else:
-        distance = float(mass @ np.square(read - states))
+        distances = np.square(read - states).astype(float)
         apart = float(mass @ np.square(read) + mass @ np.square(states) - 2 * (mass @ read) * (mass @ states))
-    return 1 - distance / apart if apart > 1e-12 else float("nan")
+    return distances / apart if apart > 1e-12 else None
 
 
 def fit_maps(explanation: Explanation, model: ModelUnderStudy) -> dict[str, FittedMap]:
@@ -130,25 +139,41 @@ def observational(
         read = each.read(aligned[name].part(traced[aligned[name].site]))
         discrete = explanation.variables[name].values is not None
         right = same_value(read, states[name], discrete=discrete)
-        score = chance_corrected(read, states[name], mass, discrete=discrete)
-        readings[name] = Reading(score=score, right=right)
+        distances = chance_distances(read, states[name], mass, discrete=discrete)
+        readings[name] = Reading(
+            score=float("nan") if distances is None else 1 - float(mass @ distances),
+            distances=np.full(len(indices), np.nan) if distances is None else distances,
+            right=right,
+        )
     return readings
 
 
 def intervention_pairs(
-    indices: np.ndarray, *, limit: int, seed: int, mass: np.ndarray | None = None
+    indices: np.ndarray,
+    sources: np.ndarray | None = None,
+    *,
+    limit: int,
+    seed: int,
+    mass: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Bases and sources of interchange interventions.
+    """Bases and sources of interchange interventions: the intervention distribution.
+
+    Args:
+        indices: [n] inputs that are run, drawn by their mass.
+        sources: [m] inputs that values are taken from, drawn evenly; default: those that are run, by their mass.
+        limit: most pairs; if there are no more, and none weighs more than another, all are made.
+        seed: of the draw.
+        mass: [n] how much each of the inputs counts; default: all the same.
 
     Returns:
         Bases [t], sources [t], and whether they are all the pairs there are.
     """
-    n = len(indices)
-    even = mass is None or np.allclose(mass, 1 / n)
-    if n * n <= limit and even:
-        return np.repeat(indices, n), np.tile(indices, n), True
-    drawn = np.random.default_rng(seed).choice(indices, size=(2, limit), p=mass)
-    return drawn[0], drawn[1], False
+    generator, n = np.random.default_rng(seed), len(indices)
+    givers = indices if sources is None else sources
+    if n * len(givers) <= limit and (mass is None or np.allclose(mass, 1 / n)):
+        return np.repeat(indices, len(givers)), np.tile(givers, n), True
+    bases = generator.choice(indices, size=limit, p=mass)
+    return bases, generator.choice(givers, size=limit, p=mass if sources is None else None), False
 
 
 def interchange(

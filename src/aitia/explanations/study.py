@@ -107,7 +107,11 @@ class Study:
     def pairs(self) -> tuple[np.ndarray, np.ndarray, bool]:
         """Bases and sources for interventions, and whether that is all of them on an exact domain."""
         bases, sources, complete = intervention_pairs(
-            self.indices, limit=self.settings.interventions, seed=self.settings.seed, mass=self.mass
+            self.indices,
+            self.phenomenon.sources,
+            limit=self.settings.interventions,
+            seed=self.settings.seed,
+            mass=self.mass,
         )
         return bases, sources, complete and self.exact
 
