@@ -23,10 +23,12 @@ from aitia.explanations import (
     register,
 )
 from aitia.explanations.deutschian import forbidden_content, refutation_p_value
+from aitia.explanations.examples.cases import one_latent_bit, two_bits
 from aitia.explanations.examples.max_of_two import lookup_explanation, max_phenomenon, rule_explanation
 from aitia.explanations.examples.xor import (
     BITS,
     count_explanation,
+    count_network,
     gate_network,
     gates_explanation,
     xor_phenomenon,
@@ -34,13 +36,38 @@ from aitia.explanations.examples.xor import (
 from aitia.explanations.faithfulness import chance_distances, intervention_pairs
 from aitia.explanations.intervals import bootstrap, clopper_pearson, mean_interval, wilson
 from aitia.explanations.kuhnian import jensen_shannon, scope
+from aitia.explanations.program_text import program_text
 from aitia.explanations.proofs import depth, gain, tightness
 from aitia.explanations.simplicity import compression, k_complexity_bound, premise_reuse
 
 
-def test_every_virtue_is_on_every_card_with_a_status():
-    card = judge(gates_explanation(xor_phenomenon(gate_network())))
-    assert set(card.by_name) == set(VIRTUES)
+def helper(inputs):
+    return inputs[:, 0]
+
+
+def coin_with_weights():
+    return one_latent_bit(replace(two_bits(), weights=np.array([1.0, 3.0])))
+
+
+def always_the_same():
+    model = black_box("zero", lambda x: np.zeros(len(x), dtype=int))
+    phenomenon = Phenomenon(name="p", model=model, inputs=BITS, outcomes=("0",))
+    return Explanation(name="e", phenomenon=phenomenon, program=lambda _p, x, _v: np.zeros(len(x), dtype=int))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: gates_explanation(xor_phenomenon(gate_network())),
+        lambda: lookup_explanation(max_phenomenon(4, beyond=1)),
+        lambda: one_latent_bit(two_bits()),
+        coin_with_weights,
+        always_the_same,
+    ],
+)
+def test_every_virtue_is_on_every_card_with_a_status(make):
+    card = judge(make())
+    assert sorted(each.name for each in card.results) == sorted(VIRTUES)
     for result in card.results:
         assert (result.value is None) == (result.status in (Status.NOT_APPLICABLE, Status.NOT_EVALUABLE))
         if result.value is None:
@@ -208,6 +235,63 @@ class TestSimplicity:
         assert k_complexity_bound([known], background=known) < k_complexity_bound([known]) / 4
         assert k_complexity_bound([known, b""]) == 0
 
+    def test_observations_that_share_a_latent_are_coded_together(self):
+        card = judge(one_latent_bit(two_bits()), settings=Settings(epsilon=0))
+        # One bit of premise and one bit for both observations, where the null needs two.
+        assert card["compression"].details == {"null_bits": 2, "misfit_bits": 1}
+        assert card["compression"].value == 1 - (1 + 1) / 2
+
+    def test_without_premises_nothing_can_be_charged(self):
+        card = judge(
+            Explanation(
+                name="p", phenomenon=xor_phenomenon(gate_network()), program=lambda _p, x, _v: x[:, 0]
+            )
+        )
+        for name in ("description-length", "compression", "prior"):
+            assert card[name].status is Status.NOT_EVALUABLE
+
+    def test_a_parameter_costs_the_digits_that_it_needs(self):
+        phenomenon = Phenomenon(
+            name="p",
+            model=black_box("above a third", lambda x: (x[:, 0] > 1 / 3).astype(int)),
+            inputs=np.linspace(0, 1, 101)[:, None],
+            outcomes=("0", "1"),
+        )
+        explanation = Explanation(
+            name="e",
+            phenomenon=phenomenon,
+            program=lambda p, x, _v: (x[:, 0] > p["cut"]).astype(int),
+            premises={"cut": Premise(kind="parameter", value=0.3333333333)},
+        )
+        result = judge(explanation)["description-length"]
+        # 0.3 puts 0.31, 0.32 and 0.33 on the wrong side; 0.33 puts none there: 0.33 itself is not above 0.33.
+        assert result.details["rounded_parameters"] == {"cut": 0.33}
+        assert result.value == 8 * len("0.33")
+
+    def test_a_program_pays_for_the_data_that_it_refers_to(self):
+        table = np.random.default_rng(0).integers(0, 2, 4000)
+        phenomenon = Phenomenon(
+            name="p",
+            model=black_box("coins", lambda x: table[x[:, 0]]),
+            inputs=np.arange(4000)[:, None],
+            outcomes=("0", "1"),
+        )
+
+        def looks_up(_premises, inputs, _variable):
+            return np.array([table[each] for each in inputs[:, 0]])
+
+        known = {"p": Premise(statement="coins")}
+        card = judge(Explanation(name="e", phenomenon=phenomenon, program=looks_up, premises=known))
+        # 4,000 fair coins cannot be written in fewer than 4,000 bits, however short the program looks.
+        assert card["k-complexity-bound"].details["program"] > 4000
+        hidden = {"x": object()}
+
+        def refers(_premises, inputs, _variable):
+            return np.zeros(len(inputs), dtype=int) if hidden else inputs
+
+        assert program_text(refers) == ""
+        assert "def helper" in program_text(lambda _p, x, _v: helper(x))
+
     def test_reuse(self):
         assert premise_reuse([10, 10], [1, 1]) == 0
         assert premise_reuse([10, 30], [1, 3]) == pytest.approx(60 / 100)
@@ -296,6 +380,18 @@ class TestDeutschian:
         assert card["falsifiability"].value == 0
         assert card["mutation-score"].value == 0
         assert judge(plain)["mutation-score"].value == 1
+
+    def test_mutants_are_random_weights_sites_at_zero_and_what_is_given(self):
+        plain = gates_explanation(xor_phenomenon(gate_network()))
+        found = judge(plain, mutants=[black_box("AND", lambda x: x[:, 0] & x[:, 1]), count_network()])
+        result = found["mutation-score"]
+        # 16 random networks and two sites at zero; AND refutes, and XOR by counting answers the same.
+        assert result.n == 16 + 2 + 2
+        assert result.details["refuted_by"]["a site at zero"] == "2 of 2"
+        assert result.details["refuted_by"]["given"] == "1 of 2"
+        assert result.details["mutants_that_behave_the_same"] == 1
+        assert result.ceiling == 1 - 1 / 20
+        assert judge(always_the_same())["mutation-score"].status is Status.NOT_EVALUABLE
 
     def test_vacuously_hard_to_vary_is_not_hard_to_vary(self):
         wrong = replace(

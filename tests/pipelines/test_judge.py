@@ -117,6 +117,18 @@ def test_tables_abstain_and_lose_what_a_premise_governs(write):
     assert predicted.covered.tolist() == [False, True, False, True]
 
 
+def test_tables_are_charged_for_where_no_premises_are_stated(write):
+    bare = {key: value for key, value in TABLE.items() if key != "premises"}
+    card = judge(read_explanation(write(bare)))
+    # Two labels of a bit each and a distribution of one free number; the row that abstains says nothing.
+    assert card["description-length"].details["premises"] == 1 + 1 + 16
+    assert card["load-bearing"].n == 3
+    assert card["load-bearing"].value == 1
+    counted = judge(read_explanation(write(COUNT)))
+    # Four counts of three kinds, three answers of two kinds, a variable of three values, and a map of one bit.
+    assert counted["description-length"].value == pytest.approx(5 * np.log2(3) + 3 + 1)
+
+
 def test_recorded_models_and_certificates(write):
     recorded = PHENOMENON | {"model": {"name": "seen", "recorded": [0, 1, 1, 1]}, "correct": [0, 1, 1, 0]}
     certified = TABLE | {"phenomenon": recorded, "certificate": {"bound": 0.7, "cost": 2, "brute_cost": 4}}

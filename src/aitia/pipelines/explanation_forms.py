@@ -123,7 +123,10 @@ class ExplanationFile(_Part):
         None, description="By input: a label, or a distribution; null abstains."
     )
     graph: list[Node] | None = Field(None, description="Variables in order; the last is the answer.")
-    premises: list[PremisePart] = Field(default_factory=list)
+    premises: list[PremisePart] = Field(
+        default_factory=list,
+        description="Default: each row of the predictions, or each variable's table, with its length.",
+    )
     inert: dict[str, list[int] | None] = Field(default_factory=dict)
     certificate: CertificatePart | None = None
     log_prior: float | None = None

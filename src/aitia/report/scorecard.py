@@ -149,7 +149,8 @@ def scorecard_markdown(card: Mapping[str, Any]) -> str:
         "",
         f"Phenomenon: {_cell(phenomenon['name'])}. Model: {_cell(phenomenon['model'])} "
         f"(`{phenomenon['model_fingerprint'][:12]}`). {phenomenon['test_inputs']:,} test inputs, "
-        f"{phenomenon['fit_inputs']:,} for fitting; {'the whole domain' if phenomenon['exhaustive'] else 'a sample'}.",
+        f"{phenomenon['fit_inputs']:,} for fitting; {'the whole domain' if phenomenon['exhaustive'] else 'a sample'}. "
+        f"The null predicts: {_cell(phenomenon['null'])}.",
         "",
         "A profile, not a total. Each value stands beside its interval and its floor, what a null, shuffled or random "
         "explanation gets. ✗: not told apart from its controls. n/a: the question does not arise. ?: it could not be "
