@@ -84,7 +84,7 @@ def _array(rows: list[list[float]]) -> np.ndarray:
 def _phenomenon(part: PhenomenonPart) -> Phenomenon:
     inputs = _array(part.inputs)
     model, above = part.model, part.model.above
-    observable = (
+    observable: dict[str, Any] = (
         {}
         if above is None
         else {"observable": lambda outputs: (outputs.reshape(len(outputs)) > above).astype(int)}
@@ -114,6 +114,7 @@ def _phenomenon(part: PhenomenonPart) -> Phenomenon:
         test=arrays(part.test),
         null=arrays(part.null),
         cases=arrays(part.cases),
+        sources=arrays(part.sources),
         beyond=None if part.beyond is None else _array(part.beyond).astype(inputs.dtype),
         metric=None if answers is None else correct,
         exhaustive=part.exhaustive,

@@ -49,6 +49,9 @@ class PhenomenonPart(_Part):
     test: list[int] | None = None
     null: list[float] | list[list[float]] | None = None
     cases: list[int] | None = None
+    sources: list[int] | None = Field(
+        None, description="Inputs that interventions take their values from; default: the test inputs."
+    )
     beyond: list[list[float]] | None = Field(None, description="Inputs outside the domain; needs layers.")
     correct: list[int] | None = Field(
         None, description="The label that a certificate counts as right, by input."
