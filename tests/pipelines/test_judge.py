@@ -107,6 +107,13 @@ def test_a_file_is_judged_as_its_python_twin(write):
     assert card["load-bearing"].value == 1
 
 
+def test_the_example_files_say_what_the_network_is(request):
+    folder = request.config.rootpath / "examples" / "xor"
+    card, _ = judge_files([folder / "gates.explanation.json", folder / "count.explanation.json"])
+    assert card.verdict.startswith("a mechanistic explanation")
+    assert card.rivals[0]["causal"].value == 11 / 16
+
+
 def test_tables_abstain_and_lose_what_a_premise_governs(write):
     explanation = read_explanation(write(TABLE))
     card = judge(explanation)

@@ -32,7 +32,7 @@ def judge_command(
     Explanations in files are tables and numbers; nothing in them is executed. Those written in Python are judged
     with `aitia.judge`. Exit status 1: a certificate claims more than is true.
 
-    Example: `aitia judge rule.explanation.json lookup.explanation.json --out card.html`
+    Example: `aitia judge examples/xor/gates.explanation.json examples/xor/count.explanation.json --out card.html`
     """
     from aitia.pipelines.judge import judge_files, summary_lines
 

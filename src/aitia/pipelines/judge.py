@@ -70,8 +70,8 @@ def summary_lines(card: Scorecard) -> list[str]:
     for pair in card.comparisons():
         winner = f"{pair.dominates} dominates" if pair.dominates else "neither dominates"
         lines.append(
-            f"{pair.first} is better in {', '.join(pair.groups(1)) or 'nothing'}, {pair.second} in "
-            f"{', '.join(pair.groups(-1)) or 'nothing'}: {winner}"
+            f"{pair.first} is better in: {', '.join(pair.groups(1)) or 'nothing'}; {pair.second} in: "
+            f"{', '.join(pair.groups(-1)) or 'nothing'}; {winner}"
         )
     if card.weighing is not None:
         for name, total in card.weighing.totals.items():
