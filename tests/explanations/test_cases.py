@@ -133,6 +133,7 @@ class TestThreeXorTwoWays:
         assert card["causal"].value == 1
         assert rival["causal"].value == low  # by hand, over all 16 pairs
         assert rival["faithfulness-gap"].value == 1 - low
+        assert card["causal"].details["alike_where_moved"] == 1
         assert "wrong mechanism" in rival["faithfulness-gap"].reason
         assert "mechanism" in card.comparisons()[0].groups(1)
         assert card.verdict.startswith("a mechanistic explanation")

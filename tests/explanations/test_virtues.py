@@ -176,6 +176,9 @@ class TestFaithfulnessScores:
         card = judge(count_explanation(phenomenon))
         # By hand: the count unit becomes 2; 00, 01 and 10 then answer 2 > 1/2, 11 answers 0; it says 0 throughout.
         assert card["causal"].value == 1 / 4
+        # 00, 01 and 10 answer 1; 00 moves and so do the other two in what it says; 11 stays in both.
+        assert card["causal"].details["moved_share"] == 3 / 4
+        assert card["causal"].details["alike_where_moved"] == 0
 
     def test_leakage_finds_a_site_that_is_not_inert(self):
         phenomenon = xor_phenomenon(gate_network())

@@ -31,6 +31,7 @@ class Trials:
             read, then are what the explanation says; NaN: it abstained.
         answers: the same for the answer alone.
         still: [t] whether the model's answer stayed what it was.
+        moved: [t] whether the model's answer or the explanation's did not.
         predicted: [t] the explanation's answers; -1 where it abstained.
         answered: [t] the model's answers.
         natural: share of the set activations that the model has on some input.
@@ -39,6 +40,7 @@ class Trials:
     hits: np.ndarray
     answers: np.ndarray
     still: np.ndarray
+    moved: np.ndarray
     predicted: np.ndarray
     answered: np.ndarray
     natural: float = 1.0
@@ -248,6 +250,7 @@ def _set(
     phenomenon, aligned = explanation.phenomenon, explanation.aligned
     inputs, site = phenomenon.inputs[bases], aligned[name].site
     n = len(bases)
+    told, _ = explanation.run(inputs)
     probabilities, after = explanation.run(inputs, {name: values})
     natural = np.asarray(model.trace(inputs, [site])[site], dtype=float)
     new = aligned[name].put(natural, part)
@@ -260,11 +263,13 @@ def _set(
     for other, where in others.items():
         read = maps[other].read(aligned[other].part(traced[where]))
         hits *= same_value(read, after[other], discrete=explanation.variables[other].values is not None)
+    likeliest = [np.nan_to_num(each, nan=-1).argmax(axis=1) for each in (told, probabilities)]
     return Trials(
         hits=hits,
         answers=answers,
         still=answered == before,
-        predicted=np.where(np.isnan(hits), -1, np.nan_to_num(probabilities, nan=-1).argmax(axis=1)),
+        moved=(answered != before) | (likeliest[0] != likeliest[1]),
+        predicted=np.where(np.isnan(hits), -1, likeliest[1]),
         answered=answered,
         natural=_share_seen(new, natural),
     )

@@ -219,7 +219,11 @@ def _few(trials: Mapping[str, Trials]) -> str:
 
 
 def _by_variable(trials: Mapping[str, Trials]) -> dict[str, Any]:
+    moved = np.concatenate([each.moved for each in trials.values()])
+    alike = np.concatenate([each.answers for each in trials.values()])[moved]
     return {
+        "moved_share": float(moved.mean()),
+        "alike_where_moved": float(np.nanmean(alike)) if np.isfinite(alike).any() else None,
         "by_variable": {name: None if np.isnan(each.score) else each.score for name, each in trials.items()},
         "answers_alone": {
             name: None if np.isnan(each.answers).all() else float(np.nanmean(each.answers))
