@@ -1,0 +1,129 @@
+"""What the methods are judged on: networks, each with a phenomenon, a site, and every account that can be had of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from aitia.explanations import Explanation, ModelUnderStudy, Phenomenon, Premise
+from aitia.explanations.examples.max_of_two import (
+    max_network,
+    max_phenomenon,
+    proof_ladder,
+    rule_explanation,
+)
+from aitia.finite_groups import named_group
+from aitia.group_networks import (
+    GroupNetwork,
+    Interpretation,
+    TrainingSettings,
+    interpret,
+    load_network,
+    train_networks,
+)
+from aitia.group_networks.explanations import ACCOUNTS
+from aitia.group_networks.study import product_phenomenon, under_study
+from aitia.mechanisms import METHODS, record_site
+
+GROUPS = {"S4": TrainingSettings(train_fraction=0.6), "Z23": TrainingSettings(train_fraction=0.7)}
+"""Groups whose networks the methods are judged on: one that does not commute, and addition."""
+FIT = 2 / 3
+"""Share of the inputs that methods may be fitted on; the others judge them."""
+LAW = "holds of any such network"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """One network.
+
+    Attributes:
+        family: the phenomenon's name, shared by networks that differ in their seed.
+        phenomenon: with fit and test split.
+        accounts: name -> how to make an account of it; made one by one, since some take long.
+        others: networks of the same family, which laws are tried on.
+    """
+
+    family: str
+    phenomenon: Phenomenon
+    accounts: dict[str, Callable[[], Explanation | None]]
+    others: tuple[ModelUnderStudy, ...]
+
+
+def split(phenomenon: Phenomenon, seed: int) -> Phenomenon:
+    """The phenomenon with a fit and a test split drawn by lot."""
+    order = np.random.default_rng(seed).permutation(len(phenomenon.inputs))
+    cut = round(FIT * len(order))
+    return replace(phenomenon, fit=order[:cut], test=order[cut:])
+
+
+def group_networks(name: str, count: int, folder: Path) -> list[GroupNetwork]:
+    """Networks of a group, trained where they are not there yet."""
+    paths = train_networks(named_group(name), range(count), folder / name, GROUPS[name])
+    return [load_network(path) for path in paths]
+
+
+def group_subjects(name: str, count: int, folder: Path) -> Iterator[Subject]:
+    """The networks of a group, with methods fitted to activations and accounts read off the weights."""
+    networks = group_networks(name, count, folder)
+    for seed, network in enumerate(networks):
+        phenomenon = split(product_phenomenon(network), seed)
+        order, width = network.group.order, network.width
+        record = record_site(
+            phenomenon, "hidden", below=2 * order * width, above=width * order + order, seed=seed
+        )
+        found = interpret(network)
+        accounts = {name: _fitted(make, record) for name, make in METHODS.items()}
+        accounts |= {name: _read_off(make, found, phenomenon) for name, make in ACCOUNTS.items()}
+        accounts["compact proof"] = lambda found=found, phenomenon=phenomenon: proved(found, phenomenon)
+        yield Subject(
+            family=f"products in {name}",
+            phenomenon=phenomenon,
+            accounts=accounts,
+            others=tuple(under_study(each) for each in networks if each is not network),
+        )
+
+
+def max_subject(vocabulary: int = 16) -> Subject:
+    """The hand-built network that answers the larger of two tokens; its proof is the convexity rung of the ladder."""
+    phenomenon = split(max_phenomenon(vocabulary, beyond=2), 0)
+    record = record_site(phenomenon, "head", below=2, above=2)
+    accounts = {name: _fitted(make, record) for name, make in METHODS.items()}
+    certificate = proof_ladder(phenomenon)["convexity"]
+    accounts["rule"] = lambda: rule_explanation(phenomenon)
+    accounts["compact proof"] = lambda: replace(
+        rule_explanation(phenomenon, certificate=certificate), name="compact proof"
+    )
+    others = tuple(max_network(vocabulary, sharpness=sharpness) for sharpness in (2.0, 3.0, 6.0))
+    return Subject(family="larger of two tokens", phenomenon=phenomenon, accounts=accounts, others=others)
+
+
+def proved(found: Interpretation, phenomenon: Phenomenon) -> Explanation | None:
+    """The account by points of G-sets with a certificate of what it guarantees; None where nothing can prove it."""
+    return None
+
+
+def lawful(explanation: Explanation, holds: Callable[[ModelUnderStudy], float], families: int) -> Explanation:
+    """The account as a case of a law: without the law it says nothing, and the law is tested on its own."""
+    law = Premise(kind="law", statement=LAW, holds=holds, serves=[f"network {i}" for i in range(families)])
+    program = explanation.program
+
+    def lawful_program(premises, inputs, variable):  # noqa: ANN001, ANN202
+        return program(premises, inputs, variable) if premises[LAW] else np.full(len(inputs), -1)
+
+    return replace(
+        explanation,
+        premises={**explanation.premises, LAW: law},
+        program=lawful_program,
+        code=explanation.source,
+    )
+
+
+def _fitted(make, record):  # noqa: ANN001, ANN202
+    return lambda: make(record)
+
+
+def _read_off(make, found, phenomenon):  # noqa: ANN001, ANN202
+    return lambda: make(found, phenomenon) if found.circuits else None
