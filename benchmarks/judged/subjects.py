@@ -17,7 +17,6 @@ from aitia.explanations.examples.max_of_two import (
 )
 from aitia.finite_groups import named_group
 from aitia.group_networks import (
-    GroupNetwork,
     Interpretation,
     TrainingSettings,
     interpret,
@@ -28,8 +27,17 @@ from aitia.group_networks.explanations import ACCOUNTS
 from aitia.group_networks.study import product_phenomenon, under_study
 from aitia.mechanisms import METHODS, record_site
 
-GROUPS = {"S4": TrainingSettings(train_fraction=0.6), "Z23": TrainingSettings(train_fraction=0.7)}
-"""Groups whose networks the methods are judged on: one that does not commute, and addition."""
+RECIPES = {
+    "S4": ("S4", TrainingSettings(train_fraction=0.6)),
+    "Z23": ("Z23", TrainingSettings(train_fraction=0.7)),
+    "D5": ("D5", TrainingSettings(train_fraction=0.8, weight_decay=1e-3)),
+    "Q8": ("Q8", TrainingSettings(train_fraction=1.0)),
+    "S4, 64 neurons": ("S4", TrainingSettings(train_fraction=0.6, width=64)),
+    "S4, 256 neurons": ("S4", TrainingSettings(train_fraction=0.6, width=256)),
+}
+"""Family -> its group, and how its networks are trained."""
+JUDGED = ("S4", "Z23")
+"""Families whose networks the methods are judged on: one that does not commute, and addition."""
 FIT = 2 / 3
 """Share of the inputs that methods may be fitted on; the others judge them."""
 LAW = "holds of any such network"
@@ -59,15 +67,15 @@ def split(phenomenon: Phenomenon, seed: int) -> Phenomenon:
     return replace(phenomenon, fit=order[:cut], test=order[cut:])
 
 
-def group_networks(name: str, count: int, folder: Path) -> list[GroupNetwork]:
-    """Networks of a group, trained where they are not there yet."""
-    paths = train_networks(named_group(name), range(count), folder / name, GROUPS[name])
-    return [load_network(path) for path in paths]
+def family(name: str, count: int, folder: Path) -> list[Path]:
+    """Files of a family's networks, trained where they are not there yet."""
+    group, settings = RECIPES[name]
+    return train_networks(named_group(group), range(count), folder / name, settings)
 
 
 def group_subjects(name: str, count: int, folder: Path) -> Iterator[Subject]:
     """The networks of a group, with methods fitted to activations and accounts read off the weights."""
-    networks = group_networks(name, count, folder)
+    networks = [load_network(path) for path in family(name, count, folder)]
     for seed, network in enumerate(networks):
         phenomenon = split(product_phenomenon(network), seed)
         order, width = network.group.order, network.width

@@ -18,7 +18,7 @@ from aitia.explanations.model import ModelUnderStudy
 from aitia.explanations.phenomenon import Phenomenon
 from aitia.explanations.predictive import Predictive
 from aitia.explanations.result import VirtueResult, measured, not_applicable, not_evaluable
-from aitia.explanations.study import Study, skill_on
+from aitia.explanations.study import Study, skill_of, skill_on
 from aitia.explanations.variation import is_notational, variants
 
 
@@ -74,14 +74,16 @@ def premise_cost(study: Study, *names: str) -> float:
 
     Only the inputs that a premise touches count, so that a row of a long table bears its load as much as a law does.
     """
-    explanation, settings = study.explanation, study.settings
-    poorer, inputs = explanation.without(*names), study.phenomenon.inputs[study.test]
-    before, after = explanation.predict(inputs).marginals, poorer.predict(inputs).marginals
-    changed = study.test[~np.isclose(before, after, equal_nan=True).all(axis=1)]
-    if len(changed) == 0:
+    phenomenon, settings = study.phenomenon, study.settings
+    before = study.raw
+    after = study.explanation.without(*names).predict(phenomenon.inputs[study.test])
+    same = np.isclose(before.marginals, after.marginals, equal_nan=True).all(axis=1)
+    rows = np.flatnonzero(~np.asarray(same))
+    if len(rows) == 0:
         return 0.0
-    cost = skill_on(explanation, settings, changed) - skill_on(poorer, settings, changed)
-    return 0.0 if np.isnan(cost) else cost
+    changed = study.test[rows]
+    skills = [skill_of(each.at(rows), phenomenon, settings, changed) for each in (before, after)]
+    return 0.0 if np.isnan(skills).any() else skills[0] - skills[1]
 
 
 def conditional_bits(changed: Explanation, original: Explanation) -> float:

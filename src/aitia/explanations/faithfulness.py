@@ -27,8 +27,8 @@ class Trials:
     """Interventions on one variable or site, t of them.
 
     Attributes:
-        hits: [t] between 0 and 1, whether the model's answer and its other aligned variables, where they can be
-            read, then are what the explanation says; NaN: it abstained.
+        hits: [t] between 0 and 1, whether the model's answer and its other aligned variables, where they could be
+            read right before, then are what the explanation says; NaN: it abstained.
         answers: the same for the answer alone.
         still: [t] whether the model's answer stayed what it was.
         moved: [t] whether the model's answer or the explanation's did not.
@@ -250,19 +250,25 @@ def _set(
     phenomenon, aligned = explanation.phenomenon, explanation.aligned
     inputs, site = phenomenon.inputs[bases], aligned[name].site
     n = len(bases)
-    told, _ = explanation.run(inputs)
+    told, states = explanation.run(inputs)
     probabilities, after = explanation.run(inputs, {name: values})
-    natural = np.asarray(model.trace(inputs, [site])[site], dtype=float)
-    new = aligned[name].put(natural, part)
     others = {other: aligned[other].site for other in maps if other != name and other in after}
+    untouched = model.trace(inputs, sorted({site, *others.values()}))
+    natural = np.asarray(untouched[site], dtype=float)
+    new = aligned[name].put(natural, part)
     outputs, traced = model.intervene(inputs, {site: new}, sorted(set(others.values())))
     answered = phenomenon.labels(outputs, n)
     before = phenomenon.observe(model, inputs)
     answers = agreement(probabilities, answered)
     hits = answers.copy()
+
+    def right(other: str, activations: np.ndarray, state: np.ndarray) -> np.ndarray:
+        read = maps[other].read(aligned[other].part(activations))
+        return same_value(read, state, discrete=explanation.variables[other].values is not None)
+
     for other, where in others.items():
-        read = maps[other].read(aligned[other].part(traced[where]))
-        hits *= same_value(read, after[other], discrete=explanation.variables[other].values is not None)
+        # What could not be read right to begin with is the observational score's concern.
+        hits *= right(other, traced[where], after[other]) | ~right(other, untouched[where], states[other])
     likeliest = [np.nan_to_num(each, nan=-1).argmax(axis=1) for each in (told, probabilities)]
     return Trials(
         hits=hits,

@@ -32,7 +32,7 @@ def dictionary_explanation(
 
     Args:
         record: the site.
-        features: of the dictionary; default: twice the site's width.
+        features: of the dictionary; default: as many as the site is wide.
         sparsities: penalties, sparsest first; the first whose sums leave `share` of the answers as they are is kept,
             else the one that leaves most.
         steps: of training.
@@ -43,7 +43,7 @@ def dictionary_explanation(
     held, inputs = record.activations[record.checked], record.fit_inputs(record.checked)
     found = []
     for sparsity in sparsities:
-        parts = _trained(rows, features or 2 * record.width, sparsity, steps, record.seed)
+        parts = _trained(rows, features or record.width, sparsity, steps, record.seed)
         answers = record.answers(inputs, _decode(_encode(held, *parts), *parts))
         found.append((float((answers == record.labels[record.checked]).mean()), parts, answers))
         if found[-1][0] >= share:
