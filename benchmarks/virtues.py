@@ -1,4 +1,4 @@
-"""Methods of interpretation judged side by side, laws tried on networks they were not found on, and what virtues are worth.
+"""Methods of interpretation judged side by side, laws tried on networks they were not found on, and what virtues are for.
 
 Parts: `table` (methods and accounts x virtues), `laws` (which transfer, how far; explanations within a budget of
 bits), `worth` (which virtue predicts success on unseen tests). Run: python benchmarks/virtues.py [--quick] [PART ...];
@@ -21,7 +21,7 @@ FOLDER = WORK / "virtues"
 def table(*, quick: bool) -> None:
     """Methods x virtues."""
     subjects = [
-        *([] if quick else [each for name in JUDGED for each in group_subjects(name, 3, FOLDER)]),
+        *([] if quick else [each for name in JUDGED for each in group_subjects(name, 2, FOLDER)]),
         max_subject(8 if quick else 16),
     ]
     cards = judged(subjects, QUICK if quick else FULL, FOLDER / ("quick" if quick else "cards"))

@@ -21,6 +21,7 @@ FLOORS = {
     "models": 2,
     "concepts": 3,
     "group_networks": 3,
+    "mechanisms": 3,
     "attribution": 4,
     "counterfactual": 5,
     "pipelines": 6,

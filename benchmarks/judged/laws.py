@@ -2,8 +2,8 @@
 
 A law is a measure of structure with a least value, which is set on half of the S5 networks (what nine in ten of them
 reach) and never changed: on other seeds, groups and widths it either holds or does not. Beside it stands what random
-weights reach. Explanatory optimism, after Ayonrinde and Jaburi (2025), is read as a share: of how many networks is there
-an account within so many bits that gives the answers, or the logits?
+weights reach. Explanatory optimism, after Ayonrinde and Jaburi (2025), is read as a share: of how many networks is
+there an account within so many bits that gives the answers, or the logits?
 """
 
 from __future__ import annotations

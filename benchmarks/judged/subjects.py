@@ -33,7 +33,6 @@ RECIPES = {
     "D5": ("D5", TrainingSettings(train_fraction=0.8, weight_decay=1e-3)),
     "Q8": ("Q8", TrainingSettings(train_fraction=1.0)),
     "S4, 64 neurons": ("S4", TrainingSettings(train_fraction=0.6, width=64)),
-    "S4, 256 neurons": ("S4", TrainingSettings(train_fraction=0.6, width=256)),
 }
 """Family -> its group, and how its networks are trained."""
 JUDGED = ("S4", "Z23")
@@ -118,7 +117,7 @@ def lawful(explanation: Explanation, holds: Callable[[ModelUnderStudy], float], 
     law = Premise(kind="law", statement=LAW, holds=holds, serves=[f"network {i}" for i in range(families)])
     program = explanation.program
 
-    def lawful_program(premises, inputs, variable):  # noqa: ANN001, ANN202
+    def lawful_program(premises, inputs, variable):
         return program(premises, inputs, variable) if premises[LAW] else np.full(len(inputs), -1)
 
     return replace(
@@ -129,9 +128,9 @@ def lawful(explanation: Explanation, holds: Callable[[ModelUnderStudy], float], 
     )
 
 
-def _fitted(make, record):  # noqa: ANN001, ANN202
+def _fitted(make, record):
     return lambda: make(record)
 
 
-def _read_off(make, found, phenomenon):  # noqa: ANN001, ANN202
+def _read_off(make, found, phenomenon):
     return lambda: make(found, phenomenon) if found.circuits else None

@@ -44,7 +44,7 @@ VIRTUES = (
     "gain",
 )
 """The virtues of the table; the others follow from them, or have no better end."""
-FULL = Settings(interventions=256, controls=6, mutants=8, variants=24, resamples=300)
+FULL = Settings(interventions=128, controls=6, mutants=6, variants=16, resamples=200)
 QUICK = Settings(interventions=64, controls=2, mutants=2, variants=6, resamples=50)
 
 
@@ -134,7 +134,7 @@ def _conditions(family: str, account: str, cards: Sequence[dict[str, Any]]) -> d
 
 
 def highly(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """Account -> how many graded virtues of the table it has highly, weakly, not, or without a value, over phenomena."""
+    """Account -> how many graded virtues it has highly, weakly, not, or without a value, over phenomena."""
     found: dict[str, dict[str, int]] = {}
     for row in rows:
         if row["virtue"] == "conditions met":

@@ -145,7 +145,9 @@ def joint_interventions(
     return float(agreement(told, answered)[moved].mean()) if moved.any() else None
 
 
-def regressed(rows: Sequence[dict[str, Any]], *, resamples: int = 1000, seed: int = 0) -> list[dict[str, Any]]:
+def regressed(
+    rows: Sequence[dict[str, Any]], *, resamples: int = 1000, seed: int = 0
+) -> list[dict[str, Any]]:
     """Outcome by outcome and virtue by virtue: the slope within networks, alone and beside all others."""
     found = []
     for outcome in OUTCOMES:
@@ -206,7 +208,9 @@ def _standard(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
         mine = values[labels == label]
         spread = np.nanstd(mine) if (~np.isnan(mine)).sum() > 1 else 0.0
         centred = mine - np.nanmean(mine) if (~np.isnan(mine)).any() else mine
-        result[labels == label] = centred / spread if spread > 1e-12 else np.where(np.isnan(mine), np.nan, 0.0)
+        result[labels == label] = (
+            centred / spread if spread > 1e-12 else np.where(np.isnan(mine), np.nan, 0.0)
+        )
     return result
 
 
