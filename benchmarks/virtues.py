@@ -1,4 +1,4 @@
-"""Methods of interpretation judged side by side, laws tried on networks they were not found on, and what virtues are for.
+"""Methods of interpretation side by side, laws tried on networks they were not found on, and what virtues are for.
 
 Parts: `table` (methods and accounts x virtues), `laws` (which transfer, how far; explanations within a budget of
 bits), `worth` (which virtue predicts success on unseen tests). Run: python benchmarks/virtues.py [--quick] [PART ...];
@@ -11,9 +11,12 @@ import argparse
 from typing import Any
 
 from harness import RESULTS, WORK, Target, report
-from judged.laws import FOUND_ON, examined, law_rows, optimism_rows
-from judged.subjects import JUDGED, RECIPES, family, group_subjects, max_subject
+from judged import laws as tried
+from judged import worth as tested
+from judged.subjects import JUDGED, RECIPES, family, group_subjects, max_subject, split
 from judged.table import FULL, QUICK, highly, judged, table_rows
+
+from aitia.group_networks import load_network
 
 FOLDER = WORK / "virtues"
 
@@ -59,12 +62,12 @@ def laws(*, quick: bool) -> None:
         files = sorted(folder.glob("*.network.safetensors"))
         if files:
             paths[folder.name] = files[: 8 if quick else None]
-    if len(paths.get(FOUND_ON, ())) < 4:
-        print(f"no {FOUND_ON} networks: run `make bench-networks` first")
+    if len(paths.get(tried.FOUND_ON, ())) < 4:
+        print(f"no {tried.FOUND_ON} networks: run `make bench-networks` first")
         return
-    networks = examined(paths, FOLDER / "laws")
-    rows = law_rows(networks)
-    transfer = [row for row in rows if row["tried on"] != f"{FOUND_ON}, other seeds"]
+    networks = tried.examined(paths, FOLDER / "laws")
+    rows = tried.law_rows(networks)
+    transfer = [row for row in rows if row["tried on"] != f"{tried.FOUND_ON}, other seeds"]
     held = {row["law"] for row in transfer} - {row["law"] for row in transfer if row["high"] < 0.5}
     targets = [
         Target(
@@ -74,10 +77,32 @@ def laws(*, quick: bool) -> None:
             met=True,
         )
     ]
-    report("virtues.laws", [*rows, *optimism_rows(networks)], targets, quick=quick)
+    report("virtues.laws", [*rows, *tried.optimism_rows(networks)], targets, quick=quick)
 
 
-PARTS = {"table": table, "laws": laws}
+def worth(*, quick: bool) -> None:
+    """Which virtue predicts success on unseen tests."""
+    names = ("Q8",) if quick else ("Q8", "D5", "S4")
+    networks = [
+        (f"{name} {seed}", load_network(path))
+        for name in names
+        for seed, path in enumerate(family(name, 2 if quick else 3, FOLDER))
+    ]
+    rows = tested.examined(networks, split, FOLDER / "worth")
+    found = tested.regressed(rows)
+    clear = sum(row["low"] > 0 or row["high"] < 0 for row in found)
+    targets = [
+        Target(
+            name="virtues whose slope within networks excludes zero, over both tests",
+            target="as found",
+            value=float(clear),
+            met=True,
+        )
+    ]
+    report("virtues.worth", found, targets, quick=quick)
+
+
+PARTS = {"table": table, "laws": laws, "worth": worth}
 
 
 def main() -> None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aitia.errors import ExplanationError
-from aitia.explanations import Scorecard, Settings, judge, load_rubric
+from aitia.explanations import Explanation, Scorecard, Settings, judge, load_rubric
 from aitia.pipelines.explanation_files import read_explanation
+from aitia.pipelines.run_explanations import run_explanations
 
 SUFFIX = ".explanation.json"
 
@@ -19,15 +20,18 @@ def judge_files(
     rubric: Path | None = None,
     weights: Sequence[str] = (),
     seed: int = 0,
+    behaviour: str | None = None,
 ) -> tuple[Scorecard, dict[str, str]]:
     """Judge the explanation in the first file, with those in the others as its rivals.
 
     Args:
-        paths: `*.explanation.json` files.
-        out: the card to write, as .json, .md or .html; or a folder, for all three.
+        paths: `*.explanation.json` files; or the folder of one run of `aitia counterfactual`, whose rankings are
+            judged by its removals.
+        out: the card to write, as .json, .md or .html; or a folder, for all three. For a run: default its folder.
         rubric: thresholds of the grades, default those that aitia ships.
         weights: `virtue=weight`, to add rivals up.
         seed: of everything random.
+        behaviour: which of a run's behaviours; default: the first.
 
     Returns:
         The card, and the files written, by kind.
@@ -38,11 +42,12 @@ def judge_files(
     """
     if not paths:
         raise ExplanationError("give at least one explanation")
-    if wrong := [path for path in paths if not path.name.endswith(SUFFIX)]:
-        raise ExplanationError(
-            f"{wrong[0]}: explanations are read from *{SUFFIX} files; those written in Python go to aitia.judge"
-        )
-    first, *rivals = [read_explanation(path) for path in paths]
+    if len(paths) == 1 and paths[0].is_dir():
+        accounts = run_explanations(paths[0], behaviour=behaviour)
+        out = paths[0] if out is None else out
+    else:
+        accounts = _read(paths)
+    first, *rivals = accounts
     card = judge(first, rivals=rivals, settings=Settings(seed=seed), rubric=load_rubric(rubric))
     if weights:
         card = card.weighed(dict(_weight(text) for text in weights))
@@ -54,6 +59,15 @@ def judge_files(
         else [out / f"scorecard.{k}" for k in ("json", "md", "html")]
     )
     return card, {path.suffix[1:]: str(card.write(path)) for path in kinds}
+
+
+def _read(paths: Sequence[Path]) -> list[Explanation]:
+    if wrong := [path for path in paths if not path.name.endswith(SUFFIX)]:
+        raise ExplanationError(
+            f"{wrong[0]}: explanations are read from *{SUFFIX} files, or from the folder of one run; those written in "
+            "Python go to aitia.judge"
+        )
+    return [read_explanation(path) for path in paths]
 
 
 def summary_lines(card: Scorecard) -> list[str]:
