@@ -17,6 +17,7 @@ from judged.subjects import JUDGED, RECIPES, family, group_subjects, max_subject
 from judged.table import FULL, QUICK, highly, judged, table_rows
 
 from aitia.group_networks import load_network
+from aitia.mechanisms import METHODS
 
 FOLDER = WORK / "virtues"
 
@@ -30,8 +31,8 @@ def table(*, quick: bool) -> None:
     cards = judged(subjects, QUICK if quick else FULL, FOLDER / ("quick" if quick else "cards"))
     rows = table_rows(cards)
     grades = highly(rows)
-    proof = grades.get("compact proof", {"highly": 0})["highly"]
-    most = max(counts["highly"] for counts in grades.values())
+    proof = grades["compact proof"]["share highly"]
+    most = max(counts["share highly"] for name, counts in grades.items() if name in METHODS)
     laws = [
         row["value"]
         for row in rows
@@ -39,10 +40,10 @@ def table(*, quick: bool) -> None:
     ]
     targets = [
         Target(
-            name="compact proofs have most virtues highly, as the framework says",
-            target=f">= {most}",
-            value=float(proof),
-            met=proof >= most,
+            name="compact proofs have more virtues highly than the four methods, as the framework says",
+            target=f"> {most:.2f} of the cells",
+            value=proof,
+            met=proof > most,
         ),
         Target(
             name="circuits have no laws and unify nothing, as the framework says",

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from aitia.explanations import Explanation, ModelUnderStudy, Phenomenon, Premise
+from aitia.explanations import Explanation, FunctionModel, ModelUnderStudy, Phenomenon, Premise
 from aitia.explanations.examples.max_of_two import (
     max_network,
     max_phenomenon,
     proof_ladder,
     rule_explanation,
 )
-from aitia.finite_groups import named_group
+from aitia.finite_groups import Group, named_group
 from aitia.group_networks import (
-    Interpretation,
+    GroupNetwork,
     TrainingSettings,
     interpret,
     load_network,
+    summarise,
     train_networks,
 )
 from aitia.group_networks.explanations import ACCOUNTS
@@ -39,7 +40,7 @@ JUDGED = ("S4", "Z23")
 """Families whose networks the methods are judged on: one that does not commute, and addition."""
 FIT = 2 / 3
 """Share of the inputs that methods may be fitted on; the others judge them."""
-LAW = "holds of any such network"
+LAW = "neurons stand on points of G-sets"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,13 +85,12 @@ def group_subjects(name: str, count: int, folder: Path) -> Iterator[Subject]:
         found = interpret(network)
         accounts = {name: _fitted(make, record) for name, make in METHODS.items()}
         accounts |= {name: _read_off(make, found, phenomenon) for name, make in ACCOUNTS.items()}
-        accounts["compact proof"] = lambda found=found, phenomenon=phenomenon: proved(found, phenomenon)
-        yield Subject(
-            family=f"products in {name}",
-            phenomenon=phenomenon,
-            accounts=accounts,
-            others=tuple(under_study(each) for each in networks if each is not network),
+        others = tuple(under_study(each) for each in networks if each is not network)
+        points = accounts["g-sets"]
+        accounts["g-sets"] = lambda points=points, group=network.group, others=others: lawful(
+            points(), lambda model: stands_on_points(model, group), others
         )
+        yield Subject(family=f"products in {name}", phenomenon=phenomenon, accounts=accounts, others=others)
 
 
 def max_subject(vocabulary: int = 16) -> Subject:
@@ -107,14 +107,23 @@ def max_subject(vocabulary: int = 16) -> Subject:
     return Subject(family="larger of two tokens", phenomenon=phenomenon, accounts=accounts, others=others)
 
 
-def proved(found: Interpretation, phenomenon: Phenomenon) -> Explanation | None:
-    """The account by points of G-sets with a certificate of what it guarantees; None where nothing can prove it."""
-    return None
+def stands_on_points(model: ModelUnderStudy, group: Group) -> float:
+    """How far above 0.95 the hidden layer of another network explains its logits when it stands on points exactly."""
+    assert isinstance(model, FunctionModel)
+    network = GroupNetwork(group=group, **model.parameters)
+    return summarise(interpret(network)).hidden_explains - 0.95
 
 
-def lawful(explanation: Explanation, holds: Callable[[ModelUnderStudy], float], families: int) -> Explanation:
+def lawful(
+    explanation: Explanation | None,
+    holds: Callable[[ModelUnderStudy], float],
+    others: Sequence[ModelUnderStudy],
+) -> Explanation | None:
     """The account as a case of a law: without the law it says nothing, and the law is tested on its own."""
-    law = Premise(kind="law", statement=LAW, holds=holds, serves=[f"network {i}" for i in range(families)])
+    if explanation is None:
+        return None
+    served = [explanation.phenomenon.model.name, *(each.fingerprint for each in others)]
+    law = Premise(kind="law", statement=LAW, holds=holds, serves=served)
     program = explanation.program
 
     def lawful_program(premises, inputs, variable):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from judged.subjects import Subject
+from judged.worth import joint_interventions
 
-from aitia.explanations import Settings, judge
+from aitia.explanations import Explanation, Settings, judge
 from aitia.explanations.intervals import spread_interval
 from aitia.files import digest, write_json
 
@@ -44,6 +45,8 @@ VIRTUES = (
     "gain",
 )
 """The virtues of the table; the others follow from them, or have no better end."""
+JOINT = "several variables at once"
+"""The row of the share of interventions on random halves of the variables that come out alike, where one moves."""
 FULL = Settings(interventions=128, controls=6, mutants=6, variants=16, resamples=200)
 QUICK = Settings(interventions=64, controls=2, mutants=2, variants=6, resamples=50)
 
@@ -67,8 +70,19 @@ def judged(subjects: Iterable[Subject], settings: Settings, folder: Path) -> lis
                     seconds = {"made": made - begun, "judged": perf_counter() - made}
                     write_json(path, {"family": subject.family, "account": name, **own, "seconds": seconds})
                 print(f"{subject.family}, {name}: {perf_counter() - begun:.0f} s", flush=True)
-            cards.append(json.loads(path.read_text(encoding="utf-8")))
+            cards.append(_with_joint(path, make))
     return cards
+
+
+def _with_joint(path: Path, make: Callable[[], Explanation | None]) -> dict[str, Any]:
+    """The card, with what becomes of interventions on several variables at once."""
+    card = json.loads(path.read_text(encoding="utf-8"))
+    if card["results"] and "joint" not in card:
+        explanation = make()
+        assert explanation is not None
+        card["joint"] = joint_interventions(explanation, explanation.phenomenon.test_indices)
+        write_json(path, card)
+    return card
 
 
 def table_rows(cards: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -83,6 +97,7 @@ def table_rows(cards: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             if not mine:
                 continue
             rows.append(_conditions(family, account, mine))
+            rows.append(_joint(family, account, mine))
             results = [{each["name"]: each for each in card["results"]} for card in mine]
             rows += [_row(family, account, name, [each[name] for each in results]) for name in VIRTUES]
     return rows
@@ -133,15 +148,32 @@ def _conditions(family: str, account: str, cards: Sequence[dict[str, Any]]) -> d
     }
 
 
-def highly(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
+def _joint(family: str, account: str, cards: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    known = np.array([card["joint"] for card in cards if card["joint"] is not None], dtype=float)
+    interval = spread_interval(known) if len(known) > 1 else None
+    return {
+        "phenomenon": family,
+        "account": account,
+        "virtue": JOINT,
+        "networks": len(cards),
+        "value": float(known.mean()) if len(known) else None,
+        "low": interval.low if interval else None,
+        "high": interval.high if interval else None,
+        "status": "estimated" if len(known) else "not evaluable",
+    }
+
+
+def highly(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Account -> how many graded virtues it has highly, weakly, not, or without a value, over phenomena."""
-    found: dict[str, dict[str, int]] = {}
+    found: dict[str, dict[str, float]] = {}
     for row in rows:
-        if row["virtue"] == "conditions met":
+        if row["virtue"] in ("conditions met", JOINT):
             continue
         counts = found.setdefault(row["account"], {"highly": 0, "weakly": 0, "not": 0, "no value": 0})
         if row["value"] is None:
             counts["no value"] += 1
         elif row["grades"]:
             counts[max(row["grades"], key=lambda grade: (row["grades"][grade], grade == "not"))] += 1
+    for counts in found.values():
+        counts["share highly"] = counts["highly"] / sum(counts.values())
     return found

@@ -124,6 +124,8 @@ def joint_interventions(
     Only those count that move the model's answer or the explanation's; None where none does.
     """
     phenomenon, aligned = explanation.phenomenon, explanation.aligned
+    if not aligned:
+        return None
     model, inputs = phenomenon.model, phenomenon.inputs
     generator = np.random.default_rng(seed)
     bases, sources = generator.choice(indices, trials), generator.choice(indices, trials)
