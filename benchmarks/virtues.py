@@ -62,7 +62,7 @@ def laws(*, quick: bool) -> None:
     for folder in sorted((WORK / "networks").iterdir()) if (WORK / "networks").exists() else ():
         files = sorted(folder.glob("*.network.safetensors"))
         if files:
-            paths[folder.name] = files[: 8 if quick else 40]
+            paths[folder.name] = files[: 8 if quick else 48]
     if len(paths.get(tried.FOUND_ON, ())) < 4:
         print(f"no {tried.FOUND_ON} networks: run `make bench-networks` first")
         return
