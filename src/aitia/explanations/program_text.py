@@ -12,6 +12,10 @@ from typing import Any
 import numpy as np
 
 
+MOST_NUMBERS = 100_000
+"""Larger arrays are not written out: a table of the predictions is then the better bound."""
+
+
 def program_text(program: Callable[..., Any]) -> str:
     """A program's source, and that of the data and functions of its own project that it refers to.
 
@@ -62,6 +66,6 @@ def _references(function: FunctionType) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, np.ndarray | np.generic) and value.size <= MOST_NUMBERS:
         return value.tolist()
     raise TypeError(f"{type(value).__name__} is no plain data")
