@@ -23,6 +23,7 @@ FLOORS = {
     "group_networks": 3,
     "mechanisms": 3,
     "attribution": 4,
+    "proofs": 4,
     "counterfactual": 5,
     "pipelines": 6,
     "cli": 7,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,18 +16,20 @@ from aitia.attribution.gradients import FactorCache, in_tokens, passes_over_rows
 from aitia.attribution.layer_algebra import (
     add_second_moment,
     add_squared_gradients,
-    precision_of_products,
+    product_dtype,
     symmetric,
 )
 from aitia.engine import progress_bar
-from aitia.errors import StoreError
+from aitia.errors import AitiaError, StoreError
 from aitia.files import atomic_path
 from aitia.models import LanguageModel
-from aitia.models.linear_layers import LinearLayer, find_linear_layers
+from aitia.models.linear_layers import Factors, LinearLayer, find_linear_layers
 from aitia.records import Records, TokenizedRecords
 
 if TYPE_CHECKING:
     import torch
+
+    AddFactors = Callable[[Mapping[str, Factors], dict[str, torch.Tensor]], None]
 
 
 def curvature_layers(model: LanguageModel, settings: CurvatureSettings) -> tuple[LinearLayer, ...]:
@@ -78,6 +81,7 @@ def fit_curvature(
             "model_fingerprint": model.fingerprint,
             "data_fingerprint": data.fingerprint,
             "rows": rows,
+            "products": str(product_dtype(settings.precision, model.device)).removeprefix("torch."),
         },
     )
     if out is not None:
@@ -113,7 +117,7 @@ def _fit(
     sums = _Sums(out, {"settings": asdict(settings), "model": model.fingerprint, "data": data_fingerprint})
     found = {layer.name: LayerCurvature() for layer in layers}
 
-    def go(phase: str, title: str, add: Any) -> None:
+    def go(phase: str, title: str, add: AddFactors, dtype: torch.dtype = torch.float32) -> None:
         done, totals = sums.resume(phase)
         with progress_bar(title, len(tokenized)) as advance:
             for number, _, factors in passes_over_rows(
@@ -125,46 +129,54 @@ def _fit(
                 sample_seed=settings.seed if settings.labels == "sampled" else None,
                 cache=cache,
                 start=done,
+                dtype=dtype,
                 on_batch=advance,
             ):
-                with precision_of_products(settings.precision):
-                    for layer in layers:
-                        if layer.name in factors:
-                            add(layer, factors[layer.name], totals)
+                add({layer.name: factors[layer.name] for layer in layers if layer.name in factors}, totals)
                 sums.keep(phase, number + 1, totals)
         sums.keep(phase, -1, totals)
 
     if settings.kind in ("kfac", "ekfac"):
 
-        def add_covariances(layer: LinearLayer, part: Any, totals: dict[str, torch.Tensor]) -> None:
-            for side, values, size in (
-                ("in", part.inputs, layer.inputs),
-                ("out", part.outputs, layer.outputs),
-            ):
-                key = f"{side}.{layer.name}"
-                if key not in totals:
-                    totals[key] = values.new_zeros(size, size)
-                add_second_moment(totals[key], values)
+        def add_covariances(factors: Mapping[str, Factors], totals: dict[str, torch.Tensor]) -> None:
+            sharing = Counter(id(part.inputs) for part in factors.values())
+            moments: dict[int, torch.Tensor] = {}
+            for name, part in factors.items():
+                for side, values in (("in", part.inputs), ("out", part.outputs)):
+                    key = f"{side}.{name}"
+                    if key not in totals:
+                        totals[key] = values.new_zeros(values.shape[-1], values.shape[-1])
+                    if sharing[id(values)] < 2:
+                        add_second_moment(totals[key], values)
+                        continue
+                    if id(values) not in moments:
+                        moments[id(values)] = torch.zeros_like(totals[key])
+                        add_second_moment(moments[id(values)], values)
+                    totals[key] += moments[id(values)]
 
         go("covariances", "Covariances", add_covariances)
         totals = sums.totals("covariances")
         for layer in layers:
+            if f"in.{layer.name}" not in totals:
+                raise AitiaError(f"the loss of no row depends on layer {layer.name}; leave its block out")
             right_values, right = _eigen(totals[f"in.{layer.name}"] / tokens)
             left_values, left = _eigen(totals[f"out.{layer.name}"] / len(tokenized))
             found[layer.name] = LayerCurvature(
                 left=left, right=right, eigenvalues=torch.outer(left_values, right_values)
             )
     if settings.kind in ("diagonal", "ekfac"):
+        dtype = product_dtype(settings.precision, model.device)
+        bases = {name: layer.basis(dtype) for name, layer in found.items()}
 
-        def add_squares(layer: LinearLayer, part: Any, totals: dict[str, torch.Tensor]) -> None:
-            basis = found[layer.name]
-            inputs = part.inputs if basis.right is None else part.inputs @ basis.right
-            outputs = part.outputs if basis.left is None else part.outputs @ basis.left
-            if layer.name not in totals:
-                totals[layer.name] = inputs.new_zeros(layer.outputs, layer.inputs)
-            add_squared_gradients(totals[layer.name], inputs, outputs)
+        def add_squares(factors: Mapping[str, Factors], totals: dict[str, torch.Tensor]) -> None:
+            for name, part in factors.items():
+                if name not in totals:
+                    sizes = part.outputs.shape[-1], part.inputs.shape[-1]
+                    totals[name] = part.inputs.new_zeros(sizes, dtype=torch.float32)
+                left, right = bases[name]
+                add_squared_gradients(totals[name], part.inputs, part.outputs, left=left, right=right)
 
-        go("eigenvalues", "Eigenvalues", add_squares)
+        go("eigenvalues", "Eigenvalues", add_squares, dtype)
         for name, total in sums.totals("eigenvalues").items():
             found[name] = LayerCurvature(
                 left=found[name].left, right=found[name].right, eigenvalues=total / len(tokenized)

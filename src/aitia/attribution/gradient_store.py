@@ -20,7 +20,7 @@ import numpy as np
 from aitia.attribution.curvature import Curvature, Damping
 from aitia.attribution.curvature_fitting import curvature_layers
 from aitia.attribution.gradients import FactorCache, in_tokens, passes_over_rows, query_gradients
-from aitia.attribution.layer_algebra import row_gradients
+from aitia.attribution.layer_algebra import few_rows, product_dtype
 from aitia.attribution.measurements import Measurement, highest_site
 from aitia.engine import progress_bar
 from aitia.errors import AitiaError, StoreError
@@ -149,6 +149,7 @@ def build_gradient_store(
         StoreError: `out` holds a store of other parts.
         AitiaError: see `choose_corners`.
     """
+    import torch
     from safetensors.torch import save_file
 
     corners = choose_corners(curvature, bytes_per_row)
@@ -174,6 +175,13 @@ def build_gradient_store(
         write_json(folder / "manifest.json", manifest)
         store = GradientStore(path=folder, manifest=manifest)
     layers = [layer for layer in curvature_layers(model, curvature.settings) if layer.name in corners]
+    dtype = product_dtype(curvature.settings.precision, model.device)
+    bases: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    for name, (high, wide) in corners.items():
+        left, right = curvature.layers[name].basis(dtype)
+        assert left is not None
+        assert right is not None
+        bases[name] = left[:, :high].contiguous(), right[:, :wide].contiguous()
     done = 0
     while store.shard_path(done).is_file():
         done += 1
@@ -186,16 +194,14 @@ def build_gradient_store(
             max_batch_tokens=max_batch_tokens,
             cache=cache,
             start=done,
+            dtype=dtype,
             on_batch=advance,
         ):
             tensors = {"position": _tensor(index)}
-            for name, (left, right) in corners.items():
-                basis, part = curvature.layers[name], factors[name]
-                assert basis.left is not None
-                assert basis.right is not None
-                corner = row_gradients(
-                    part.inputs @ basis.right[:, :right], part.outputs @ basis.left[:, :left]
-                )
+            for name, (left, right) in bases.items():
+                part = factors[name]
+                parts = [rows for _, rows in few_rows(part.inputs, part.outputs, left=left, right=right)]
+                corner = torch.cat(parts).float()
                 scale = corner.abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
                 tensors[f"{name}.corner"] = (corner / scale).half().flatten(1).contiguous()
                 tensors[f"{name}.scale"] = scale.flatten()

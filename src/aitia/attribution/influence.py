@@ -27,7 +27,7 @@ from aitia.attribution.gradients import (
 from aitia.attribution.layer_algebra import (
     LowRankQueries,
     low_rank,
-    precision_of_products,
+    product_dtype,
     products_with_queries,
     token_products,
 )
@@ -152,14 +152,14 @@ def stream_scores(
     layers: Sequence[LinearLayer],
     *,
     loss: str,
-    precision: str = "float32",
+    precision: str = "auto",
     cache: FactorCache | None = None,
     max_batch_tokens: int = 2048,
 ) -> np.ndarray:
     """Multiply every training row's gradient with every direction: [q, n] float32."""
-    first = next(iter(directions.values()))
-    count = len(first.left if isinstance(first, LowRankQueries) else first)
-    scores = np.zeros((count, len(tokenized)), dtype=np.float32)
+    dtype = product_dtype(precision, model.device)
+    directions = {name: values.to(dtype) for name, values in directions.items()}
+    scores = np.zeros((len(next(iter(directions.values()))), len(tokenized)), dtype=np.float32)
     with progress_bar("Influence", len(tokenized)) as advance:
         for _, index, factors in passes_over_rows(
             model,
@@ -168,13 +168,13 @@ def stream_scores(
             loss=loss,
             max_batch_tokens=max_batch_tokens,
             cache=cache,
+            dtype=dtype,
             on_batch=advance,
         ):
-            with precision_of_products(precision):
-                for name, direction in directions.items():
-                    if name in factors:
-                        part = products_with_queries(direction, factors[name].inputs, factors[name].outputs)
-                        scores[:, index] += part.cpu().numpy()
+            for name, direction in directions.items():
+                if name in factors:
+                    part = products_with_queries(direction, factors[name].inputs, factors[name].outputs)
+                    scores[:, index] += part.cpu().numpy()
     return scores
 
 

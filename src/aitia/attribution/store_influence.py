@@ -20,6 +20,7 @@ from aitia.attribution.influence import (
 )
 from aitia.attribution.measurements import ConceptMeasurement, LogProbability, Measurement
 from aitia.attribution.methods import InfluenceMethod, find_method
+from aitia.attribution.planning import announce_curvature
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
 from aitia.errors import AitiaError
@@ -90,7 +91,9 @@ class StoreInfluence:
         )
         if curvature is None:
             parameters = "full" if model.adapter is None else "lora"
-            curvature = fit_curvature(model, rows, CurvatureSettings(parameters=parameters))
+            fitted = CurvatureSettings(parameters=parameters)
+            announce_curvature(model, rows, fitted)
+            curvature = fit_curvature(model, rows, fitted)
         elif not isinstance(curvature, Curvature):
             curvature = load_curvature(curvature, model)
         return cls(
