@@ -18,6 +18,7 @@ from aitia.explanations.examples.max_of_two import (
 from aitia.finite_groups import Group, named_group
 from aitia.group_networks import (
     GroupNetwork,
+    Interpretation,
     TrainingSettings,
     interpret,
     load_network,
@@ -27,6 +28,7 @@ from aitia.group_networks import (
 from aitia.group_networks.explanations import ACCOUNTS
 from aitia.group_networks.study import product_phenomenon, under_study
 from aitia.mechanisms import METHODS, record_site
+from aitia.proofs import certified_explanation, prove
 
 RECIPES = {
     "S4": ("S4", TrainingSettings(train_fraction=0.6)),
@@ -90,6 +92,9 @@ def group_subjects(name: str, count: int, folder: Path) -> Iterator[Subject]:
         accounts["g-sets"] = lambda points=points, group=network.group, others=others: lawful(
             points(), lambda model: stands_on_points(model, group), others
         )
+        accounts["compact proof"] = lambda make=accounts["g-sets"], network=network, found=found: proved(
+            make(), network, found
+        )
         yield Subject(family=f"products in {name}", phenomenon=phenomenon, accounts=accounts, others=others)
 
 
@@ -105,6 +110,16 @@ def max_subject(vocabulary: int = 16) -> Subject:
     )
     others = tuple(max_network(vocabulary, sharpness=sharpness) for sharpness in (2.0, 3.0, 6.0))
     return Subject(family="larger of two tokens", phenomenon=phenomenon, accounts=accounts, others=others)
+
+
+def proved(
+    explanation: Explanation | None, network: GroupNetwork, found: Interpretation
+) -> Explanation | None:
+    """The account by points of G-sets with the best certificate that any verifier gives of it."""
+    if explanation is None:
+        return None
+    certificate = prove(network, interpretation=found)
+    return replace(certified_explanation(network, certificate, explanation), name="compact proof")
 
 
 def stands_on_points(model: ModelUnderStudy, group: Group) -> float:

@@ -1,9 +1,11 @@
 """`aitia judge`: explanations in files, which hold tables and numbers and nothing that is executed."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from group_networks.planted_networks import joined, planted
 from typer.testing import CliRunner
 
 import aitia
@@ -266,3 +268,25 @@ def test_numbers_in_graphs_are_matched_as_written(write):
     assert np.nan_to_num(explanation.predict(explanation.phenomenon.inputs).marginals).argmax(
         axis=1
     ).tolist() == [1, 0]
+
+
+def test_certificates_are_judged_beside_their_network(tmp_path, capsys, monkeypatch):
+    network = joined([planted("S3", 2, "2a").network(), planted("S3", 3, "1b").network()], noise=1e-3)
+    network = replace(network, unembed=6 * network.unembed)
+    paths = [network.save(tmp_path / "s3.network.safetensors")]
+    for verifier in ("brute-force", "g-sets"):
+        paths.append(aitia.prove(network, verifier=verifier).save(tmp_path / f"{verifier}.certificate.json"))
+    card, _ = judge_files(paths)
+    assert [card.name, card.rivals[0].name] == ["brute-force", "g-sets"]
+    assert card["tightness"].value == card["deductive-check"].value == 1
+    assert card["cost-ratio"].value >= 1
+    with pytest.raises(ExplanationError, match="give the network beside it"):
+        judge_files(paths[1:])
+    content = json.loads(paths[2].read_text())
+    content["claim"]["cost"] = 1
+    paths[2].write_text(json.dumps(content))
+    monkeypatch.setattr("sys.argv", ["aitia", "judge", *(str(path) for path in paths)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 1
+    assert "g-sets.certificate.json: claims a cost of 1" in capsys.readouterr().err

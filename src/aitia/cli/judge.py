@@ -15,7 +15,8 @@ def judge_command(
     explanation: Annotated[
         list[Path],
         typer.Argument(
-            help="*.explanation.json; the first is judged, the others are its rivals. Or a run of counterfactual."
+            help="*.explanation.json; the first is judged, the others are its rivals. Or a network and its "
+            "certificates. Or a run of counterfactual."
         ),
     ],
     out: Annotated[

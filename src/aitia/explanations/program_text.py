@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-
 MOST_NUMBERS = 100_000
 """Larger arrays are not written out: a table of the predictions is then the better bound."""
 

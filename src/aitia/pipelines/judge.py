@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from aitia.errors import ExplanationError
+from aitia.errors import CertificateError, ExplanationError
 from aitia.explanations import Explanation, Scorecard, Settings, judge, load_rubric
+from aitia.group_networks import load_network
 from aitia.pipelines.explanation_files import read_explanation
 from aitia.pipelines.run_explanations import run_explanations
+from aitia.proofs import certified_explanation, check, load_certificate
 
 SUFFIX = ".explanation.json"
+CERTIFICATE = ".certificate.json"
+NETWORK = ".network.safetensors"
 
 
 def judge_files(
@@ -25,8 +30,8 @@ def judge_files(
     """Judge the explanation in the first file, with those in the others as its rivals.
 
     Args:
-        paths: `*.explanation.json` files; or the folder of one run of `aitia counterfactual`, whose rankings are
-            judged by its removals.
+        paths: `*.explanation.json` files; or one `*.network.safetensors` file with certificates of it; or the
+            folder of one run of `aitia counterfactual`, whose rankings are judged by its removals.
         out: the card to write, as .json, .md or .html; or a folder, for all three. For a run: default its folder.
         rubric: thresholds of the grades, default those that aitia ships.
         weights: `virtue=weight`, to add rivals up.
@@ -62,12 +67,34 @@ def judge_files(
 
 
 def _read(paths: Sequence[Path]) -> list[Explanation]:
+    if any(path.name.endswith(CERTIFICATE) for path in paths):
+        return _read_certificates(paths)
     if wrong := [path for path in paths if not path.name.endswith(SUFFIX)]:
         raise ExplanationError(
             f"{wrong[0]}: explanations are read from *{SUFFIX} files, or from the folder of one run; those written in "
             "Python go to aitia.judge"
         )
     return [read_explanation(path) for path in paths]
+
+
+def _read_certificates(paths: Sequence[Path]) -> list[Explanation]:
+    """Each certificate as an account of the one network that lies among the paths."""
+    networks = [path for path in paths if path.name.endswith(NETWORK)]
+    certificates = [path for path in paths if path.name.endswith(CERTIFICATE)]
+    if len(networks) != 1 or len(networks) + len(certificates) < len(paths):
+        raise ExplanationError(
+            f"{certificates[0]}: give the network beside it, one *{NETWORK} file, and certificates of it alone"
+        )
+    network = load_network(networks[0])
+    accounts = []
+    for path in certificates:
+        certificate = load_certificate(path)
+        if not (found := check(network, certificate)):
+            raise CertificateError(f"{path}: {found.reason}")
+        accounts.append(
+            replace(certified_explanation(network, certificate), name=path.name.removesuffix(CERTIFICATE))
+        )
+    return accounts
 
 
 def summary_lines(card: Scorecard) -> list[str]:
