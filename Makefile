@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Idle threads wait quietly instead of spinning, which costs other processes dearly on small machines.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow docs tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-simplicity bench-networks bench-proofs bench-scale attack faults fuzz audit lock schemas clean
+.PHONY: help demo test test-slow docs tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-simplicity bench-networks bench-proofs bench-virtues bench-scale attack faults fuzz audit lock schemas clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -54,7 +54,7 @@ format: $(READY) ## format the code in place
 
 check: lint test ## what CI runs, and lint
 
-bench: bench-scan bench-ranking bench-influence bench-truth bench-simplicity bench-networks bench-proofs bench-scale ## every benchmark; results in benchmarks/results
+bench: bench-scan bench-ranking bench-influence bench-truth bench-simplicity bench-networks bench-proofs bench-virtues bench-scale ## every benchmark; results in benchmarks/results
 
 bench-scan: $(READY) ## how much a scan costs beside a bare pass
 	$(BIN)/python benchmarks/scan.py
@@ -89,6 +89,9 @@ bench-networks: $(READY) ## a hundred S5 networks and others, trained and explai
 
 bench-proofs: $(READY) ## certificates for those networks: bound against cost, every verifier; goes on where it was stopped
 	$(BIN)/python benchmarks/proofs.py
+
+bench-virtues: $(READY) ## methods judged side by side, laws tried elsewhere, what virtues are worth; goes on where it was stopped
+	$(BIN)/python benchmarks/virtues.py $(if $(QUICK),--quick)
 
 bench-simplicity: $(READY) ## three kinds of simplicity on one family of explanations
 	$(BIN)/python benchmarks/simplicity.py

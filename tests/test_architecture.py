@@ -22,6 +22,7 @@ FLOORS = {
     "models": 2,
     "concepts": 3,
     "group_networks": 3,
+    "mechanisms": 3,
     "attribution": 4,
     "proofs": 4,
     "counterfactual": 5,

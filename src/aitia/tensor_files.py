@@ -129,12 +129,12 @@ def checksum(name: str, tensor: Any) -> str:
     kind = str(tensor.dtype).removeprefix("torch.")
     whole = xxhash.xxh3_128(f"{name} {kind} {list(shape)}".encode("utf-8", "surrogatepass"))
     if isinstance(tensor, np.ndarray):
-        whole.update(memoryview(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8)))
+        whole.update(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
     else:
         import torch
 
         held = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        whole.update(memoryview(held.numpy()))
+        whole.update(held.numpy().data)
     return whole.hexdigest()
 
 

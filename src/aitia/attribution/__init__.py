@@ -1,5 +1,6 @@
 """Attribution: scan training data once, then rank it by its influence on any concept."""
 
+from aitia.attribution.explaining import ranking_explanation, removal_phenomenon
 from aitia.attribution.methods import METHODS, available_methods, score_concepts
 from aitia.attribution.ranking import Control, Ranking, rank, read_ranking
 from aitia.attribution.scanning import ScanSettings, scan
@@ -15,7 +16,9 @@ __all__ = [
     "SignalStore",
     "available_methods",
     "rank",
+    "ranking_explanation",
     "read_ranking",
+    "removal_phenomenon",
     "scan",
     "score_concepts",
 ]

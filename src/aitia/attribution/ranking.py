@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from aitia.attribution.curvature import Curvature, Damping
+from aitia.attribution.explaining import ranking_explanation
 from aitia.attribution.gradients import FactorCache
 from aitia.attribution.methods import (
     InfluenceMethod,
@@ -27,6 +28,8 @@ from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept, random_directions
 from aitia.engine import LOCAL, Engine, keeping_workers
 from aitia.errors import AitiaError, ConceptError
+from aitia.explanations import Explanation, Phenomenon
+from aitia.explanations.alignment import REAL_BITS
 from aitia.files import atomic_path
 from aitia.records import Records, TokenizedRecord
 
@@ -145,6 +148,16 @@ class Ranking:
 
         report = build_report(self, label=label, shown=shown, baselines=baselines, reproduce=reproduce)
         return write_report(report, path)
+
+    def explanation(self, phenomenon: Phenomenon, name: str = "") -> Explanation:
+        """The account that a behaviour comes from the rows that this ranking blames, for `aitia.judge`.
+
+        Args:
+            phenomenon: what became of the behaviour, by `removal_phenomenon`.
+            name: default: the method's.
+        """
+        bits = None if self.concept is None else float(self.concept.direction.size * REAL_BITS)
+        return ranking_explanation(phenomenon, name or self.method, self.score, bits=bits)
 
     def _count(self, amount: float | int) -> int:
         if isinstance(amount, float):
