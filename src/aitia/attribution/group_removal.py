@@ -5,7 +5,7 @@ row's weight), and K_ij = g_i^T H^-1 g_j the rows' influence on each other, remo
 measurement by
 
     first order    - 1/n sum of s_i over U                       additive: a group is the sum of its members
-    corrected      - 1/n s_U^T (I - K_UU W_U / n)^-1 1           one Newton step with the rows' curvature taken out
+    corrected      - 1/n s_U^T (I - W_U K_UU / n)^-1 1           one Newton step with the rows' curvature taken out
 
 Additivity takes H for the same with and without the group, which is the less true the larger and the more alike
 its rows are (Koh et al. 2019; Basu et al. 2020). The corrected form is a Newton step on what is left; by
@@ -65,7 +65,9 @@ def corrected_removal(
             f"removing these {size} rows takes away all curvature in some direction (share {left:.3g} of 1): "
             "the correction does not exist; use a larger damping"
         )
-    step = np.linalg.solve(np.eye(size) - np.asarray(kernel, dtype=np.float64) * scale / rows, np.ones(size))
+    step = np.linalg.solve(
+        np.eye(size) - scale[:, None] * np.asarray(kernel, dtype=np.float64) / rows, np.ones(size)
+    )
     return -float(np.asarray(influences, dtype=np.float64) @ step) / rows
 
 

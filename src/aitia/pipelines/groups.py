@@ -15,7 +15,7 @@ from aitia.attribution import Ranking, SignalStore, rank
 from aitia.attribution.enrichment import Enrichment, enrichments
 from aitia.attribution.feature_labels import FeatureLabel, label_features
 from aitia.attribution.groups import Group, GroupInfluence, GroupSettings, group_ranking
-from aitia.concepts import Concept, SparseAutoencoder, feature_matrix
+from aitia.concepts import Concept, SparseAutoencoder, feature_matrix, require_sae_fits
 from aitia.errors import AitiaError
 from aitia.files import write_json
 from aitia.records import Records
@@ -142,7 +142,6 @@ def explain_by_groups(
     strata: str | None = None,
     shown: int = 10,
     labeller: Labeller | None = None,
-    ranking: Ranking | None = None,
     **rank_settings: Any,
 ) -> GroupsResult:
     """Group a store's rows by the features that fire on them, and test each group's influence on a concept.
@@ -159,22 +158,24 @@ def explain_by_groups(
         strata: a column within whose values scores are compared.
         shown: how many groups from either end are labelled, beside those found.
         labeller: puts the shown features into words.
-        ranking: made by `rank`, with controls; default: made here.
         rank_settings: further arguments of `rank`: queries, curvature, damping, cache, seed.
 
     Raises:
         AitiaError: see the parts.
     """
-    if ranking is None:
-        ranking = rank(store, concept, method=method, others=(), random_controls=controls, **rank_settings)
-    rows, records = store.load_rows(), store.load_records()
-    texts, given = _texts(records, ranking), records.only([str(name) for name in ranking.ids])
-    matrix = feature_matrix(store.load_model(), rows, sae, pooling=pooling)
+    ids = [str(name) for name in store.column("id")]
+    given = store.load_records().only(ids)
+    values = {name: given.column(name) for name in columns}
     kinds = None if strata is None else given.column(strata)
+    model = store.load_model()
+    require_sae_fits(sae, model)
+    ranking = rank(store, concept, method=method, others=(), random_controls=controls, **rank_settings)
+    rows = store.load_rows()
+    matrix = feature_matrix(model, rows, sae, pooling=pooling)
     influence = group_ranking(ranking, matrix, settings, strata=kinds)
     chosen = [*influence.found, *influence.tested[:shown], *influence.tested[::-1][:shown]]
     groups = {group.feature: group.members for group in chosen[: 4 * shown]}
-    labels = label_features(store.load_model(), rows, texts, sae, matrix, groups)
+    labels = label_features(model, rows, [record.completion_text for record in given], sae, matrix, groups)
     if labeller is not None:
         features = list(labels)
         words = labeller([labels[feature] for feature in features])
@@ -186,7 +187,7 @@ def explain_by_groups(
         ranking=ranking,
         influence=influence,
         labels=labels,
-        enrichments={name: enrichments(influence.found, name, given.column(name)) for name in columns},
+        enrichments={name: enrichments(influence.found, name, each) for name, each in values.items()},
         sae={
             "name": sae.name,
             "fingerprint": sae.fingerprint,
@@ -268,9 +269,3 @@ def curate_group(
     data.without(gone).write(curated)
     data.only(gone).write(removed)
     return len(gone)
-
-
-def _texts(records: Records, ranking: Ranking) -> list[str]:
-    """What each ranked row was trained on, in the ranking's order."""
-    known = {record.id: record.completion_text for record in records}
-    return [known[str(name)] for name in ranking.ids]
