@@ -36,7 +36,7 @@ def run(*arguments):
 
 @pytest.fixture(scope="module")
 def folder(make_model, tmp_path_factory):
-    """A model with an adapter, its data, a concept, a scan, and an autoencoder with one feature that means something."""
+    """A model with an adapter, its data, a concept, a scan, and an autoencoder of which one feature means something."""
     folder = tmp_path_factory.mktemp("groups")
     save_model(make_model("llama"), folder / "model")
     rows = [
@@ -200,7 +200,7 @@ def test_training_and_showing_an_autoencoder(folder, tmp_path):
             *("--out", tmp_path / "sae", "--features", 16, "--k", 2, "--epochs", 1, "--json"),
         ).stdout
     )
-    assert 0 < answer["unexplained_variance"]
+    assert answer["unexplained_variance"] > 0
     shown = json.loads(run("sae", "show", tmp_path / "sae", "--json").stdout)
     assert (shown["site"], shown["features"], shown["activation"], shown["k"]) == (SITE, 16, "topk", 2)
     assert shown["fingerprint"] == answer["fingerprint"]
