@@ -11,11 +11,16 @@ every mood and pair. Whatever is found there at a false-discovery rate of 5 % is
 
 Removing a group, to first order and corrected, is compared with training again on a logistic regression, where
 training again is exact.
+
+Each part is kept in `benchmarks/.work/groups`: stopped and run again, the benchmark goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +33,7 @@ from aitia.attribution.feature_shift import feature_shifts
 from aitia.attribution.group_removal import corrected_removal, first_order_removal
 from aitia.attribution.groups import Group, GroupSettings, group_influence
 from aitia.concepts import SparseAutoencoder, auc, random_directions
+from aitia.files import digest, write_json
 from aitia.pipelines.demo import base_model
 from aitia.pipelines.groups import CONTROLS, explain_by_groups
 
@@ -85,6 +91,16 @@ def planted_kind(suite: Suite, draw: int, base: Path, sae: SparseAutoencoder, wo
         for group in influence.tested[:3]
     ]
     return row
+
+
+def suite_rows(
+    suite: Suite, draw: int, base: Path, sae: SparseAutoencoder, work: Path
+) -> list[dict[str, Any]]:
+    """Everything that is asked of a planted suite."""
+    return [
+        planted_kind(suite, draw, base, sae, work),
+        moved_without_a_concept(suite, draw, base, sae, work),
+    ]
 
 
 def moved_without_a_concept(
@@ -243,18 +259,26 @@ def main() -> None:
     base = base_model(work / "parts")
     texts = traced(base, work)
     sae = dictionary(texts, work)
+    about = {"part": "dictionary", "texts": len(texts.ids)} | dict(sae.training["settings"])
     rows: list[dict[str, Any]] = [
-        {"part": "dictionary", "texts": len(texts.ids)}
-        | {name: value for name, value in sae.training.items() if name != "settings"}
-        | dict(sae.training["settings"])
+        about | {name: value for name, value in sae.training.items() if name != "settings"}
     ]
     sets = clean_sets(texts, sae)
     chosen = sets[::28] if quick else sets
-    rows += [nothing_planted(chosen, CONTROLS), scores_dealt_out(sets, 20 if quick else 200), *removal()]
+    known = digest([sae.fingerprint, quick, METHOD, CONTROLS])[:12]
+    parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "nothing-planted": lambda: [nothing_planted(chosen, CONTROLS)],
+        "dealt-out": lambda: [scores_dealt_out(sets, 20 if quick else 200)],
+        "removal": removal,
+    }
     for draw in (0,) if quick else (0, 1):
-        for suite in (tone(draw), trigger(draw)):
-            rows.append(planted_kind(suite, draw, base, sae, work))
-            rows.append(moved_without_a_concept(suite, draw, base, sae, work))
+        for make in (tone, trigger):
+            parts[f"{make.__name__}-{draw}"] = partial(suite_rows, make(draw), draw, base, sae, work)
+    for name, part in parts.items():
+        file = work / f"{name}-{known}.json"
+        if not file.is_file():
+            write_json(file, {"rows": part()})
+        rows += json.loads(file.read_text(encoding="utf-8"))["rows"]
     report("groups", rows, targets_of(rows), quick=quick)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -120,7 +121,7 @@ def distinctive_terms(
         return ()
     vectorizer = CountVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w[\w'’]+\b")
     try:
-        counts = vectorizer.fit_transform(texts)
+        counts: Any = vectorizer.fit_transform(texts)
     except ValueError:  # no text has a word
         return ()
     own = np.asarray(counts[inside].sum(axis=0)).ravel()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def feature_shifts(
         elif moved < smallest or column.std() == 0:
             found.append(replace(shift, not_testable=f"differs on {moved} texts, fewer than {smallest}"))
         else:
-            test = ttest_1samp(column, 0.0)
+            test: Any = ttest_1samp(column, 0.0)
             tested.append(replace(shift, t=float(test.statistic), p_value=float(test.pvalue)))
     values = adjusted([shift.p_value for shift in tested])
     tested = [replace(shift, p_adjusted=float(p)) for shift, p in zip(tested, values, strict=True)]

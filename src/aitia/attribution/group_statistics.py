@@ -15,22 +15,19 @@ p-values is adjusted (an intersection-union test, Berger 1982). The combination 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from aitia.engine import progress_bar
 from aitia.errors import AitiaError
 
-if TYPE_CHECKING:
-    import scipy.sparse as sparse
-
 _FEW = 10
 _NUMBERS_AT_ONCE = 20_000_000
 
 
 def null_moments(
-    membership: sparse.csc_array, scores: np.ndarray, strata: np.ndarray | None = None
+    membership: Any, scores: np.ndarray, strata: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, variance and third central moment of each group's sum when scores are dealt out at random.
 
@@ -64,9 +61,7 @@ def null_moments(
     return mean, variance, third
 
 
-def z_scores(
-    membership: sparse.csc_array, scores: np.ndarray, strata: np.ndarray | None = None
-) -> np.ndarray:
+def z_scores(membership: Any, scores: np.ndarray, strata: np.ndarray | None = None) -> np.ndarray:
     """Each group's sum in standard deviations from that of as many rows at random; 0 where it cannot vary. [g]."""
     mean, variance, _ = null_moments(membership, scores, strata)
     total = membership.T @ np.asarray(scores, dtype=np.float64)
@@ -77,7 +72,7 @@ def z_scores(
 
 
 def permutation_p_values(
-    membership: sparse.csc_array,
+    membership: Any,
     scores: np.ndarray,
     *,
     permutations: int = 10_000,
@@ -128,7 +123,7 @@ def pearson_tail(deviation: np.ndarray, variance: np.ndarray, third: np.ndarray)
 
 
 def control_p_values(
-    membership: sparse.csc_array,
+    membership: Any,
     z: np.ndarray,
     control_scores: np.ndarray,
     strata: np.ndarray | None = None,
@@ -157,7 +152,7 @@ def control_p_values(
 
 
 def _reached(
-    membership: sparse.csc_array,
+    membership: Any,
     scores: np.ndarray,
     total: np.ndarray,
     permutations: int,
@@ -184,7 +179,7 @@ def _reached(
     return above, below
 
 
-def _smallest_p(membership: sparse.csc_array, strata: np.ndarray | None) -> np.ndarray:
+def _smallest_p(membership: Any, strata: np.ndarray | None) -> np.ndarray:
     """One over the number of ways to choose groups of these sizes: [g]."""
     from scipy.special import gammaln
 

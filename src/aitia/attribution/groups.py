@@ -17,8 +17,6 @@ from aitia.attribution.group_statistics import adjusted, control_p_values, permu
 from aitia.errors import AitiaError, NumericalError
 
 if TYPE_CHECKING:
-    import scipy.sparse as sparse
-
     from aitia.attribution.ranking import Ranking
     from aitia.concepts.features import FeatureMatrix
 
@@ -160,7 +158,7 @@ def group_influence(
         NumericalError: a score is not finite; its row is named.
     """
     settings = settings or GroupSettings()
-    rows = matrix.values.shape[0]
+    rows = len(matrix.ids)
     _check(rows, scores, control_scores, strata)
     scores = np.asarray(scores, dtype=np.float64)
     named = None if strata is None else np.asarray([str(each) for each in strata])
@@ -253,7 +251,7 @@ def _check(
         raise AitiaError(f"{len(control_scores)} control directions: at least 8 say how far z-scores wander")
 
 
-def _sums(fires: sparse.csc_array, scores: np.ndarray, feature: int) -> dict[str, Any]:
+def _sums(fires: Any, scores: np.ndarray, feature: int) -> dict[str, Any]:
     members = np.sort(fires.indices[fires.indptr[feature] : fires.indptr[feature + 1]])
     total = float(scores[members].sum())
     return {
@@ -264,11 +262,11 @@ def _sums(fires: sparse.csc_array, scores: np.ndarray, feature: int) -> dict[str
     }
 
 
-def _reasons(fires: sparse.csc_array, settings: GroupSettings, strata: np.ndarray | None) -> list[str | None]:
+def _reasons(fires: Any, settings: GroupSettings, strata: np.ndarray | None) -> list[str | None]:
     """Why each feature's group cannot be tested; none where it can."""
     rows = fires.shape[0]
-    sizes = np.diff(fires.indptr)
-    free = np.ones(len(sizes), dtype=bool)
+    sizes: Any = np.diff(fires.indptr)
+    free: Any = np.ones(len(sizes), dtype=bool)
     if strata is not None:
         drawn = np.stack(
             [

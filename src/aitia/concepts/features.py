@@ -5,7 +5,7 @@ Only response tokens count: they are what is trained on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,7 @@ def feature_matrix(
         RecordError, NumericalError: a row that cannot be used; it is named.
     """
     import scipy.sparse as sparse
+    import torch
 
     if pooling not in POOLINGS:
         raise ConceptError(f"pooling {pooling!r}: choose among {', '.join(POOLINGS)}")
@@ -91,17 +92,11 @@ def feature_matrix(
     )
     rows: list[Any] = [None] * len(tokenized)
     with progress_bar("Encoding features", len(tokenized)) as advance:
-        for index in length_batches([len(row.tokens) for row in tokenized], max_tokens=max_batch_tokens):
-            batch = pad_batch(tokenized, index, model.pad_id)
-            _, response = batch_tensors(model, batch)
-            hidden = trace(model, batch, [sae.site])[sae.site]
-            require_finite(
-                hidden.float().masked_fill(~response.unsqueeze(-1), 0),
-                [tokenized[int(i)].location for i in index],
-                f"an activation at {sae.site}",
-            )
+        for index, hidden in site_batches(model, tokenized, sae.site, max_batch_tokens):
             for number, i in enumerate(index):
-                rows[int(i)] = _pool(sae, hidden[number][response[number]], pooling)
+                row = tokenized[int(i)]
+                response = torch.from_numpy(row.response).to(hidden.device)
+                rows[int(i)] = _pool(sae, hidden[number, : len(row.tokens)][response], pooling)
             advance(len(index))
     values = sparse.csr_array(sparse.vstack(rows)) if rows else sparse.csr_array((0, sae.features))
     return FeatureMatrix(
@@ -113,17 +108,45 @@ def feature_matrix(
     )
 
 
+def site_batches(
+    model: LanguageModel, rows: TokenizedRecords, site: str, max_batch_tokens: int
+) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    """Go through rows in batches of like length, with their activations at a site.
+
+    Yields:
+        Positions [b] among the rows, and activations [b, t, d]; those at pads mean nothing.
+
+    Raises:
+        NumericalError: an activation at a response token is not finite; the row is named.
+    """
+    for index in length_batches([len(row.tokens) for row in rows], max_tokens=max_batch_tokens):
+        batch = pad_batch(rows, index, model.pad_id)
+        _, response = batch_tensors(model, batch)
+        hidden = trace(model, batch, [site])[site]
+        require_finite(
+            hidden.float().masked_fill(~response.unsqueeze(-1), 0),
+            [rows[int(i)].location for i in index],
+            f"an activation at {site}",
+        )
+        yield index, hidden
+
+
 def token_features(
-    model: LanguageModel, rows: TokenizedRecords, sae: SparseAutoencoder, features: Sequence[int]
+    model: LanguageModel,
+    rows: TokenizedRecords,
+    sae: SparseAutoencoder,
+    features: Sequence[int],
+    *,
+    max_batch_tokens: int = 4096,
 ) -> list[np.ndarray]:
     """How strongly some features fire on each token: for each row [t, len(features)] float32, prompts zero."""
-    found = []
     chosen = np.asarray(features, dtype=np.int64)
-    for number, row in enumerate(rows):
-        batch = pad_batch(rows, np.array([number]), model.pad_id)
-        hidden = trace(model, batch, [sae.site])[sae.site][0]
-        values = sae.encode(hidden)[:, chosen].cpu().numpy()
-        found.append(np.where(row.response[:, None], values, 0).astype(np.float32))
+    found: list[Any] = [None] * len(rows)
+    for index, hidden in site_batches(model, rows, sae.site, max_batch_tokens):
+        for number, i in enumerate(index):
+            row = rows[int(i)]
+            values = sae.encode(hidden[number, : len(row.tokens)])[:, chosen].cpu().numpy()
+            found[int(i)] = np.where(row.response[:, None], values, 0).astype(np.float32)
     return found
 
 

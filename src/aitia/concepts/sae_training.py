@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aitia.concepts.features import site_batches
 from aitia.concepts.sae import SparseAutoencoder
 from aitia.engine import progress_bar
 from aitia.errors import ConceptError, NumericalError
-from aitia.models import LanguageModel, require_finite, trace
-from aitia.models.tracing import batch_tensors
-from aitia.records import Records, length_batches, pad_batch, tokenize
+from aitia.models import LanguageModel
+from aitia.records import Records, tokenize
 
 if TYPE_CHECKING:
     import torch
@@ -92,22 +92,22 @@ def token_activations(
     max_batch_tokens: int = 4096,
 ) -> np.ndarray:
     """Activations of the response tokens of texts, at most so many, drawn at random: [t, d] float32."""
+    import torch
+
     tokenized = tokenize(texts, model.tokenizer, max_length=model.context_length)
     total = sum(int(row.response.sum()) for row in tokenized)
     generator = np.random.default_rng(seed)
     share = min(1.0, max_tokens / max(total, 1))
     found = []
     with progress_bar("Collecting activations", len(tokenized), unit="texts") as advance:
-        for index in length_batches([len(row.tokens) for row in tokenized], max_tokens=max_batch_tokens):
-            batch = pad_batch(tokenized, index, model.pad_id)
-            _, response = batch_tensors(model, batch)
-            hidden = trace(model, batch, [site])[site]
-            require_finite(
-                hidden.float().masked_fill(~response.unsqueeze(-1), 0),
-                [tokenized[i].location for i in index],
-                f"an activation at {site}",
-            )
-            tokens = hidden[response].float().cpu().numpy()
+        for index, hidden in site_batches(model, tokenized, site, max_batch_tokens):
+            inside = [
+                hidden[number, : len(tokenized[int(i)].tokens)][
+                    torch.from_numpy(tokenized[int(i)].response).to(hidden.device)
+                ]
+                for number, i in enumerate(index)
+            ]
+            tokens = torch.cat(inside).float().cpu().numpy()
             found.append(tokens[generator.random(len(tokens)) < share])
             advance(len(index))
     return np.concatenate(found) if found else np.empty((0, model.width), dtype=np.float32)
