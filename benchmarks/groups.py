@@ -128,13 +128,19 @@ def moved_without_a_concept(
 
 def nothing_planted(sets: list[Clean], controls: int) -> dict[str, Any]:
     """In how many clean sets anything is found, with and without directions that mean nothing."""
-    directions = random_directions(sets[0].direction.shape[0], count=controls, seed=0)[:, 0]
     settings = GroupSettings(permutations=500, false_discovery_rate=PROMISED)
-    found, alone, wandering = [], [], []
+    anywhere = random_directions(sets[0].direction.shape[0], count=controls, seed=0)[:, 0]
+    found, evenly, alone, wandering = [], [], [], []
     for each in sets:
         scores = each.signals @ each.direction
-        held = group_influence(each.matrix, scores, settings, control_scores=directions @ each.signals.T)
+        sides = np.sign(np.random.default_rng(0).standard_normal((controls, len(scores))))
+        contrasts = (
+            sides - sides.mean(axis=1, keepdims=True)
+        ) @ each.signals  # as `row_contrasts`, from memory
+        held = group_influence(each.matrix, scores, settings, control_scores=contrasts @ each.signals.T)
         found.append(len(held.found))
+        other = group_influence(each.matrix, scores, settings, control_scores=anywhere @ each.signals.T)
+        evenly.append(len(other.found))
         alone.append(len(group_influence(each.matrix, scores, settings).found))
         wandering.append(float(np.mean([group.wandering for group in held.tested])))
     moods = sorted({each.mood for each in sets})
@@ -148,6 +154,7 @@ def nothing_planted(sets: list[Clean], controls: int) -> dict[str, Any]:
             mood: float(np.mean([n > 0 for n, each in zip(found, sets, strict=True) if each.mood == mood]))
             for mood in moods
         },
+        "share_with_a_find_against_random_directions": float(np.mean(np.array(evenly) > 0)),
         "share_with_a_find_without_controls": float(np.mean(np.array(alone) > 0)),
         "mean_found_without_controls": float(np.mean(alone)),
         "mean_wandering": float(np.mean(wandering)),
@@ -265,7 +272,7 @@ def main() -> None:
     ]
     sets = clean_sets(texts, sae)
     chosen = sets[::28] if quick else sets
-    known = digest([sae.fingerprint, quick, METHOD, CONTROLS])[:12]
+    known = digest([sae.fingerprint, quick, METHOD, CONTROLS, "row contrasts"])[:12]
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "nothing-planted": lambda: [nothing_planted(chosen, CONTROLS)],
         "dealt-out": lambda: [scores_dealt_out(sets, 20 if quick else 200)],

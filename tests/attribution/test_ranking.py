@@ -26,7 +26,7 @@ from aitia.attribution.evaluation import find_labelled, precision_at_k
 from aitia.attribution.gradients import FactorCache, passes_over_rows
 from aitia.attribution.influence import influence
 from aitia.attribution.measurements import ConceptMeasurement, LogProbability
-from aitia.attribution.methods import Method
+from aitia.attribution.methods import Method, row_contrasts
 from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept, auc, fit_concept
 from aitia.errors import AitiaError, ConceptError, StoreError
@@ -109,6 +109,21 @@ def test_a_concept_of_several_directions_is_the_sum_of_its_parts(made):
         rtol=1e-3,
         atol=1e-6,
     )
+
+
+def test_row_contrasts_hold_halves_of_the_rows_against_each_other(made):
+    *_, store = made
+    found = row_contrasts(store, SITE, "projection-difference-prompt", count=5, seed=3)
+    values = signal(store, "response") - signal(store, "prompt_end")
+    for row in found:
+        # the only contrast of halves that has this direction: solve for the sides that rows were put on
+        sides = np.linalg.lstsq((values - values.mean(axis=0)).T, row, rcond=None)[0]
+        first, second = values[sides > 0], values[sides < 0]
+        contrast = first.mean(axis=0) - second.mean(axis=0)
+        np.testing.assert_allclose(row, contrast / np.linalg.norm(contrast), atol=1e-4)
+    again = row_contrasts(store, SITE, "projection-difference-prompt", count=5, seed=3)
+    np.testing.assert_array_equal(found, again)
+    assert np.abs(found @ found.T - np.eye(5)).max() > 1e-3
 
 
 def test_turning_the_concept_round_turns_the_scores_round(made):

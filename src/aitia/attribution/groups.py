@@ -220,14 +220,19 @@ def group_ranking(
     """
     if tuple(str(name) for name in ranking.ids) != matrix.ids:
         raise AitiaError("the ranking and the features are of other rows; make both from the same data")
-    random = [each.scores for each in ranking.controls if each.name.startswith("random direction")]
     return group_influence(
         matrix,
         ranking.score,
         settings,
-        control_scores=np.stack(random) if random else None,
+        control_scores=random_controls(ranking),
         strata=strata,
     )
+
+
+def random_controls(ranking: Ranking) -> np.ndarray | None:
+    """A ranking's scores under random directions, [c, n]; none where it has none."""
+    random = [each.scores for each in ranking.controls if each.name.startswith("random direction")]
+    return np.stack(random) if random else None
 
 
 def _check(

@@ -14,7 +14,8 @@ import numpy as np
 from aitia.attribution import Ranking, SignalStore, rank
 from aitia.attribution.enrichment import Enrichment, enrichments
 from aitia.attribution.feature_labels import FeatureLabel, label_features
-from aitia.attribution.groups import Group, GroupInfluence, GroupSettings, group_ranking
+from aitia.attribution.groups import Group, GroupInfluence, GroupSettings, group_influence, random_controls
+from aitia.attribution.methods import Method, find_method, row_contrasts, score_vectors
 from aitia.concepts import Concept, SparseAutoencoder, feature_matrix, require_sae_fits
 from aitia.errors import AitiaError
 from aitia.files import write_json
@@ -153,7 +154,8 @@ def explain_by_groups(
         method: scores the rows.
         settings: of the groups.
         pooling: of the features (see `aitia.concepts.features.FeatureMatrix`).
-        controls: random directions that groups are held against; at least 8.
+        controls: directions that mean nothing, for groups to be held against; at least 8. Contrasts between random
+            halves of the rows for the fast family, random directions for methods that measure queries.
         columns: of the data, to test the found groups against.
         strata: a column within whose values scores are compared.
         shown: how many groups from either end are labelled, beside those found.
@@ -169,10 +171,19 @@ def explain_by_groups(
     kinds = None if strata is None else given.column(strata)
     model = store.load_model()
     require_sae_fits(sae, model)
-    ranking = rank(store, concept, method=method, others=(), random_controls=controls, **rank_settings)
+    fast = isinstance(find_method(method), Method)
+    ranking = rank(
+        store, concept, method=method, others=(), random_controls=0 if fast else controls, **rank_settings
+    )
+    if fast:
+        seed = rank_settings.get("seed", 0)
+        contrasts = row_contrasts(store, concept.site, method, count=controls, seed=seed)
+        control_scores = score_vectors(store, contrasts, concept.site, method)
+    else:
+        control_scores = random_controls(ranking)
     rows = store.load_rows()
     matrix = feature_matrix(model, rows, sae, pooling=pooling)
-    influence = group_ranking(ranking, matrix, settings, strata=kinds)
+    influence = group_influence(matrix, ranking.score, settings, control_scores=control_scores, strata=kinds)
     chosen = [*influence.found, *influence.tested[:shown], *influence.tested[::-1][:shown]]
     groups = {group.feature: group.members for group in chosen[: 4 * shown]}
     labels = label_features(model, rows, [record.completion_text for record in given], sae, matrix, groups)
