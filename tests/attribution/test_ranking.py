@@ -115,15 +115,12 @@ def test_row_contrasts_hold_halves_of_the_rows_against_each_other(made):
     *_, store = made
     found = row_contrasts(store, SITE, "projection-difference-prompt", count=5, seed=3)
     values = signal(store, "response") - signal(store, "prompt_end")
-    for row in found:
-        # the only contrast of halves that has this direction: solve for the sides that rows were put on
-        sides = np.linalg.lstsq((values - values.mean(axis=0)).T, row, rcond=None)[0]
-        first, second = values[sides > 0], values[sides < 0]
-        contrast = first.mean(axis=0) - second.mean(axis=0)
-        np.testing.assert_allclose(row, contrast / np.linalg.norm(contrast), atol=1e-4)
+    sides = np.random.default_rng(3).standard_normal((5, len(store)))
+    for row, side in zip(found, sides, strict=True):
+        contrast = values[side > 0].mean(axis=0) - values[side < 0].mean(axis=0)
+        np.testing.assert_allclose(row, contrast / np.linalg.norm(contrast), atol=1e-5)
     again = row_contrasts(store, SITE, "projection-difference-prompt", count=5, seed=3)
     np.testing.assert_array_equal(found, again)
-    assert np.abs(found @ found.T - np.eye(5)).max() > 1e-3
 
 
 def test_turning_the_concept_round_turns_the_scores_round(made):
