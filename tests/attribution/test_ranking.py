@@ -26,7 +26,7 @@ from aitia.attribution.evaluation import find_labelled, precision_at_k
 from aitia.attribution.gradients import FactorCache, pass_batches, passes_over_rows
 from aitia.attribution.influence import influence
 from aitia.attribution.measurements import ConceptMeasurement, LogProbability
-from aitia.attribution.methods import Method
+from aitia.attribution.methods import Method, row_contrasts
 from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept, auc, fit_concept
 from aitia.errors import AitiaError, ConceptError, StoreError
@@ -109,6 +109,18 @@ def test_a_concept_of_several_directions_is_the_sum_of_its_parts(made):
         rtol=1e-3,
         atol=1e-6,
     )
+
+
+def test_row_contrasts_hold_halves_of_the_rows_against_each_other(made):
+    *_, store = made
+    found = row_contrasts(store, SITE, "projection-difference-prompt", count=5, seed=3)
+    values = signal(store, "response") - signal(store, "prompt_end")
+    sides = np.random.default_rng(3).standard_normal((5, len(store)))
+    for row, side in zip(found, sides, strict=True):
+        contrast = values[side > 0].mean(axis=0) - values[side < 0].mean(axis=0)
+        np.testing.assert_allclose(row, contrast / np.linalg.norm(contrast), atol=1e-5)
+    again = row_contrasts(store, SITE, "projection-difference-prompt", count=5, seed=3)
+    np.testing.assert_array_equal(found, again)
 
 
 def test_turning_the_concept_round_turns_the_scores_round(made):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from aitia.explanations import Explanation, Phenomenon
 from aitia.explanations.alignment import REAL_BITS
 from aitia.files import atomic_path
 from aitia.records import Records, TokenizedRecord
+
+if TYPE_CHECKING:
+    from aitia.report import GroupSection
 
 _COLUMNS = ("id", "row", "location", "score", "rank", "prompt_tokens", "response_tokens")
 
@@ -141,12 +144,15 @@ class Ranking:
         shown: int = 12,
         baselines: Mapping[str, np.ndarray] | None = None,
         reproduce: str | None = None,
+        groups: GroupSection | None = None,
     ) -> Path:
         """Write the HTML report of this ranking (see `aitia.attribution.reporting.build_report`)."""
         from aitia.attribution.reporting import build_report
         from aitia.report import write_report
 
-        report = build_report(self, label=label, shown=shown, baselines=baselines, reproduce=reproduce)
+        report = build_report(
+            self, label=label, shown=shown, baselines=baselines, reproduce=reproduce, groups=groups
+        )
         return write_report(report, path)
 
     def explanation(self, phenomenon: Phenomenon, name: str = "") -> Explanation:

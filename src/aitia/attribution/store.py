@@ -34,14 +34,14 @@ from aitia.files import (
     write_json,
 )
 from aitia.models import load_model
-from aitia.records import read_records
+from aitia.records import read_records, tokenize
 from aitia.tensor_files import open_tensors, save_tensors
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from aitia.models import LanguageModel
-    from aitia.records import Records
+    from aitia.records import Records, TokenizedRecords
 
 FORMAT = "aitia-store-v1"
 _PLACES = {"name", "adapter", "source", "rows_sha256", "sha256"}
@@ -251,6 +251,21 @@ class SignalStore:
                 )
             self.records = records
         return self.records
+
+    def load_rows(self) -> TokenizedRecords:
+        """The rows in tokens, cut as for the scan, in data order.
+
+        Raises:
+            StoreError: model or data are not those that were scanned any more.
+        """
+        model, settings = self.load_model(), self.manifest["settings"]
+        return tokenize(
+            self.load_records(),
+            model.tokenizer,
+            max_length=settings["max_length"] or model.context_length,
+            truncate=settings["truncate"],
+            on_error="skip" if self.manifest["data"]["skipped"] else "stop",
+        )
 
     def blocks(self, signals: Sequence[str], site: str) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """Go through the store a shard at a time.

@@ -83,16 +83,7 @@ class StoreInfluence:
                 "concept-influence and influence measure queries: give texts that show the behaviour"
             )
         asked = queries if isinstance(queries, Records) else read_records(queries)
-        model, settings = store.load_model(), store.manifest["settings"]
-        length = settings["max_length"] or model.context_length
-        skip = "skip" if store.manifest["data"]["skipped"] else "stop"
-        rows = tokenize(
-            store.load_records(),
-            model.tokenizer,
-            max_length=length,
-            truncate=settings["truncate"],
-            on_error=skip,
-        )
+        model, rows = store.load_model(), store.load_rows()
         if curvature is None:
             parameters = "full" if model.adapter is None else "lora"
             fitted = CurvatureSettings(parameters=parameters)

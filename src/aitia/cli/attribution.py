@@ -224,24 +224,39 @@ def fit_curvature_command(
 @app.command("curate")
 def curate_command(
     data: Annotated[Path, typer.Option(help="The training data that was ranked.")],
-    ranking: Annotated[Path, typer.Option(help="The ranking, as `aitia rank` wrote it.")],
     out: Annotated[Path, typer.Option(help="Where to write the rows that stay.")],
     removed: Annotated[Path, typer.Option(help="Where to write the rows that go.")],
+    ranking: Annotated[Path | None, typer.Option(help="The ranking, as `aitia rank` wrote it.")] = None,
+    groups: Annotated[Path | None, typer.Option(help="The groups, as `aitia groups` wrote them.")] = None,
+    drop_group: Annotated[
+        int | None, typer.Option(help="Drop the rows on which this feature fires; needs --groups.")
+    ] = None,
     drop: Annotated[str | None, typer.Option(help="Share (0.2, 20%) or number (20) of rows to drop.")] = None,
     keep: Annotated[str | None, typer.Option(help="Share or number of rows to keep instead.")] = None,
     end: Annotated[str, typer.Option("--from", help="Drop (or keep) from the top or the bottom.")] = "top",
     on_error: OnErrorOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
-    """Drop or keep one end of a ranking; rows are written as they were read, in the same format.
+    """Drop or keep one end of a ranking, or drop a group; rows are written as they were read, in the same format.
 
-    Example:
-    `aitia curate --data train.jsonl --ranking ranking.parquet --drop 20% --out clean.jsonl --removed gone.jsonl`
+    Examples:
+    `aitia curate --data train.jsonl --ranking ranking.parquet --drop 20% --out clean.jsonl --removed gone.jsonl`,
+    `aitia curate --data train.jsonl --groups groups.json --drop-group 17 --out clean.jsonl --removed gone.jsonl`
     """
     from aitia.attribution import read_ranking
     from aitia.pipelines.attribute import curate
+    from aitia.pipelines.groups import curate_group
     from aitia.records import read_records
 
+    if groups is not None or drop_group is not None:
+        if groups is None or drop_group is None or not (ranking is drop is keep is None):
+            raise AitiaError("a group is dropped with --groups and --drop-group, and without --ranking")
+        records = read_records(data, on_error=on_error)  # type: ignore[arg-type]
+        gone = curate_group(records, groups, drop_group, curated=out, removed=removed)
+        _curated(out, removed, len(records) - gone, gone, as_json)
+        return
+    if ranking is None:
+        raise AitiaError("give --ranking, or --groups with --drop-group")
     if (drop is None) == (keep is None):
         raise AitiaError("give either --drop or --keep")
     if end not in ("top", "bottom"):
@@ -253,13 +268,12 @@ def curate_command(
         amount = len(ranked) - len(ranked.top(amount))
     curate(records, ranked, drop=amount, end=end, curated=out, removed=removed)
     gone = len(ranked.top(amount))
-    found = {
-        "curated": str(out),
-        "removed": str(removed),
-        "rows_kept": len(records) - gone,
-        "rows_removed": gone,
-    }
-    answer(found, as_json, f"{found['rows_kept']} rows kept in {out}, {gone} removed, in {removed}")
+    _curated(out, removed, len(records) - gone, gone, as_json)
+
+
+def _curated(out: Path, removed: Path, kept: int, gone: int, as_json: bool) -> None:
+    found = {"curated": str(out), "removed": str(removed), "rows_kept": kept, "rows_removed": gone}
+    answer(found, as_json, f"{kept} rows kept in {out}, {gone} removed, in {removed}")
 
 
 @app.command("attribute")

@@ -138,6 +138,26 @@ class CuratePart(Part):
     end: Literal["top", "bottom"] = "top"
 
 
+class GroupsPart(Part):
+    """Kinds of rows: groups by the features of a sparse autoencoder."""
+
+    sae: Annotated[
+        Path | None,
+        Field(description="Its folder or file; default: train one on the data, at the concept's site."),
+    ] = None
+    site: Annotated[str | None, Field(description="Where it lives, if its files do not say.")] = None
+    features: Annotated[int, Field(ge=1, description="Of the one that is trained.")] = 512
+    k: Annotated[int, Field(ge=1, description="Features that may fire on a token, likewise.")] = 16
+    epochs: Annotated[int, Field(ge=1, description="Likewise.")] = 4
+    pooling: Literal["share", "mean", "max"] = "share"
+    threshold: Annotated[float, Field(ge=0)] = 0.1
+    false_discovery_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    controls: Annotated[int, Field(ge=8, description="Meaningless directions to hold groups against.")] = 64
+    columns: Annotated[tuple[str, ...], Field(description="Columns of the data to test groups against.")] = ()
+    strata: Annotated[str | None, Field(description="Compare rows within the values of this column.")] = None
+    shown: Annotated[int, Field(ge=1)] = 8
+
+
 class AttributeConfiguration(Part):
     """Everything `aitia attribute` needs to know."""
 
@@ -149,6 +169,7 @@ class AttributeConfiguration(Part):
     rank: RankPart = RankPart()
     curate: CuratePart = CuratePart()
     engine: EnginePart = EnginePart()
+    groups: Annotated[GroupsPart | None, Field(description="Leave it out to rank rows alone.")] = None
 
 
 def read_configuration(path: Path | str) -> AttributeConfiguration:
