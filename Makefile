@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Idle threads wait quietly instead of spinning, which costs other processes dearly on small machines.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-simplicity bench-networks bench-scale faults fuzz audit lock schemas clean
+.PHONY: help demo test test-slow docs tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-simplicity bench-networks bench-proofs attack bench-scale faults fuzz audit lock schemas clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -34,6 +34,15 @@ test: $(READY) ## the tests, in a few minutes
 test-slow: $(DEMO_READY) ## the slow tests too
 	$(BIN)/pytest -n 2 -m "slow or not slow"
 
+docs: $(READY) ## the documentation's site, into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+tutorials: $(READY) ## run the tutorials again and keep what they show
+	$(BIN)/python docs/run_tutorials.py
+
+attack: $(READY) ## the checker of compact proofs against ten thousand mutated certificates and networks
+	$(BIN)/python tests/proofs/attack.py
+
 lint: $(READY) ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -45,7 +54,7 @@ format: $(READY) ## format the code in place
 
 check: lint test ## what CI runs, and lint
 
-bench: bench-scan bench-ranking bench-influence bench-truth bench-simplicity bench-networks bench-scale ## every benchmark; results in benchmarks/results
+bench: bench-scan bench-ranking bench-influence bench-truth bench-simplicity bench-networks bench-proofs bench-scale ## every benchmark; results in benchmarks/results
 
 bench-scan: $(READY) ## how much a scan costs beside a bare pass
 	$(BIN)/python benchmarks/scan.py
@@ -76,6 +85,10 @@ lock: $(READY) ## write down what is installed: constraints.txt, packages.json, 
 
 bench-networks: $(READY) ## a hundred S5 networks and others, trained and explained; goes on where it was stopped
 	$(BIN)/python benchmarks/networks.py
+	$(BIN)/python benchmarks/shared_planes.py
+
+bench-proofs: $(READY) ## certificates for those networks: bound against cost, every verifier; goes on where it was stopped
+	$(BIN)/python benchmarks/proofs.py
 
 bench-simplicity: $(READY) ## three kinds of simplicity on one family of explanations
 	$(BIN)/python benchmarks/simplicity.py
@@ -84,4 +97,4 @@ schemas: $(READY) ## the published JSON schemas, from the code
 	$(BIN)/python -m aitia.pipelines.schemas docs/schemas
 
 clean: ## remove what was built, not the project's environment
-	rm -rf build dist benchmarks/.work .pytest_cache .ruff_cache
+	rm -rf build dist site benchmarks/.work .pytest_cache .ruff_cache

@@ -23,6 +23,7 @@ FLOORS = {
     "concepts": 3,
     "group_networks": 3,
     "attribution": 4,
+    "proofs": 4,
     "counterfactual": 5,
     "pipelines": 6,
     "cli": 7,

@@ -47,9 +47,9 @@ class CurvatureSettings:
         site: leave out the blocks above it; empty for none.
         rows: fitted to so many rows at most, drawn evenly from the data; 0 for all.
         max_batch_tokens: tokens run at once.
-        precision: of the products that make covariances, eigenvalues and scores: `float32`, or `bfloat16`
-            with float32 sums, which is about twice as fast where the processor has instructions for it. The
-            model runs in its own precision either way.
+        precision: of the factors of the products that make eigenvalues and scores: `float32`, `bfloat16`, or
+            `auto` for bfloat16 where the hardware multiplies such numbers faster. The model runs in its own
+            precision and the covariances are made in float32, whatever is chosen.
         seed: of the draws.
     """
 
@@ -61,7 +61,7 @@ class CurvatureSettings:
     site: str = ""
     rows: int = 5000
     max_batch_tokens: int = 2048
-    precision: str = "float32"
+    precision: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -70,7 +70,7 @@ class CurvatureSettings:
             ("labels", ("sampled", "empirical")),
             ("loss", ("mean", "sum")),
             ("parameters", ("full", "lora")),
-            ("precision", ("float32", "bfloat16")),
+            ("precision", ("auto", "float32", "bfloat16")),
         ):
             if getattr(self, name) not in allowed:
                 raise AitiaError(
@@ -115,6 +115,12 @@ class LayerCurvature:
             **{name: None if value is None else value.to(device) for name, value in vars(self).items()}
         )
 
+    def basis(self, dtype: torch.dtype) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """U and V in another type, or none where they are identities."""
+        if self.left is None or self.right is None:
+            return None, None
+        return self.left.to(dtype), self.right.to(dtype)
+
     def rotate(self, gradients: torch.Tensor) -> torch.Tensor:
         """Into the eigenbasis: U^T G V, [..., out, in]."""
         if self.left is None or self.right is None:
@@ -156,7 +162,7 @@ class Curvature:
     Attributes:
         settings: how it was fitted.
         layers: name -> curvature.
-        provenance: model, data, and number of rows it was fitted to.
+        provenance: model, data, number of rows it was fitted to, and the type of the products' factors.
     """
 
     settings: CurvatureSettings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -16,11 +17,11 @@ from aitia.attribution.gradients import FactorCache, in_tokens, pass_batches, pa
 from aitia.attribution.layer_algebra import (
     add_second_moment,
     add_squared_gradients,
-    precision_of_products,
+    product_dtype,
     symmetric,
 )
 from aitia.engine import LOCAL, Advance, Engine, keeping_workers, progress_bar, run_tasks
-from aitia.errors import StoreError
+from aitia.errors import AitiaError, StoreError
 from aitia.files import lock_beside, only_here, remove_parts
 from aitia.models import LanguageModel
 from aitia.models.linear_layers import Factors, LinearLayer, find_linear_layers
@@ -103,6 +104,7 @@ def _fit_and_save(
             "model_fingerprint": model.fingerprint,
             "data_fingerprint": data.fingerprint,
             "rows": rows,
+            "products": str(product_dtype(settings.precision, model.device)).removeprefix("torch."),
         },
     )
     if out is not None:
@@ -161,6 +163,8 @@ def _fit(
     if settings.kind in ("kfac", "ekfac"):
         totals = go("covariances", "Covariances")
         for layer in layers:
+            if f"in.{layer.name}" not in totals:
+                raise AitiaError(f"the loss of no row depends on layer {layer.name}; leave its block out")
             right_values, right = _eigen(totals[f"in.{layer.name}"] / tokens)
             left_values, left = _eigen(totals[f"out.{layer.name}"] / len(tokenized))
             found[layer.name] = LayerCurvature(
@@ -185,44 +189,63 @@ def _shard_sums(
     advance: Advance,
 ) -> dict[str, torch.Tensor]:
     """The sums of a shard's rows: of a a^T and g g^T, or of the squared gradients in the basis."""
+    import torch
+
     layers = curvature_layers(model, settings)
-    add = _add_covariances if phase == "covariances" else _add_squares
+    measured = phase == "eigenvalues"
+    dtype = product_dtype(settings.precision, model.device) if measured else torch.float32
+    bases = {name: layer.to(model.device).basis(dtype) for name, layer in basis.items()} if measured else {}
     totals: dict[str, torch.Tensor] = {}
-    for _, _, factors in passes_over_rows(
+    for _, _, found in passes_over_rows(
         model,
         shard,
         layers,
         loss=settings.loss,
         sample_seed=settings.seed if settings.labels == "sampled" else None,
         cache=cache,
+        dtype=dtype,
         on_batch=advance,
     ):
-        with precision_of_products(settings.precision):
-            for layer in layers:
-                if layer.name in factors:
-                    add(layer, basis[layer.name], factors[layer.name], totals)
+        factors = {layer.name: found[layer.name] for layer in layers if layer.name in found}
+        if measured:
+            _add_squares(factors, bases, totals)
+        else:
+            _add_covariances(factors, totals)
     return {key: total if device is None else total.to(device) for key, total in totals.items()}
 
 
-def _add_covariances(
-    layer: LinearLayer, _basis: LayerCurvature, part: Factors, totals: dict[str, torch.Tensor]
-) -> None:
-    for side, values, size in (("in", part.inputs, layer.inputs), ("out", part.outputs, layer.outputs)):
-        key = f"{side}.{layer.name}"
-        if key not in totals:
-            totals[key] = values.new_zeros(size, size)
-        add_second_moment(totals[key], values)
+def _add_covariances(factors: Mapping[str, Factors], totals: dict[str, torch.Tensor]) -> None:
+    import torch
+
+    sharing = Counter(id(part.inputs) for part in factors.values())
+    moments: dict[int, torch.Tensor] = {}
+    for name, part in factors.items():
+        for side, values in (("in", part.inputs), ("out", part.outputs)):
+            key = f"{side}.{name}"
+            if key not in totals:
+                totals[key] = values.new_zeros(values.shape[-1], values.shape[-1])
+            if sharing[id(values)] < 2:
+                add_second_moment(totals[key], values)
+                continue
+            if id(values) not in moments:
+                moments[id(values)] = torch.zeros_like(totals[key])
+                add_second_moment(moments[id(values)], values)
+            totals[key] += moments[id(values)]
 
 
 def _add_squares(
-    layer: LinearLayer, basis: LayerCurvature, part: Factors, totals: dict[str, torch.Tensor]
+    factors: Mapping[str, Factors],
+    bases: Mapping[str, tuple[torch.Tensor | None, torch.Tensor | None]],
+    totals: dict[str, torch.Tensor],
 ) -> None:
-    basis = basis.to(part.inputs.device)
-    inputs = part.inputs if basis.right is None else part.inputs @ basis.right
-    outputs = part.outputs if basis.left is None else part.outputs @ basis.left
-    if layer.name not in totals:
-        totals[layer.name] = inputs.new_zeros(layer.outputs, layer.inputs)
-    add_squared_gradients(totals[layer.name], inputs, outputs)
+    import torch
+
+    for name, part in factors.items():
+        if name not in totals:
+            sizes = part.outputs.shape[-1], part.inputs.shape[-1]
+            totals[name] = part.inputs.new_zeros(sizes, dtype=torch.float32)
+        left, right = bases[name]
+        add_squared_gradients(totals[name], part.inputs, part.outputs, left=left, right=right)
 
 
 def _fitting_rows(

@@ -27,7 +27,7 @@ from aitia.attribution.gradients import (
     passes_over_rows,
     query_gradients,
 )
-from aitia.attribution.layer_algebra import row_gradients
+from aitia.attribution.layer_algebra import few_rows, product_dtype
 from aitia.attribution.measurements import Measurement, highest_site
 from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError, StoreError
@@ -177,12 +177,13 @@ def build_gradient_store(
         todo = [number for number in range(len(shards)) if not store.shard_path(number).is_file()]
         left = sum(len(index) for number in todo for index in shards[number])
         place = "cpu" if engine.name == "ray" else None
-        bases = {}
+        dtype = product_dtype(curvature.settings.precision, model.device)
+        bases: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         for name, (high, wide) in corners.items():
-            layer = curvature.layers[name]
-            assert layer.left is not None
-            assert layer.right is not None
-            bases[name] = (layer.left[:, :high].to(place), layer.right[:, :wide].to(place))
+            left, right = curvature.layers[name].basis(dtype)
+            assert left is not None
+            assert right is not None
+            bases[name] = (left[:, :high].contiguous().to(place), right[:, :wide].contiguous().to(place))
         work = partial(_store_shard, model, bases, curvature.settings.loss, cache, store)
         with progress_bar("Storing gradients", len(tokenized), done=len(tokenized) - left) as advance:
             for _ in run_tasks(work, row_shards(tokenized, shards, todo), engine=engine, advance=advance):
@@ -216,14 +217,19 @@ def _store_shard(
     advance: Advance,
 ) -> None:
     """Compress the gradients of a shard, which is one batch, and write it."""
+    import torch
+
     layers = layers_named(model, tuple(bases))
-    for _, index, factors in passes_over_rows(model, shard, layers, loss=loss, cache=cache, on_batch=advance):
+    bases = {name: (left.to(model.device), right.to(model.device)) for name, (left, right) in bases.items()}
+    dtype = next(iter(bases.values()))[0].dtype
+    for _, index, factors in passes_over_rows(
+        model, shard, layers, loss=loss, cache=cache, dtype=dtype, on_batch=advance
+    ):
         tensors = {"position": _tensor(index)}
         for name, (left, right) in bases.items():
             part = factors[name]
-            corner = row_gradients(
-                part.inputs @ right.to(part.inputs.device), part.outputs @ left.to(part.inputs.device)
-            )
+            parts = [rows for _, rows in few_rows(part.inputs, part.outputs, left=left, right=right)]
+            corner = torch.cat(parts).float()
             scale = corner.abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
             tensors[f"{name}.corner"] = (corner / scale).half().flatten(1).contiguous()
             tensors[f"{name}.scale"] = scale.flatten()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ def training_factors(
     *,
     loss: str = "mean",
     sample_seed: int | None = None,
+    dtype: torch.dtype | None = None,
 ) -> dict[str, Factors]:
     """The factors of the gradient of each row's training loss, for each layer.
 
@@ -53,13 +55,14 @@ def training_factors(
         locations: of the b rows, for messages.
         loss: a row's cross-entropy as the `mean` over its response tokens, or their `sum`.
         sample_seed: draw the labels from the model's own distribution (true Fisher) with this seed.
+        dtype: of the factors; default: float32.
 
     Raises:
         NumericalError: a gradient is not finite; the row is named.
     """
     import torch
 
-    with capturing(layers, model, torch.from_numpy(batch.attention)) as factors:
+    with capturing(layers, model, torch.from_numpy(batch.attention), dtype=dtype) as factors:
         outputs = run(model, batch, gradients=True, detach=False)
         targets = None
         if sample_seed is not None:
@@ -157,28 +160,33 @@ class FactorCache:
 
     folder: Path
 
-    def read(self, number: int) -> dict[str, Factors] | None:
-        """The factors of a batch, or none if they are not there, or damaged."""
+    def read(self, number: int, dtype: torch.dtype) -> dict[str, Factors] | None:
+        """The factors of a batch in a type, or none if they are not there, or damaged."""
         path = self._path(number)
         try:
             with open_tensors(path, "pt") as file:
                 held = {name: file[name] for name in file.names}
+                shared: dict[str, str] = json.loads(file.metadata["inputs"])
         except (FileNotFoundError, ValueError):  # what is damaged is made anew
             return None
-        names = {key.removesuffix(".inputs") for key in held if key.endswith(".inputs")}
+        inputs = {source: held[f"{source}.inputs"].to(dtype) for source in set(shared.values())}
         return {
-            name: Factors(inputs=held[f"{name}.inputs"].float(), outputs=held[f"{name}.outputs"].float())
-            for name in names
+            name: Factors(inputs=inputs[source], outputs=held[f"{name}.outputs"].to(dtype))
+            for name, source in shared.items()
         }
 
     def write(self, number: int, factors: dict[str, Factors]) -> None:
-        """Keep the factors of a batch."""
+        """Keep the factors of a batch; inputs that layers share are kept once."""
         held: dict[str, Any] = {}
+        first: dict[int, str] = {}
+        shared: dict[str, str] = {}
         for name, part in factors.items():
-            held[f"{name}.inputs"] = part.inputs.bfloat16()
+            shared[name] = first.setdefault(id(part.inputs), name)
+            if shared[name] == name:
+                held[f"{name}.inputs"] = part.inputs.bfloat16()
             held[f"{name}.outputs"] = part.outputs.bfloat16()
         # Not forced to the disk: a cache that a power cut spoils is made anew.
-        save_tensors(self._path(number), held, flush=False)
+        save_tensors(self._path(number), held, {"inputs": json.dumps(shared)}, flush=False)
 
     def clear(self) -> None:
         """Remove everything."""
@@ -196,20 +204,26 @@ def passes_over_rows(
     loss: str,
     sample_seed: int | None = None,
     cache: FactorCache | None = None,
+    dtype: torch.dtype | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, np.ndarray, dict[str, Factors]]]:
     """Go through a shard's factors, batch by batch, from the cache where they are there.
 
     Yields:
-        the batch's number, its rows' places, and its factors.
+        the batch's number, its rows' places, and its factors in a type, by default float32.
     """
+    import torch
+
+    dtype = dtype or torch.float32
     for number, index, rows in shard.parts():
-        factors = cache.read(number) if cache is not None else None
+        factors = cache.read(number, dtype) if cache is not None else None
         if factors is None or any(layer.name not in factors for layer in layers):
             batch = pad_batch(rows, np.arange(len(rows)), model.pad_id)
             seed = None if sample_seed is None else sample_seed * 1_000_003 + number
             locations = [row.location for row in rows]
-            factors = training_factors(model, batch, layers, locations, loss=loss, sample_seed=seed)
+            factors = training_factors(
+                model, batch, layers, locations, loss=loss, sample_seed=seed, dtype=dtype
+            )
             if cache is not None:
                 cache.write(number, factors)
         yield number, index, factors

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from aitia.attribution.gradients import (
 from aitia.attribution.layer_algebra import (
     LowRankQueries,
     low_rank,
-    precision_of_products,
+    product_dtype,
     products_with_queries,
     token_products,
 )
@@ -160,20 +160,19 @@ def stream_scores(
     layers: Sequence[LinearLayer],
     *,
     loss: str,
-    precision: str = "float32",
+    precision: str = "auto",
     cache: FactorCache | None = None,
     max_batch_tokens: int = 2048,
     engine: Engine = LOCAL,
 ) -> np.ndarray:
     """Multiply every training row's gradient with every direction: [q, n] float32."""
-    first = next(iter(directions.values()))
-    count = len(first.left if isinstance(first, LowRankQueries) else first)
-    scores = np.zeros((count, len(tokenized)), dtype=np.float32)
+    dtype = product_dtype(precision, model.device)
+    place = model.device if engine.name == "local" else "cpu"
+    directions = {name: values.to(dtype).to(place) for name, values in directions.items()}
+    scores = np.zeros((len(next(iter(directions.values()))), len(tokenized)), dtype=np.float32)
     shards = pass_batches(tokenized, max_batch_tokens, batches=_BATCHES_OF_A_SHARD)
-    if engine.name != "local":
-        directions = {name: _on(direction, "cpu") for name, direction in directions.items()}  # type: ignore[assignment]
     names = tuple(layer.name for layer in layers)
-    work = partial(_shard_scores, model, directions, names, loss, precision, cache)
+    work = partial(_shard_scores, model, directions, dtype, names, loss, cache)
     with progress_bar("Influence", len(tokenized)) as advance:
         parts = run_tasks(work, row_shards(tokenized, shards), engine=engine, advance=advance)
         for batches, part in zip(shards, parts, strict=True):
@@ -184,36 +183,32 @@ def stream_scores(
 def _shard_scores(
     model: LanguageModel,
     directions: Mapping[str, torch.Tensor] | Mapping[str, LowRankQueries],
+    dtype: torch.dtype,
     names: Sequence[str],
     loss: str,
-    precision: str,
     cache: FactorCache | None,
     shard: RowShard,
     advance: Advance,
 ) -> np.ndarray:
     """The products of a shard's rows, [q, m] float32."""
-    first = next(iter(directions.values()))
-    count = len(first.left if isinstance(first, LowRankQueries) else first)
-    layers = layers_named(model, names)
+    count = len(next(iter(directions.values())))
     found = []
-    for _, index, factors in passes_over_rows(model, shard, layers, loss=loss, cache=cache, on_batch=advance):
+    for _, index, factors in passes_over_rows(
+        model,
+        shard,
+        layers_named(model, names),
+        loss=loss,
+        cache=cache,
+        dtype=dtype,
+        on_batch=advance,
+    ):
         scores = np.zeros((count, len(index)), dtype=np.float32)
-        with precision_of_products(precision):
-            for name, direction in directions.items():
-                if name in factors:
-                    inputs, outputs = factors[name].inputs, factors[name].outputs
-                    scores += (
-                        products_with_queries(_on(direction, inputs.device), inputs, outputs).cpu().numpy()
-                    )
+        for name, direction in directions.items():
+            if name in factors:
+                inputs, outputs = factors[name].inputs, factors[name].outputs
+                scores += products_with_queries(direction.to(inputs.device), inputs, outputs).cpu().numpy()
         found.append(scores)
     return np.concatenate(found, axis=1)
-
-
-def _on(direction: Any, device: Any) -> Any:
-    """A direction, whole or of low rank, on a device."""
-    if isinstance(direction, LowRankQueries):
-        return LowRankQueries(**{name: value.to(device) for name, value in vars(direction).items()})
-    return direction.to(device)
 
 
 def influence_by_token(

@@ -20,6 +20,7 @@ from aitia.attribution.influence import (
 )
 from aitia.attribution.measurements import ConceptMeasurement, LogProbability, Measurement
 from aitia.attribution.methods import InfluenceMethod, find_method
+from aitia.attribution.planning import announce_curvature
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
 from aitia.engine import LOCAL, Engine
@@ -94,7 +95,9 @@ class StoreInfluence:
         )
         if curvature is None:
             parameters = "full" if model.adapter is None else "lora"
-            curvature = fit_curvature(model, rows, CurvatureSettings(parameters=parameters), engine=engine)
+            fitted = CurvatureSettings(parameters=parameters)
+            announce_curvature(model, rows, fitted)
+            curvature = fit_curvature(model, rows, fitted, engine=engine)
         elif not isinstance(curvature, Curvature):
             curvature = load_curvature(curvature, model)
         return cls(

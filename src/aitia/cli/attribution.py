@@ -180,8 +180,8 @@ def fit_curvature_command(
     download: DownloadOption = False,
     max_batch_tokens: Annotated[int, typer.Option(help="Tokens run at once.")] = 2048,
     precision: Annotated[
-        str, typer.Option(help="Of matrix products: float32, or bfloat16, faster where the hardware has it.")
-    ] = "float32",
+        str, typer.Option(help="Of products' factors: float32, bfloat16, or auto: as the hardware has it.")
+    ] = "auto",
     seed: SeedOption = 0,
     engine: EngineOption = "local",
     address: AddressOption = "",
@@ -196,7 +196,7 @@ def fit_curvature_command(
     """
     from aitia.attribution.curvature import CurvatureSettings
     from aitia.attribution.curvature_fitting import fit_curvature
-    from aitia.attribution.planning import estimate_seconds, in_words, plan_curvature
+    from aitia.attribution.planning import announce_curvature
     from aitia.models import load_model
     from aitia.records import read_records
 
@@ -214,9 +214,7 @@ def fit_curvature_command(
     spread = engine_of(engine, address, workers, gpus_per_worker)
     records = read_records(data)
     loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
-    plan = plan_curvature(loaded, records, settings)
-    seconds = estimate_seconds(loaded, records, settings)
-    typer.echo(f"{plan.text()}; about {in_words(seconds)} here", err=True)
+    plan, seconds = announce_curvature(loaded, records, settings)
     curvature = fit_curvature(loaded, records, settings, out=out, engine=spread)
     found = {"curvature": str(out), "kind": kind, "layers": len(curvature.layers)} | plan.numbers()
     found["estimated_seconds"] = seconds

@@ -15,9 +15,9 @@ from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping, l
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.gradients import FactorCache
 from aitia.attribution.methods import METHODS, InfluenceMethod
-from aitia.attribution.planning import plan_curvature
+from aitia.attribution.planning import announce_curvature, plan_curvature
 from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
-from aitia.engine import keeping_workers
+from aitia.engine import keeping_workers, note
 from aitia.errors import AitiaError
 from aitia.files import digest, write_json, write_text
 from aitia.models import LanguageModel, load_model
@@ -73,8 +73,9 @@ def _attribute(
         )
     out = configuration.out
     start = perf_counter()
-    concept = _concept(configuration.concept, model)
-    concept_file = concept.save(out / "concept.concept.safetensors")
+    concept_file = out / "concept.concept.safetensors"
+    concept = _concept(configuration.concept, model, concept_file)
+    concept.save(concept_file)
     fitted = perf_counter()
     store = scan(
         model,
@@ -198,6 +199,7 @@ def curvature_settings(
         stride=part.stride,
         site="" if knows_texts_only else site,
         rows=part.rows,
+        precision=part.precision,
         seed=configuration.rank.seed,
     )
 
@@ -213,7 +215,13 @@ def _factor_cache(
     if settings is None or part.file is not None or settings.labels != "empirical":
         return None
     plan = plan_curvature(model, data, settings)
-    if plan.cache_bytes > part.cache_gigabytes * 1e9 or plan.rows < len(data):
+    if plan.rows < len(data):
+        return None
+    if plan.cache_bytes > part.cache_gigabytes * 1e9:
+        note(
+            f"The rows' factors would take {plan.cache_bytes / 1e9:.1f} GB, more than cache_gigabytes = "
+            f"{part.cache_gigabytes:g} allows: the model runs in every pass instead"
+        )
         return None
     key = digest([model.fingerprint, data.fingerprint, asdict(settings)])[:16]
     return FactorCache(folder=configuration.out / f"factors-{key}")
@@ -231,14 +239,10 @@ def _curvature(
         return None
     if configuration.rank.curvature.file is not None:
         return load_curvature(configuration.rank.curvature.file, model)
-    return fit_curvature(
-        model,
-        data,
-        settings,
-        out=configuration.out / "curvature.safetensors",
-        cache=cache,
-        engine=configuration.engine.engine,
-    )
+    file = configuration.out / "curvature.safetensors"
+    if not file.is_file():
+        announce_curvature(model, data, settings)
+    return fit_curvature(model, data, settings, out=file, cache=cache, engine=configuration.engine.engine)
 
 
 def _removed(ranking: Ranking, drop: float | int, end: str) -> list[str]:
@@ -270,21 +274,43 @@ def _check_before_work(configuration: AttributeConfiguration, data: Records) -> 
         read_records(part.negative)
 
 
-def _concept(part: ConceptPart, model: LanguageModel) -> Concept:
+def _concept(part: ConceptPart, model: LanguageModel, file: Path) -> Concept:
+    """The concept that is asked for: loaded, fitted, or as an earlier run fitted it and left it in `file`."""
     if part.file is not None:
         concept = load_concept(part.file)
         require_concept_fits(concept, model)
         return concept
     assert part.positive is not None
     assert part.negative is not None
+    positive, negative = read_records(part.positive), read_records(part.negative)
+    before = load_concept(file) if file.is_file() else None
+    if before is not None and _is_of(before, part, model, positive, negative):
+        return before
     return fit_concept(
         model,
-        part.positive,
-        part.negative,
+        positive,
+        negative,
         name=part.name,
         recipe=part.recipe,
         sites=part.sites or None,
         seed=part.seed,
+    )
+
+
+def _is_of(
+    concept: Concept, part: ConceptPart, model: LanguageModel, positive: Records, negative: Records
+) -> bool:
+    """Whether a concept was fitted to these texts on this model with these settings."""
+    recipe, sites = concept.recipe, set(part.sites or model.sites)
+    return (
+        concept.name == part.name
+        and concept.model_fingerprint == model.fingerprint
+        and recipe.get("recipe") == part.recipe
+        and recipe.get("seed") == part.seed
+        and recipe.get("positive", {}).get("fingerprint") == positive.fingerprint
+        and recipe.get("negative", {}).get("fingerprint") == negative.fingerprint
+        and concept.separation is not None
+        and set(concept.separation.auc_by_site) == sites
     )
 
 

@@ -109,6 +109,9 @@ class CurvaturePart(Part):
     ] = None
     stride: Annotated[int, Field(ge=1)] = 1
     rows: Annotated[int, Field(ge=0)] = 5000
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"], Field(description="Of the products' factors.")
+    ] = "auto"
     cache_gigabytes: Annotated[
         float,
         Field(ge=0, description="With empirical labels: run the model once if its factors fit into this."),
