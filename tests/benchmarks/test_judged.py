@@ -91,6 +91,7 @@ def card(value, grade, floor=0.1):
         "account": "a",
         "results": results,
         "conditions": conditions,
+        "joint": value,
         "seconds": {"made": 1.0},
     }
 
