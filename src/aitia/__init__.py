@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aitia.explanations import Explanation, Phenomenon, judge
     from aitia.group_networks import explain, load_network
     from aitia.models import LanguageModel, load_model
+    from aitia.proofs import check, prove
     from aitia.records import Records, read_records, records_from_rows
 
 _HOMES = {
@@ -26,6 +27,7 @@ _HOMES = {
     "aitia.explanations": ("Explanation", "Phenomenon", "judge"),
     "aitia.group_networks": ("explain", "load_network"),
     "aitia.models": ("LanguageModel", "load_model"),
+    "aitia.proofs": ("check", "prove"),
     "aitia.records": ("Records", "read_records", "records_from_rows"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -41,6 +43,7 @@ __all__ = [
     "Records",
     "SignalStore",
     "__version__",
+    "check",
     "explain",
     "fit_concept",
     "fit_contrast",
@@ -50,6 +53,7 @@ __all__ = [
     "load_concept",
     "load_model",
     "load_network",
+    "prove",
     "rank",
     "read_ranking",
     "read_records",

@@ -53,3 +53,7 @@ class ExplanationError(AitiaError):
 
 class CertificateError(ExplanationError):
     """A certificate that claims more than is true."""
+
+
+class ProofError(AitiaError):
+    """A certificate or verifier that cannot be read, or cannot be used with this network."""

@@ -23,7 +23,7 @@ from aitia.attribution.curvature import CurvatureSettings, Damping
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.damping_sweep import DAMPINGS, sweep_of_ranking
 from aitia.attribution.evaluation import find_labelled, precision_at_k
-from aitia.attribution.gradients import FactorCache, passes_over_rows
+from aitia.attribution.gradients import FactorCache, pass_batches, passes_over_rows
 from aitia.attribution.influence import influence
 from aitia.attribution.measurements import ConceptMeasurement, LogProbability
 from aitia.attribution.methods import Method, row_contrasts
@@ -31,7 +31,7 @@ from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept, auc, fit_concept
 from aitia.errors import AitiaError, ConceptError, StoreError
 from aitia.models.linear_layers import find_linear_layers
-from aitia.records import records_from_rows, tokenize
+from aitia.records import records_from_rows, row_shards, tokenize
 
 SITE = "resid_post.2"
 SIGNAL_METHODS = [name for name, method in METHODS.items() if isinstance(method, Method)]
@@ -227,9 +227,9 @@ def test_methods_can_share_a_cache_in_any_order(made, tmp_path):
     partial = FactorCache(folder=tmp_path / "partial")
     for layers in (find_linear_layers(model, site="resid_post.0"), find_linear_layers(model)):
         tokenized = tokenize(data, model.tokenizer, max_length=256)
-        passes = passes_over_rows(model, tokenized, layers, loss="mean", max_batch_tokens=2048, cache=partial)
-        for _, _, factors in passes:
-            assert {layer.name for layer in layers} <= set(factors)
+        for shard in row_shards(tokenized, pass_batches(tokenized, 2048)):
+            for _, _, factors in passes_over_rows(model, shard, layers, loss="mean", cache=partial):
+                assert {layer.name for layer in layers} <= set(factors)
 
 
 def test_a_damping_sweep_is_made_of_rankings_at_each_damping(made):

@@ -1,5 +1,6 @@
 """Attribution: scan training data once, then rank it by its influence on any concept."""
 
+from aitia.attribution.explaining import ranking_explanation, removal_phenomenon
 from aitia.attribution.groups import Group, GroupInfluence, GroupSettings, group_influence, group_ranking
 from aitia.attribution.methods import METHODS, available_methods, score_concepts
 from aitia.attribution.ranking import Control, Ranking, rank, read_ranking
@@ -21,7 +22,9 @@ __all__ = [
     "group_influence",
     "group_ranking",
     "rank",
+    "ranking_explanation",
     "read_ranking",
+    "removal_phenomenon",
     "scan",
     "score_concepts",
 ]

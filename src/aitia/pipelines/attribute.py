@@ -15,7 +15,7 @@ from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping, l
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.gradients import FactorCache
 from aitia.attribution.methods import METHODS, InfluenceMethod
-from aitia.attribution.planning import plan_curvature
+from aitia.attribution.planning import announce_curvature, plan_curvature
 from aitia.concepts import (
     Concept,
     SaeSettings,
@@ -26,6 +26,7 @@ from aitia.concepts import (
     require_concept_fits,
     save_sae,
 )
+from aitia.engine import keeping_workers, note
 from aitia.errors import AitiaError
 from aitia.files import digest, write_json, write_text
 from aitia.models import LanguageModel, load_model
@@ -65,6 +66,15 @@ def attribute(
     Raises:
         AitiaError: see the parts; input is checked before the model runs.
     """
+    with keeping_workers(configuration.engine.engine):
+        return _attribute(configuration, model, baselines)
+
+
+def _attribute(
+    configuration: AttributeConfiguration,
+    model: LanguageModel | None,
+    baselines: Mapping[str, np.ndarray] | None,
+) -> AttributeResult:
     data = read_records(configuration.data.path, on_error=configuration.data.on_error)
     _check_before_work(configuration, data)
     if model is None:
@@ -74,8 +84,9 @@ def attribute(
         )
     out = configuration.out
     start = perf_counter()
-    concept = _concept(configuration.concept, model)
-    concept_file = concept.save(out / "concept.concept.safetensors")
+    concept_file = out / "concept.concept.safetensors"
+    concept = _concept(configuration.concept, model, concept_file)
+    concept.save(concept_file)
     fitted = perf_counter()
     store = scan(
         model,
@@ -89,10 +100,11 @@ def attribute(
         max_batch_tokens=configuration.scan.max_batch_tokens,
         own_response_tokens=configuration.scan.own_response_tokens,
         seed=configuration.scan.seed,
+        engine=configuration.engine.engine,
     )
     scanned = perf_counter()
     settings = configuration.rank
-    settings_of_curvature = _curvature_settings(configuration, model, concept)
+    settings_of_curvature = curvature_settings(configuration, concept.site, adapted=model.adapter is not None)
     cache = _factor_cache(configuration, model, data, settings_of_curvature)
     curvature = _curvature(configuration, model, data, settings_of_curvature, cache)
     fitted_curvature = perf_counter()
@@ -107,6 +119,7 @@ def attribute(
         damping=Damping(value=settings.damping),
         random_controls=settings.random_controls,
         seed=settings.seed,
+        engine=configuration.engine.engine,
     )
     ranked = perf_counter()
     groups = _groups(configuration, model, data, store, concept, curvature, cache)
@@ -188,10 +201,10 @@ def _needs_queries(configuration: AttributeConfiguration) -> bool:
     return any(isinstance(METHODS[name], InfluenceMethod) for name in (settings.method, *settings.compare))
 
 
-def _curvature_settings(
-    configuration: AttributeConfiguration, model: LanguageModel, concept: Concept
+def curvature_settings(
+    configuration: AttributeConfiguration, site: str, *, adapted: bool
 ) -> CurvatureSettings | None:
-    """How to fit the curvature that the influence methods want; none where none is wanted."""
+    """How to fit the curvature that the influence methods want for a concept at a site; none where none is wanted."""
     if not _needs_queries(configuration):
         return None
     part = configuration.rank.curvature
@@ -199,10 +212,11 @@ def _curvature_settings(
     return CurvatureSettings(
         kind=part.kind,
         labels=part.labels,
-        parameters=part.parameters or ("full" if model.adapter is None else "lora"),
+        parameters=part.parameters or ("lora" if adapted else "full"),
         stride=part.stride,
-        site="" if knows_texts_only else concept.site,
+        site="" if knows_texts_only else site,
         rows=part.rows,
+        precision=part.precision,
         seed=configuration.rank.seed,
     )
 
@@ -218,7 +232,13 @@ def _factor_cache(
     if settings is None or part.file is not None or settings.labels != "empirical":
         return None
     plan = plan_curvature(model, data, settings)
-    if plan.cache_bytes > part.cache_gigabytes * 1e9 or plan.rows < len(data):
+    if plan.rows < len(data):
+        return None
+    if plan.cache_bytes > part.cache_gigabytes * 1e9:
+        note(
+            f"The rows' factors would take {plan.cache_bytes / 1e9:.1f} GB, more than cache_gigabytes = "
+            f"{part.cache_gigabytes:g} allows: the model runs in every pass instead"
+        )
         return None
     key = digest([model.fingerprint, data.fingerprint, asdict(settings)])[:16]
     return FactorCache(folder=configuration.out / f"factors-{key}")
@@ -236,7 +256,10 @@ def _curvature(
         return None
     if configuration.rank.curvature.file is not None:
         return load_curvature(configuration.rank.curvature.file, model)
-    return fit_curvature(model, data, settings, out=configuration.out / "curvature.safetensors", cache=cache)
+    file = configuration.out / "curvature.safetensors"
+    if not file.is_file():
+        announce_curvature(model, data, settings)
+    return fit_curvature(model, data, settings, out=file, cache=cache, engine=configuration.engine.engine)
 
 
 def _groups(
@@ -317,21 +340,43 @@ def _check_before_work(configuration: AttributeConfiguration, data: Records) -> 
         read_records(part.negative)
 
 
-def _concept(part: ConceptPart, model: LanguageModel) -> Concept:
+def _concept(part: ConceptPart, model: LanguageModel, file: Path) -> Concept:
+    """The concept that is asked for: loaded, fitted, or as an earlier run fitted it and left it in `file`."""
     if part.file is not None:
         concept = load_concept(part.file)
         require_concept_fits(concept, model)
         return concept
     assert part.positive is not None
     assert part.negative is not None
+    positive, negative = read_records(part.positive), read_records(part.negative)
+    before = load_concept(file) if file.is_file() else None
+    if before is not None and _is_of(before, part, model, positive, negative):
+        return before
     return fit_concept(
         model,
-        part.positive,
-        part.negative,
+        positive,
+        negative,
         name=part.name,
         recipe=part.recipe,
         sites=part.sites or None,
         seed=part.seed,
+    )
+
+
+def _is_of(
+    concept: Concept, part: ConceptPart, model: LanguageModel, positive: Records, negative: Records
+) -> bool:
+    """Whether a concept was fitted to these texts on this model with these settings."""
+    recipe, sites = concept.recipe, set(part.sites or model.sites)
+    return (
+        concept.name == part.name
+        and concept.model_fingerprint == model.fingerprint
+        and recipe.get("recipe") == part.recipe
+        and recipe.get("seed") == part.seed
+        and recipe.get("positive", {}).get("fingerprint") == positive.fingerprint
+        and recipe.get("negative", {}).get("fingerprint") == negative.fingerprint
+        and concept.separation is not None
+        and set(concept.separation.auc_by_site) == sites
     )
 
 

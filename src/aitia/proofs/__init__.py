@@ -1,0 +1,59 @@
+"""Certificates of accuracy over all inputs, and the checker that believes none of them.
+
+The checker's own modules (`checker`, `certificate`, `weights`, `deciding`, `verifiers`, ...) import neither torch nor
+what looks for explanations; the names below are imported where they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aitia.proofs.certificate import AccuracyCertificate, load_certificate, parse_certificate
+    from aitia.proofs.checker import Check, check, verify
+    from aitia.proofs.cost import Cost, brute_force_cost
+    from aitia.proofs.explaining import certified_explanation
+    from aitia.proofs.proving import prove
+    from aitia.proofs.verdict import Verdict
+    from aitia.proofs.verifiers import VERIFIERS, Verifier
+    from aitia.proofs.weights import Weights, read_weights, weights_from_arrays, weights_of
+
+_HOMES = {
+    "certificate": ("AccuracyCertificate", "load_certificate", "parse_certificate"),
+    "checker": ("Check", "check", "verify"),
+    "cost": ("Cost", "brute_force_cost"),
+    "explaining": ("certified_explanation",),
+    "proving": ("prove",),
+    "verdict": ("Verdict",),
+    "verifiers": ("VERIFIERS", "Verifier"),
+    "weights": ("Weights", "read_weights", "weights_from_arrays", "weights_of"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "VERIFIERS",
+    "AccuracyCertificate",
+    "Check",
+    "Cost",
+    "Verdict",
+    "Verifier",
+    "Weights",
+    "brute_force_cost",
+    "certified_explanation",
+    "check",
+    "load_certificate",
+    "parse_certificate",
+    "prove",
+    "read_weights",
+    "verify",
+    "weights_from_arrays",
+    "weights_of",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name where it is first used, so that the checker stays apart from the finder."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'aitia.proofs' has no attribute {name!r}")
+    return getattr(import_module(f"aitia.proofs.{_HOME_OF[name]}"), name)

@@ -1,0 +1,54 @@
+"""Certificates as explanations: judged by what they prove, refused where they prove nothing."""
+
+from dataclasses import replace
+
+import pytest
+from proofs.proof_networks import planted_network
+
+import aitia
+from aitia.errors import CertificateError, ProofError
+from aitia.explanations.proofs import measure_proofs
+from aitia.explanations.settings import Settings
+from aitia.explanations.study import Study
+from aitia.group_networks import explain
+from aitia.proofs import brute_force_cost, certified_explanation, prove, weights_of
+
+
+def results(explanation):
+    return {each.name: each for each in measure_proofs(Study(explanation=explanation, settings=Settings()))}
+
+
+def test_a_certificate_is_judged_by_bound_and_cost():
+    network = planted_network()
+    certificate = prove(network, verifier="cascade")
+    found = results(certified_explanation(network, certificate))
+    weights = weights_of(network)
+    assert found["tightness"].value == pytest.approx(certificate.bound / network.accuracy)
+    ratio = certificate.cost / brute_force_cost(weights.order, weights.width)
+    assert found["cost-ratio"].value == pytest.approx(ratio)
+    assert found["gain"].value == pytest.approx(certificate.bound - min(ratio, network.accuracy))
+
+
+def test_an_explanation_may_bring_a_certificate():
+    network = planted_network(noise=0.0)
+    explanation = certified_explanation(network, prove(network, verifier="cascade"), explain(network))
+    assert explanation.name == explain(network).name
+    assert results(explanation)["tightness"].value == pytest.approx(1.0)
+
+
+def test_the_whole_card_is_written():
+    network = planted_network()
+    explanation = certified_explanation(network, prove(network, verifier="cascade"))
+    card = aitia.judge(explanation).as_json()
+    assert "tightness" in str(card)
+
+
+def test_a_certificate_that_does_not_hold_is_refused():
+    network = planted_network()
+    certificate = prove(network, verifier="cascade")
+    with pytest.raises(ProofError, match="only"):
+        certified_explanation(network, replace(certificate, certified=certificate.certified + 1))
+    explanation = certified_explanation(network, certificate)
+    inflated = replace(explanation.certificate, bound=1.0 + 1e-6)
+    with pytest.raises(CertificateError, match="claims at least"):
+        results(replace(explanation, certificate=inflated))
