@@ -91,7 +91,9 @@ def test_a_groups_influence_is_the_sum_of_its_members(tiny_model, rows):
 
 def test_the_kernel_is_symmetric_and_its_diagonal_positive(tiny_model, rows):
     records = records_from_rows(rows[:10])
-    curvature = fit_curvature(tiny_model, records, CurvatureSettings(kind="kfac", labels="empirical", precision="float32"))
+    curvature = fit_curvature(
+        tiny_model, records, CurvatureSettings(kind="kfac", labels="empirical", precision="float32")
+    )
     members, damping = [0, 3, 7], Damping(value=0.1)
     kernel = influence_kernel(tiny_model, records, members, curvature, damping=damping)
     assert kernel.shape == (3, 3)
