@@ -51,14 +51,14 @@ def language_model(folder: Path):
     )
 
 
-def concept_of(model):
-    """A made-up direction at the last site, so that every layer can move it."""
+def concept_of(model, depth: float = 1.0):
+    """A made-up direction at the site after `depth` of the layers; at the last, every layer can move it."""
     import numpy as np
 
     from aitia.concepts import Concept
 
     direction = np.random.default_rng(0).standard_normal(model.width)
-    site = model.sites[-1]
+    site = model.sites[round(depth * model.layers) - 1]
     return Concept(
         name="made up",
         site=site,
@@ -73,7 +73,8 @@ def concept_of(model):
 def main() -> None:
     parser = runner_parser(__doc__, methods=("ekfac", "identity", "concept", "forward"), batch=16)
     parser.add_argument("--bytes-per-row", type=int, default=262_144)
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+    parser.add_argument("--depth", type=float, default=1.0, help="forward: where the site is, of all layers")
     parser.add_argument("--no-cache", action="store_true", help="run the model in every pass instead")
     options = parser.parse_args()
     workload = parsed_workload(options)
@@ -131,7 +132,7 @@ def run_influence(options, workload, measurement, model, rows, queries) -> None:
                 max_batch_tokens=options.batch * workload.length,
             )
     save_scores(options.out, scores, workload)
-    measurement.print_line(compute=["fit", "score"])
+    measurement.print_line(compute=["fit", "score"], products=curvature.provenance["products"])
 
 
 def run_concept(options, workload, measurement, model, rows, queries) -> None:
@@ -176,7 +177,7 @@ def run_concept(options, workload, measurement, model, rows, queries) -> None:
 
 
 def run_forward(options, workload, measurement, model, rows, _queries) -> None:
-    """A forward-only method, Vector Filter: trace the rows up to the site and project."""
+    """A forward-only method, Vector Filter: trace the rows up to the site, then project; and another concept."""
     import numpy as np
 
     from aitia.models import trace
@@ -184,8 +185,8 @@ def run_forward(options, workload, measurement, model, rows, _queries) -> None:
     from aitia.models.tracing import batch_tensors
     from aitia.records import length_batches, pad_batch
 
-    concept = concept_of(model)
-    scores = np.zeros(len(rows), dtype=np.float32)
+    concept = concept_of(model, options.depth)
+    kept = np.zeros((len(rows), model.width), dtype=np.float32)
     with measurement.phase("score"):
         for index in length_batches(
             [len(row.tokens) for row in rows], max_tokens=options.batch * workload.length
@@ -193,7 +194,10 @@ def run_forward(options, workload, measurement, model, rows, _queries) -> None:
             batch = pad_batch(rows, index, model.pad_id)
             _, response = batch_tensors(model, batch)
             hidden = trace(model, batch, [concept.site])[concept.site]
-            scores[index] = masked_mean(hidden, response).numpy() @ concept.vector
+            kept[index] = masked_mean(hidden, response).numpy()
+        scores = kept @ concept.vector
+    with measurement.phase("further_concept"):
+        kept @ np.random.default_rng(1).standard_normal(model.width).astype(np.float32)
     np.savez(options.out, scores=scores)
     measurement.print_line(compute=["score"])
 

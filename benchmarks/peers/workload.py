@@ -245,7 +245,7 @@ class Measurement:
         self.phases[name] = round(time.perf_counter() - start, 3)
         print(f"[{self.name}] {name}: {self.phases[name]:.2f} s", flush=True)
 
-    def print_line(self, *, compute: Sequence[str] = (), **more: float) -> None:
+    def print_line(self, *, compute: Sequence[str] = (), **more: float | str) -> None:
         """Print the line.
 
         Args:

@@ -172,7 +172,9 @@ def test_exact_curvature_predicts_weighting_up_in_size_and_sign(trained):
     ]
     query = torch.outer(v, torch.stack(features).mean(0))
     direction = -torch.linalg.solve(hessian, query.flatten()).view(1, WIDTH, WIDTH).float()
-    found = stream_scores(model, rows, {layers[0].name: direction}, layers, loss="mean")[0]
+    found = stream_scores(model, rows, {layers[0].name: direction}, layers, loss="mean", precision="float32")[
+        0
+    ]
     np.testing.assert_allclose(found, changes["weighted"], rtol=2e-3, atol=1e-4 * np.abs(found).max())
 
 

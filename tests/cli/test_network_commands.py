@@ -94,9 +94,21 @@ def test_names_from_a_file_are_escaped(folder, tmp_path):
 
 def test_an_untrained_network_ends_with_one(tmp_path):
     run("train", "--group", "S4", "--steps", 1, "--out", tmp_path)
-    done = run("explain", tmp_path / "seed-0000.network.safetensors")
+    done = run("explain", tmp_path / "seed-0000.network.safetensors", "--scorecard", tmp_path / "card.html")
     assert done.exit_code == 1
     assert "nothing found" in done.stdout
+    assert not (tmp_path / "card.html").exists()  # there is no account to judge
+
+
+@pytest.mark.slow
+def test_a_scorecard_of_the_account_and_its_rivals(tmp_path):
+    run("train", "--group", "S3", "--steps", 400, "--train-fraction", 1, "--width", 32, "--out", tmp_path)
+    card = tmp_path / "card.json"
+    done = run("explain", tmp_path / "seed-0000.network.safetensors", "--scorecard", card, "--json")
+    assert json.loads(done.stdout)["scorecard"] == str(card)
+    text = card.read_text(encoding="utf-8")
+    for account in ("neurons on the points of G-sets", "rho-sets", "largest margin"):
+        assert account in text
 
 
 def test_a_table_of_ones_own(tmp_path):

@@ -88,6 +88,8 @@ def phenomenon(**fields):
         ({"weights": np.array([1, 2, 3, -1])}, "weights"),
         ({"weights": np.array([1, 0, 0, 0]), "fit": np.array([0])}, "weigh nothing"),
         ({"cases": np.array([0, 1])}, "cases"),
+        ({"sources": np.array([], dtype=int)}, "sources"),
+        ({"sources": np.array([9])}, "sources"),
     ],
 )
 def test_phenomena(fields, message):
@@ -126,6 +128,10 @@ def test_rivals_must_share_a_phenomenon_and_differ_in_name():
         judge(first, rivals=[count_explanation(xor_phenomenon(count_network()))])
     with pytest.raises(ExplanationError, match="different names"):
         judge(first, rivals=[first])
+    for change in ({"null": np.array([0.9, 0.1])}, {"sources": [3]}, {"cases": np.array([0, 0, 1, 1])}):
+        other = replace(first.phenomenon, **change)
+        with pytest.raises(ExplanationError, match="different phenomena"):
+            judge(first, rivals=[replace(first, name="other", phenomenon=other)])
 
 
 def test_maps_cannot_be_fitted_without_a_fit_split():
@@ -203,7 +209,7 @@ def test_a_null_that_is_never_surprised_leaves_skill_undefined():
         outcomes=("0", "1"),
         null=np.array([1.0, 0.0]),
     )
-    card = judge(uniform_explanation(sure))
+    card = judge(replace(uniform_explanation(sure), premises={"anything": Premise(statement="1/2")}))
     for name in ("skill", "compression", "hard-to-vary"):
         assert card[name].status is Status.NOT_APPLICABLE
         assert card[name].value is None
@@ -230,6 +236,6 @@ def test_a_model_without_weights_has_no_random_controls():
     card = judge(explanation)
     assert card["causal"].value == 1
     assert card["causal"].discriminating is None
-    assert card["mutation-score"].status is Status.NOT_EVALUABLE
+    assert set(card["mutation-score"].details["refuted_by"]) == {"a site at zero"}
     assert {each.name: each.met for each in card.conditions}["ontic"] is None
     assert "cannot" not in card["causal"].reason

@@ -1,6 +1,9 @@
 """The interface, measured by what a user types: twenty lines from a network to a card."""
 
+import runpy
+
 import numpy as np
+import pytest
 
 import aitia
 from aitia.explanations import Alignment, FunctionModel, Premise, Variable
@@ -43,3 +46,18 @@ def test_twenty_lines_from_a_network_to_a_card(tmp_path):
     assert card["load-bearing"].value == card["hard-to-vary"].value == 1
     assert card.verdict.startswith("a mechanistic explanation")
     assert (tmp_path / "card.html").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("name", ["lookup-table-and-rule", "xor-by-gates", "xor-by-counting"])
+def test_the_published_cards_are_those_of_the_example(name, request):
+    root = request.config.rootpath
+    found = runpy.run_path(str(root / "examples" / "judge_rivals.py"))["CARDS"][name]().markdown()
+    published = (root / "docs" / "cards" / f"{name}.md").read_text()
+
+    def comparable(text):
+        # How short a compressor makes a text depends on its version.
+        return [line for line in text.splitlines() if "k-complexity-bound" not in line]
+
+    assert comparable(found) == comparable(published), (
+        "run `python examples/judge_rivals.py`, copy the .md files"
+    )

@@ -12,6 +12,7 @@ from aitia.explanations import (
     Alignment,
     Certificate,
     Explanation,
+    FunctionModel,
     Phenomenon,
     Premise,
     Settings,
@@ -22,18 +23,51 @@ from aitia.explanations import (
     register,
 )
 from aitia.explanations.deutschian import forbidden_content, refutation_p_value
+from aitia.explanations.examples.cases import one_latent_bit, two_bits
 from aitia.explanations.examples.max_of_two import lookup_explanation, max_phenomenon, rule_explanation
-from aitia.explanations.examples.xor import BITS, gate_network, gates_explanation, xor_phenomenon
-from aitia.explanations.faithfulness import chance_corrected
+from aitia.explanations.examples.xor import (
+    BITS,
+    count_explanation,
+    count_network,
+    gate_network,
+    gates_explanation,
+    xor_phenomenon,
+)
+from aitia.explanations.faithfulness import chance_distances, intervention_pairs
 from aitia.explanations.intervals import bootstrap, clopper_pearson, mean_interval, wilson
 from aitia.explanations.kuhnian import jensen_shannon, scope
+from aitia.explanations.program_text import program_text
 from aitia.explanations.proofs import depth, gain, tightness
 from aitia.explanations.simplicity import compression, k_complexity_bound, premise_reuse
 
 
-def test_every_virtue_is_on_every_card_with_a_status():
-    card = judge(gates_explanation(xor_phenomenon(gate_network())))
-    assert set(card.by_name) == set(VIRTUES)
+def helper(inputs):
+    return inputs[:, 0]
+
+
+def coin_with_weights():
+    return one_latent_bit(replace(two_bits(), weights=np.array([1.0, 3.0])))
+
+
+def always_the_same():
+    model = black_box("zero", lambda x: np.zeros(len(x), dtype=int))
+    phenomenon = Phenomenon(name="p", model=model, inputs=BITS, outcomes=("0",))
+    return Explanation(name="e", phenomenon=phenomenon, program=lambda _p, x, _v: np.zeros(len(x), dtype=int))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: gates_explanation(xor_phenomenon(gate_network())),
+        lambda: lookup_explanation(max_phenomenon(4, beyond=1)),
+        lambda: one_latent_bit(two_bits()),
+        coin_with_weights,
+        always_the_same,
+    ],
+)
+def test_every_virtue_is_on_every_card_with_a_status(make):
+    card = judge(make())
+    assert sorted(each.name for each in card.results) == sorted(VIRTUES)
     for result in card.results:
         assert (result.value is None) == (result.status in (Status.NOT_APPLICABLE, Status.NOT_EVALUABLE))
         if result.value is None:
@@ -79,18 +113,72 @@ class TestFaithfulnessScores:
         from sklearn.metrics import cohen_kappa_score
 
         read, states = np.array(pairs).T
-        found = chance_corrected(read, states, np.full(len(read), 1 / len(read)), discrete=True)
+        found = chance_distances(read, states, np.full(len(read), 1 / len(read)), discrete=True)
         if len(set(read) | set(states)) < 2:
-            assert np.isnan(found)
+            assert found is None
         else:
-            assert found == pytest.approx(cohen_kappa_score(read, states), abs=1e-9)
+            assert found is not None
+            assert 1 - found.mean() == pytest.approx(cohen_kappa_score(read, states), abs=1e-9)
 
     def test_real_reading_of_the_mean_is_zero_and_of_the_value_is_one(self):
         states = np.random.default_rng(0).normal(size=200)
         mass = np.full(200, 1 / 200)
-        assert chance_corrected(states, states, mass, discrete=False) == 1
-        assert chance_corrected(np.full(200, states.mean()), states, mass, discrete=False) == pytest.approx(0)
-        assert np.isnan(chance_corrected(np.ones(200), np.ones(200), mass, discrete=False))
+        perfect = chance_distances(states, states, mass, discrete=False)
+        assert perfect is not None
+        assert not perfect.any()
+        blind = chance_distances(np.full(200, states.mean()), states, mass, discrete=False)
+        assert blind is not None
+        assert mass @ blind == pytest.approx(1)
+        assert chance_distances(np.ones(200), np.ones(200), mass, discrete=False) is None
+
+    def test_a_real_variable_has_an_interval_that_covers_what_the_whole_domain_gives(self):
+        def reading(seed):
+            inputs = np.random.default_rng(seed).normal(size=(120, 2))
+            # The site holds the value with noise of a third of its spread: a squared error of 1/9 where 2 + 1/9
+            # is expected by chance.
+            model = FunctionModel(
+                name="noisy",
+                function=lambda _w, x, site: site("sum", (x[:, 0] + x[:, 1] / 3)[:, None])[:, 0],
+                sites=("sum",),
+            )
+            phenomenon = Phenomenon(
+                name="p",
+                model=model,
+                inputs=inputs,
+                outcomes=("0", "1"),
+                observable=lambda outputs: (outputs > 0).astype(int),
+                exhaustive=False,
+            )
+            explanation = Explanation(
+                name="e",
+                phenomenon=phenomenon,
+                program=lambda _p, x, variable: (variable("v", x[:, 0]) > 0).astype(int),
+                variables={
+                    "v": Variable(values=None, alignment=Alignment(site="sum", read=lambda h: h[:, 0]))
+                },
+            )
+            return judge(explanation, settings=Settings(controls=2, resamples=200))["observational"]
+
+        true = 1 - (1 / 9) / (2 + 1 / 9)
+        found = [reading(seed) for seed in range(20)]
+        assert all(each.interval.low < each.value < each.interval.high for each in found)
+        assert sum(each.interval.low <= true <= each.interval.high for each in found) >= 15
+
+    def test_the_intervention_distribution_is_declared(self):
+        bases, sources, complete = intervention_pairs(np.arange(3), np.array([1]), limit=10, seed=0)
+        assert (bases.tolist(), sources.tolist(), complete) == ([0, 1, 2], [1, 1, 1], True)
+        mass = np.array([0.8, 0.2, 0.0])
+        bases, sources, complete = intervention_pairs(np.arange(3), limit=4000, seed=0, mass=mass)
+        assert not complete
+        for drawn in (bases, sources):
+            assert np.bincount(drawn, minlength=3) / 4000 == pytest.approx(mass, abs=0.03)
+        phenomenon = replace(xor_phenomenon(gate_network()), sources=[3])
+        card = judge(count_explanation(phenomenon))
+        # By hand: the count unit becomes 2; 00, 01 and 10 then answer 2 > 1/2, 11 answers 0; it says 0 throughout.
+        assert card["causal"].value == 1 / 4
+        # 00, 01 and 10 answer 1; 00 moves and so do the other two in what it says; 11 stays in both.
+        assert card["causal"].details["moved_share"] == 3 / 4
+        assert card["causal"].details["alike_where_moved"] == 0
 
     def test_leakage_finds_a_site_that_is_not_inert(self):
         phenomenon = xor_phenomenon(gate_network())
@@ -149,6 +237,63 @@ class TestSimplicity:
         known = np.random.default_rng(1).bytes(400)
         assert k_complexity_bound([known], background=known) < k_complexity_bound([known]) / 4
         assert k_complexity_bound([known, b""]) == 0
+
+    def test_observations_that_share_a_latent_are_coded_together(self):
+        card = judge(one_latent_bit(two_bits()), settings=Settings(epsilon=0))
+        # One bit of premise and one bit for both observations, where the null needs two.
+        assert card["compression"].details == {"null_bits": 2, "misfit_bits": 1}
+        assert card["compression"].value == 1 - (1 + 1) / 2
+
+    def test_without_premises_nothing_can_be_charged(self):
+        card = judge(
+            Explanation(
+                name="p", phenomenon=xor_phenomenon(gate_network()), program=lambda _p, x, _v: x[:, 0]
+            )
+        )
+        for name in ("description-length", "compression", "prior"):
+            assert card[name].status is Status.NOT_EVALUABLE
+
+    def test_a_parameter_costs_the_digits_that_it_needs(self):
+        phenomenon = Phenomenon(
+            name="p",
+            model=black_box("above a third", lambda x: (x[:, 0] > 1 / 3).astype(int)),
+            inputs=np.linspace(0, 1, 101)[:, None],
+            outcomes=("0", "1"),
+        )
+        explanation = Explanation(
+            name="e",
+            phenomenon=phenomenon,
+            program=lambda p, x, _v: (x[:, 0] > p["cut"]).astype(int),
+            premises={"cut": Premise(kind="parameter", value=0.3333333333)},
+        )
+        result = judge(explanation)["description-length"]
+        # 0.3 puts 0.31, 0.32 and 0.33 on the wrong side; 0.33 puts none there: 0.33 itself is not above 0.33.
+        assert result.details["rounded_parameters"] == {"cut": 0.33}
+        assert result.value == 8 * len("0.33")
+
+    def test_a_program_pays_for_the_data_that_it_refers_to(self):
+        table = np.random.default_rng(0).integers(0, 2, 4000)
+        phenomenon = Phenomenon(
+            name="p",
+            model=black_box("coins", lambda x: table[x[:, 0]]),
+            inputs=np.arange(4000)[:, None],
+            outcomes=("0", "1"),
+        )
+
+        def looks_up(_premises, inputs, _variable):
+            return np.array([table[each] for each in inputs[:, 0]])
+
+        known = {"p": Premise(statement="coins")}
+        card = judge(Explanation(name="e", phenomenon=phenomenon, program=looks_up, premises=known))
+        # 4,000 fair coins cannot be written in fewer than 4,000 bits, however short the program looks.
+        assert card["k-complexity-bound"].details["program"] > 4000
+        hidden = {"x": object()}
+
+        def refers(_premises, inputs, _variable):
+            return np.zeros(len(inputs), dtype=int) if hidden else inputs
+
+        assert program_text(refers) == ""
+        assert "def helper" in program_text(lambda _p, x, _v: helper(x))
 
     def test_reuse(self):
         assert premise_reuse([10, 10], [1, 1]) == 0
@@ -238,6 +383,18 @@ class TestDeutschian:
         assert card["falsifiability"].value == 0
         assert card["mutation-score"].value == 0
         assert judge(plain)["mutation-score"].value == 1
+
+    def test_mutants_are_random_weights_sites_at_zero_and_what_is_given(self):
+        plain = gates_explanation(xor_phenomenon(gate_network()))
+        found = judge(plain, mutants=[black_box("AND", lambda x: x[:, 0] & x[:, 1]), count_network()])
+        result = found["mutation-score"]
+        # 16 random networks and two sites at zero; AND refutes, and XOR by counting answers the same.
+        assert result.n == 16 + 2 + 2
+        assert result.details["refuted_by"]["a site at zero"] == "2 of 2"
+        assert result.details["refuted_by"]["given"] == "1 of 2"
+        assert result.details["mutants_that_behave_the_same"] == 1
+        assert result.ceiling == 1 - 1 / 20
+        assert judge(always_the_same())["mutation-score"].status is Status.NOT_EVALUABLE
 
     def test_vacuously_hard_to_vary_is_not_hard_to_vary(self):
         wrong = replace(

@@ -1,15 +1,18 @@
 """The rival accounts as explanations: what they predict, and what judging says of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from group_networks.planted_networks import joined, planted, random_neurons
 
-from aitia.errors import NetworkError
+from aitia.errors import ExplanationError, NetworkError
 from aitia.explanations import Settings, judge
 from aitia.finite_groups import named_group
 from aitia.group_networks import interpret
 from aitia.group_networks.explanations import explanations
-from aitia.group_networks.study import product_phenomenon, under_study
+from aitia.group_networks.interventions import INTERVENTIONS
+from aitia.group_networks.study import CHANGES, product_phenomenon, under_study
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def test_the_model_under_study_is_the_network(s3):
 
 def test_every_account_predicts_the_products(s3):
     found = {each.name: each for each in explanations(interpret(s3))}
-    assert len(found) == 4  # clock and pizza speak of cyclic groups
+    assert len(found) == 6  # clock and pizza speak of cyclic groups
     for each in found.values():
         predicted = each.predict(each.phenomenon.inputs).marginals
         assert (predicted.argmax(axis=1) == each.phenomenon.observed).all(), each.name
@@ -59,6 +62,40 @@ def test_judged_it_is_causally_faithful_and_a_shuffled_one_is_not(s3):
     found = card.by_name
     assert found["causal"].value > 0.95
     assert found["behavioural"].value > 0.99
+    assert found["fruitfulness"].details["confirmed_share"] > 0.99
+    assert found["excess-scope"].value > 0.99
+
+
+def test_a_third_column_changes_the_model_as_the_interventions_do(s3):
+    x, y = np.indices((6, 6)).reshape(2, -1)
+    for number, name in enumerate(CHANGES[1:], start=1):
+        inputs = np.stack([x, y, np.full(36, number)], axis=1)
+        changed = INTERVENTIONS[name](s3).logits(x, y)
+        assert np.abs(under_study(s3).run(inputs) - changed).max() < 1e-12
+        for account in explanations(interpret(s3)):
+            predicted = account.predict(inputs).marginals
+            if account.registered:
+                wanted = np.exp(changed) / np.exp(changed).sum(axis=1, keepdims=True)
+                assert np.abs(predicted - wanted).max() < 0.05, (account.name, name)
+            else:
+                assert np.isnan(predicted).all(), account.name
+
+
+def test_predictions_about_the_changed_network_are_registered_with_a_digest(s3):
+    ours = explanations(interpret(s3))[0]
+    assert len(ours.registered) == len(CHANGES) - 1
+    first = ours.registered[0]
+    forged = replace(ours, registered=[replace(first, probabilities=first.probabilities[::-1])])
+    with pytest.raises(ExplanationError, match="changed after it was made"):
+        judge(forged, settings=Settings(interventions=4, controls=1, mutants=1, variants=1, resamples=4))
+
+
+def test_the_largest_margin_gives_all_wrong_answers_one_probability(s3):
+    account = next(each for each in explanations(interpret(s3)) if each.name == "largest margin")
+    predicted = account.predict(account.phenomenon.inputs).marginals
+    wrong = np.sort(predicted, axis=1)[:, :-1]
+    assert np.ptp(wrong) < 1e-12
+    assert predicted.max(axis=1).min() > wrong.max()
 
 
 def test_cyclic_groups_have_clock_and_pizza():

@@ -17,6 +17,7 @@ def test_interventions_by_their_definitions(network):
     x, y = np.indices((24, 24))
     left, right, unembed = network.left, network.right, network.unembed
     wanted = {
+        "swap": np.maximum(right[x] + left[y], 0) @ unembed,
         "negate_left": np.maximum(right[y] - left[x], 0) @ unembed,
         "negate_both": np.maximum(-left[x] - right[y], 0) @ unembed,
         "absolute_value": np.abs(left[x] + right[y]) @ unembed,

@@ -1,5 +1,6 @@
 """Measures against their definitions, by loops and least squares."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -15,6 +16,7 @@ from aitia.group_networks.measures import (
     explained_share,
     irrep_shares,
     left_correlations,
+    norm_ratios,
     rank_one_share,
     right_correlations,
     spread,
@@ -137,3 +139,16 @@ def test_explained_share_ignores_what_changes_no_answer():
     for x, y, z in product(range(6), repeat=3):
         table, inverses = network.group.table, network.group.inverses
         assert spread(network.group, phi)[x, y, z] == phi[table[table[inverses[x], z], inverses[y]]]
+
+
+def test_norm_ratios_by_loops():
+    network = random_network()
+    found = norm_ratios(network)
+    for i in range(network.width):
+        left, right, unembed = (
+            np.std(table) for table in (network.left[:, i], network.right[:, i], network.unembed[i])
+        )
+        assert abs(found[0, i] - left / right) < 1e-12
+        assert abs(found[1, i] - 2 * unembed / (left + right)) < 1e-12
+    silent = replace(network, right=np.zeros_like(network.right))
+    assert (norm_ratios(silent)[0] == 0).all()

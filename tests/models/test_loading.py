@@ -110,3 +110,16 @@ def test_sampling_is_reproducible_and_ends_at_the_end_token(tiny_model):
     assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
     end = tiny_model.tokenizer.eos_token_id
     assert all(1 <= len(tokens) <= 12 and end not in tokens[:-1] for tokens in first)
+
+
+def test_the_activation_put_into_gpt2_is_the_function_it_had(make_model):
+    from transformers.activations import NewGELUActivation
+
+    own = make_model("gpt2").blocks[0].mlp.act
+    assert not isinstance(own, NewGELUActivation)
+    inputs = torch.linspace(-6, 6, 500, dtype=torch.float64, requires_grad=True)
+    expected = NewGELUActivation()(inputs)
+    torch.testing.assert_close(own(inputs), expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(own(inputs).sum(), inputs), torch.autograd.grad(expected.sum(), inputs)
+    )

@@ -1,6 +1,7 @@
 """The whole job, as a user runs it, on small models of their own folders."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow.parquet as parquet
@@ -59,7 +60,8 @@ def test_everything_is_written_and_fits_together(folder, result):
     assert "garden talk" in (run / "report.html").read_text()
 
 
-def test_influence_methods_run_from_a_configuration(folder, tmp_path):
+def test_influence_methods_run_from_a_configuration(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("AITIA_PROGRESS", raising=False)
     text = (folder / "attribute.yaml").read_text().replace("out: run", "out: influence-run")
     text += "rank: {method: concept-influence, compare: [influence], queries: positive.jsonl, "
     text += "curvature: {labels: empirical}}\n"
@@ -68,6 +70,14 @@ def test_influence_methods_run_from_a_configuration(folder, tmp_path):
     assert list(result.ranking.scores)[:2] == ["concept-influence", "influence"]
     assert (folder / "influence-run" / "curvature.safetensors").is_file()
     assert not list((folder / "influence-run").glob("factors-*"))
+    said = capsys.readouterr().err
+    assert re.search(r"Curvature: 24 rows, .* 2 passes, .* GB on disk; about .* here\n", said)
+    (folder / "small.yaml").write_text(text.replace("empirical}", "empirical, cache_gigabytes: 0}"))
+    again = attribute(read_configuration(folder / "small.yaml"))
+    said = capsys.readouterr().err
+    assert "Curvature: 24 rows" not in said  # it was fitted before
+    assert "more than cache_gigabytes = 0 allows" in said
+    assert np.corrcoef(again.ranking.score, result.ranking.score)[0, 1] > 0.999
     sampled = text.replace("empirical", "sampled").replace("influence-run", "sampled-run")
     (folder / "sampled.yaml").write_text(sampled)
     other = attribute(read_configuration(folder / "sampled.yaml")).ranking.score
@@ -75,6 +85,29 @@ def test_influence_methods_run_from_a_configuration(folder, tmp_path):
     (folder / "no-queries.yaml").write_text(text.replace("queries: positive.jsonl, ", ""))
     with pytest.raises(AitiaError, match="rank.queries: the influence methods need texts"):
         attribute(read_configuration(folder / "no-queries.yaml"))
+
+
+def test_a_fitted_concept_is_used_again_until_its_texts_or_settings_change(folder, tmp_path, monkeypatch):
+    import aitia.pipelines.attribute as module
+
+    text = (folder / "attribute.yaml").read_text().replace("out: run", "out: again-run")
+    file = folder / "again.yaml"
+    file.write_text(text)
+    first = attribute(read_configuration(file))
+    fitted, real = [], module.fit_concept
+    monkeypatch.setattr(module, "fit_concept", lambda *a, **k: fitted.append(1) or real(*a, **k))
+    second = attribute(read_configuration(file))
+    assert not fitted
+    assert second.concept.fingerprint == first.concept.fingerprint
+    np.testing.assert_array_equal(second.ranking.score, first.ranking.score)
+    for change in ("name: garden talk", "positive: positive.jsonl, negative: negative.jsonl"):
+        other = {"name": "name: gardens"}.get(
+            change[:4], "positive: negative.jsonl, negative: positive.jsonl"
+        )
+        file.write_text(text.replace(change, other))
+        attribute(read_configuration(file))
+        assert len(fitted) == 1
+        fitted.clear()
 
 
 def test_the_written_configuration_makes_the_same_ranking(folder, result, tmp_path):

@@ -28,6 +28,7 @@ from aitia.pipelines.counterfactual_configuration import (
     TrainingPart,
     read_counterfactual_configuration,
 )
+from aitia.pipelines.run_explanations import EVERY_ROW, run_explanations
 from aitia.records import read_records
 
 pytest.importorskip("openai", reason="the extra `judge` is not installed")
@@ -125,6 +126,8 @@ def test_the_examples_run_with_all_rankings_and_both_ends(project, key, monkeypa
     chosen = content(name) | {"out": "runs/all"}
     chosen["removal"] = {"shares": [0.25, 0.5], "ends": ["most", "least"], "seeds": 3}
     run_and_resume(folder, chosen, name, monkeypatch)
+    accounts = run_explanations(folder / chosen["out"] / "misaligned-opinions")
+    assert {each.name for each in accounts} == {*chosen["rankings"]["compare"], EVERY_ROW}
 
 
 @pytest.mark.slow
@@ -161,6 +164,9 @@ def run_and_resume(folder, chosen, name, monkeypatch):
         full = table[(table["behaviour"] == behaviour) & (table["share_removed"] == 0.0)]["value"].mean()
         assert found["shift"]["value"] == pytest.approx(full - mine["value"].mean())
         assert {curve["ranking"] for curve in found["curves"]} == rankings - {"all"}
+    kept_scores = parquet.read_table(run / "rankings.parquet")
+    assert kept_scores.column_names == ["id", *result.scores]
+    assert all(kept_scores[name].to_pylist() == values.tolist() for name, values in result.scores.items())
     rows = [json.loads(line) for line in (run / "train.jsonl").read_text().splitlines()]
     oracle = result.scores["oracle"]
     assert [float(row["misaligned"]) for row in rows] == oracle.tolist()

@@ -1,9 +1,11 @@
 """`aitia judge`: explanations in files, which hold tables and numbers and nothing that is executed."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from group_networks.planted_networks import joined, planted
 from typer.testing import CliRunner
 
 import aitia
@@ -107,6 +109,13 @@ def test_a_file_is_judged_as_its_python_twin(write):
     assert card["load-bearing"].value == 1
 
 
+def test_the_example_files_say_what_the_network_is(request):
+    folder = request.config.rootpath / "examples" / "xor"
+    card, _ = judge_files([folder / "gates.explanation.json", folder / "count.explanation.json"])
+    assert card.verdict.startswith("a mechanistic explanation")
+    assert card.rivals[0]["causal"].value == 11 / 16
+
+
 def test_tables_abstain_and_lose_what_a_premise_governs(write):
     explanation = read_explanation(write(TABLE))
     card = judge(explanation)
@@ -115,6 +124,18 @@ def test_tables_abstain_and_lose_what_a_premise_governs(write):
     assert card["load-bearing"].details["idle"] == ["idle"]
     predicted = explanation.without("first row").predict(explanation.phenomenon.inputs)
     assert predicted.covered.tolist() == [False, True, False, True]
+
+
+def test_tables_are_charged_for_where_no_premises_are_stated(write):
+    bare = {key: value for key, value in TABLE.items() if key != "premises"}
+    card = judge(read_explanation(write(bare)))
+    # Two labels of a bit each and a distribution of one free number; the row that abstains says nothing.
+    assert card["description-length"].details["premises"] == 1 + 1 + 16
+    assert card["load-bearing"].n == 3
+    assert card["load-bearing"].value == 1
+    counted = judge(read_explanation(write(COUNT)))
+    # Four counts of three kinds, three answers of two kinds, a variable of three values, and a map of one bit.
+    assert counted["description-length"].value == pytest.approx(5 * np.log2(3) + 3 + 1)
 
 
 def test_recorded_models_and_certificates(write):
@@ -247,3 +268,25 @@ def test_numbers_in_graphs_are_matched_as_written(write):
     assert np.nan_to_num(explanation.predict(explanation.phenomenon.inputs).marginals).argmax(
         axis=1
     ).tolist() == [1, 0]
+
+
+def test_certificates_are_judged_beside_their_network(tmp_path, capsys, monkeypatch):
+    network = joined([planted("S3", 2, "2a").network(), planted("S3", 3, "1b").network()], noise=1e-3)
+    network = replace(network, unembed=6 * network.unembed)
+    paths = [network.save(tmp_path / "s3.network.safetensors")]
+    for verifier in ("brute-force", "g-sets"):
+        paths.append(aitia.prove(network, verifier=verifier).save(tmp_path / f"{verifier}.certificate.json"))
+    card, _ = judge_files(paths)
+    assert [card.name, card.rivals[0].name] == ["brute-force", "g-sets"]
+    assert card["tightness"].value == card["deductive-check"].value == 1
+    assert card["cost-ratio"].value >= 1
+    with pytest.raises(ExplanationError, match="give the network beside it"):
+        judge_files(paths[1:])
+    content = json.loads(paths[2].read_text())
+    content["claim"]["cost"] = 1
+    paths[2].write_text(json.dumps(content))
+    monkeypatch.setattr("sys.argv", ["aitia", "judge", *(str(path) for path in paths)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 1
+    assert "g-sets.certificate.json: claims a cost of 1" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from aitia.explanations.examples.xor import (
     xor_phenomenon,
 )
 from aitia.report import scorecard_html, scorecard_markdown
-from aitia.report.scorecard import RADAR, radar
+from aitia.report.scorecard import _RADIUS, RADAR, radar
 
 HOSTILE = (
     '</small><script>alert(1)</script>"\'><img src="http://evil.test/x" onerror=alert(1)>'
@@ -118,7 +118,7 @@ def test_the_radar_is_to_scale(card):
     for each, line in zip(card["explanations"], drawn["lines"], strict=True):
         values = {result["name"]: result["value"] for result in each["results"]}
         shown = [values[name] for name, _ in RADAR if values.get(name) is not None]
-        lengths = [math.hypot(x - centre, y - centre) / 150 for x, y in line["points"]]
+        lengths = [math.hypot(x - centre, y - centre) / _RADIUS for x, y in line["points"]]
         assert lengths == pytest.approx([min(max(value, 0), 1) for value in shown], abs=1e-3)
 
 

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aitia.errors import AitiaError, StoreError
-from aitia.files import atomic_path
 from aitia.models import LanguageModel
+from aitia.tensor_files import open_tensors, save_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -47,9 +47,9 @@ class CurvatureSettings:
         site: leave out the blocks above it; empty for none.
         rows: fitted to so many rows at most, drawn evenly from the data; 0 for all.
         max_batch_tokens: tokens run at once.
-        precision: of the products that make covariances, eigenvalues and scores: `float32`, or `bfloat16`
-            with float32 sums, which is about twice as fast where the processor has instructions for it. The
-            model runs in its own precision either way.
+        precision: of the factors of the products that make eigenvalues and scores: `float32`, `bfloat16`, or
+            `auto` for bfloat16 where the hardware multiplies such numbers faster. The model runs in its own
+            precision and the covariances are made in float32, whatever is chosen.
         seed: of the draws.
     """
 
@@ -61,7 +61,7 @@ class CurvatureSettings:
     site: str = ""
     rows: int = 5000
     max_batch_tokens: int = 2048
-    precision: str = "float32"
+    precision: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -70,7 +70,7 @@ class CurvatureSettings:
             ("labels", ("sampled", "empirical")),
             ("loss", ("mean", "sum")),
             ("parameters", ("full", "lora")),
-            ("precision", ("float32", "bfloat16")),
+            ("precision", ("auto", "float32", "bfloat16")),
         ):
             if getattr(self, name) not in allowed:
                 raise AitiaError(
@@ -108,6 +108,18 @@ class LayerCurvature:
     left: torch.Tensor | None = None
     right: torch.Tensor | None = None
     eigenvalues: torch.Tensor | None = None
+
+    def basis(self, dtype: torch.dtype) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """U and V in another type, or none where they are identities."""
+        if self.left is None or self.right is None:
+            return None, None
+        return self.left.to(dtype), self.right.to(dtype)
+
+    def to(self, device: Any) -> LayerCurvature:
+        """The same on another device."""
+        return LayerCurvature(
+            **{name: None if value is None else value.to(device) for name, value in vars(self).items()}
+        )
 
     def rotate(self, gradients: torch.Tensor) -> torch.Tensor:
         """Into the eigenbasis: U^T G V, [..., out, in]."""
@@ -150,7 +162,7 @@ class Curvature:
     Attributes:
         settings: how it was fitted.
         layers: name -> curvature.
-        provenance: model, data, and number of rows it was fitted to.
+        provenance: model, data, number of rows it was fitted to, and the type of the products' factors.
     """
 
     settings: CurvatureSettings
@@ -159,8 +171,6 @@ class Curvature:
 
     def save(self, path: Path | str) -> Path:
         """Write one safetensors file, whole or not at all."""
-        from safetensors.torch import save_file
-
         tensors = {
             f"{name}.{part}": value.contiguous()
             for name, layer in self.layers.items()
@@ -173,9 +183,7 @@ class Curvature:
             "provenance": json.dumps(dict(self.provenance)),
             "layers": json.dumps(list(self.layers)),
         }
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata)
-        return Path(path)
+        return save_tensors(path, tensors, metadata)
 
 
 def load_curvature(path: Path | str, model: LanguageModel | None = None) -> Curvature:
@@ -184,17 +192,15 @@ def load_curvature(path: Path | str, model: LanguageModel | None = None) -> Curv
     Raises:
         StoreError: missing, damaged, or of another model.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
+        with open_tensors(path, "pt") as file:
+            metadata = file.metadata
             if metadata.get("format") != FORMAT:
                 raise StoreError(f"{path}: not a curvature file of format {FORMAT}")
             parts: dict[str, dict[str, Any]] = {name: {} for name in json.loads(metadata["layers"])}
-            for key in file.keys():  # noqa: SIM118 - the file is no dict
+            for key in file.names:
                 name, part = key.rsplit(".", 1)
-                parts[name][part] = file.get_tensor(key)
+                parts[name][part] = file[key]
             found = Curvature(
                 settings=CurvatureSettings(**json.loads(metadata["settings"])),
                 layers={name: LayerCurvature(**held) for name, held in parts.items()},
@@ -202,7 +208,7 @@ def load_curvature(path: Path | str, model: LanguageModel | None = None) -> Curv
             )
     except FileNotFoundError:
         raise StoreError(f"{path}: no such curvature; make one with `aitia fit-curvature`") from None
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise StoreError(f"{path}: damaged curvature file: {error}") from error
     if model is not None and found.provenance["model_fingerprint"] != model.fingerprint:
         raise StoreError(

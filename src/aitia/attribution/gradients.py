@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,8 @@ from aitia.attribution.signals import predicted_tokens
 from aitia.errors import AitiaError, NumericalError
 from aitia.models import LanguageModel, run
 from aitia.models.linear_layers import Factors, LinearLayer, capturing
-from aitia.records import Batch, Records, TokenizedRecords, length_batches, pad_batch, tokenize
+from aitia.records import Batch, Records, RowShard, TokenizedRecords, length_batches, pad_batch, tokenize
+from aitia.tensor_files import open_tensors, save_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +44,7 @@ def training_factors(
     *,
     loss: str = "mean",
     sample_seed: int | None = None,
+    dtype: torch.dtype | None = None,
 ) -> dict[str, Factors]:
     """The factors of the gradient of each row's training loss, for each layer.
 
@@ -51,13 +55,14 @@ def training_factors(
         locations: of the b rows, for messages.
         loss: a row's cross-entropy as the `mean` over its response tokens, or their `sum`.
         sample_seed: draw the labels from the model's own distribution (true Fisher) with this seed.
+        dtype: of the factors; default: float32.
 
     Raises:
         NumericalError: a gradient is not finite; the row is named.
     """
     import torch
 
-    with capturing(layers, model, torch.from_numpy(batch.attention)) as factors:
+    with capturing(layers, model, torch.from_numpy(batch.attention), dtype=dtype) as factors:
         outputs = run(model, batch, gradients=True, detach=False)
         targets = None
         if sample_seed is not None:
@@ -155,33 +160,33 @@ class FactorCache:
 
     folder: Path
 
-    def read(self, number: int) -> dict[str, Factors] | None:
-        """The factors of a batch, or none if they are not there."""
-        from safetensors.torch import load
-
+    def read(self, number: int, dtype: torch.dtype) -> dict[str, Factors] | None:
+        """The factors of a batch in a type, or none if they are not there, or damaged."""
         path = self._path(number)
-        if not path.is_file():
+        try:
+            with open_tensors(path, "pt") as file:
+                held = {name: file[name] for name in file.names}
+                shared: dict[str, str] = json.loads(file.metadata["inputs"])
+        except (FileNotFoundError, ValueError):  # what is damaged is made anew
             return None
-        held = load(path.read_bytes())
-        names = {key.removesuffix(".inputs") for key in held if key.endswith(".inputs")}
+        inputs = {source: held[f"{source}.inputs"].to(dtype) for source in set(shared.values())}
         return {
-            name: Factors(inputs=held[f"{name}.inputs"].float(), outputs=held[f"{name}.outputs"].float())
-            for name in names
+            name: Factors(inputs=inputs[source], outputs=held[f"{name}.outputs"].to(dtype))
+            for name, source in shared.items()
         }
 
     def write(self, number: int, factors: dict[str, Factors]) -> None:
-        """Keep the factors of a batch."""
-        from safetensors.torch import save_file
-
+        """Keep the factors of a batch; inputs that layers share are kept once."""
         held: dict[str, Any] = {}
+        first: dict[int, str] = {}
+        shared: dict[str, str] = {}
         for name, part in factors.items():
-            held[f"{name}.inputs"] = part.inputs.bfloat16()
+            shared[name] = first.setdefault(id(part.inputs), name)
+            if shared[name] == name:
+                held[f"{name}.inputs"] = part.inputs.bfloat16()
             held[f"{name}.outputs"] = part.outputs.bfloat16()
-        self.folder.mkdir(parents=True, exist_ok=True)
         # Not forced to the disk: a cache that a power cut spoils is made anew.
-        temporary = self._path(number).with_suffix(".part")
-        save_file(held, temporary)
-        temporary.replace(self._path(number))
+        save_tensors(self._path(number), held, {"inputs": json.dumps(shared)}, flush=False)
 
     def clear(self) -> None:
         """Remove everything."""
@@ -193,36 +198,55 @@ class FactorCache:
 
 def passes_over_rows(
     model: LanguageModel,
-    tokenized: TokenizedRecords,
+    shard: RowShard,
     layers: Sequence[LinearLayer],
     *,
     loss: str,
-    max_batch_tokens: int,
     sample_seed: int | None = None,
     cache: FactorCache | None = None,
-    start: int = 0,
+    dtype: torch.dtype | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, np.ndarray, dict[str, Factors]]]:
-    """Go through the training rows' factors, batch by batch, from the cache where they are there.
+    """Go through a shard's factors, batch by batch, from the cache where they are there.
 
     Yields:
-        the batch's number, its rows' places, and its factors.
+        the batch's number, its rows' places, and its factors in a type, by default float32.
     """
-    batches = length_batches([len(row.tokens) for row in tokenized], max_tokens=max_batch_tokens)
-    for number, index in enumerate(batches):
-        if number < start:
-            continue
-        factors = cache.read(number) if cache is not None else None
+    import torch
+
+    dtype = dtype or torch.float32
+    for number, index, rows in shard.parts():
+        factors = cache.read(number, dtype) if cache is not None else None
         if factors is None or any(layer.name not in factors for layer in layers):
-            batch = pad_batch(tokenized, index, model.pad_id)
+            batch = pad_batch(rows, np.arange(len(rows)), model.pad_id)
             seed = None if sample_seed is None else sample_seed * 1_000_003 + number
-            locations = [tokenized[i].location for i in index]
-            factors = training_factors(model, batch, layers, locations, loss=loss, sample_seed=seed)
+            locations = [row.location for row in rows]
+            factors = training_factors(
+                model, batch, layers, locations, loss=loss, sample_seed=seed, dtype=dtype
+            )
             if cache is not None:
                 cache.write(number, factors)
         yield number, index, factors
         if on_batch is not None:
             on_batch(len(index))
+
+
+def pass_batches(
+    tokenized: TokenizedRecords, max_batch_tokens: int, *, batches: int = 1, shards: int = 0
+) -> list[list[np.ndarray]]:
+    """The shards of a pass over the rows: positions of each batch's rows.
+
+    Args:
+        tokenized: the rows.
+        max_batch_tokens: tokens run at once.
+        batches: of a shard.
+        shards: cut the pass into so many shards of like size instead, or fewer where there are fewer batches.
+    """
+    every = length_batches([len(row.tokens) for row in tokenized], max_tokens=max_batch_tokens)
+    if not shards:
+        return [every[start : start + batches] for start in range(0, len(every), batches)]
+    ends = np.linspace(0, len(every), min(shards, len(every)) + 1).round().astype(int)
+    return [every[start:stop] for start, stop in pairwise(ends)]
 
 
 def factor_bytes(tokenized: TokenizedRecords, layers: Sequence[LinearLayer]) -> int:

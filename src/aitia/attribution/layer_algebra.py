@@ -8,42 +8,38 @@ made at all, where a contraction of the factors costs fewer operations.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
-_BUFFER_NUMBERS = 2_500_000
-_BLOCK = 192
+_BUFFER_BYTES = 10_000_000
+_BLOCK = 64
 # Writing a number of a gradient and reading it again costs about as much as this many multiply-adds.
 _TRAFFIC = 64
 
 
-@contextmanager
-def precision_of_products(name: str) -> Iterator[None]:
-    """How the entries of matrix products are rounded inside the block; sums are always float32.
+def product_dtype(precision: str, device: torch.device | None = None) -> torch.dtype:
+    """The type of the factors of matrix products, where these make eigenvalues and scores.
 
-    With `bfloat16` the factors of each product are rounded to 8 bits, relative error 2^-9, where the
-    processor multiplies such numbers faster; elsewhere it changes nothing. The model itself never runs so.
+    A processor's products of bfloat16 numbers are summed in float32. Their entries are rounded to 8 bits,
+    relative error 2^-9, each on its own, and a score is a sum of very many.
 
     Args:
-        name: `float32` or `bfloat16`.
+        precision: `float32`, `bfloat16`, or `auto` for bfloat16 where the hardware multiplies such numbers
+            faster and float32 elsewhere.
+        device: where they are; default: the CPU.
     """
-    before = torch.get_float32_matmul_precision()
-    if name == "bfloat16" and _multiplies_bfloat16():
-        torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+    if precision == "auto":
+        precision = "bfloat16" if _multiplies_bfloat16(device) else "float32"
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
 
 
-def _multiplies_bfloat16() -> bool:
+def _multiplies_bfloat16(device: torch.device | None) -> bool:
     """Whether the hardware has instructions for products of bfloat16 numbers; without, they are slower."""
-    if torch.cuda.is_available():
+    if device is not None and device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(probe is not None and probe())
+    return (device is None or device.type == "cpu") and probe is not None and bool(probe())
 
 
 def add_second_moment(total: torch.Tensor, vectors: torch.Tensor) -> None:
@@ -70,18 +66,58 @@ def row_gradients(inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
     return torch.bmm(outputs.transpose(1, 2), inputs)
 
 
-def few_rows(inputs: torch.Tensor, outputs: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Go through the rows' gradients, a few at a time: rows, and [m, out, in]."""
-    size = max(_BUFFER_NUMBERS // (inputs.shape[2] * outputs.shape[2]), 1)
+def few_rows(
+    inputs: torch.Tensor,
+    outputs: torch.Tensor,
+    *,
+    left: torch.Tensor | None = None,
+    right: torch.Tensor | None = None,
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Go through the rows' gradients, a few at a time, in another basis if one is given: U^T G V.
+
+    Each side is turned before the product or after it, whichever is less: t * in * k multiply-adds a row
+    for the inputs, or out * in * k for the gradient's right side. A factor of a LoRA has few outputs or few
+    inputs, and then the gradient is the smaller of the two.
+
+    Args:
+        inputs: [b, t, in].
+        outputs: [b, t, out].
+        left: U, [out, k]; default: the identity.
+        right: V, [in, l]; default: the identity.
+
+    Yields:
+        rows, and [m, k, l].
+    """
+    tokens, wide, high = inputs.shape[1], inputs.shape[2], outputs.shape[2]
+    left_first, right_first = tokens <= wide, tokens <= high
+    if right is not None and right_first:
+        inputs = inputs @ right
+    if left is not None and left_first:
+        outputs = outputs @ left
+    size = max(_BUFFER_BYTES // (inputs.shape[2] * outputs.shape[2] * inputs.element_size()), 1)
     for start in range(0, len(inputs), size):
         rows = slice(start, start + size)
-        yield rows, row_gradients(inputs[rows], outputs[rows])
+        gradients = row_gradients(inputs[rows], outputs[rows])
+        if right is not None and not right_first:
+            gradients = gradients @ right
+        if left is not None and not left_first:
+            gradients = left.T @ gradients
+        yield rows, gradients
 
 
-def add_squared_gradients(total: torch.Tensor, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
-    """Add the sum over rows of the squared entries of their gradients to `total`, [out, in], in place."""
-    for _, gradients in few_rows(inputs, outputs):
-        total += gradients.square_().sum(dim=0)
+def add_squared_gradients(
+    total: torch.Tensor,
+    inputs: torch.Tensor,
+    outputs: torch.Tensor,
+    *,
+    left: torch.Tensor | None = None,
+    right: torch.Tensor | None = None,
+) -> None:
+    """Add the sum over rows of the squared entries of U^T G V to `total`, [out, in] float32, in place."""
+    for _, gradients in few_rows(inputs, outputs, left=left, right=right):
+        for gradient in gradients:  # one at a time stays in the processor's cache
+            entries = gradient.float()
+            total.addcmul_(entries, entries)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +131,13 @@ class LowRankQueries:
 
     left: torch.Tensor
     right: torch.Tensor
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> LowRankQueries:
+        """The same on another device, in another type."""
+        return LowRankQueries(left=self.left.to(device, dtype), right=self.right.to(device, dtype))
+
+    def __len__(self) -> int:
+        return len(self.left)
 
 
 def low_rank(queries: torch.Tensor, rank: int) -> LowRankQueries:
@@ -118,21 +161,21 @@ def products_with_queries(
     contracted with both factors, at q t k (in + out).
 
     Args:
-        queries: [q, out, in].
+        queries: [q, out, in], of the type of the factors.
         inputs: [b, t, in].
         outputs: [b, t, out].
 
     Returns:
-        [q, b].
+        [q, b] float32.
     """
     if isinstance(queries, LowRankQueries):
         pairs = zip(queries.left, queries.right, strict=True)
-        return torch.stack([((inputs @ right.T) * (outputs @ left)).sum(dim=(1, 2)) for left, right in pairs])
+        return torch.stack([_sums((inputs @ right.T) * (outputs @ left)) for left, right in pairs])
     count, tokens = len(queries), inputs.shape[1]
     if count * tokens <= tokens + count + _TRAFFIC:
-        return torch.stack([((inputs @ query.T) * outputs).sum(dim=(1, 2)) for query in queries])
+        return torch.stack([_sums((inputs @ query.T) * outputs) for query in queries])
     flat = queries.flatten(1)
-    found = queries.new_empty((count, len(inputs)))
+    found = flat.new_empty((count, len(inputs)), dtype=torch.float32)
     for rows, gradients in few_rows(inputs, outputs):
         found[:, rows] = flat @ gradients.flatten(1).T
     return found
@@ -141,3 +184,8 @@ def products_with_queries(
 def token_products(query: torch.Tensor, inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
     """Each token's part of the scalar product of one query with each row's gradient: [b, t]."""
     return ((inputs @ query.T) * outputs).sum(dim=2)
+
+
+def _sums(parts: torch.Tensor) -> torch.Tensor:
+    """The sum of each row's parts, [b, ...] -> [b] float32."""
+    return parts.flatten(1).sum(dim=1, dtype=torch.float32)

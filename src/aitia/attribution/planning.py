@@ -14,9 +14,11 @@ from aitia.attribution.gradients import factor_bytes, in_tokens, training_factor
 from aitia.attribution.layer_algebra import (
     add_second_moment,
     add_squared_gradients,
-    precision_of_products,
+    product_dtype,
 )
+from aitia.engine import note
 from aitia.models import LanguageModel
+from aitia.models.linear_layers import weights_left_out
 from aitia.records import Records, TokenizedRecords, pad_batch
 
 _FLOAT = 4
@@ -33,6 +35,7 @@ class CurvaturePlan:
         tokens: of these rows.
         layers: whose curvature.
         weights: of these layers.
+        weights_left_out: of their blocks, since layers of their kind are not supported.
         passes: over the rows, each a forward and a backward pass of the model.
         memory_bytes: of the sums and the eigenbases, beside the model and a batch.
         file_bytes: of the file.
@@ -44,6 +47,7 @@ class CurvaturePlan:
     tokens: int
     layers: int
     weights: int
+    weights_left_out: int
     passes: int
     memory_bytes: int
     file_bytes: int
@@ -56,8 +60,10 @@ class CurvaturePlan:
 
     def text(self) -> str:
         """One line for a person."""
+        missing = f" ({self.weights_left_out:,} of unsupported layers left out)" * bool(self.weights_left_out)
         return (
-            f"{self.rows:,} rows, {self.tokens:,} tokens, {self.layers} layers with {self.weights:,} weights; "
+            f"{self.rows:,} rows, {self.tokens:,} tokens, {self.layers} layers with {self.weights:,} weights"
+            f"{missing}; "
             f"{self.passes} passes, {self.operations:.2g} multiply-adds; "
             f"{self.memory_bytes / 1e9:.2f} GB of memory beside the model, {self.file_bytes / 1e9:.2f} GB on disk"
         )
@@ -88,6 +94,7 @@ def plan_curvature(
         tokens=tokens,
         layers=len(layers),
         weights=weights,
+        weights_left_out=weights_left_out(model, layers, parameters=settings.parameters),
         passes=passes,
         memory_bytes=_FLOAT * kept * 2,
         file_bytes=_FLOAT * kept,
@@ -121,6 +128,7 @@ def estimate_seconds(
     chosen = typical[: max(min(_PROBE_TOKENS, settings.max_batch_tokens) // int(lengths[typical[0]]), 1)]
     batch = pad_batch(tokenized, chosen, model.pad_id)
     based, measured = settings.kind in ("kfac", "ekfac"), settings.kind in ("diagonal", "ekfac")
+    dtype = product_dtype(settings.precision, model.device)
 
     def work() -> None:
         seed = 0 if settings.labels == "sampled" else None
@@ -132,23 +140,24 @@ def estimate_seconds(
                 [tokenized[int(row)].location for row in chosen],
                 loss=settings.loss,
                 sample_seed=seed,
+                dtype=torch.float32 if phase == "covariances" else dtype,
             )
-            with precision_of_products(settings.precision):
-                for layer in layers:
-                    found = factors.get(layer.name)
-                    if found is None:
-                        continue
-                    sides = (found.inputs, found.outputs)
-                    squares = [values.new_zeros(values.shape[-1], values.shape[-1]) for values in sides]
-                    if phase == "covariances":
-                        for total, values in zip(squares, sides, strict=True):
-                            add_second_moment(total, values)
-                    else:
-                        turned = [
-                            values @ total if based else values
-                            for values, total in zip(sides, squares, strict=True)
-                        ]
-                        add_squared_gradients(turned[0].new_zeros(layer.outputs, layer.inputs), *turned)
+            for layer in layers:
+                found = factors.get(layer.name)
+                if found is None:
+                    continue
+                sides = (found.outputs, found.inputs)
+                squares = [
+                    values.new_zeros(values.shape[-1], values.shape[-1], dtype=torch.float32)
+                    for values in sides
+                ]
+                if phase == "covariances":
+                    for total, values in zip(squares, sides, strict=True):
+                        add_second_moment(total, values)
+                else:
+                    left, right = (total.to(dtype) if based else None for total in squares)
+                    total = torch.zeros(layer.outputs, layer.inputs, device=found.inputs.device)
+                    add_squared_gradients(total, found.inputs, found.outputs, left=left, right=right)
 
     work()
     seconds = _timed(work) * plan.tokens / max(int(lengths[chosen].sum()), 1)
@@ -158,6 +167,19 @@ def estimate_seconds(
         cubes = sum(layer.inputs**3 + layer.outputs**3 for layer in layers)
         seconds += one * cubes / _PROBE_WIDTH**3
     return seconds
+
+
+def announce_curvature(
+    model: LanguageModel, data: Records | TokenizedRecords, settings: CurvatureSettings
+) -> tuple[CurvaturePlan, float]:
+    """Say on standard error what `fit_curvature` will take, before it starts: the plan, and seconds.
+
+    Raises:
+        RecordError, NumericalError: rows that cannot be used.
+    """
+    plan, seconds = plan_curvature(model, data, settings), estimate_seconds(model, data, settings)
+    note(f"Curvature: {plan.text()}; about {in_words(seconds)} here")
+    return plan, seconds
 
 
 def in_words(seconds: float) -> str:

@@ -13,7 +13,11 @@ from aitia.cli.options import JsonOption, SeedOption, answer, app
 @app.command("judge")
 def judge_command(
     explanation: Annotated[
-        list[Path], typer.Argument(help="*.explanation.json; the first is judged, the others are its rivals.")
+        list[Path],
+        typer.Argument(
+            help="*.explanation.json; the first is judged, the others are its rivals. Or a network and its "
+            "certificates. Or a run of counterfactual."
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(help="Card to write: .html, .md or .json; or a folder, for all three.")
@@ -24,18 +28,24 @@ def judge_command(
     weight: Annotated[
         list[str] | None, typer.Option(help="virtue=number, to add rivals up; repeatable.")
     ] = None,
+    behaviour: Annotated[
+        str | None, typer.Option(help="Of a run: which behaviour; default: the first.")
+    ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Judge an explanation: its virtues, its faithfulness, and the four conditions, with their controls.
 
     Explanations in files are tables and numbers; nothing in them is executed. Those written in Python are judged
-    with `aitia.judge`. Exit status 1: a certificate claims more than is true.
+    with `aitia.judge`. Given the folder of a run of `aitia counterfactual`, its rankings are judged by its removals,
+    and the cards are put beside its report. Exit status 1: a certificate claims more than is true.
 
-    Example: `aitia judge rule.explanation.json lookup.explanation.json --out card.html`
+    Example: `aitia judge examples/xor/gates.explanation.json examples/xor/count.explanation.json --out card.html`
     """
     from aitia.pipelines.judge import judge_files, summary_lines
 
-    card, files = judge_files(explanation, out=out, rubric=rubric, weights=weight or (), seed=seed)
+    card, files = judge_files(
+        explanation, out=out, rubric=rubric, weights=weight or (), seed=seed, behaviour=behaviour
+    )
     lines = summary_lines(card) + [f"{kind}: {path}" for kind, path in files.items()]
     answer(card.as_json() | {"files": files}, as_json, "\n".join(lines))

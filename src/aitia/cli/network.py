@@ -103,6 +103,10 @@ def show_command(network: NetworkArgument, as_json: JsonOption = False) -> None:
 def explain_command(
     network: NetworkArgument,
     out: Annotated[Path | None, typer.Option(help="HTML page to write, with pictures.")] = None,
+    scorecard: Annotated[
+        Path | None,
+        typer.Option(help="Hold the account against its rivals, and write the card (.html, .md or .json)."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find a network's circuits, measure how much they explain, and draw them.
@@ -111,7 +115,8 @@ def explain_command(
 
     Example: `aitia network explain runs/s5/seed-0000.network.safetensors --out seed-0000.html`
     """
-    from aitia.group_networks import interpret, load_network, summarise
+    from aitia.explanations import judge
+    from aitia.group_networks import explanations, interpret, load_network, summarise
     from aitia.group_networks.page import write_page
 
     found = interpret(load_network(network))
@@ -132,8 +137,15 @@ def explain_command(
         f"  logits explained: {summary.hidden_explains:.2%} by the hidden layer's form, {summary.coset_explains:.1%} "
         f"with the unembedding's, {summary.ideal_explains:.1%} by the sum of rho-sets",
     ]
-    lines += [] if out is None else [f"  page: {out}"]
-    plain = summary.plain() | {"network": str(network), "page": None if out is None else str(out)}
+    if not found.circuits:
+        scorecard = None  # there is no account to judge
+    if scorecard is not None:
+        ours, *rivals = explanations(found)
+        judge(ours, rivals=rivals).write(scorecard)
+    written = {"page": out, "scorecard": scorecard}
+    lines += [f"  {name}: {path}" for name, path in written.items() if path is not None]
+    plain = summary.plain() | {"network": str(network)}
+    plain |= {name: None if path is None else str(path) for name, path in written.items()}
     answer(plain, as_json, "\n".join(lines))
     if not summary.explained:
         raise typer.Exit(1)

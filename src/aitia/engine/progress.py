@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,6 +58,12 @@ def progress_bar(title: str, total: int, *, done: int = 0, unit: str = "rows") -
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, total=total, completed=done)
         yield lambda units: progress.advance(task, units)
+
+
+def note(text: str) -> None:
+    """Say one line about the work on standard error; `AITIA_PROGRESS=0` turns it off."""
+    if os.environ.get("AITIA_PROGRESS") != "0":
+        sys.stderr.write(f"{text}\n")
 
 
 def quiet_libraries() -> None:

@@ -79,9 +79,13 @@ def measure_bayesian(study: Study) -> list[VirtueResult]:
         ),
         _coverage(study),
     ]
+    names = ("precision", "power", "unification", "calibration-gap")
     if not (predictive.independent or even):
         reason = "inputs weigh differently and share latents; the joint entropy is not defined"
-        return [*results, *(not_evaluable(name, reason) for name in ("precision", "power", "unification"))]
+        return [*results, *(not_evaluable(name, reason) for name in names)]
+    if k == 1:
+        reason = "only one outcome can be observed"
+        return [*results, *(not_applicable(name, reason) for name in names)]
     powered = power(predictive, counts)
     joint = joint_entropy(predictive, draws=settings.joint_draws, seed=settings.seed)
     if predictive.independent:
@@ -99,7 +103,6 @@ def measure_bayesian(study: Study) -> list[VirtueResult]:
             else Interval(low=value - margin, high=value + margin, level=0.95, method="Monte Carlo")
         )
 
-    largest = np.log2(k) if k > 1 else float("nan")
     gap = (total - bold) / n
     return [
         *results,
@@ -113,7 +116,7 @@ def measure_bayesian(study: Study) -> list[VirtueResult]:
                     np.array([1 - settings.epsilon + settings.epsilon / k] + (k - 1) * [settings.epsilon / k])
                 )
             ),
-            details={"total_bits": bold} | ({"normalised": 1 + bold / (n * float(largest))} if k > 1 else {}),
+            details={"total_bits": bold, "normalised": 1 + bold / (n * float(np.log2(k)))},
             **common,
         ),
         measured(

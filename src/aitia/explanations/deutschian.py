@@ -5,6 +5,7 @@ Falsifiability after Popper (1959); hard-to-varyness after Deutsch (2011) and El
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -13,9 +14,11 @@ from aitia.errors import ExplanationError
 from aitia.explanations.controls import causal_score
 from aitia.explanations.explanation import Explanation
 from aitia.explanations.intervals import clopper_pearson, exact, wilson
+from aitia.explanations.model import ModelUnderStudy
+from aitia.explanations.phenomenon import Phenomenon
 from aitia.explanations.predictive import Predictive
 from aitia.explanations.result import VirtueResult, measured, not_applicable, not_evaluable
-from aitia.explanations.study import Study, skill_on
+from aitia.explanations.study import Study, skill_of, skill_on
 from aitia.explanations.variation import is_notational, variants
 
 
@@ -71,14 +74,16 @@ def premise_cost(study: Study, *names: str) -> float:
 
     Only the inputs that a premise touches count, so that a row of a long table bears its load as much as a law does.
     """
-    explanation, settings = study.explanation, study.settings
-    poorer, inputs = explanation.without(*names), study.phenomenon.inputs[study.test]
-    before, after = explanation.predict(inputs).marginals, poorer.predict(inputs).marginals
-    changed = study.test[~np.isclose(before, after, equal_nan=True).all(axis=1)]
-    if len(changed) == 0:
+    phenomenon, settings = study.phenomenon, study.settings
+    before = study.raw
+    after = study.explanation.without(*names).predict(phenomenon.inputs[study.test])
+    same = np.isclose(before.marginals, after.marginals, equal_nan=True).all(axis=1)
+    rows = np.flatnonzero(~np.asarray(same))
+    if len(rows) == 0:
         return 0.0
-    cost = skill_on(explanation, settings, changed) - skill_on(poorer, settings, changed)
-    return 0.0 if np.isnan(cost) else cost
+    changed = study.test[rows]
+    skills = [skill_of(each.at(rows), phenomenon, settings, changed) for each in (before, after)]
+    return 0.0 if np.isnan(skills).any() else skills[0] - skills[1]
 
 
 def conditional_bits(changed: Explanation, original: Explanation) -> float:
@@ -91,11 +96,16 @@ def conditional_bits(changed: Explanation, original: Explanation) -> float:
     )
 
 
-def measure_deutschian(study: Study) -> list[VirtueResult]:
-    """The Deutschian virtues of a study."""
+def measure_deutschian(study: Study, *, mutants: Sequence[ModelUnderStudy] = ()) -> list[VirtueResult]:
+    """The Deutschian virtues of a study.
+
+    Args:
+        study: the explanation under test.
+        mutants: models that work otherwise, which should refute it.
+    """
     return [
         _falsifiability(study),
-        _mutation_score(study),
+        _mutation_score(study, mutants),
         _hard_to_vary(study),
         _load_bearing(study),
         _hard_to_patch(study),
@@ -125,13 +135,13 @@ def _falsifiability(study: Study) -> VirtueResult:
     )
 
 
-def _mutation_score(study: Study) -> VirtueResult:
-    phenomenon, settings = study.phenomenon, study.settings
-    mutants = [phenomenon.model.randomised(settings.seed + 1000 + i) for i in range(settings.mutants)]
-    known = [each for each in mutants if each is not None]
-    if not known:
-        return not_evaluable("mutation-score", "the model has no weights to mutate")
+def _mutation_score(study: Study, mutants: Sequence[ModelUnderStudy]) -> VirtueResult:
+    settings, phenomenon = study.settings, study.phenomenon
     inputs = phenomenon.inputs[study.indices]
+    observations = _mutated(phenomenon, inputs, settings.mutants, settings.seed)
+    observations += [("given", phenomenon.observe(each, inputs)) for each in mutants]
+    if not observations:
+        return not_evaluable("mutation-score", "the model has no weights to mutate, and no mutants are given")
     raw = study.raw.at(np.flatnonzero(study.covered))
     forbidden = forbidden_outcomes(study.explanation, raw, inputs, settings.delta)
     floored = study.predictive.marginals
@@ -139,21 +149,41 @@ def _mutation_score(study: Study) -> VirtueResult:
     def refuted(observed: np.ndarray) -> bool:
         return refutation_p_value(forbidden, floored, observed) < settings.alpha
 
-    observations = [phenomenon.observe(each, inputs) for each in known]
-    count = sum(refuted(each) for each in observations)
-    same = sum(bool((each == study.observed).all()) for each in observations)
+    found = [(kind, refuted(each)) for kind, each in observations]
+    count, n = sum(each for _, each in found), len(found)
+    same = sum(bool((each == study.observed).all()) for _, each in observations)
     own = refuted(study.observed)
+    kinds = {kind: [each for other, each in found if other == kind] for kind, _ in found}
     return measured(
         "mutation-score",
-        count / len(known),
-        n=len(known),
+        count / n,
+        n=n,
         seed=settings.seed,
-        interval=clopper_pearson(count, len(known), settings.level),
+        interval=clopper_pearson(count, n, settings.level),
         floor=0.0,
-        ceiling=1 - same / len(known),
+        ceiling=1 - same / n,
         reason="the unmutated model refutes it too" if own else "",
-        details={"alpha": settings.alpha, "mutants_that_behave_the_same": same, "own_model_refutes": own},
+        details={
+            "alpha": settings.alpha,
+            "mutants_that_behave_the_same": same,
+            "own_model_refutes": own,
+            "refuted_by": {kind: f"{sum(each)} of {len(each)}" for kind, each in kinds.items()},
+        },
     )
+
+
+def _mutated(
+    phenomenon: Phenomenon, inputs: np.ndarray, count: int, seed: int
+) -> list[tuple[str, np.ndarray]]:
+    """What mutants do: networks of random weights, and the model with each of its sites at zero."""
+    model = phenomenon.model
+    drawn = [model.randomised(seed + 1000 + i) for i in range(count)]
+    found = [("random weights", phenomenon.observe(each, inputs)) for each in drawn if each is not None]
+    traced = model.trace(inputs, model.sites) if model.sites else {}
+    for site, values in traced.items():
+        outputs, _ = model.intervene(inputs, {site: np.zeros_like(values)})
+        found.append(("a site at zero", phenomenon.labels(outputs, len(inputs))))
+    return found
 
 
 def _hard_to_vary(study: Study) -> VirtueResult:
@@ -188,7 +218,7 @@ def _hard_to_vary(study: Study) -> VirtueResult:
         n=len(kept),
         seed=settings.seed,
         interval=exact(value)
-        if len(kept) < settings.variants
+        if study.exact and len(kept) < settings.variants
         else wilson(value * len(kept), len(kept), settings.level),
         floor=0.0,
         ceiling=1.0,

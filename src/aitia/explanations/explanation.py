@@ -7,7 +7,6 @@ it predicts. From this one function follow its states, its answer to interventio
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from aitia.errors import ExplanationError
 from aitia.explanations.alignment import Alignment
 from aitia.explanations.phenomenon import Phenomenon
 from aitia.explanations.predictive import Predictive, as_distributions
+from aitia.explanations.program_text import program_text
 from aitia.explanations.taps import TappedFunction, run_tapped
 from aitia.files import digest
 
@@ -140,7 +140,8 @@ class Explanation:
         certificate: what it proves about the model.
         log_prior: log2 of a prior probability, where the user has one.
         model_fingerprint: of the model that it was made for; default: the phenomenon's.
-        code: the program's text; default: its Python source where that can be had.
+        code: the program's text; default: its Python source, with the data and functions that it refers to, where
+            that can be had.
     """
 
     name: str
@@ -251,12 +252,7 @@ class Explanation:
     @cached_property
     def source(self) -> str:
         """The program's text; empty where it cannot be had."""
-        if self.code is not None:
-            return self.code
-        try:
-            return inspect.cleandoc(inspect.getsource(self.program))
-        except (OSError, TypeError):
-            return ""
+        return program_text(self.program) if self.code is None else self.code
 
     def serialise(self) -> bytes:
         """The explanation as bytes that do not depend on what its variables and premises are called in the lists."""

@@ -27,10 +27,11 @@ class Trials:
     """Interventions on one variable or site, t of them.
 
     Attributes:
-        hits: [t] between 0 and 1, whether the model's answer and its other aligned variables, where they can be
-            read, then are what the explanation says; NaN: it abstained.
+        hits: [t] between 0 and 1, whether the model's answer and its other aligned variables, where they could be
+            read right before, then are what the explanation says; NaN: it abstained.
         answers: the same for the answer alone.
         still: [t] whether the model's answer stayed what it was.
+        moved: [t] whether the model's answer or the explanation's did not.
         predicted: [t] the explanation's answers; -1 where it abstained.
         answered: [t] the model's answers.
         natural: share of the set activations that the model has on some input.
@@ -39,6 +40,7 @@ class Trials:
     hits: np.ndarray
     answers: np.ndarray
     still: np.ndarray
+    moved: np.ndarray
     predicted: np.ndarray
     answered: np.ndarray
     natural: float = 1.0
@@ -64,26 +66,35 @@ class Trials:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reading:
-    """How well one variable can be read off the model: chance-corrected, and right or wrong on each input [n]."""
+    """How well one variable can be read off the model.
+
+    Attributes:
+        score: chance-corrected, up to 1; NaN where the variable is constant.
+        distances: [n] how far the value read is from the explanation's, in units of what chance gives.
+        right: [n] whether it is the same value.
+    """
 
     score: float
+    distances: np.ndarray = field(repr=False)
     right: np.ndarray = field(repr=False)
 
 
-def chance_corrected(read: np.ndarray, states: np.ndarray, mass: np.ndarray, *, discrete: bool) -> float:
-    """1 - E d(read(x), state(x)) / E d(read(x), state(x')), x' drawn apart from x.
+def chance_distances(
+    read: np.ndarray, states: np.ndarray, mass: np.ndarray, *, discrete: bool
+) -> np.ndarray | None:
+    """[n] d(read(x), state(x)) / E d(read(x), state(x')), x' drawn apart from x; None where the variable is constant.
 
-    For discrete values d counts disagreement and this is Cohen's kappa; for real ones d is the squared difference.
-    Up to 1; NaN where the variable is constant.
+    For discrete values d counts disagreement, and 1 less the mean is Cohen's kappa; for real ones d is the
+    squared difference.
     """
     if discrete:
-        distance = float(mass @ (read != states))
+        distances = (read != states).astype(float)
         kinds = np.union1d(read, states)
         apart = 1 - float(sum((mass @ (read == kind)) * (mass @ (states == kind)) for kind in kinds))
     else:
-        distance = float(mass @ np.square(read - states))
+        distances = np.square(read - states).astype(float)
         apart = float(mass @ np.square(read) + mass @ np.square(states) - 2 * (mass @ read) * (mass @ states))
-    return 1 - distance / apart if apart > 1e-12 else float("nan")
+    return distances / apart if apart > 1e-12 else None
 
 
 def fit_maps(explanation: Explanation, model: ModelUnderStudy) -> dict[str, FittedMap]:
@@ -130,25 +141,41 @@ def observational(
         read = each.read(aligned[name].part(traced[aligned[name].site]))
         discrete = explanation.variables[name].values is not None
         right = same_value(read, states[name], discrete=discrete)
-        score = chance_corrected(read, states[name], mass, discrete=discrete)
-        readings[name] = Reading(score=score, right=right)
+        distances = chance_distances(read, states[name], mass, discrete=discrete)
+        readings[name] = Reading(
+            score=float("nan") if distances is None else 1 - float(mass @ distances),
+            distances=np.full(len(indices), np.nan) if distances is None else distances,
+            right=right,
+        )
     return readings
 
 
 def intervention_pairs(
-    indices: np.ndarray, *, limit: int, seed: int, mass: np.ndarray | None = None
+    indices: np.ndarray,
+    sources: np.ndarray | None = None,
+    *,
+    limit: int,
+    seed: int,
+    mass: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Bases and sources of interchange interventions.
+    """Bases and sources of interchange interventions: the intervention distribution.
+
+    Args:
+        indices: [n] inputs that are run, drawn by their mass.
+        sources: [m] inputs that values are taken from, drawn evenly; default: those that are run, by their mass.
+        limit: most pairs; if there are no more, and none weighs more than another, all are made.
+        seed: of the draw.
+        mass: [n] how much each of the inputs counts; default: all the same.
 
     Returns:
         Bases [t], sources [t], and whether they are all the pairs there are.
     """
-    n = len(indices)
-    even = mass is None or np.allclose(mass, 1 / n)
-    if n * n <= limit and even:
-        return np.repeat(indices, n), np.tile(indices, n), True
-    drawn = np.random.default_rng(seed).choice(indices, size=(2, limit), p=mass)
-    return drawn[0], drawn[1], False
+    generator, n = np.random.default_rng(seed), len(indices)
+    givers = indices if sources is None else sources
+    if n * len(givers) <= limit and (mass is None or np.allclose(mass, 1 / n)):
+        return np.repeat(indices, len(givers)), np.tile(givers, n), True
+    bases = generator.choice(indices, size=limit, p=mass)
+    return bases, generator.choice(givers, size=limit, p=mass if sources is None else None), False
 
 
 def interchange(
@@ -223,23 +250,32 @@ def _set(
     phenomenon, aligned = explanation.phenomenon, explanation.aligned
     inputs, site = phenomenon.inputs[bases], aligned[name].site
     n = len(bases)
+    told, states = explanation.run(inputs)
     probabilities, after = explanation.run(inputs, {name: values})
-    natural = np.asarray(model.trace(inputs, [site])[site], dtype=float)
-    new = aligned[name].put(natural, part)
     others = {other: aligned[other].site for other in maps if other != name and other in after}
+    untouched = model.trace(inputs, sorted({site, *others.values()}))
+    natural = np.asarray(untouched[site], dtype=float)
+    new = aligned[name].put(natural, part)
     outputs, traced = model.intervene(inputs, {site: new}, sorted(set(others.values())))
     answered = phenomenon.labels(outputs, n)
     before = phenomenon.observe(model, inputs)
     answers = agreement(probabilities, answered)
     hits = answers.copy()
+
+    def right(other: str, activations: np.ndarray, state: np.ndarray) -> np.ndarray:
+        read = maps[other].read(aligned[other].part(activations))
+        return same_value(read, state, discrete=explanation.variables[other].values is not None)
+
     for other, where in others.items():
-        read = maps[other].read(aligned[other].part(traced[where]))
-        hits *= same_value(read, after[other], discrete=explanation.variables[other].values is not None)
+        # What could not be read right to begin with is the observational score's concern.
+        hits *= right(other, traced[where], after[other]) | ~right(other, untouched[where], states[other])
+    likeliest = [np.nan_to_num(each, nan=-1).argmax(axis=1) for each in (told, probabilities)]
     return Trials(
         hits=hits,
         answers=answers,
         still=answered == before,
-        predicted=np.where(np.isnan(hits), -1, np.nan_to_num(probabilities, nan=-1).argmax(axis=1)),
+        moved=(answered != before) | (likeliest[0] != likeliest[1]),
+        predicted=np.where(np.isnan(hits), -1, likeliest[1]),
         answered=answered,
         natural=_share_seen(new, natural),
     )

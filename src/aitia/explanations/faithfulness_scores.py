@@ -100,14 +100,9 @@ def _observational(study: Study) -> VirtueResult:
     value = float(np.mean(list(known.values())))
 
     def resampled(drawn: np.ndarray) -> np.ndarray:
-        # The share of disagreement is resampled; what is expected by chance is held fixed.
-        wrongs = [1 - readings[name].right.astype(float) for name in known]
-        apart = [
-            (study.mass @ w) / (1 - s) if s < 1 else np.inf
-            for w, s in zip(wrongs, known.values(), strict=True)
-        ]
+        # The distance is resampled; what is expected by chance is held fixed.
         weights = drawn * study.mass
-        shares = [(weights @ w) / weights.sum(axis=1) / a for w, a in zip(wrongs, apart, strict=True)]
+        shares = [weights @ readings[name].distances / weights.sum(axis=1) for name in known]
         return 1 - np.mean(shares, axis=0)
 
     interval = study.interval_of(resampled, value)
@@ -224,7 +219,11 @@ def _few(trials: Mapping[str, Trials]) -> str:
 
 
 def _by_variable(trials: Mapping[str, Trials]) -> dict[str, Any]:
+    moved = np.concatenate([each.moved for each in trials.values()])
+    alike = np.concatenate([each.answers for each in trials.values()])[moved]
     return {
+        "moved_share": float(moved.mean()),
+        "alike_where_moved": float(np.nanmean(alike)) if np.isfinite(alike).any() else None,
         "by_variable": {name: None if np.isnan(each.score) else each.score for name, each in trials.items()},
         "answers_alone": {
             name: None if np.isnan(each.answers).all() else float(np.nanmean(each.answers))

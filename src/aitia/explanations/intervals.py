@@ -61,6 +61,8 @@ def bootstrap(
         resamples: r.
         seed: of the draws.
     """
+    if n < 2:  # one observation says nothing of the spread
+        return Interval(low=-np.inf, high=np.inf, level=level, method="bootstrap")
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
     drawn = statistic(counts)
     drawn = drawn[np.isfinite(drawn)]

@@ -27,6 +27,7 @@ def judge(
     rivals: Sequence[Explanation] = (),
     models: Sequence[ModelUnderStudy] = (),
     accepted: Sequence[Explanation] = (),
+    mutants: Sequence[ModelUnderStudy] = (),
     settings: Settings | None = None,
     rubric: Rubric | None = None,
 ) -> Scorecard:
@@ -37,6 +38,7 @@ def judge(
         rivals: other explanations of the same phenomenon.
         models: other models that its laws are tried on, without fitting anything again.
         accepted: explanations that are taken for true, for outer consistency.
+        mutants: models that work otherwise, as one trained on another rule, which should refute it.
         settings: how; default: `Settings()`.
         rubric: thresholds of the grades; default: those in `rubric.json`.
 
@@ -58,7 +60,8 @@ def judge(
                 f"{explanation.phenomenon.name!r}, or other models, inputs or splits); rivals must share one"
             )
     cards = tuple(
-        judge(each, models=models, accepted=accepted, settings=settings, rubric=rubric) for each in rivals
+        judge(each, models=models, accepted=accepted, mutants=mutants, settings=settings, rubric=rubric)
+        for each in rivals
     )
     study = Study(explanation=explanation, settings=settings)
     results = [
@@ -66,7 +69,7 @@ def judge(
         *measure_bayesian(study),
         *measure_simplicity(study),
         *measure_kuhnian(study, accepted=accepted, models=models),
-        *measure_deutschian(study),
+        *measure_deutschian(study, mutants=mutants),
         *measure_nomological(study, models=models),
         *measure_proofs(study),
     ]

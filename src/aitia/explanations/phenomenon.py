@@ -37,6 +37,7 @@ class Phenomenon:
         null: [k] or [n, k], the predictions of someone who knows nothing; default: the frequencies on `fit`
             (half an observation added to each outcome), or uniform where there is no `fit`.
         cases: [n] a partition of the inputs; scope counts the cases that are explained. Default: each input.
+        sources: indices of the inputs that interventions take their values from; default: the test inputs.
         beyond: [m, ...] inputs outside the domain, for excess scope.
         metric: (inputs [n, ...], labels [n]) -> [n] between 0 and 1: what a certificate bounds the mean of.
         exhaustive: whether `inputs` is the whole domain (figures are exact) or a sample of it.
@@ -53,6 +54,7 @@ class Phenomenon:
     test: np.ndarray | None = None
     null: np.ndarray | None = None
     cases: np.ndarray | None = None
+    sources: np.ndarray | None = None
     beyond: np.ndarray | None = None
     metric: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     exhaustive: bool = True
@@ -82,6 +84,8 @@ class Phenomenon:
         object.__setattr__(self, "inputs", inputs)
         object.__setattr__(self, "outcomes", tuple(str(outcome) for outcome in self.outcomes))
         object.__setattr__(self, "test", test)
+        if self.sources is not None:
+            object.__setattr__(self, "sources", self._indices("sources", self.sources, n))
         if self.weights is not None:
             weights = np.asarray(self.weights, dtype=float)
             if weights.shape != (n,) or not np.isfinite(weights).all() or (weights < 0).any():
@@ -195,6 +199,13 @@ class Phenomenon:
             return np.broadcast_to(null.mean(axis=0), (rows, k)).copy()
         return null if indices is None else null[indices]
 
+    @property
+    def null_is(self) -> str:
+        """What the null predictor is, for people."""
+        if self.null is not None:
+            return "given" if np.ndim(self.null) == 1 else "given, input by input"
+        return "frequencies on the fit split" if len(self.fit_indices) else "every outcome alike"
+
     def mass(self, indices: np.ndarray) -> np.ndarray:
         """How much each of the inputs counts, summing to one over them."""
         weights = np.ones(len(self.inputs)) if self.weights is None else self.weights
@@ -206,11 +217,11 @@ class Phenomenon:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of model, domain, outcomes and splits: rivals must share it."""
+        """Digest of model, domain, outcomes, null, splits and interventions: rivals must share it."""
         content = (
             self.inputs.tobytes() if self.inputs.dtype != object else repr(self.inputs.tolist()).encode()
         )
-        weights = None if self.weights is None else self.weights.tolist()
+        others = (self.weights, self.null, self.cases, self.sources, self.beyond)
         return digest(
             [
                 self.name,
@@ -218,7 +229,7 @@ class Phenomenon:
                 list(self.inputs.shape),
                 hashlib.sha256(content).hexdigest(),
                 list(self.outcomes),
-                weights,
+                [None if each is None else np.asarray(each).tolist() for each in others],
                 self.fit_indices.tolist(),
                 self.test_indices.tolist(),
             ]

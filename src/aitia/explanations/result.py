@@ -13,6 +13,8 @@ import numpy as np
 from aitia.explanations.catalogue import VIRTUES, Virtue
 from aitia.explanations.intervals import Interval, exact
 
+_ROUNDING = 1e-9
+
 
 class Status(StrEnum):
     """How a value was come by; the last two have none, which is not the same as 0."""
@@ -70,7 +72,10 @@ def measured(
         return not_applicable(name, "what it held impossible was observed; raise epsilon above 0")
     if not math.isfinite(value):
         return not_applicable(name, fields.get("reason") or "the value is undefined here")
-    interval = interval or exact(value)
+    virtue = VIRTUES[name]
+    within = min(max(value, virtue.low), virtue.high)
+    value = within if abs(within - value) < _ROUNDING else value
+    interval = exact(value) if interval is None or interval.method == "exact" else interval
     status = Status.MEASURED if interval.method == "exact" else Status.ESTIMATED
     return VirtueResult(name=name, status=status, value=float(value), n=n, interval=interval, **fields)
 

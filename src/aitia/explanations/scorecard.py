@@ -101,6 +101,7 @@ class Scorecard:
                 "fit_inputs": len(phenomenon.fit_indices),
                 "test_inputs": len(phenomenon.test_indices),
                 "outcomes": list(phenomenon.outcomes),
+                "null": phenomenon.null_is,
                 "exhaustive": phenomenon.exhaustive,
                 "seed": phenomenon.seed,
             },

@@ -17,10 +17,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from aitia.explanations.bayesian import accuracy
 from aitia.explanations.explanation import Explanation
 from aitia.explanations.faithfulness import fit_maps
-from aitia.explanations.result import VirtueResult, declared, measured, not_applicable
-from aitia.explanations.study import Study
+from aitia.explanations.result import VirtueResult, declared, measured, not_applicable, not_evaluable
+from aitia.explanations.settings import Settings
+from aitia.explanations.study import Study, skill_on
 
 _COMPRESSORS = (
     lambda text: zlib.compress(text, 9),
@@ -56,6 +58,35 @@ def description_length(explanation: Explanation) -> dict[str, float]:
         "premises": float(sum(each.length for each in explanation.premises.values())),
         "maps": float(sum(each.bits for each in maps.values())),
     }
+
+
+def coarsest_parameters(explanation: Explanation, settings: Settings) -> dict[str, float]:
+    """Real parameters without declared bits, each to the fewest digits with which no skill is lost. Ours.
+
+    A number costs 8 bits for each of its characters, so it should have no more of them than it needs. One after
+    the other, with those before it already rounded, each parameter gets the fewest significant digits with which
+    skill stays within the tolerance of the original's.
+    """
+    free = {
+        name: float(each.value)
+        for name, each in explanation.premises.items()
+        if each.kind == "parameter"
+        and each.bits is None
+        and not each.statement
+        and isinstance(each.value, float | np.floating)
+    }
+    if not free:
+        return {}
+    wanted = skill_on(explanation, settings) - settings.tolerance
+    rounded = dict(free)
+    for name, value in free.items():
+        for digits in range(1, 17):
+            rounded[name] = float(f"{value:.{digits}g}")
+            if skill_on(explanation.with_values(**rounded), settings) >= wanted:
+                break
+        else:
+            rounded[name] = value
+    return rounded
 
 
 def compression(length: float, log_likelihood: float, null_log_likelihood: float) -> float:
@@ -101,51 +132,73 @@ def premise_reuse(lengths: Sequence[float], served: Sequence[int]) -> float:
 def measure_simplicity(study: Study) -> list[VirtueResult]:
     """Parsimony, conciseness, the bound on K-complexity, prior, and reuse of premises."""
     explanation = study.explanation
-    n = len(study.observed)
-    results = [measured(name, count, n=1) for name, count in parsimony(explanation).items()]
-    lengths = description_length(explanation)
+    counts = [measured(name, count, n=1) for name, count in parsimony(explanation).items()]
+    return [*counts, *_conciseness(study), _k_complexity(explanation), _premise_reuse(explanation)]
+
+
+def _conciseness(study: Study) -> list[VirtueResult]:
+    """Description length, compression, and the prior that follows from them."""
+    explanation = study.explanation
+    prior = explanation.log_prior
+    typed = [] if prior is None else [declared("prior", prior, reason="typed in by the user")]
+    if not explanation.premises:
+        reason = "it states no premises, so that nothing of what its program says is charged for"
+        names = ("description-length", "compression", *(() if typed else ("prior",)))
+        return [*typed, *(not_evaluable(name, reason) for name in names)]
+    digits = coarsest_parameters(explanation, study.settings)
+    lengths = description_length(explanation.with_values(**digits))
     total = sum(lengths.values())
     fixed = sum(a.read is not None and not a.fitted and not a.bits for a in explanation.aligned.values())
     note = f"{fixed} given maps are declared to cost nothing" if fixed else ""
-    results.append(measured("description-length", total, n=1, details=lengths, reason=note, floor=0.0))
-    score = float(study.counts @ study.logs)
-    null = float(study.counts @ study.null_logs)
-    saved = compression(total, score, null)
-    results.append(
-        measured(
-            "compression",
-            saved,
-            n=n,
-            interval=study.interval_of(
-                lambda drawn: (
-                    1
-                    - (total - drawn @ (study.counts * study.logs))
-                    / -(drawn @ (study.counts * study.null_logs))
-                ),
-                saved,
-            ),
-            floor=0.0,
-            ceiling=1.0,
-            details={"null_bits": -null, "misfit_bits": -score},
+    details = {**lengths, **({"rounded_parameters": digits} if digits else {})}
+    return [
+        *(typed or [measured("prior", -total, n=1, reason="minus the description length")]),
+        measured("description-length", total, n=1, details=details, reason=note, floor=0.0),
+        _compression(study, total),
+    ]
+
+
+def _compression(study: Study, length: float) -> VirtueResult:
+    predictive, observed, counts = study.predictive, study.observed, study.counts
+    score, null = accuracy(predictive, observed, counts), float(counts @ study.null_logs)
+    if null >= 0:
+        return not_applicable("compression", "the null predicts every outcome already")
+
+    def statistic(drawn: np.ndarray) -> np.ndarray:
+        # Observations that share a latent are coded together.
+        scores = (
+            drawn @ (counts * study.logs)
+            if predictive.independent
+            else np.array([accuracy(predictive, observed, row * counts) for row in drawn])
         )
-        if null < 0
-        else not_applicable("compression", "the null predicts every outcome already")
+        return 1 - (length - scores) / -(drawn @ (counts * study.null_logs))
+
+    value = compression(length, score, null)
+    return measured(
+        "compression",
+        value,
+        n=len(observed),
+        interval=study.interval_of(statistic, value),
+        floor=0.0,
+        ceiling=1.0,
+        details={"null_bits": -null, "misfit_bits": -score},
     )
+
+
+def _k_complexity(explanation: Explanation) -> VirtueResult:
     texts = {"table": prediction_table(explanation)}
     if explanation.source:
         texts["program"] = explanation.serialise()
     bounds = {name: k_complexity_bound([text]) for name, text in texts.items()}
-    results.append(
-        measured("k-complexity-bound", min(bounds.values()), n=1, reason="an upper bound", details=bounds)
+    reason = "an upper bound" + (
+        "" if "program" in texts else ", from the table: the program's text is not known"
     )
-    if explanation.log_prior is not None:
-        results.append(declared("prior", explanation.log_prior, reason="typed in by the user"))
-    else:
-        results.append(measured("prior", -total, n=1, reason="minus the description length"))
+    return measured("k-complexity-bound", min(bounds.values()), n=1, reason=reason, details=bounds)
+
+
+def _premise_reuse(explanation: Explanation) -> VirtueResult:
     served = [len(each.serves) for each in explanation.premises.values()]
     if max(served, default=0) < 2:
-        results.append(not_applicable("premise-reuse", "its premises serve one phenomenon"))
-    else:
-        bits = [each.length for each in explanation.premises.values()]
-        results.append(measured("premise-reuse", premise_reuse(bits, served), n=len(bits), floor=0.0))
-    return results
+        return not_applicable("premise-reuse", "its premises serve one phenomenon")
+    bits = [each.length for each in explanation.premises.values()]
+    return measured("premise-reuse", premise_reuse(bits, served), n=len(bits), floor=0.0)

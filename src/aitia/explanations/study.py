@@ -107,7 +107,11 @@ class Study:
     def pairs(self) -> tuple[np.ndarray, np.ndarray, bool]:
         """Bases and sources for interventions, and whether that is all of them on an exact domain."""
         bases, sources, complete = intervention_pairs(
-            self.indices, limit=self.settings.interventions, seed=self.settings.seed, mass=self.mass
+            self.indices,
+            self.phenomenon.sources,
+            limit=self.settings.interventions,
+            seed=self.settings.seed,
+            mass=self.mass,
         )
         return bases, sources, complete and self.exact
 
@@ -150,10 +154,16 @@ def skill_on(explanation: Explanation, settings: Settings, indices: np.ndarray |
     """
     phenomenon = explanation.phenomenon
     chosen = phenomenon.test_indices if indices is None else indices
-    counts = phenomenon.mass(chosen) * len(chosen)
-    observed = phenomenon.observed[chosen]
-    null_logs = log_scores(phenomenon.null_predictions(chosen), observed)
-    predictive = explanation.predict(phenomenon.inputs[chosen])
+    return skill_of(explanation.predict(phenomenon.inputs[chosen]), phenomenon, settings, chosen)
+
+
+def skill_of(
+    predictive: Predictive, phenomenon: Phenomenon, settings: Settings, indices: np.ndarray
+) -> float:
+    """The same from predictions on inputs that were made already."""
+    counts = phenomenon.mass(indices) * len(indices)
+    observed = phenomenon.observed[indices]
+    null_logs = log_scores(phenomenon.null_predictions(indices), observed)
     covered = predictive.covered
     total = float(counts[~covered] @ null_logs[~covered])
     if covered.any():

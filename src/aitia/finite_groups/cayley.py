@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -39,7 +39,8 @@ def check_table(table: np.ndarray | Sequence[Sequence[int]]) -> np.ndarray:
     identity_of(array)
     _require_each_once(array, "row {0} holds {1} twice: {0}*{2} = {0}*{3} = {1}")
     _require_each_once(array.T, "column {0} holds {1} twice: {2}*{0} = {3}*{0} = {1}")
-    for g in small_generating_set(array):
+    # One by one: what passes so far generates a group, so that the next at least doubles it.
+    for g in _growing_generators(array):
         wrong = np.argwhere(array[array[:, g]] != array[:, array[g]])
         if len(wrong):
             x, y = wrong[0]
@@ -94,12 +95,15 @@ def generated_by(
 
 def small_generating_set(table: np.ndarray) -> list[int]:
     """A generating set, found greedily: at most log2 n elements if the table is a group's."""
+    return list(_growing_generators(table))
+
+
+def _growing_generators(table: np.ndarray) -> Iterator[int]:
+    """Each generator in turn; what they generate is worked out when the next is asked for."""
     generators: list[int] = []
-    members = generated_by(table, generators)
-    while not members.all():
+    while not (members := generated_by(table, generators)).all():
         generators.append(int(np.flatnonzero(~members)[0]))
-        members = generated_by(table, generators)
-    return generators
+        yield generators[-1]
 
 
 def _require_each_once(rows: np.ndarray, message: str) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from aitia.finite_groups import RealIrrep
-from aitia.group_networks.circuits import RhoSet
+from aitia.group_networks.circuits import Circuit, RhoSet
 from aitia.group_networks.interpretation import Interpretation
-from aitia.group_networks.measures import every_logit, spread
+from aitia.group_networks.measures import centred, every_logit, spread
 
 Figure = dict[str, Any]
 
@@ -111,7 +111,8 @@ def rho_set_points(rho_set: RhoSet, irrep: RealIrrep) -> Figure:
         **{name: places[:, k].tolist() for k, name in zip(range(places.shape[1]), "xyz", strict=False)},
     }
     if solid:
-        layout = {**_LAYOUT, "height": 420, "scene": {"aspectmode": "data"}}
+        camera = {"eye": {"x": 1.5, "y": 1.5, "z": 0.9}, "center": {"x": 0, "y": 0, "z": -0.15}}
+        layout = {**_LAYOUT, "height": 460, "scene": {"aspectmode": "data", "camera": camera}}
     else:
         layout = {
             **_LAYOUT,
@@ -119,6 +120,59 @@ def rho_set_points(rho_set: RhoSet, irrep: RealIrrep) -> Figure:
             "yaxis": {**_AXIS, "scaleanchor": "x"},
         }
     return {"data": [trace], "layout": layout}
+
+
+def shared_plane(circuit: Circuit, weights: np.ndarray) -> Figure:
+    """The points of a circuit in the plane of its shared vectors, and the direction in which each neuron reads them.
+
+    A neuron's alpha is the projection of the points on its direction; where all directions are one line, there is one
+    shared vector.
+
+    Args:
+        circuit: the circuit, whose left G-set has at least three points.
+        weights: [k] the weight of each of its neurons.
+    """
+    tables = centred(circuit.left_tables.T)
+    units = tables / np.maximum(np.linalg.norm(tables, axis=0), 1e-300)
+    axes, sizes, _ = np.linalg.svd(units * np.sqrt(weights), full_matrices=False)
+    axes = axes[:, :2] * (
+        sizes[:2] > 0.1 * sizes[0]
+    )  # with one shared vector, the second axis would be noise
+    size = float(np.linalg.norm(axes, axis=1).max())
+    directions = units.T @ axes * size
+    lines: dict[str, list[float | None]] = {"x": [], "y": []}
+    for direction in directions:
+        for name, value in zip("xy", direction, strict=True):
+            lines[name] += [0.0, float(value), None]
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "neurons",
+            **lines,
+            "line": {"color": PALETTE[1], "width": 1},
+            "opacity": 0.55,
+            "hoverinfo": "skip",
+        },
+        {
+            "type": "scatter",
+            "mode": "markers+text",
+            "name": "points",
+            "x": axes[:, 0].tolist(),
+            "y": axes[:, 1].tolist(),
+            "text": [str(p) for p in range(len(axes))],
+            "textposition": "top center",
+            "marker": {"size": 11, "color": PALETTE[0]},
+            "hovertemplate": "point %{text}<extra></extra>",
+        },
+    ]
+    layout = {
+        **_LAYOUT,
+        "height": 420,
+        "xaxis": {**_AXIS, "constrain": "domain"},
+        "yaxis": {**_AXIS, "scaleanchor": "x"},
+    }
+    return {"data": data, "layout": layout}
 
 
 def logit_error(interpretation: Interpretation) -> Figure:
@@ -216,6 +270,15 @@ def learning_curve(curve: Mapping[str, Sequence[float]]) -> Figure:
         **_LAYOUT,
         "xaxis": {**_AXIS, "title": {"text": "step"}},
         "yaxis": {**_AXIS, "title": {"text": "accuracy"}, "range": [0, 1.03]},
-        "yaxis2": {**_AXIS, "title": {"text": "loss"}, "overlaying": "y", "side": "right", "type": "log"},
+        "yaxis2": {
+            **_AXIS,
+            "title": {"text": "loss"},
+            "overlaying": "y",
+            "side": "right",
+            "type": "log",
+            "dtick": 1,
+            "exponentformat": "power",
+            "showgrid": False,
+        },
     }
     return {"data": data, "layout": layout}

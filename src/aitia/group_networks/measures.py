@@ -76,6 +76,23 @@ def rank_one_share(function: np.ndarray, irrep: RealIrrep) -> float:
     return float(squares[: irrep.norm].sum() / squares.sum()) if squares.sum() > 0 else 0.0
 
 
+def norm_ratios(network: GroupNetwork) -> np.ndarray:
+    """[2, m] each neuron's norm of left over right, and of unembedding over their mean; 0 where that is 0.
+
+    Where a norm as small as the margin allows is all that counts, the three are alike (Morwani et al. 2024, for
+    squares in place of relu; our reading): the first is 1, and the second the same for all neurons, since embeddings
+    and maps are folded into left and right.
+    """
+    left, right, unembed = (
+        np.linalg.norm(centred(np.asarray(table, dtype=np.float64)), axis=0)
+        for table in (network.left, network.right, network.unembed.T)
+    )
+    mean = (left + right) / 2
+    return np.array(
+        [np.divide(a, b, out=np.zeros_like(a), where=b > 0) for a, b in ((left, right), (unembed, mean))]
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Equivariance:
     """How nearly logits stay the same when arguments and answer are moved together by a group element.

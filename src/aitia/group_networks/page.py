@@ -16,17 +16,18 @@ from aitia.group_networks.figures import (
     neurons_by_irrep,
     rho_set_points,
     right_logits,
+    shared_plane,
 )
 from aitia.group_networks.interpretation import Interpretation
 from aitia.group_networks.summary import NetworkSummary, summarise
 
 _STYLE = """
-:root { color-scheme: light dark; --line: #8886; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+:root { color-scheme: light; --line: #8886; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 .verdict { font-size: 1.1rem; font-weight: 600; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; display: block; overflow-x: auto; }
-th, td { text-align: right; padding: .2rem .7rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { text-align: right; padding: .2rem .55rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 .note { opacity: .75; max-width: 46rem; }
 """
@@ -81,6 +82,16 @@ def render_page(
                 rho_set_points(heaviest, irreps[heaviest.irrep]),
             )
         )
+    heaviest_circuit = interpretation.circuits[0] if interpretation.circuits else None
+    if heaviest_circuit is not None and summary.circuits[0].shared_dimension > 1:
+        sections.append(
+            (
+                "The plane that its neurons share",
+                "The points as the neurons read them. Each line is a neuron, which projects them on its own direction. "
+                f"The plane holds {summary.circuits[0].planarity:.1%} of what they read.",
+                shared_plane(heaviest_circuit, interpretation.weights[heaviest_circuit.neurons]),
+            )
+        )
     sections += [
         (
             "Equivariance before and after idealising",
@@ -108,7 +119,7 @@ def render_page(
     figures = json.dumps([figure for _, _, figure in sections]).replace("<", "\\u003c")
     draw = (
         f"const figures = {figures}; figures.forEach((figure, number) => Plotly.newPlot("
-        "`figure-${number}`, figure.data, figure.layout, {responsive: true, displaylogo: false}));"
+        "`figure-${number}`, figure.data, figure.layout, {responsive: true, displayModeBar: false}));"
     )
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
@@ -132,7 +143,7 @@ def _facts(summary: NetworkSummary) -> str:
         "hidden layer exact: explains": f"{summary.hidden_explains:.3%}",
         "neurons exact on cosets: right, explains": f"{summary.coset_accuracy:.2%}, {summary.coset_explains:.2%}",
         "sum of rho-sets: margin, explains": f"{summary.ideal_margin:.2f}, {summary.ideal_explains:.2%}",
-        "weight in complete rho-sets": f"{summary.rho_set_weight:.2%}",
+        "weight in complete rho-sets, in shared planes": f"{summary.rho_set_weight:.2%}, {summary.plane_weight:.2%}",
         "numbers in the explanation over the network's": f"{summary.numbers_share:.2%}",
     }
     return _table([], [[name, value] for name, value in rows.items()])
@@ -146,8 +157,9 @@ def _circuits(summary: NetworkSummary) -> str:
         "neurons",
         "weight",
         "pairs",
-        "profiles",
         "constancy",
+        "planarity",
+        "uniformity",
         "rank one",
         "unembed",
     ]
@@ -159,8 +171,9 @@ def _circuits(summary: NetworkSummary) -> str:
             each.neurons,
             f"{each.weight:.1%}",
             f"{each.pairs} of {each.possible_pairs}",
-            each.profiles,
             f"{each.constancy:.3f}",
+            f"{each.planarity:.3f}",
+            f"{each.uniformity:.3f}",
             f"{each.rank_one:.3f}",
             f"{each.unembed_structure:.3f}",
         ]

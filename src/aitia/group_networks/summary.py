@@ -10,7 +10,6 @@ import numpy as np
 from aitia.group_networks.circuits import Circuit, RhoSet, rho_sets
 from aitia.group_networks.interpretation import Interpretation
 from aitia.group_networks.measures import (
-    centred,
     deviation,
     equivariance,
     every_logit,
@@ -18,6 +17,7 @@ from aitia.group_networks.measures import (
     rank_one_share,
     spread,
 )
+from aitia.group_networks.shared_space import shared_dimension, shared_spectrum, uniformity
 
 FILLED = 0.8
 """Least share of a rho-set's pairs that must carry a coefficient for it to count as complete."""
@@ -41,6 +41,10 @@ class CircuitSummary:
         possible_pairs: left_points times right_points.
         constancy: how nearly they have one shared vector: the largest share of squared singular values of their
             alphas, each of unit length; 1 if all are equal up to sign.
+        planarity: how nearly they share a plane: the sum of the two largest shares.
+        shared_dimension: how many shared vectors span their alphas: 1 for a rho-set, 2 for a shared plane.
+        uniformity: share of what the circuit adds to the logits that depends on x^-1 z y^-1 alone; 1 where the neurons
+            of every pair of points add up to one table.
         silence: by how much less than on average the neurons speak where x^-1 b = y c, which is where the right answer
             takes c to b: 1 if they are silent there, 0 also where the two G-sets differ.
         rank_one: mean share of the largest rank-one term of left tables in the irrep.
@@ -61,6 +65,9 @@ class CircuitSummary:
     pairs: int
     possible_pairs: int
     constancy: float
+    planarity: float
+    shared_dimension: int
+    uniformity: float
     silence: float
     rank_one: float
     irrep_share: float
@@ -93,6 +100,8 @@ class NetworkSummary:
         ideal_margin: margin of the sum of all rho-sets, the same for every input; it is right where this is positive.
         ideal_explains: share of the logits' variance that the sum of all rho-sets explains.
         rho_set_weight: share of the weight in rho-sets that are complete (or of degree one, which the bias completes).
+        plane_weight: share of the weight in circuits with at most a plane of shared vectors, for which a stabiliser is
+            needed that is not trivial.
         numbers_share: numbers that the circuits hold over numbers that the network holds.
         circuits: one by one, heaviest first.
     """
@@ -115,6 +124,7 @@ class NetworkSummary:
     ideal_margin: float
     ideal_explains: float
     rho_set_weight: float
+    plane_weight: float
     numbers_share: float
     circuits: tuple[CircuitSummary, ...]
 
@@ -122,6 +132,11 @@ class NetworkSummary:
     def explained_by_rho_sets(self) -> bool:
         """Whether complete rho-sets, each with one shared vector, carry it: the paper's sense, our thresholds."""
         return self.rho_set_weight >= EXPLAINED and self.ideal_explains >= EXPLAINED and self.ideal_margin > 0
+
+    @property
+    def explained_by_shared_spaces(self) -> bool:
+        """Whether a shared vector or plane for each circuit carries it, and its neurons add up to what is right."""
+        return self.plane_weight >= EXPLAINED and self.explained_by_projection
 
     @property
     def explained_by_cosets(self) -> bool:
@@ -135,7 +150,7 @@ class NetworkSummary:
 
     @property
     def explained(self) -> bool:
-        """Whether any of the three readings holds."""
+        """Whether any of the readings holds; a shared vector and a shared plane are cases of the sum."""
         return self.explained_by_rho_sets or self.explained_by_cosets or self.explained_by_projection
 
     @property
@@ -145,19 +160,22 @@ class NetworkSummary:
             return "nothing found: no neuron belongs to a circuit"
         if self.explained_by_rho_sets:
             return "explained by complete rho-sets"
+        if self.explained_by_shared_spaces:
+            return "explained by shared vectors or planes, whose neurons add up"
         if self.explained_by_cosets:
-            return (
-                "explained by neurons on G-sets; its rho-sets are incomplete, or have several shared vectors"
-            )
+            return "explained by neurons on G-sets; their sum is not uniform enough for more"
         if self.explained_by_projection:
             return "explained by the sum of incomplete rho-sets"
         share = max(self.coset_explains, self.ideal_explains)
-        return f"circuits were found, but they explain {share:.0%} of the logits' variance only"
+        if share >= EXPLAINED:
+            return f"circuits were found, and explain {share:.0%} of the logits' variance, but not every right answer"
+        return f"circuits were found, but they explain {share:.1%} of the logits' variance only"
 
     def plain(self) -> dict[str, Any]:
         """All figures and verdicts, ready for JSON."""
         verdicts = (
             "explained_by_rho_sets",
+            "explained_by_shared_spaces",
             "explained_by_cosets",
             "explained_by_projection",
             "explained",
@@ -194,6 +212,13 @@ def summarise(interpretation: Interpretation) -> NetworkSummary:
         ideal_margin=interpretation.ideal_margin,
         ideal_explains=explained_share(logits, spread(network.group, interpretation.ideal_logits)),
         rho_set_weight=float(sum(weights[each.neurons].sum() for each in complete)),
+        plane_weight=float(
+            sum(
+                each.weight
+                for circuit, each in zip(interpretation.circuits, circuits, strict=True)
+                if each.shared_dimension <= 2 and not circuit.is_free
+            )
+        ),
         numbers_share=held / (3 * network.left.size + network.bias.size),
         circuits=circuits,
     )
@@ -202,14 +227,6 @@ def summarise(interpretation: Interpretation) -> NetworkSummary:
 def _is_complete(interpretation: Interpretation, rho_set: RhoSet) -> bool:
     irrep = next(irrep for irrep in interpretation.irreps if irrep.name == rho_set.irrep)
     return irrep.dimension == 1 or rho_set.filled >= FILLED
-
-
-def constancy(circuit: Circuit) -> float:
-    """Largest share of squared singular values of the neurons' alphas, centred and of unit length."""
-    tables = centred(circuit.left_tables.T)
-    norms = np.linalg.norm(tables, axis=0)
-    squares = np.linalg.svd(tables / np.where(norms > 0, norms, 1), compute_uv=False) ** 2
-    return float(squares[0] / max(squares.sum(), 1e-300))
 
 
 def silence(circuit: Circuit, mean: np.ndarray) -> float:
@@ -234,6 +251,7 @@ def _circuit_summary(interpretation: Interpretation, circuit: Circuit) -> Circui
     left = interpretation.network.left[:, circuit.neurons].astype(np.float64).T
     structure = interpretation.structure[:, circuit.neurons] @ mean
     ideal = rho_sets(circuit)
+    spectrum = shared_spectrum(circuit, mean)
     return CircuitSummary(
         irrep=circuit.irrep,
         type=irrep.type,
@@ -244,7 +262,10 @@ def _circuit_summary(interpretation: Interpretation, circuit: Circuit) -> Circui
         profiles=len(ideal),
         pairs=len(np.unique(np.stack([circuit.left_points, circuit.right_points]), axis=1).T),
         possible_pairs=circuit.pairs,
-        constancy=constancy(circuit),
+        constancy=float(spectrum[0]),
+        planarity=float(spectrum[:2].sum()),
+        shared_dimension=shared_dimension(spectrum),
+        uniformity=uniformity(circuit),
         silence=silence(circuit, mean),
         rank_one=float(np.array([rank_one_share(row, irrep) for row in left]) @ mean),
         irrep_share=float(interpretation.shares[0, number, circuit.neurons] @ mean),

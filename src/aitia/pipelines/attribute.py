@@ -10,17 +10,28 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution import Ranking, available_methods, rank, scan
+from aitia.attribution import GroupSettings, Ranking, SignalStore, available_methods, rank, scan
 from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping, load_curvature
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.gradients import FactorCache
 from aitia.attribution.methods import METHODS, InfluenceMethod
-from aitia.attribution.planning import plan_curvature
-from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
+from aitia.attribution.planning import announce_curvature, plan_curvature
+from aitia.concepts import (
+    Concept,
+    SaeSettings,
+    fit_concept,
+    fit_sae,
+    load_concept,
+    load_sae,
+    require_concept_fits,
+    save_sae,
+)
+from aitia.engine import keeping_workers, note
 from aitia.errors import AitiaError
 from aitia.files import digest, write_json, write_text
 from aitia.models import LanguageModel, load_model
 from aitia.pipelines.configuration import AttributeConfiguration, ConceptPart, write_configuration
+from aitia.pipelines.groups import GroupsResult, explain_by_groups
 from aitia.records import Records, read_records
 
 
@@ -32,6 +43,7 @@ class AttributeResult:
     concept: Concept
     summary: dict[str, Any]
     files: dict[str, Path]
+    groups: GroupsResult | None = None
 
 
 def attribute(
@@ -54,6 +66,15 @@ def attribute(
     Raises:
         AitiaError: see the parts; input is checked before the model runs.
     """
+    with keeping_workers(configuration.engine.engine):
+        return _attribute(configuration, model, baselines)
+
+
+def _attribute(
+    configuration: AttributeConfiguration,
+    model: LanguageModel | None,
+    baselines: Mapping[str, np.ndarray] | None,
+) -> AttributeResult:
     data = read_records(configuration.data.path, on_error=configuration.data.on_error)
     _check_before_work(configuration, data)
     if model is None:
@@ -63,8 +84,9 @@ def attribute(
         )
     out = configuration.out
     start = perf_counter()
-    concept = _concept(configuration.concept, model)
-    concept_file = concept.save(out / "concept.concept.safetensors")
+    concept_file = out / "concept.concept.safetensors"
+    concept = _concept(configuration.concept, model, concept_file)
+    concept.save(concept_file)
     fitted = perf_counter()
     store = scan(
         model,
@@ -78,10 +100,11 @@ def attribute(
         max_batch_tokens=configuration.scan.max_batch_tokens,
         own_response_tokens=configuration.scan.own_response_tokens,
         seed=configuration.scan.seed,
+        engine=configuration.engine.engine,
     )
     scanned = perf_counter()
     settings = configuration.rank
-    settings_of_curvature = _curvature_settings(configuration, model, concept)
+    settings_of_curvature = curvature_settings(configuration, concept.site, adapted=model.adapter is not None)
     cache = _factor_cache(configuration, model, data, settings_of_curvature)
     curvature = _curvature(configuration, model, data, settings_of_curvature, cache)
     fitted_curvature = perf_counter()
@@ -96,8 +119,11 @@ def attribute(
         damping=Damping(value=settings.damping),
         random_controls=settings.random_controls,
         seed=settings.seed,
+        engine=configuration.engine.engine,
     )
     ranked = perf_counter()
+    groups = _groups(configuration, model, data, store, concept, curvature, cache)
+    grouped = perf_counter()
     text = write_configuration(configuration)
     suffix = "" if data.format == "datasets" else {"parquet": ".parquet"}.get(data.format, ".jsonl")
     files = {
@@ -118,8 +144,11 @@ def attribute(
             shown=settings.shown,
             baselines=baselines,
             reproduce=f"aitia attribute configuration.yaml\n\n# configuration.yaml\n{text}",
+            groups=None if groups is None else groups.section(),
         ),
     }
+    if groups is not None:
+        files["groups"] = groups.write(out / "groups.json")
     if cache is not None:
         cache.clear()
     summary = {
@@ -134,12 +163,13 @@ def attribute(
             "scan": scanned - fitted,
             "curvature": fitted_curvature - scanned,
             "rank": ranked - fitted_curvature,
-            "report": perf_counter() - ranked,
+            "groups": grouped - ranked,
+            "report": perf_counter() - grouped,
         },
         "files": {name: str(path) for name, path in files.items()},
     }
     files["summary"] = write_json(out / "summary.json", summary)
-    return AttributeResult(ranking=ranking, concept=concept, summary=summary, files=files)
+    return AttributeResult(ranking=ranking, concept=concept, summary=summary, files=files, groups=groups)
 
 
 def curate(
@@ -171,10 +201,10 @@ def _needs_queries(configuration: AttributeConfiguration) -> bool:
     return any(isinstance(METHODS[name], InfluenceMethod) for name in (settings.method, *settings.compare))
 
 
-def _curvature_settings(
-    configuration: AttributeConfiguration, model: LanguageModel, concept: Concept
+def curvature_settings(
+    configuration: AttributeConfiguration, site: str, *, adapted: bool
 ) -> CurvatureSettings | None:
-    """How to fit the curvature that the influence methods want; none where none is wanted."""
+    """How to fit the curvature that the influence methods want for a concept at a site; none where none is wanted."""
     if not _needs_queries(configuration):
         return None
     part = configuration.rank.curvature
@@ -182,10 +212,11 @@ def _curvature_settings(
     return CurvatureSettings(
         kind=part.kind,
         labels=part.labels,
-        parameters=part.parameters or ("full" if model.adapter is None else "lora"),
+        parameters=part.parameters or ("lora" if adapted else "full"),
         stride=part.stride,
-        site="" if knows_texts_only else concept.site,
+        site="" if knows_texts_only else site,
         rows=part.rows,
+        precision=part.precision,
         seed=configuration.rank.seed,
     )
 
@@ -201,7 +232,13 @@ def _factor_cache(
     if settings is None or part.file is not None or settings.labels != "empirical":
         return None
     plan = plan_curvature(model, data, settings)
-    if plan.cache_bytes > part.cache_gigabytes * 1e9 or plan.rows < len(data):
+    if plan.rows < len(data):
+        return None
+    if plan.cache_bytes > part.cache_gigabytes * 1e9:
+        note(
+            f"The rows' factors would take {plan.cache_bytes / 1e9:.1f} GB, more than cache_gigabytes = "
+            f"{part.cache_gigabytes:g} allows: the model runs in every pass instead"
+        )
         return None
     key = digest([model.fingerprint, data.fingerprint, asdict(settings)])[:16]
     return FactorCache(folder=configuration.out / f"factors-{key}")
@@ -219,7 +256,53 @@ def _curvature(
         return None
     if configuration.rank.curvature.file is not None:
         return load_curvature(configuration.rank.curvature.file, model)
-    return fit_curvature(model, data, settings, out=configuration.out / "curvature.safetensors", cache=cache)
+    file = configuration.out / "curvature.safetensors"
+    if not file.is_file():
+        announce_curvature(model, data, settings)
+    return fit_curvature(model, data, settings, out=file, cache=cache, engine=configuration.engine.engine)
+
+
+def _groups(
+    configuration: AttributeConfiguration,
+    model: LanguageModel,
+    data: Records,
+    store: SignalStore,
+    concept: Concept,
+    curvature: Curvature | None,
+    cache: FactorCache | None,
+) -> GroupsResult | None:
+    """Kinds of rows, where they are asked for; an autoencoder that is trained here is kept beside the store."""
+    part, settings = configuration.groups, configuration.rank
+    if part is None:
+        return None
+    if part.sae is not None:
+        sae = load_sae(part.sae, site=part.site)
+    else:
+        chosen = SaeSettings(features=part.features, k=part.k, epochs=part.epochs, seed=settings.seed)
+        key = digest([model.fingerprint, data.fingerprint, concept.site, asdict(chosen)])[:12]
+        folder = configuration.out / f"sae-{key}"
+        if not folder.is_dir():
+            save_sae(fit_sae(model, data, concept.site, chosen), folder)
+        sae = load_sae(folder)
+    return explain_by_groups(
+        store,
+        concept,
+        sae,
+        method=settings.method,
+        settings=GroupSettings(
+            threshold=part.threshold, false_discovery_rate=part.false_discovery_rate, seed=settings.seed
+        ),
+        pooling=part.pooling,
+        controls=part.controls,
+        columns=part.columns,
+        strata=part.strata,
+        shown=part.shown,
+        queries=settings.queries,
+        curvature=curvature,
+        cache=cache,
+        damping=Damping(value=settings.damping),
+        seed=settings.seed,
+    )
 
 
 def _removed(ranking: Ranking, drop: float | int, end: str) -> list[str]:
@@ -241,6 +324,12 @@ def _check_before_work(configuration: AttributeConfiguration, data: Records) -> 
         raise AitiaError(f"rank.method {method} needs {', '.join(missing)} in scan.signals")
     if configuration.data.label is not None:
         data.column(configuration.data.label)
+    groups = configuration.groups
+    if groups is not None:
+        for column in (*groups.columns, *([groups.strata] if groups.strata else [])):
+            data.column(column)
+        if groups.sae is not None:
+            load_sae(groups.sae, site=groups.site)
     part = configuration.concept
     if part.file is not None:
         load_concept(part.file)
@@ -251,21 +340,43 @@ def _check_before_work(configuration: AttributeConfiguration, data: Records) -> 
         read_records(part.negative)
 
 
-def _concept(part: ConceptPart, model: LanguageModel) -> Concept:
+def _concept(part: ConceptPart, model: LanguageModel, file: Path) -> Concept:
+    """The concept that is asked for: loaded, fitted, or as an earlier run fitted it and left it in `file`."""
     if part.file is not None:
         concept = load_concept(part.file)
         require_concept_fits(concept, model)
         return concept
     assert part.positive is not None
     assert part.negative is not None
+    positive, negative = read_records(part.positive), read_records(part.negative)
+    before = load_concept(file) if file.is_file() else None
+    if before is not None and _is_of(before, part, model, positive, negative):
+        return before
     return fit_concept(
         model,
-        part.positive,
-        part.negative,
+        positive,
+        negative,
         name=part.name,
         recipe=part.recipe,
         sites=part.sites or None,
         seed=part.seed,
+    )
+
+
+def _is_of(
+    concept: Concept, part: ConceptPart, model: LanguageModel, positive: Records, negative: Records
+) -> bool:
+    """Whether a concept was fitted to these texts on this model with these settings."""
+    recipe, sites = concept.recipe, set(part.sites or model.sites)
+    return (
+        concept.name == part.name
+        and concept.model_fingerprint == model.fingerprint
+        and recipe.get("recipe") == part.recipe
+        and recipe.get("seed") == part.seed
+        and recipe.get("positive", {}).get("fingerprint") == positive.fingerprint
+        and recipe.get("negative", {}).get("fingerprint") == negative.fingerprint
+        and concept.separation is not None
+        and set(concept.separation.auc_by_site) == sites
     )
 
 

@@ -27,7 +27,13 @@ from aitia.pipelines.configuration import write_configuration
 from aitia.pipelines.counterfactual_configuration import BaseModelPart, CounterfactualConfiguration
 from aitia.pipelines.counterfactual_inputs import Inputs, NamedJudge, make_judge, read_inputs
 from aitia.pipelines.counterfactual_rankings import Rankings, make_rankings
-from aitia.pipelines.counterfactual_results import build_page, draw_curves, summarise, write_cells
+from aitia.pipelines.counterfactual_results import (
+    build_page,
+    draw_curves,
+    summarise,
+    write_cells,
+    write_scores,
+)
 from aitia.records import read_records
 from aitia.report import write_truth_report
 
@@ -55,8 +61,9 @@ def counterfactual(configuration: CounterfactualConfiguration) -> Counterfactual
     """Remove what rankings blame (or clear), train again from the same start, and measure what changed.
 
     Writes into `configuration.folder`: `train.jsonl` (a mix), `removal.parquet` (every cell's value for every
-    text), `pictures/` where matplotlib is installed, `report.html`, `summary.json`, `configuration.yaml`, and
-    what is kept for the next run in `parts/` and `cells/`. A run that was stopped goes on at the first missing
+    text), `rankings.parquet` (every row's score by every ranking), `pictures/` where matplotlib is installed,
+    `report.html`, `summary.json`, `configuration.yaml`, and what is kept for the next run in `parts/` and
+    `cells/`. A run that was stopped goes on at the first missing
     cell.
 
     Args:
@@ -93,6 +100,7 @@ def counterfactual(configuration: CounterfactualConfiguration) -> Counterfactual
         behaviours,
         configuration.training.settings,
         folder / "cells",
+        configuration.engine.engine,
     )
     scores = {**rankings.scores, **inputs.files}
     found = summarise(configuration, inputs, rankings.concept, judge, scores, list(plan), results)
@@ -100,6 +108,7 @@ def counterfactual(configuration: CounterfactualConfiguration) -> Counterfactual
     text = write_configuration(configuration)
     files |= {
         "cells": write_cells(folder / "removal.parquet", list(plan), results),
+        "rankings": write_scores(folder / "rankings.parquet", inputs.data.ids, scores),
         "configuration": write_text(folder / "configuration.yaml", text),
     }
     page = build_page(configuration, found, inputs, scores, list(plan), results, text)

@@ -59,6 +59,17 @@ def write_cells(path: Path, removals: Sequence[Removal], results: Sequence[CellR
     return path
 
 
+def write_scores(path: Path, ids: Sequence[str], scores: Mapping[str, np.ndarray]) -> Path:
+    """Write every row's score by every ranking: one row a row of the data, in its order."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    columns = {"id": list(ids), **{name: np.asarray(each, dtype=float) for name, each in scores.items()}}
+    with atomic_path(path) as temporary:
+        parquet.write_table(pa.table(columns), temporary)
+    return path
+
+
 def summarise(
     configuration: CounterfactualConfiguration,
     inputs: Inputs,

@@ -25,9 +25,18 @@ from aitia.explanations import (
     Premise,
     Variable,
 )
+from aitia.explanations.alignment import REAL_BITS
 from aitia.explanations.explanation import DroppedPremise
 from aitia.explanations.taps import Tap
-from aitia.pipelines.explanation_forms import AlignmentPart, ExplanationFile, ModelPart, PhenomenonPart
+from aitia.files import read_json
+from aitia.pipelines.explanation_forms import (
+    AlignmentPart,
+    ExplanationFile,
+    ModelPart,
+    Node,
+    PhenomenonPart,
+    PremisePart,
+)
 
 _Form = TypeVar("_Form", bound=BaseModel)
 
@@ -56,7 +65,7 @@ def read_explanation(path: Path | str) -> Explanation:
 
 def _parse(path: Path, form: type[_Form]) -> _Form:
     try:
-        return form.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return form.model_validate(read_json(path))
     except OSError as error:
         raise ExplanationError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
@@ -76,7 +85,7 @@ def _array(rows: list[list[float]]) -> np.ndarray:
 def _phenomenon(part: PhenomenonPart) -> Phenomenon:
     inputs = _array(part.inputs)
     model, above = part.model, part.model.above
-    observable = (
+    observable: dict[str, Any] = (
         {}
         if above is None
         else {"observable": lambda outputs: (outputs.reshape(len(outputs)) > above).astype(int)}
@@ -106,6 +115,7 @@ def _phenomenon(part: PhenomenonPart) -> Phenomenon:
         test=arrays(part.test),
         null=arrays(part.null),
         cases=arrays(part.cases),
+        sources=arrays(part.sources),
         beyond=None if part.beyond is None else _array(part.beyond).astype(inputs.dtype),
         metric=None if answers is None else correct,
         exhaustive=part.exhaustive,
@@ -149,7 +159,37 @@ def _network(part: ModelPart) -> FunctionModel:
     return FunctionModel(name=part.name, function=run, parameters=parameters, sites=sites)
 
 
+def _stated(content: ExplanationFile, phenomenon: Phenomenon) -> ExplanationFile:
+    """The file's content; where it states no premises, its tables are what it assumes, and are charged for."""
+    if content.premises:
+        return content
+    if content.graph is not None:
+        stated = [
+            PremisePart(
+                name=each.name, bits=len(each.table) * float(np.log2(_values(each))), governs=[each.name]
+            )
+            for each in content.graph
+        ]
+    else:
+        k = len(phenomenon.outcomes)
+        stated = [
+            PremisePart(
+                name=f"row {i}",
+                bits=float(np.log2(k)) if isinstance(row, int) else (k - 1) * REAL_BITS,
+                governs=[i],
+            )
+            for i, row in enumerate(content.predictions or ())
+            if row is not None
+        ]
+    return content.model_copy(update={"premises": stated})
+
+
+def _values(node: Node) -> int:
+    return node.values or len(set(node.table.values()))
+
+
 def _explanation(content: ExplanationFile, phenomenon: Phenomenon) -> Explanation:
+    content = _stated(content, phenomenon)
     premises = {
         each.name: Premise(
             kind=each.kind, statement=each.statement, bits=each.bits, variants=(), serves=each.serves
@@ -173,7 +213,7 @@ def _explanation(content: ExplanationFile, phenomenon: Phenomenon) -> Explanatio
     names = {each.name for each in nodes}
     variables = {
         each.name: Variable(
-            values=each.values or len(set(each.table.values())),
+            values=_values(each),
             parents=[parent for parent in each.parents if parent in names],
             alignment=None if each.aligned is None else _alignment(each.aligned),
         )

@@ -49,6 +49,9 @@ class PhenomenonPart(_Part):
     test: list[int] | None = None
     null: list[float] | list[list[float]] | None = None
     cases: list[int] | None = None
+    sources: list[int] | None = Field(
+        None, description="Inputs that interventions take their values from; default: the test inputs."
+    )
     beyond: list[list[float]] | None = Field(None, description="Inputs outside the domain; needs layers.")
     correct: list[int] | None = Field(
         None, description="The label that a certificate counts as right, by input."
@@ -123,7 +126,10 @@ class ExplanationFile(_Part):
         None, description="By input: a label, or a distribution; null abstains."
     )
     graph: list[Node] | None = Field(None, description="Variables in order; the last is the answer.")
-    premises: list[PremisePart] = Field(default_factory=list)
+    premises: list[PremisePart] = Field(
+        default_factory=list,
+        description="Default: each row of the predictions, or each variable's table, with its length.",
+    )
     inert: dict[str, list[int] | None] = Field(default_factory=dict)
     certificate: CertificatePart | None = None
     log_prior: float | None = None

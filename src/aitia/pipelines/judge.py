@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from aitia.errors import ExplanationError
-from aitia.explanations import Scorecard, Settings, judge, load_rubric
+from aitia.errors import CertificateError, ExplanationError
+from aitia.explanations import Explanation, Scorecard, Settings, judge, load_rubric
+from aitia.group_networks import load_network
 from aitia.pipelines.explanation_files import read_explanation
+from aitia.pipelines.run_explanations import run_explanations
+from aitia.proofs import certified_explanation, check, load_certificate
 
 SUFFIX = ".explanation.json"
+CERTIFICATE = ".certificate.json"
+NETWORK = ".network.safetensors"
 
 
 def judge_files(
@@ -19,15 +25,18 @@ def judge_files(
     rubric: Path | None = None,
     weights: Sequence[str] = (),
     seed: int = 0,
+    behaviour: str | None = None,
 ) -> tuple[Scorecard, dict[str, str]]:
     """Judge the explanation in the first file, with those in the others as its rivals.
 
     Args:
-        paths: `*.explanation.json` files.
-        out: the card to write, as .json, .md or .html; or a folder, for all three.
+        paths: `*.explanation.json` files; or one `*.network.safetensors` file with certificates of it; or the
+            folder of one run of `aitia counterfactual`, whose rankings are judged by its removals.
+        out: the card to write, as .json, .md or .html; or a folder, for all three. For a run: default its folder.
         rubric: thresholds of the grades, default those that aitia ships.
         weights: `virtue=weight`, to add rivals up.
         seed: of everything random.
+        behaviour: which of a run's behaviours; default: the first.
 
     Returns:
         The card, and the files written, by kind.
@@ -38,11 +47,12 @@ def judge_files(
     """
     if not paths:
         raise ExplanationError("give at least one explanation")
-    if wrong := [path for path in paths if not path.name.endswith(SUFFIX)]:
-        raise ExplanationError(
-            f"{wrong[0]}: explanations are read from *{SUFFIX} files; those written in Python go to aitia.judge"
-        )
-    first, *rivals = [read_explanation(path) for path in paths]
+    if len(paths) == 1 and paths[0].is_dir():
+        accounts = run_explanations(paths[0], behaviour=behaviour)
+        out = paths[0] if out is None else out
+    else:
+        accounts = _read(paths)
+    first, *rivals = accounts
     card = judge(first, rivals=rivals, settings=Settings(seed=seed), rubric=load_rubric(rubric))
     if weights:
         card = card.weighed(dict(_weight(text) for text in weights))
@@ -54,6 +64,37 @@ def judge_files(
         else [out / f"scorecard.{k}" for k in ("json", "md", "html")]
     )
     return card, {path.suffix[1:]: str(card.write(path)) for path in kinds}
+
+
+def _read(paths: Sequence[Path]) -> list[Explanation]:
+    if any(path.name.endswith(CERTIFICATE) for path in paths):
+        return _read_certificates(paths)
+    if wrong := [path for path in paths if not path.name.endswith(SUFFIX)]:
+        raise ExplanationError(
+            f"{wrong[0]}: explanations are read from *{SUFFIX} files, or from the folder of one run; those written in "
+            "Python go to aitia.judge"
+        )
+    return [read_explanation(path) for path in paths]
+
+
+def _read_certificates(paths: Sequence[Path]) -> list[Explanation]:
+    """Each certificate as an account of the one network that lies among the paths."""
+    networks = [path for path in paths if path.name.endswith(NETWORK)]
+    certificates = [path for path in paths if path.name.endswith(CERTIFICATE)]
+    if len(networks) != 1 or len(networks) + len(certificates) < len(paths):
+        raise ExplanationError(
+            f"{certificates[0]}: give the network beside it, one *{NETWORK} file, and certificates of it alone"
+        )
+    network = load_network(networks[0])
+    accounts = []
+    for path in certificates:
+        certificate = load_certificate(path)
+        if not (found := check(network, certificate)):
+            raise CertificateError(f"{path}: {found.reason}")
+        accounts.append(
+            replace(certified_explanation(network, certificate), name=path.name.removesuffix(CERTIFICATE))
+        )
+    return accounts
 
 
 def summary_lines(card: Scorecard) -> list[str]:
@@ -70,8 +111,8 @@ def summary_lines(card: Scorecard) -> list[str]:
     for pair in card.comparisons():
         winner = f"{pair.dominates} dominates" if pair.dominates else "neither dominates"
         lines.append(
-            f"{pair.first} is better in {', '.join(pair.groups(1)) or 'nothing'}, {pair.second} in "
-            f"{', '.join(pair.groups(-1)) or 'nothing'}: {winner}"
+            f"{pair.first} is better in: {', '.join(pair.groups(1)) or 'nothing'}; {pair.second} in: "
+            f"{', '.join(pair.groups(-1)) or 'nothing'}; {winner}"
         )
     if card.weighing is not None:
         for name, total in card.weighing.totals.items():

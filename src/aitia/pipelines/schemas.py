@@ -29,6 +29,7 @@ class PhenomenonCard(_Part):
     fit_inputs: int = Field(ge=0)
     test_inputs: int = Field(ge=1)
     outcomes: list[str]
+    null: str = Field(description="What the null predictor is.")
     exhaustive: bool
     seed: int | None
 

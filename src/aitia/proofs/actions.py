@@ -13,6 +13,8 @@ from aitia.proofs.certificate import integers_of, list_of
 from aitia.proofs.cost import Cost
 
 MAX_POINTS = 5_040
+MAX_IMAGES = 2_000_000
+"""Most images of points that an action of a group may have together."""
 
 
 def action_of(table: np.ndarray, entry: Any, what: str, cost: Cost) -> np.ndarray:
@@ -36,6 +38,8 @@ def action_of(table: np.ndarray, entry: Any, what: str, cost: Cost) -> np.ndarra
     points = len(rows[0]) if rows else 1
     if not 1 <= points <= MAX_POINTS:
         raise ProofError(f"{what} has {points} points; from 1 to {MAX_POINTS:,} are possible")
+    if points * n > MAX_IMAGES:
+        raise ProofError(f"{what} has {points} points for {n} elements: too many")
     images = np.array(
         [
             integers_of(row, f"{what}, images of generator {g}", low=0, high=points - 1, length=points)

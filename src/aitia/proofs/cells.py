@@ -20,6 +20,9 @@ from aitia.proofs.certificate import MAX_INTEGER, integer_of, integers_of, list_
 UNITS = {"low": -100, "high": 60}
 """Exponents that a certificate's units may have."""
 
+MAX_MEMBERS = 1_000_000
+"""Up to this size, sums over cells are a product with a table of neurons and cells."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cells:
@@ -48,6 +51,8 @@ class Cells:
         """[..., k] the sum over each cell of activations [..., a]."""
         if self.count == len(self.neurons):
             return hidden
+        if self.count * len(self.neurons) > MAX_MEMBERS:
+            return np.add.reduceat(hidden, self.starts, axis=-1)
         return hidden @ self._members
 
     @cached_property

@@ -8,6 +8,7 @@ wrong explanation can only weaken what is found.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,9 @@ class AccuracyCertificate:
         certified: how many inputs are claimed to be right.
         cost: how many operations checking is claimed to take, at most.
         explanation: what the verifier needs: integers, lists and names.
+
+    Raises:
+        ProofError: when one is made whose claim makes no sense.
     """
 
     network: str
@@ -47,6 +51,22 @@ class AccuracyCertificate:
     certified: int
     cost: int
     explanation: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # A certificate made in memory is believed as little as one that was read: NaN compares with nothing.
+        stated = vars(self)
+        if re.fullmatch("[0-9a-f]{64}", text_of(stated, "network")) is None:
+            raise ProofError("names its network by what is no sha256: 64 digits from 0 to 9 and a to f")
+        text_of(stated, "group")
+        text_of(stated, "verifier")
+        integer_of(stated, "order", low=1, high=10**6)
+        integer_of(stated, "width", low=1, high=10**9)
+        integer_of(stated, "certified", low=0, high=10**12)
+        integer_of(stated, "cost", low=0, high=MAX_INTEGER)
+        if not isinstance(self.explanation, Mapping):
+            raise ProofError("'explanation' must be an object")
+        if self.certified > self.inputs:
+            raise ProofError(f"claims {self.certified} certified inputs of {self.inputs}")
 
     @property
     def inputs(self) -> int:
@@ -87,15 +107,17 @@ def load_certificate(path: Path | str) -> AccuracyCertificate:
         ProofError: it is missing, too large, or not a certificate; the message says where.
     """
     try:
-        if Path(path).stat().st_size > MAX_BYTES:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
             raise ProofError(f"more than {MAX_BYTES:,} bytes")
-        return parse_certificate(Path(path).read_text(encoding="utf-8"))
+        return parse_certificate(content.decode("utf-8"))
     except FileNotFoundError:
         raise ProofError(f"{path}: no such certificate; make one with `aitia prove`") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProofError(f"{path}: cannot be read: {error}") from error
     except ProofError as error:
         raise ProofError(f"{path}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ProofError(f"{path}: cannot be read: {error}") from error
 
 
 def parse_certificate(text: str) -> AccuracyCertificate:
@@ -134,8 +156,6 @@ def parse_certificate(text: str) -> AccuracyCertificate:
         raise ProofError(
             f"claims {claim['inputs']} inputs; a group of order {found.order} has {found.inputs}"
         )
-    if found.certified > found.inputs:
-        raise ProofError(f"claims {found.certified} certified inputs of {found.inputs}")
     return found
 
 
@@ -147,19 +167,19 @@ def integer_of(where: Mapping[str, Any], key: str, *, low: int, high: int) -> in
     """
     value = where.get(key)
     if type(value) is not int or not low <= value <= high:
-        raise ProofError(f"{key!r} must be an integer from {low} to {high}, not {value!r:.40}")
+        raise ProofError(f"{key!r} must be an integer from {low} to {high}, not {_shown(value)}")
     return value
 
 
 def text_of(where: Mapping[str, Any], key: str) -> str:
-    """A text entry.
+    """A text entry, short and without what would upset a terminal.
 
     Raises:
-        ProofError: it is missing or no text.
+        ProofError: it is missing or no such text.
     """
     value = where.get(key)
-    if not isinstance(value, str) or len(value) > 200:
-        raise ProofError(f"{key!r} must be a short text, not {value!r:.40}")
+    if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
+        raise ProofError(f"{key!r} must be a short printable text, not {_shown(value)}")
     return value
 
 
@@ -185,8 +205,15 @@ def integers_of(value: Any, what: str, *, low: int, high: int, length: int | Non
         raise ProofError(f"{what} must be a list{'' if length is None else f' of {length} integers'}")
     for place, each in enumerate(value):
         if type(each) is not int or not low <= each <= high:
-            raise ProofError(f"{what}, place {place}: {each!r:.40} is no integer from {low} to {high}")
+            raise ProofError(f"{what}, place {place}: {_shown(each)} is no integer from {low} to {high}")
     return np.array(value, dtype=np.int64)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.40}"
+    except ValueError:
+        return "an integer too long to print"
 
 
 def _object(where: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -151,9 +151,13 @@ def dropped(weights: Weights, named: np.ndarray, cost: Cost) -> tuple[np.ndarray
     rounding = 4 * gamma(steps) * np.abs(unembed).max(axis=1)
     ranges = unembed.max(axis=1) - unembed.min(axis=1) + rounding
     middle = unembed - unembed.mean(axis=1, keepdims=True)
-    norm = 2 * (np.sqrt(np.square(middle).sum(axis=0).max()) + np.linalg.norm(rounding))
+    # Squares may underflow: norms are rounded outward before they are multiplied, not after.
+    norm = 2 * (
+        outward(np.linalg.norm(middle, axis=0), steps).max()
+        + outward(np.asarray(np.linalg.norm(rounding)), steps)
+    )
     sums = left @ ranges, right @ ranges
-    norms = norm * np.linalg.norm(left, axis=1), norm * np.linalg.norm(right, axis=1)
+    norms = tuple(norm * outward(np.linalg.norm(part, axis=1), steps) for part in (left, right))
     cost.add("neurons left out", len(rest) * n * (2 + 2 + 4 + 2 + 2 + 4 + 4) + 8 * n)
     chosen = min((sums, norms), key=lambda pair: pair[0].max() + pair[1].max())
     return outward(chosen[0], steps), outward(chosen[1], steps)

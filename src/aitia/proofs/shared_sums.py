@@ -94,6 +94,7 @@ class SharedSums:
                 break
             self._trunk = halves[0]
             self._branches.insert(0, halves[1])
+        self._inner = self._joined()
         self._count = n
 
     def _halves(self, number: int) -> tuple[int, int] | None:
@@ -122,12 +123,11 @@ class SharedSums:
             found = np.flatnonzero(thresholds <= 0)
             owner = np.repeat(found, self._count)
             return owner, np.tile(np.arange(self._count), len(found)), np.zeros(len(owner))
-        sums = self._sums(self._trunk, values)
-        parts = [self._sums(k, values) for k in self._branches]
+        sums, *parts = self._sums([self._trunk, *self._branches], values)
         rest = np.zeros((len(parts) + 1, r))
         for k in reversed(range(len(parts))):
             rest[k] = rest[k + 1] + parts[k].max(axis=0)
-        cost.add("logits from votes", r * sum(2 * self._nodes[k].count for k in self._inner()))
+        cost.add("logits from votes", r * sum(2 * self._nodes[k].count for k in self._inner))
         cost.add("comparisons", r * (len(sums) + sum(len(part) + 2 for part in parts)))
         near = sums >= thresholds - rest[0]
         # Few inputs have any: looking for those first is several times faster than listing all.
@@ -144,15 +144,15 @@ class SharedSums:
             owner, tuples, value = owner[open_], tuples[open_], value[open_]
         return self._spread(owner, tuples, value)
 
-    def _inner(self) -> list[int]:
-        """The joined nodes that are summed in full: the trunk, the branches, and all that is under them."""
+    def _joined(self) -> list[int]:
+        """The joined nodes that are summed in full: the trunk, the branches, and all that is under them; in order."""
         found, waiting = [], [self._trunk, *self._branches]
         while waiting:
             halves = self._halves(number := waiting.pop())
             if halves is not None:
                 found.append(number)
                 waiting += halves
-        return found
+        return sorted(found)
 
     def _spread(
         self, owner: np.ndarray, tuples: np.ndarray, value: np.ndarray
@@ -170,9 +170,16 @@ class SharedSums:
             np.repeat(value, counts),
         )
 
-    def _sums(self, number: int, values: np.ndarray) -> np.ndarray:
-        node = self._nodes[number]
-        if node.first is None or node.second is None:
-            return values[node.places]
-        halves = [self._sums(k, values)[places] for k, places in (node.first, node.second)]
-        return halves[0] + halves[1]
+    def _sums(self, wanted: Sequence[int], values: np.ndarray) -> list[np.ndarray]:
+        """[count, r] the sums of some nodes, none within another."""
+        # Node by node, not by recursion: a certificate may join its columns in a chain of any length.
+        joined: dict[int, np.ndarray] = {}
+
+        def sums(number: int) -> np.ndarray:
+            return joined.pop(number) if number in joined else values[self._nodes[number].places]
+
+        for number in self._inner:
+            node = self._nodes[number]
+            if node.first is not None and node.second is not None:
+                joined[number] = sums(node.first[0])[node.first[1]] + sums(node.second[0])[node.second[1]]
+        return [sums(number) for number in wanted]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +14,16 @@ import numpy as np
 from aitia.errors import GroupError, NetworkError
 from aitia.finite_groups.cayley import check_table
 from aitia.proofs.arithmetic import LARGEST, ExactLogits
+from aitia.proofs.cost import brute_force_cost
 
 TENSORS = ("left", "right", "unembed", "bias", "cayley")
 MAX_ORDER = 5_040
 MAX_WIDTH = 16_384
 MAX_BYTES = 2**31
+MAX_OPERATIONS = 10**14
+"""Largest brute-force cost of a network that is checked; no verifier takes much more than brute force."""
+
+FORMAT = "aitia-group-network-v1"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,18 +76,10 @@ def weights_from_arrays(
         NetworkError: they do not fit together, are too large, or hold what is not finite or above 2^100.
         GroupError: the table is no group.
     """
-    arrays = {"left": left, "right": right, "unembed": unembed, "bias": bias, "cayley": cayley}
-    if left.ndim != 2 or cayley.ndim != 2:
-        raise NetworkError(f"left has shape {left.shape} and cayley {cayley.shape}; both need two dimensions")
-    n, m = left.shape
-    if not (1 <= n <= MAX_ORDER and 1 <= m <= MAX_WIDTH):
-        raise NetworkError(
-            f"a network on {n} elements with {m} neurons; at most {MAX_ORDER:,} and {MAX_WIDTH:,} are checked"
-        )
-    shapes = {"left": (n, m), "right": (n, m), "unembed": (m, n), "bias": (n,), "cayley": (n, n)}
-    for name, shape in shapes.items():
-        if arrays[name].shape != shape:
-            raise NetworkError(f"{name} has shape {arrays[name].shape}, not {shape}")
+    given = {"left": left, "right": right, "unembed": unembed, "bias": bias, "cayley": cayley}
+    # Subclasses of arrays may compare and multiply in ways of their own.
+    arrays = {name: np.asarray(array) for name, array in given.items()}
+    _require_shapes({name: array.shape for name, array in arrays.items()})
     converted = {}
     for name in TENSORS[:4]:
         if arrays[name].dtype not in (np.float32, np.float64):
@@ -92,6 +90,7 @@ def weights_from_arrays(
             raise NetworkError(
                 f"{name}{wrong[0].tolist()} is {values[tuple(wrong[0])]}; a proof needs finite weights of at most 2^100"
             )
+        values.flags.writeable = False
         converted[name] = values
     return Weights(table=check_table(cayley), sha256=_sha256(arrays), **converted)
 
@@ -123,18 +122,42 @@ def read_weights(path: Path | str) -> Weights:
         if Path(path).stat().st_size > MAX_BYTES:
             raise NetworkError(f"the file has more than {MAX_BYTES:,} bytes")
         with safe_open(str(path), framework="numpy") as file:
+            found = (file.metadata() or {}).get("format")
+            if found != FORMAT:
+                raise NetworkError(f"not a network file (format {found!r}, not {FORMAT!r})")
             missing = sorted(set(TENSORS) - set(file.keys()))
             if missing:
                 raise NetworkError(
                     f"has no tensor {', '.join(missing)}; a network holds {', '.join(TENSORS)}"
                 )
+            _require_shapes({name: tuple(file.get_slice(name).get_shape()) for name in TENSORS})
             return weights_from_arrays(**{name: file.get_tensor(name) for name in TENSORS})
     except FileNotFoundError:
         raise NetworkError(f"{path}: no such network file") from None
     except (NetworkError, GroupError) as error:
         raise NetworkError(f"{path}: {error}") from error
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise NetworkError(f"{path}: damaged network file: {error}") from error
+
+
+def _require_shapes(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Check shapes alone, so that sizes which cannot be worked on are refused before they are read."""
+    if len(shapes["left"]) != 2:
+        raise NetworkError(f"left has shape {shapes['left']}; it needs two dimensions")
+    n, m = shapes["left"]
+    if not (1 <= n <= MAX_ORDER and 1 <= m <= MAX_WIDTH):
+        raise NetworkError(
+            f"a network on {n} elements with {m} neurons; at most {MAX_ORDER:,} and {MAX_WIDTH:,} are checked"
+        )
+    wanted = {"left": (n, m), "right": (n, m), "unembed": (m, n), "bias": (n,), "cayley": (n, n)}
+    for name, shape in wanted.items():
+        if shapes[name] != shape:
+            raise NetworkError(f"{name} has shape {shapes[name]}, not {shape}")
+    price = brute_force_cost(n, m)
+    if price > MAX_OPERATIONS:
+        raise NetworkError(
+            f"brute force takes {price:.1e} operations; networks of at most {MAX_OPERATIONS:.0e} are checked"
+        )
 
 
 def _sha256(arrays: dict[str, np.ndarray]) -> str:

@@ -31,7 +31,7 @@ COLOURS = ("#1a5aa8", "#c25400", "#2f7d32", "#8a3fa0", "#8f6a00")
 MOST = 5
 """Most explanations drawn in one radar."""
 
-_SIZE, _RADIUS = 460, 150
+_SIZE, _RADIUS = 460, 130
 _MARKS = {ord(mark): f"&#{ord(mark)};" for mark in "\\`*_[]<>|#~&"}
 """What means something to Markdown or HTML, as what it looks like."""
 
@@ -52,11 +52,15 @@ def scorecard_html(card: Mapping[str, Any]) -> str:
             colours=[COLOURS[i % len(COLOURS)] for i in range(len(explanations))],
             radar=radar(explanations[:MOST]),
             drawn=MOST,
+            kinds=_groups_of(explanations),
             size=_SIZE,
+            height=round(2.54 * _RADIUS),
             groups=_groups(explanations),
             policy="default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'",
             number=number,
+            shown_value=shown_value,
             shown_interval=shown_interval,
+            shown_better=_better,
             controls=_controls,
         )
     )
@@ -123,6 +127,11 @@ def number(value: float | None) -> str:
     return fixed(value, 0 if whole else 3)
 
 
+def shown_value(result: Mapping[str, Any], value: float | None) -> str:
+    """A value of a result's virtue, or its floor or ceiling: counts as whole numbers."""
+    return fixed(value, 0) if value is not None and result["unit"] == "count" else number(value)
+
+
 def shown_interval(result: Mapping[str, Any]) -> str:
     """The interval of a result, "exact" where nothing was sampled, and nothing where there is none."""
     interval = result["interval"]
@@ -130,7 +139,22 @@ def shown_interval(result: Mapping[str, Any]) -> str:
         return ""
     if interval["method"] == "exact":
         return "exact"
+    if interval["low"] is None or interval["high"] is None:
+        return "spread unknown"
     return f"{number(interval['low'])} to {number(interval['high'])}"
+
+
+def _better(comparison: Mapping[str, Any], groups: Mapping[str, str], sign: int) -> str:
+    """In which groups of virtues the first (1) or the second (-1) is better, with the virtues' names."""
+    found: dict[str, list[str]] = {}
+    for each in comparison["differences"]:
+        if each["better"] == sign:
+            found.setdefault(groups[each["name"]], []).append(each["name"])
+    return ", ".join(f"{group} ({', '.join(names)})" for group, names in sorted(found.items())) or "nothing"
+
+
+def _groups_of(explanations: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {result["name"]: result["group"] for result in explanations[0]["results"]}
 
 
 def _controls(result: Mapping[str, Any]) -> str:
@@ -149,7 +173,8 @@ def scorecard_markdown(card: Mapping[str, Any]) -> str:
         "",
         f"Phenomenon: {_cell(phenomenon['name'])}. Model: {_cell(phenomenon['model'])} "
         f"(`{phenomenon['model_fingerprint'][:12]}`). {phenomenon['test_inputs']:,} test inputs, "
-        f"{phenomenon['fit_inputs']:,} for fitting; {'the whole domain' if phenomenon['exhaustive'] else 'a sample'}.",
+        f"{phenomenon['fit_inputs']:,} for fitting; {'the whole domain' if phenomenon['exhaustive'] else 'a sample'}. "
+        f"The null predicts: {_cell(phenomenon['null'])}.",
         "",
         "A profile, not a total. Each value stands beside its interval and its floor, what a null, shuffled or random "
         "explanation gets. ✗: not told apart from its controls. n/a: the question does not arise. ?: it could not be "
@@ -163,17 +188,22 @@ def scorecard_markdown(card: Mapping[str, Any]) -> str:
         marks = [{True: "yes", False: "no", None: "?"}[each["met"]] for each in conditions]
         lines.append(f"| *{conditions[0]['name']}* | " + " | ".join(marks) + " |")
     for perspective, rows in _groups(explanations):
-        lines.append(f"| **{perspective}** |" + " |" * len(explanations))
-        for row in rows:
-            if any(result is not None and result["value"] is not None for result in row["results"]):
-                cells = " | ".join(_markdown_value(result) for result in row["results"])
-                lines.append(f"| {row['virtue']['name']} ({row['virtue']['unit']}) | {cells} |")
+        valued = [
+            row
+            for row in rows
+            if any(result is not None and result["value"] is not None for result in row["results"])
+        ]
+        if valued:
+            lines.append(f"| **{perspective}** |" + " |" * len(explanations))
+        for row in valued:
+            cells = " | ".join(_markdown_value(result) for result in row["results"])
+            lines.append(f"| {row['virtue']['name']} ({row['virtue']['unit']}) | {cells} |")
     lines += ["", *_markdown_missing(explanations)]
+    kinds = _groups_of(explanations)
     for each in card["comparisons"]:
         first, second = _cell(each["first"]), _cell(each["second"])
         lines.append(
-            f"- {first} is better in {', '.join(each['first_better']) or 'nothing'}; {second} in "
-            f"{', '.join(each['second_better']) or 'nothing'}. "
+            f"- {first} is better in {_better(each, kinds, 1)}; {second} in {_better(each, kinds, -1)}. "
             + (f"{_cell(each['dominates'])} dominates." if each["dominates"] else "Neither dominates.")
         )
     lines += ["", f"Settings `{card['settings_fingerprint'][:12]}`, seed {card['settings']['seed']}."]
@@ -184,11 +214,11 @@ def _markdown_value(result: Mapping[str, Any] | None) -> str:
     if result is None or result["value"] is None:
         return "?" if result is not None and result["status"] == "not evaluable" else "n/a"
     interval = shown_interval(result)
-    text = number(result["value"])
+    text = shown_value(result, result["value"])
     if interval and interval != "exact":
         text += f" [{interval}]"
     if result["floor"] is not None:
-        text += f", floor {number(result['floor'])}"
+        text += f", floor {shown_value(result, result['floor'])}"
     return text + (" ✗" if result["discriminating"] is False else "")
 
 

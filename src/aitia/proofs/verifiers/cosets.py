@@ -64,18 +64,26 @@ def _intervals(
         bounds = [
             _by_point(values, place, points)
             for values, place in (
-                (weights.left[:, i], sets[s][inverses][:, b]),
+                (weights.left[:, i], sets[s][inverses, b]),
                 (weights.right[:, i], sets[s][:, c]),
             )
         ]
-        least, most = (np.maximum(bounds[0][k][:, None] + bounds[1][k], 0) for k in (0, 1))
+        least = _least_sums(bounds[0][0], bounds[1][0])
+        most = [-value for value in _least_sums(-bounds[0][1], -bounds[1][1])]
         inside = sets[s][:, c] == b
-        same = np.eye(points, dtype=bool)
-        for cases, answers in ((same, inside), (~same, ~inside)):
-            low[i, answers] = np.maximum(least[cases].min(initial=np.inf) - rounding[i], 0)
-            high[i, answers] = np.maximum(most[cases].max(initial=-np.inf), 0) + rounding[i]
-        cost.add("intervals", 6 * n + 4 * points**2 + 2 * n)
+        for k, answers in enumerate((inside, ~inside)):
+            low[i, answers] = max(least[k] - rounding[i], 0)
+            high[i, answers] = max(most[k], 0) + rounding[i]
+        cost.add("intervals", 6 * n + 8 * points + 2 * n)
     return low, high
+
+
+def _least_sums(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """The least sum of two entries at the same place, and of two at different ones."""
+    place = int(second.argmin())
+    beside = np.full(len(second), second[place])
+    beside[place] = np.delete(second, place).min(initial=np.inf)
+    return float((first + second).min()), float((first + beside).min())
 
 
 def _by_point(values: np.ndarray, place: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,169 @@
+"""What the methods are judged on: networks, each with a phenomenon, a site, and every account that can be had of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from aitia.explanations import Explanation, FunctionModel, ModelUnderStudy, Phenomenon, Premise
+from aitia.explanations.examples.max_of_two import (
+    max_network,
+    max_phenomenon,
+    proof_ladder,
+    rule_explanation,
+)
+from aitia.finite_groups import Group, named_group
+from aitia.group_networks import (
+    GroupNetwork,
+    Interpretation,
+    TrainingSettings,
+    interpret,
+    load_network,
+    summarise,
+    train_networks,
+)
+from aitia.group_networks.explanations import ACCOUNTS
+from aitia.group_networks.study import product_phenomenon, under_study
+from aitia.mechanisms import METHODS, record_site
+from aitia.proofs import certified_explanation, prove
+
+RECIPES = {
+    "S4": ("S4", TrainingSettings(train_fraction=0.6)),
+    "Z23": ("Z23", TrainingSettings(train_fraction=0.7)),
+    "D5": ("D5", TrainingSettings(train_fraction=0.8, weight_decay=1e-3)),
+    "Q8": ("Q8", TrainingSettings(train_fraction=1.0)),
+    "S4, 64 neurons": ("S4", TrainingSettings(train_fraction=0.6, width=64)),
+}
+"""Family -> its group, and how its networks are trained."""
+JUDGED = ("S4", "Z23")
+"""Families whose networks the methods are judged on: one that does not commute, and addition."""
+FIT = 2 / 3
+"""Share of the inputs that methods may be fitted on; the others judge them."""
+LAW = "neurons stand on points of G-sets"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """One network.
+
+    Attributes:
+        family: the phenomenon's name, shared by networks that differ in their seed.
+        phenomenon: with fit and test split.
+        accounts: name -> how to make an account of it; made one by one, since some take long.
+        others: networks of the same family, which laws are tried on.
+    """
+
+    family: str
+    phenomenon: Phenomenon
+    accounts: dict[str, Callable[[], Explanation | None]]
+    others: tuple[ModelUnderStudy, ...]
+
+
+def split(phenomenon: Phenomenon, seed: int) -> Phenomenon:
+    """The phenomenon with a fit and a test split drawn by lot."""
+    order = np.random.default_rng(seed).permutation(len(phenomenon.inputs))
+    cut = round(FIT * len(order))
+    return replace(phenomenon, fit=order[:cut], test=order[cut:])
+
+
+def family(name: str, count: int, folder: Path) -> list[Path]:
+    """Files of a family's networks, trained where they are not there yet."""
+    group, settings = RECIPES[name]
+    return train_networks(named_group(group), range(count), folder / name, settings)
+
+
+def group_subjects(name: str, count: int, folder: Path) -> Iterator[Subject]:
+    """The networks of a group, with methods fitted to activations and accounts read off the weights."""
+    networks = [load_network(path) for path in family(name, count, folder)]
+    for seed, network in enumerate(networks):
+        phenomenon = split(product_phenomenon(network), seed)
+        order, width = network.group.order, network.width
+        record = record_site(
+            phenomenon, "hidden", below=2 * order * width, above=width * order + order, seed=seed
+        )
+        found = interpret(network)
+        accounts = {name: _fitted(make, record) for name, make in METHODS.items()}
+        accounts |= {name: _read_off(make, found, phenomenon) for name, make in ACCOUNTS.items()}
+        others = tuple(under_study(each) for each in networks if each is not network)
+        points = accounts["g-sets"]
+        accounts["g-sets"] = lambda points=points, group=network.group, others=others: lawful(
+            points(), lambda model: stands_on_points(model, group), others
+        )
+        accounts["compact proof"] = lambda make=accounts["g-sets"], network=network, found=found: proved(
+            make(), network, found
+        )
+        yield Subject(family=f"products in {name}", phenomenon=phenomenon, accounts=accounts, others=others)
+
+
+def max_subject(vocabulary: int = 16) -> Subject:
+    """The hand-built network that answers the larger of two tokens; its proof is the convexity rung of the ladder."""
+    phenomenon = split(max_phenomenon(vocabulary, beyond=2), 0)
+    record = record_site(phenomenon, "head", below=2, above=2)
+    accounts = {name: _fitted(make, record) for name, make in METHODS.items()}
+    certificate = proof_ladder(phenomenon)["convexity"]
+    accounts["rule"] = lambda: rule_explanation(phenomenon)
+    accounts["compact proof"] = lambda: replace(
+        rule_explanation(phenomenon, certificate=certificate), name="compact proof"
+    )
+    others = tuple(max_network(vocabulary, sharpness=sharpness) for sharpness in (2.0, 3.0, 6.0))
+    return Subject(family="larger of two tokens", phenomenon=phenomenon, accounts=accounts, others=others)
+
+
+def proved(
+    explanation: Explanation | None, network: GroupNetwork, found: Interpretation
+) -> Explanation | None:
+    """The account by points of G-sets with the best certificate that any verifier gives of it."""
+    if explanation is None:
+        return None
+    certificate = prove(network, interpretation=found)
+    return replace(certified_explanation(network, certificate, explanation), name="compact proof")
+
+
+def stands_on_points(model: ModelUnderStudy, group: Group) -> float:
+    """How far above 0.95 the hidden layer of another network explains its logits when it stands on points exactly."""
+    assert isinstance(model, FunctionModel)
+    network = GroupNetwork(group=group, **model.parameters)
+    return summarise(interpret(network)).hidden_explains - 0.95
+
+
+def lawful(
+    explanation: Explanation | None,
+    holds: Callable[[ModelUnderStudy], float],
+    others: Sequence[ModelUnderStudy],
+) -> Explanation | None:
+    """The account as a case of a law: without the law it says nothing, and the law is tested on its own."""
+    if explanation is None:
+        return None
+    served = [explanation.phenomenon.model.name, *(each.fingerprint for each in others)]
+    law = Premise(kind="law", statement=LAW, holds=holds, serves=served)
+    program = explanation.program
+
+    def lawful_program(premises, inputs, variable):
+        return program(premises, inputs, variable) if premises[LAW] else np.full(len(inputs), -1)
+
+    return replace(
+        explanation,
+        premises={**explanation.premises, LAW: law},
+        program=lawful_program,
+        code=explanation.source,
+    )
+
+
+def _fitted(make, record):
+    return lambda: make(record)
+
+
+def _read_off(make, found, phenomenon):
+    return lambda: fewer_variables(make(found, phenomenon)) if found.circuits else None
+
+
+def fewer_variables(explanation: Explanation | None, most: int = 12) -> Explanation | None:
+    """The account with at most so many of its variables, drawn by lot: each costs hundreds of interventions."""
+    if explanation is None or len(explanation.variables) <= most:
+        return explanation
+    names = np.array(list(explanation.variables))
+    kept = set(np.random.default_rng(0).choice(names, most, replace=False).tolist())
+    return replace(explanation, variables={n: v for n, v in explanation.variables.items() if n in kept})

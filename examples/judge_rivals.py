@@ -1,0 +1,65 @@
+"""Two pairs of rival explanations, judged: a lookup table beside the rule it encodes, and XOR computed in two ways.
+
+Writes a card of each pair as Markdown, HTML and JSON. Run: python examples/judge_rivals.py [FOLDER]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import aitia
+from aitia.explanations import Scorecard
+from aitia.explanations.examples.max_of_two import (
+    lookup_explanation,
+    max_network,
+    max_phenomenon,
+    proof_ladder,
+    rule_explanation,
+)
+from aitia.explanations.examples.xor import (
+    count_explanation,
+    count_network,
+    gate_network,
+    gates_explanation,
+    xor_phenomenon,
+)
+
+
+def rule_and_table() -> Scorecard:
+    """The larger of two tokens: "it answers the larger one", and a row for each of the 64 pairs."""
+    phenomenon = max_phenomenon(8, beyond=2)
+    rule = rule_explanation(phenomenon, certificate=proof_ladder(phenomenon)["convexity"])
+    others = [max_network(8, sharpness=sharpness) for sharpness in (2.0, 3.0, 6.0)]
+    return aitia.judge(rule, rivals=[lookup_explanation(phenomenon)], models=others)
+
+
+def xor_by_gates() -> Scorecard:
+    """A network that computes XOR by OR and AND: that account, and "it counts", which answers as well."""
+    phenomenon = xor_phenomenon(gate_network())
+    return aitia.judge(gates_explanation(phenomenon), rivals=[count_explanation(phenomenon)])
+
+
+def xor_by_counting() -> Scorecard:
+    """A network that counts and folds: the same two accounts, and the other one is right."""
+    phenomenon = xor_phenomenon(count_network())
+    return aitia.judge(count_explanation(phenomenon), rivals=[gates_explanation(phenomenon)])
+
+
+CARDS = {
+    "lookup-table-and-rule": rule_and_table,
+    "xor-by-gates": xor_by_gates,
+    "xor-by-counting": xor_by_counting,
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    folder = Path(arguments[0] if arguments else "build/cards")
+    for name, make in CARDS.items():
+        card = make()
+        print(", ".join(str(card.write(folder / f"{name}.{kind}")) for kind in ("md", "html", "json")))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

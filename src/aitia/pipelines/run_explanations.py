@@ -1,0 +1,70 @@
+"""The rankings of a run of `aitia counterfactual` as rival explanations, judged by the removals that it made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from aitia.attribution import ranking_explanation, removal_phenomenon
+from aitia.counterfactual import plan_removals
+from aitia.errors import ExplanationError
+from aitia.explanations import Explanation
+
+EVERY_ROW = "every row counts alike"
+
+
+def run_explanations(folder: Path, *, behaviour: str | None = None) -> list[Explanation]:
+    """Every ranking of a run as an account of one behaviour, and last the rival that every row counts alike.
+
+    Args:
+        folder: of the run: `rankings.parquet` and `removal.parquet` lie there.
+        behaviour: which; default: the first.
+
+    Raises:
+        ExplanationError: a file is missing or they do not fit together; the behaviour was not measured.
+    """
+    import pyarrow.parquet as parquet
+
+    tables = {}
+    for name in ("rankings", "removal"):
+        path = folder / f"{name}.parquet"
+        try:
+            tables[name] = parquet.read_table(path)
+        except (OSError, ValueError) as error:
+            raise ExplanationError(
+                f"{path}: cannot be read ({error}); a run of `aitia counterfactual` leaves it there"
+            ) from None
+    scores = {
+        name: tables["rankings"][name].to_numpy() for name in tables["rankings"].column_names if name != "id"
+    }
+    ids = tables["rankings"]["id"].to_pylist()
+    cells = tables["removal"].to_pylist()
+    names = list(dict.fromkeys(row["behaviour"] for row in cells))
+    chosen = behaviour or names[0]
+    if chosen not in names:
+        raise ExplanationError(f"{folder}: no behaviour {chosen!r}; the run measured {', '.join(names)}")
+    values: dict[tuple[str, str, float, int], list[float]] = {}
+    for row in cells:
+        # Without any row left nothing was trained.
+        if row["behaviour"] == chosen and row["rows_kept"] > 0:
+            key = (row["ranking"], row["end"], row["share_removed"], row["seed"])
+            values.setdefault(key, []).append(row["value"])
+    shares = sorted({share for _, _, share, _ in values if 0 < share < 1})
+    seeds = sorted({seed for _, _, _, seed in values})
+    ends = sorted({end for _, end, _, _ in values})
+    plan = plan_removals(ids, scores, shares, seeds, ends=ends)
+    kept = {(each.method, each.end, each.share, each.seed): cell for each, cell in plan.items()}
+    if missing := [key for key in values if key not in kept]:
+        raise ExplanationError(
+            f"{folder}: its rankings do not lead to the removal {missing[0]} that it measured"
+        )
+    place = {name: i for i, name in enumerate(ids)}
+    removed = np.ones((len(values), len(ids)), dtype=bool)
+    for row, key in zip(removed, values, strict=True):
+        row[[place[each] for each in kept[key].kept]] = False
+    phenomenon = removal_phenomenon(
+        chosen, removed, np.array([np.mean(each) for each in values.values()]), [key[3] for key in values]
+    )
+    accounts = [ranking_explanation(phenomenon, name, each) for name, each in scores.items()]
+    return [*accounts, ranking_explanation(phenomenon, EVERY_ROW, None)]
