@@ -70,6 +70,7 @@ def random_votes(network, seed):
         "constants": constants,
         "unit": -6,
         "merges": merges,
+        "pruned": int(generator.integers(0, 4)),
         "near": generator.permutation(group.order)[: int(generator.integers(0, group.order))].tolist(),
         "apart": generator.permutation(group.order)[: int(generator.integers(0, group.order))].tolist(),
         "quick": int(generator.integers(0, 2)),
@@ -112,9 +113,7 @@ def test_every_bound_of_a_random_explanation_holds(seed):
     hidden = np.maximum(tables.left[x] + tables.right[y], 0)
     sums = votes.cells.sums(hidden)
     prepared = votes.prepare(sums, cost)
-    logits = votes.logits(prepared, cost)
-    assert np.allclose(votes.some_logits(prepared, np.arange(12), cost), logits)
-    logits = logits.T
+    logits = votes.some_logits(prepared, np.arange(12), cost).T
     assert np.allclose(logits, sums @ votes.matrix + votes.constant, atol=1e-9)
     away = np.linalg.norm(sums - votes.cells.centre, axis=1)
     bounds = logits + tables.bias_rest + tables.lifts[0] + away[:, None] * tables.tails[0]
@@ -146,6 +145,7 @@ def test_quick_margins_are_exact_where_one_thing_decides():
         "votes": [[0, 0, row, 0, 10 * row] for row in range(4)],
         "constants": [],
         "merges": [],
+        "pruned": 0,
         "near": [],
         "quick": 1,
     }
@@ -164,13 +164,21 @@ def test_shared_sums_are_plain_sums(seed):
     generator = np.random.default_rng(seed)
     places = generator.integers(0, 4, (30, 5)) + 4 * np.arange(5)
     values = generator.standard_normal((20, 3))
-    sums = SharedSums(places, [(0, 3), (1, 4), (2, 5), (6, 7)], Cost())
-    assert np.allclose(sums.of(values), values[places].sum(axis=1))
+    plain, thresholds = values[places].sum(axis=1), 2 * generator.standard_normal(3)
     counts = [len(np.unique(places[:, columns], axis=0)) for columns in ([0, 3], [1, 4], [2, 0, 3], range(5))]
-    assert sums.price == 2 * sum(counts)
+    for pruned in range(4):
+        sums = SharedSums(places, [(0, 3), (1, 4), (2, 5), (6, 7)], pruned, Cost())
+        owner, z, found = sums.at_least(values, thresholds, cost := Cost())
+        assert np.allclose(found, plain[z, owner])
+        assert sorted(zip(owner, z, strict=True)) == sorted(
+            zip(*np.nonzero((plain >= thresholds).T), strict=True)
+        )
+        assert (np.diff(owner) >= 0).all()
+        if pruned == 0:
+            assert cost.total == 3 * (2 * sum(counts) + counts[-1])
     for wrong in ([(0, 0)] * 4, [(0, 1), (0, 2), (3, 4), (5, 6)], [(0, 1)], [(0, 9), (1, 2), (3, 4), (5, 6)]):
         with pytest.raises(ProofError):
-            SharedSums(places, wrong, Cost())
+            SharedSums(places, wrong, 0, Cost())
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ The true logit of the right answer is computed. Every other answer's is at most 
 `remainders` bounds. In turn, each step only for what the one before left open:
 
 1. quick margins of the stand-in, with one bound on the remainder of all answers but a few, which are looked at apart;
-2. the stand-in's logit of every answer, with each answer's own bound: what is not ruled out is a contender;
+2. the answers whose logit by the stand-in is large, each with its own bound: what is not ruled out is a contender;
 3. contenders' true logits, a part of the neurons at a time, the bound covering the rest;
 4. all neurons; and in integers what rounding leaves open.
 """
@@ -130,16 +130,13 @@ class _Decision:
         prepared: np.ndarray,
     ) -> np.ndarray:
         """[r] every answer's s against the right logit, then the true logits of contenders."""
-        tables, (r, n) = self.tables, (len(x), self.weights.order)
-        logits = self.stand_in.logits(prepared, self.cost)
-        near = logits >= level - norms[:, 0] * tables.tails[0].max() - self.lift.max()
-        near[self.weights.table[x, y], np.arange(r)] = False
-        self.cost.add("comparisons", r * (n + 3))
-        # Few inputs have any: looking for those first is several times faster than listing all.
-        some = np.flatnonzero(near.any(axis=0))
-        owner, z = np.nonzero(near[:, some].T)
-        owner = some[owner]
-        value = logits[z, owner] + tables.bias_rest[z]
+        tables, r = self.tables, len(x)
+        thresholds = level - norms[:, 0] * tables.tails[0].max() - self.lift.max()
+        owner, z, value = self.stand_in.at_least(prepared, thresholds, self.cost)
+        wrong = z != self.weights.table[x, y][owner]
+        owner, z, value = owner[wrong], z[wrong], value[wrong]
+        self.cost.add("thresholds", r * 3)
+        value = value + tables.bias_rest[z]
         for number, part in enumerate(tables.neurons):
             bound = value + tables.lifts[number, z] + norms[owner, number] * tables.tails[number, z]
             self.cost.add("contenders", len(z) * 5)

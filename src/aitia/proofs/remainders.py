@@ -77,8 +77,10 @@ class StandIn(Protocol):
         """[l, r] s for l answers."""
         ...
 
-    def logits(self, prepared: np.ndarray, cost: Cost) -> np.ndarray:
-        """[n, r] s for every answer."""
+    def at_least(
+        self, prepared: np.ndarray, thresholds: np.ndarray, cost: Cost
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Inputs, answers and s, one entry each and ordered by input, where s reaches the input's threshold [r]."""
         ...
 
 

@@ -52,19 +52,22 @@ def joined_tuples(nodes: Sequence[Tuples], first: int, second: int) -> Tuples:
 
 
 class SharedSums:
-    """s[z] = sum over j of values[places[z, j]].
+    """Which s[z] = sum over j of values[places[z, j]] reach a threshold.
 
-    Attributes:
-        price: operations for one input: an addition and a look-up for each sum of two. The sums of a node stand in the
-            order of its first half, which is therefore read in order.
+    The last few joins may be pruned: a sum is carried on only while it could still reach its threshold, what is to come
+    adding its largest.
     """
 
-    def __init__(self, places: np.ndarray, merges: Sequence[tuple[int, int]], cost: Cost) -> None:
+    def __init__(
+        self, places: np.ndarray, merges: Sequence[tuple[int, int]], pruned: int, cost: Cost
+    ) -> None:
         """Prepare the sums.
 
         Args:
             places: [n, j] of each element in each column.
             merges: j - 1 pairs of nodes to join: columns are the nodes from 0, what is joined follows.
+            pruned: how many of the last joins are pruned, where their first half tells all elements apart that the
+                whole does.
             cost: of preparing.
 
         Raises:
@@ -75,7 +78,6 @@ class SharedSums:
         unused = set(range(columns))
         if len(merges) != max(columns - 1, 0):
             raise ProofError(f"{columns} columns take {max(columns - 1, 0)} merges, not {len(merges)}")
-        self.price = 0
         for first, second in merges:
             if first == second or not {first, second} <= unused:
                 raise ProofError(
@@ -84,23 +86,100 @@ class SharedSums:
             unused -= {first, second}
             unused.add(len(self._nodes))
             self._nodes.append(joined_tuples(self._nodes, first, second))
-            self.price += 2 * self._nodes[-1].count
             cost.add("shared sums", 2 * n + sorting_cost(n))
+        self._trunk, self._branches = len(self._nodes) - 1, []
+        for _ in range(pruned):
+            halves = self._halves(self._trunk)
+            if halves is None or self._nodes[halves[0]].count < self._nodes[-1].count:
+                break
+            self._trunk = halves[0]
+            self._branches.insert(0, halves[1])
+        self._inner = self._joined()
         self._count = n
 
-    def of(self, values: np.ndarray) -> np.ndarray:
-        """[n, r] the sums for values [places, r]."""
+    def _halves(self, number: int) -> tuple[int, int] | None:
+        if number < 0:
+            return None
+        node = self._nodes[number]
+        return None if node.first is None or node.second is None else (node.first[0], node.second[0])
+
+    def at_least(
+        self, values: np.ndarray, thresholds: np.ndarray, cost: Cost
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The elements whose sum is at least a threshold.
+
+        Args:
+            values: [places, r].
+            thresholds: [r].
+            cost: counts here: an addition and a look-up for each sum of two (the sums of a node stand in the order of
+                its first half, which is therefore read in order), and a comparison for each sum that is held against a
+                threshold and each value among which the largest is sought.
+
+        Returns:
+            Columns of values, elements, and their sums, one entry each; ordered by column.
+        """
+        r = len(thresholds)
         if not self._nodes:
-            return np.zeros((self._count, values.shape[1]))
+            found = np.flatnonzero(thresholds <= 0)
+            owner = np.repeat(found, self._count)
+            return owner, np.tile(np.arange(self._count), len(found)), np.zeros(len(owner))
+        sums, *parts = self._sums([self._trunk, *self._branches], values)
+        rest = np.zeros((len(parts) + 1, r))
+        for k in reversed(range(len(parts))):
+            rest[k] = rest[k + 1] + parts[k].max(axis=0)
+        cost.add("logits from votes", r * sum(2 * self._nodes[k].count for k in self._inner))
+        cost.add("comparisons", r * (len(sums) + sum(len(part) + 2 for part in parts)))
+        near = sums >= thresholds - rest[0]
+        # Few inputs have any: looking for those first is several times faster than listing all.
+        some = np.flatnonzero(near.any(axis=0))
+        owner, tuples = np.nonzero(near[:, some].T)
+        owner = some[owner]
+        value = sums[tuples, owner]
+        heads = np.unique(self._nodes[self._trunk].of_element, return_index=True)[1]
+        for k, part in enumerate(parts):
+            places = self._nodes[self._branches[k]].of_element[heads]
+            value = value + part[places[tuples], owner]
+            cost.add("logits from votes", 3 * len(value))
+            open_ = value >= (thresholds - rest[k + 1])[owner]
+            owner, tuples, value = owner[open_], tuples[open_], value[open_]
+        return self._spread(owner, tuples, value)
+
+    def _joined(self) -> list[int]:
+        """The joined nodes that are summed in full: the trunk, the branches, and all that is under them; in order."""
+        found, waiting = [], [self._trunk, *self._branches]
+        while waiting:
+            halves = self._halves(number := waiting.pop())
+            if halves is not None:
+                found.append(number)
+                waiting += halves
+        return sorted(found)
+
+    def _spread(
+        self, owner: np.ndarray, tuples: np.ndarray, value: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One entry for each element of a tuple; mostly there is one."""
+        of_element = self._nodes[self._trunk].of_element
+        order = np.argsort(of_element, kind="stable")
+        sizes = np.bincount(of_element)
+        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        counts = sizes[tuples]
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return (
+            np.repeat(owner, counts),
+            order[np.repeat(starts[tuples], counts) + within],
+            np.repeat(value, counts),
+        )
+
+    def _sums(self, wanted: Sequence[int], values: np.ndarray) -> list[np.ndarray]:
+        """[count, r] the sums of some nodes, none within another."""
         # Node by node, not by recursion: a certificate may join its columns in a chain of any length.
         joined: dict[int, np.ndarray] = {}
-        for number, node in enumerate(self._nodes):
+
+        def sums(number: int) -> np.ndarray:
+            return joined.pop(number) if number in joined else values[self._nodes[number].places]
+
+        for number in self._inner:
+            node = self._nodes[number]
             if node.first is not None and node.second is not None:
-                halves = [
-                    (joined.pop(k) if k in joined else values[self._nodes[k].places])[places]
-                    for k, places in (node.first, node.second)
-                ]
-                joined[number] = halves[0] + halves[1]
-        last = self._nodes[-1]
-        sums = values[last.places] if last.places is not None else joined[len(self._nodes) - 1]
-        return sums[last.of_element]
+                joined[number] = sums(node.first[0])[node.first[1]] + sums(node.second[0])[node.second[1]]
+        return [sums(number) for number in wanted]

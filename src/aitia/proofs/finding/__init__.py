@@ -35,12 +35,18 @@ CHANGES: tuple[dict[str, Any], ...] = (
     {"near": 80},
     {"quick": False},
     {"circuits": 0.02},
+    {"pruned": 1},
+    {"pruned": 2},
+    {"pruned": 3},
+    {"pruned": 5},
     {"centred": False},
     {"merge": False},
     {"apart": 0},
     {"apart": 4},
     {"apart": 16},
     {"harm": 0.6},
+    {"harm": 1.0},
+    {"harm": 1.5},
 )
 """Changes to the first way to lay votes out, tried in turn."""
 

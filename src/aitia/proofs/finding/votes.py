@@ -20,6 +20,9 @@ from aitia.proofs.finding.numbers import action_entry, as_integers, named_neuron
 from aitia.proofs.shared_sums import column_tuples, joined_tuples
 from aitia.proofs.weights import Weights
 
+EXACT_COLUMNS = 12
+"""Up to so many columns the cheapest order of joining them is found."""
+
 Place = tuple[int, int, int]
 """Set, row and column of a vote."""
 
@@ -35,6 +38,7 @@ class VoteSettings:
         near: up to how many answers near the right one are looked at one by one.
         quick: whether quick margins are tried.
         circuits: circuits with less than this share of the weight do not vote.
+        pruned: how many of the last joins of shared sums are pruned.
         harm: neurons are left out as long as all of them together move no logit by more than this.
     """
 
@@ -44,6 +48,7 @@ class VoteSettings:
     near: int = 0
     quick: bool = True
     circuits: float = 0.0
+    pruned: int = 0
     harm: float = 0.3
 
 
@@ -263,7 +268,8 @@ def _laid_out(
         "votes": [[*row[:4], value] for row, value in zip(rows, values, strict=False)],
         "constants": [[*row[:4], value] for row, value in zip(constants, values[len(rows) :], strict=True)],
         "unit": unit,
-        "merges": _merges(votes, rows, constants),
+        "merges": _merges(votes, rows, constants, pruned=settings.pruned),
+        "pruned": settings.pruned,
         "apart": sorted(int(z) for z in np.argsort(-above)[: settings.apart]),
         "near": _near(votes, rows, settings.near),
         "quick": int(settings.quick),
@@ -286,35 +292,72 @@ def _near(votes: _Votes, rows: Sequence[tuple[int, int, int, int, float]], most:
     return found
 
 
-def _merges(votes: _Votes, *listed: Sequence[tuple[int, int, int, int, float]]) -> list[list[int]]:
+def _merges(
+    votes: _Votes, *listed: Sequence[tuple[int, int, int, int, float]], pruned: int
+) -> list[list[int]]:
     """An order of joining columns that shares many sums."""
     used = sorted({(row[1], row[3]) for rows in listed for row in rows})
     columns = [votes.sets[s].permutations[:, c] for s, c in used]
-    return [list(pair) for pair in _cheap_merges(tuple(column.tobytes() for column in columns))]
+    return [list(pair) for pair in _cheap_merges(tuple(column.tobytes() for column in columns), pruned)]
 
 
 @lru_cache(maxsize=64)
-def _cheap_merges(columns: tuple[bytes, ...]) -> list[tuple[int, int]]:
-    """Greedy, the two with fewest tuples first, with noise; the best of several tries."""
-    start = [column_tuples(np.frombuffer(column, dtype=np.int64)) for column in columns]
-    best, cheapest = [], np.inf
-    generator = np.random.default_rng(0)
-    for number in range(400 if len(start) <= 12 else 100 if len(start) <= 20 else 10):
-        nodes, left, merges, price = list(start), list(range(len(start))), [], 0
-        noise, sizes = 0.2 * (number % 6), {}
-        while len(left) > 1 and price < cheapest:
+def _cheap_merges(columns: tuple[bytes, ...], pruned: int) -> list[tuple[int, int]]:
+    """The cheapest order, by dynamic programming over subsets; where these are too many, fewest tuples first."""
+    nodes = [column_tuples(np.frombuffer(column, dtype=np.int64)) for column in columns]
+    if len(nodes) < 2:
+        return []
+    if len(nodes) > EXACT_COLUMNS:
+        left, merges = list(range(len(nodes))), []
+        sizes: dict[tuple[int, int], int] = {}
+        while len(left) > 1:
             for pair in combinations(left, 2):
                 if pair not in sizes:
-                    count = joined_tuples(nodes, *pair).count
-                    sizes[pair] = count * np.exp(noise * generator.standard_normal())
-            pair = min(combinations(left, 2), key=sizes.__getitem__)
+                    sizes[pair] = joined_tuples(nodes, *pair).count
+            merges.append(min(combinations(left, 2), key=sizes.__getitem__))
+            nodes.append(joined_tuples(nodes, *merges[-1]))
+            left = [k for k in left if k not in merges[-1]] + [len(nodes) - 1]
+        return merges
+    tuples = {1 << k: node.of_element for k, node in enumerate(nodes)}
+    price, split = dict.fromkeys(tuples, 0), {}
+    for subset in range(1, 1 << len(nodes)):
+        low = subset & -subset
+        rest = subset ^ low
+        if not rest:
+            continue
+        codes = tuples[low] * np.int64(len(tuples[low]) + 1) + tuples[rest]
+        tuples[subset] = np.unique(codes, return_inverse=True)[1].reshape(-1)
+        count, part, best = int(tuples[subset].max()) + 1, rest, None
+        # One half holds the lowest column, the other any part of the rest.
+        while part:
+            total = price[part] + price[subset ^ part]
+            if best is None or total < best[0]:
+                best = total, part
+            part = (part - 1) & rest
+        assert best is not None
+        price[subset], split[subset] = best[0] + count, best[1]
+    merges, number = [], {1 << k: k for k in range(len(nodes))}
+
+    def build(subset: int, pruned: int = 0) -> int:
+        if subset not in number:
+            branch = split[subset]
+            for part in range(1, subset if pruned else 0):
+                # A branch that is added only where it matters costs its own sums, and its largest value.
+                whole = part & subset == part and int(tuples[subset ^ part].max()) + 1 == count_of_all
+                if whole and pruned_price(subset, part) < pruned_price(subset, branch):
+                    branch = part
+            pair = build(subset ^ branch, max(pruned - 1, 0)), build(branch)
             merges.append(pair)
-            nodes.append(joined_tuples(nodes, *pair))
-            left = [k for k in left if k not in pair] + [len(nodes) - 1]
-            price += nodes[-1].count
-        if price < cheapest:
-            best, cheapest = merges, price
-    return best
+            number[subset] = len(nodes) + len(merges) - 1
+        return number[subset]
+
+    count_of_all = int(tuples[(1 << len(nodes)) - 1].max()) + 1
+
+    def pruned_price(subset: int, part: int) -> float:
+        return price[subset ^ part] + price[part] + 0.5 * (int(tuples[part].max()) + 1)
+
+    build((1 << len(nodes)) - 1, pruned)
+    return merges
 
 
 def _constants(

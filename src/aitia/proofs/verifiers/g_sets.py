@@ -134,7 +134,8 @@ class Votes:
         self.depth = k + entries + 8 * len(used) + 16
         self._price = _price(self._coefficients, self._constants)
         self._cases = self._moves(weights, cost)
-        self._shared = SharedSums(self.places, _merges(explanation, self.places.shape[1]), cost)
+        pruned = integer_of(explanation, "pruned", low=0, high=5_040)
+        self._shared = SharedSums(self.places, _merges(explanation, len(used)), pruned, cost)
 
     def _moves(self, weights: Weights, cost: Cost) -> np.ndarray:
         """[v, sets] how many columns of each set elements move that are not near, nor the identity: each case once."""
@@ -191,10 +192,11 @@ class Votes:
             found += prepared[column]
         return found
 
-    def logits(self, prepared: np.ndarray, cost: Cost) -> np.ndarray:
-        """[n, r] s for every answer."""
-        cost.add("logits from votes", prepared.shape[1] * self._shared.price)
-        return self._shared.of(prepared)
+    def at_least(
+        self, prepared: np.ndarray, thresholds: np.ndarray, cost: Cost
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Inputs, answers and s, where s reaches the input's threshold."""
+        return self._shared.at_least(prepared, thresholds, cost)
 
 
 def _set_of(action: np.ndarray, columns: np.ndarray, start: int, cost: Cost) -> _Set:
@@ -207,10 +209,11 @@ def _set_of(action: np.ndarray, columns: np.ndarray, start: int, cost: Cost) -> 
 
 
 def _price(coefficients: np.ndarray, constants: np.ndarray) -> int:
-    """Operations of A = C K + K0, where products with 1 and sums of one term cost nothing."""
-    products = ((coefficients != 0) & (coefficients != 1)).sum()
+    """Operations of A = C K + K0: products with 1 and sums of one term cost nothing, nor does a minus within a sum."""
+    products = ((coefficients != 0) & (np.abs(coefficients) != 1)).sum()
     terms = (coefficients != 0).sum(axis=0) + (constants != 0)
-    return int(products + np.maximum(terms - 1, 0).sum())
+    lone_minus = ((coefficients == -1).sum(axis=0) == terms) & (terms > 0)
+    return int(products + np.maximum(terms - 1, 0).sum() + lone_minus.sum())
 
 
 def _merges(explanation: Mapping[str, Any], columns: int) -> list[tuple[int, int]]:

@@ -64,10 +64,17 @@ class LowRank:
         cost.add("answers apart", 2 * prepared.shape[1] * len(answers) * len(self._basis))
         return self._basis[:, answers].T @ prepared
 
-    def logits(self, prepared: np.ndarray, cost: Cost) -> np.ndarray:
-        """[n, r] s for every answer."""
+    def at_least(
+        self, prepared: np.ndarray, thresholds: np.ndarray, cost: Cost
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Inputs, answers and s, where s reaches the input's threshold."""
         cost.add("logits of low rank", 2 * prepared.shape[1] * self._basis.size)
-        return self._basis.T @ prepared
+        cost.add("comparisons", prepared.shape[1] * self._basis.shape[1])
+        logits = self._basis.T @ prepared
+        near = logits >= thresholds
+        some = np.flatnonzero(near.any(axis=0))
+        owner, z = np.nonzero(near[:, some].T)
+        return some[owner], z, logits[z, some[owner]]
 
 
 def _matrix(explanation: Mapping[str, Any], key: str, width: int, *, most: int) -> np.ndarray:
