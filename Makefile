@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Idle threads wait quietly instead of spinning, which costs other processes dearly on small machines.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow docs tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-simplicity bench-networks bench-proofs bench-virtues attack schemas clean
+.PHONY: help demo test test-slow docs tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-groups bench-simplicity bench-networks bench-proofs bench-virtues bench-scale attack faults fuzz audit lock schemas clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -54,7 +54,7 @@ format: $(READY) ## format the code in place
 
 check: lint test ## what CI runs, and lint
 
-bench: bench-scan bench-ranking bench-influence bench-truth bench-simplicity bench-networks bench-proofs bench-virtues ## every benchmark; results in benchmarks/results
+bench: bench-scan bench-ranking bench-influence bench-truth bench-groups bench-simplicity bench-networks bench-proofs bench-virtues bench-scale ## every benchmark; results in benchmarks/results
 
 bench-scan: $(READY) ## how much a scan costs beside a bare pass
 	$(BIN)/python benchmarks/scan.py
@@ -67,6 +67,24 @@ bench-influence: $(DEMO_READY) ## influence beside kronfluence, bergson and datt
 
 bench-truth: $(DEMO_READY) ## every method held against retraining, on planted behaviours; resumable
 	$(BIN)/python benchmarks/truth.py $(if $(QUICK),--quick)
+
+bench-groups: $(DEMO_READY) ## planted kinds of rows must come out by themselves, and nothing where nothing is
+	$(BIN)/python benchmarks/groups.py $(if $(QUICK),--quick)
+
+bench-scale: $(READY) ## the cost model held against a fourth size; a million rows in bounded memory
+	$(BIN)/python benchmarks/scale.py $(if $(QUICK),--quick)
+
+faults: $(READY) ## kills, full disks, damage, clocks, two processes: more than a thousand faults, counted
+	$(BIN)/python tests/faults $(if $(QUICK),--quick)
+
+fuzz: $(READY) ## more than fifty thousand broken files, counted
+	$(BIN)/python tests/fuzz $(if $(QUICK),--inputs 2000)
+
+audit: $(READY) ## what is installed against what was written down: versions, licences, wheels; offline
+	$(BIN)/python supply_chain/audit.py
+
+lock: $(READY) ## write down what is installed: constraints.txt, packages.json, sbom.cdx.json
+	$(BIN)/python supply_chain/audit.py --lock
 
 bench-networks: $(READY) ## a hundred S5 networks and others, trained and explained; goes on where it was stopped
 	$(BIN)/python benchmarks/networks.py

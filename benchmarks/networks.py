@@ -288,6 +288,7 @@ def judged(name: str, paths: list[Path]) -> dict[str, Any]:
             found[account.name]["causal, answers alone"] = (
                 statistics.mean(causal.values()) if causal else None
             )
+            found[account.name]["causal, floor"] = each["causal"].floor
             found[account.name]["verdict"] = str(each.verdict)
         cards[f"{name} seed {seed}"] = found
     return cards

@@ -307,9 +307,8 @@ def targets(rows: list[dict[str, Any]]) -> list[Target]:
             at_most("several: most of the rest that a pair of subgroups leaves unchanged", 0.75, pair),
         ]  # fmt: skip
     if mixed := [row for row in rows if row["kind"] == "mixed"]:
-        middle = medians(mixed, ["bi_equivariance", "one_sided"])
+        middle = medians(mixed, ["one_sided"])
         found += [
-            at_least("mixed: bi-equivariance", 0.95, middle["bi_equivariance"]),
             at_least("mixed: logits that are a sum of two one-sided functions", 0.9, middle["one_sided"]),
         ]
     if tested:

@@ -7,14 +7,19 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from aitia.errors import StoreError
+
+LOCK = ".lock"
+_PART = ".part"
+
 
 @contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
+def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well, move it onto `path`.
 
     The temporary file or folder lies in the same folder, so that the move is atomic; its bytes are
@@ -23,24 +28,111 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
     Args:
         path: the final file or folder; missing parent folders are made.
+        flush: have it on the disk before it takes its place; without, a power cut may spoil it, nothing else.
 
     Yields:
         The path to write to.
+
+    Raises:
+        StoreError: it cannot be written: the disk is full, say, or the folder is not ours.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    temporary = scratch / path.name
+    scratch = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent))
+        temporary = scratch / path.name
         yield temporary
-        if temporary.is_file():
-            with temporary.open("rb") as handle:
-                os.fsync(handle.fileno())
+        if flush and temporary.is_file():
+            _flush(temporary)
         if path.is_dir() and not path.is_symlink():
             path.rename(scratch / "replaced")
         os.replace(temporary, path)
+        if flush and os.name == "posix":
+            _flush(path.parent)
+    except Exception as error:
+        said = _why_not_written(error)
+        if said is None:
+            raise
+        raise StoreError(
+            f"{path}: cannot be written: {said}; make room, or give another place, and run the same again"
+        ) from error
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_parts(folder: Path | str, name: str = "") -> None:
+    """Remove what writers that were killed left half-written in a folder; the caller holds its lock.
+
+    Args:
+        folder: where they wrote.
+        name: only of files whose names start so.
+    """
+    for left in Path(folder).iterdir() if Path(folder).is_dir() else ():
+        if is_part(left) and left.name.startswith(f".{name}"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def is_part(path: Path) -> bool:
+    """Whether a path is a place where something was being written."""
+    return path.name.startswith(".") and path.name.endswith(_PART)
+
+
+@contextmanager
+def only_here(path: Path | str) -> Iterator[None]:
+    """Let no other process into the block for the same path: two would write over one another's files.
+
+    The lock is the operating system's, so that one whose holder was killed is free again.
+
+    Args:
+        path: the lock's file; it stays, empty.
+
+    Raises:
+        StoreError: another process is there.
+    """
+    from filelock import FileLock, Timeout
+
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=0)
+        lock.acquire()
+    except Timeout:
+        place = path.parent if path.name == LOCK else path.with_name(path.name.removesuffix(LOCK).lstrip("."))
+        raise StoreError(
+            f"{place}: another process is at work on it; wait until it has finished, or give another place"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"{path.parent}: cannot be locked: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def lock_beside(path: Path | str) -> Path:
+    """The lock's file of a file that is made: hidden, beside it."""
+    path = Path(path)
+    return path.with_name(f".{path.name}{LOCK}")
+
+
+def _flush(path: Path) -> None:
+    """Have what was written to a file, or the names in a folder, on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _why_not_written(error: Exception) -> str | None:
+    """In words, if the error is the disk's or the folder's, as Python or safetensors (in Rust) tells it."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if type(error).__name__ == "SafetensorError" and "I/O error" in str(error):
+        return " ".join(str(error).split())
+    return None
 
 
 def write_text(path: Path | str, text: str) -> Path:
@@ -55,10 +147,33 @@ def write_json(path: Path | str, value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
+def read_json(path: Path | str) -> Any:
+    """What a file of JSON holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not JSON, or nested so deeply that reading it would exhaust the stack.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def digest(value: Any) -> str:
     """SHA-256 (hex) of a JSON-able value: equal values have equal digests, whatever the key order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def digest_of_list(values: Iterable[Any]) -> str:
+    """The digest of a list that need not be in memory all at once: `digest(list(values))`."""
+    whole = hashlib.sha256(b"[")
+    for number, value in enumerate(values):
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        whole.update((b"," if number else b"") + text.encode("utf-8", "surrogatepass"))
+    whole.update(b"]")
+    return whole.hexdigest()
 
 
 def file_digest(path: Path | str) -> str:

@@ -23,15 +23,15 @@ from aitia.attribution.curvature import CurvatureSettings, Damping
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.damping_sweep import DAMPINGS, sweep_of_ranking
 from aitia.attribution.evaluation import find_labelled, precision_at_k
-from aitia.attribution.gradients import FactorCache, passes_over_rows
+from aitia.attribution.gradients import FactorCache, pass_batches, passes_over_rows
 from aitia.attribution.influence import influence
 from aitia.attribution.measurements import ConceptMeasurement, LogProbability
-from aitia.attribution.methods import Method
+from aitia.attribution.methods import Method, row_contrasts
 from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept, auc, fit_concept
 from aitia.errors import AitiaError, ConceptError, StoreError
 from aitia.models.linear_layers import find_linear_layers
-from aitia.records import records_from_rows, tokenize
+from aitia.records import records_from_rows, row_shards, tokenize
 
 SITE = "resid_post.2"
 SIGNAL_METHODS = [name for name, method in METHODS.items() if isinstance(method, Method)]
@@ -109,6 +109,18 @@ def test_a_concept_of_several_directions_is_the_sum_of_its_parts(made):
         rtol=1e-3,
         atol=1e-6,
     )
+
+
+def test_row_contrasts_hold_halves_of_the_rows_against_each_other(made):
+    *_, store = made
+    found = row_contrasts(store, SITE, "projection-difference-prompt", count=5, seed=3)
+    values = signal(store, "response") - signal(store, "prompt_end")
+    sides = np.random.default_rng(3).standard_normal((5, len(store)))
+    for row, side in zip(found, sides, strict=True):
+        contrast = values[side > 0].mean(axis=0) - values[side < 0].mean(axis=0)
+        np.testing.assert_allclose(row, contrast / np.linalg.norm(contrast), atol=1e-5)
+    again = row_contrasts(store, SITE, "projection-difference-prompt", count=5, seed=3)
+    np.testing.assert_array_equal(found, again)
 
 
 def test_turning_the_concept_round_turns_the_scores_round(made):
@@ -215,9 +227,9 @@ def test_methods_can_share_a_cache_in_any_order(made, tmp_path):
     partial = FactorCache(folder=tmp_path / "partial")
     for layers in (find_linear_layers(model, site="resid_post.0"), find_linear_layers(model)):
         tokenized = tokenize(data, model.tokenizer, max_length=256)
-        passes = passes_over_rows(model, tokenized, layers, loss="mean", max_batch_tokens=2048, cache=partial)
-        for _, _, factors in passes:
-            assert {layer.name for layer in layers} <= set(factors)
+        for shard in row_shards(tokenized, pass_batches(tokenized, 2048)):
+            for _, _, factors in passes_over_rows(model, shard, layers, loss="mean", cache=partial):
+                assert {layer.name for layer in layers} <= set(factors)
 
 
 def test_a_damping_sweep_is_made_of_rankings_at_each_damping(made):

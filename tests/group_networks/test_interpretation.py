@@ -1,5 +1,7 @@
 """Interpretation: planted circuits are found again, noise is reported as unexplained, nothing is found in nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from group_networks.planted_networks import joined, planted, random_neurons
@@ -75,6 +77,18 @@ def test_several_shared_vectors_are_told_from_one():
     assert circuit.profiles.max() + 1 == 3
     assert summarise(found).circuits[0].constancy < 0.9
     assert all(rho_set.filled > 0.9 and len(rho_set.neurons) > 22 for rho_set in found.rho_sets)
+
+
+def test_the_verdict_says_what_is_lacking():
+    """The share of the logits, or right answers that the network gives and its account does not."""
+    summary = summarise(interpret(joined([planted("S4", 6, "3a").network()], noise=1e-3)))
+    short = replace(summary, rho_set_weight=0.0, ideal_margin=-1.0, coset_accuracy=summary.accuracy / 2)
+    assert not short.explained
+    assert "but not every right answer" in short.verdict
+    assert (
+        "explain 80.0% of the logits' variance only"
+        in replace(short, coset_explains=0.8, ideal_explains=0.7).verdict
+    )
 
 
 def test_missing_pairs_are_reported():

@@ -19,8 +19,11 @@ from aitia.errors import AitiaError, NumericalError
 from aitia.report import (
     AttributionReport,
     Control,
+    GroupSection,
     MethodResult,
+    ReportGroup,
     ReportRow,
+    ReportSpan,
     Token,
     render_report,
     write_report,
@@ -108,8 +111,37 @@ def make_report(n: int = 60, word: str = "fine", **changes) -> AttributionReport
         skipped=[(word, word)],
         warnings=[word],
         reproduce=word,
+        groups=make_groups(word),
     )
     return replace(report, **changes)
+
+
+def make_groups(word: str) -> GroupSection:
+    group = ReportGroup(
+        feature=17,
+        label=word,
+        terms=(word, "x"),
+        spans=(ReportSpan(before=word, peak=word, after=word),),
+        size=9,
+        total=4.5,
+        mean=0.5,
+        z=6.0,
+        wandering=1.5,
+        p_adjusted=0.0012,
+        found=True,
+        members=((word, word, 0.75), (word, word, -0.5)),
+    )
+    return GroupSection(
+        groups=[group, replace(group, feature=18, label=None, found=False, total=-1.0)],
+        tested=40,
+        found=1,
+        untested=[(word, 3)],
+        false_discovery_rate=0.05,
+        controls=64,
+        threshold=0.1,
+        pooling=word,
+        sae=word,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +288,29 @@ def test_cards_mark_the_labelled_rows_and_give_deviations() -> None:
     assert "tag labelled" not in Page(render_report(replace(report, top=[], bottom=[other]))).attributes(
         "class"
     )
+
+
+def test_kinds_of_rows_are_shown_with_their_figures(page: Page) -> None:
+    html = render_report(make_report())
+    section = html[html.index('<section id="groups">') : html.index('<section id="length">')]
+    assert '<b id="groups-found">1</b> of 40 tested kinds' in section
+    for shown in (
+        "+4.5",
+        "−1",
+        "6.0",
+        "4.0",
+        "0.0012",
+        "3 features (fine)",
+        "64 directions",
+        "<mark>fine</mark>",
+    ):
+        assert shown in section
+    assert "2 of 9 rows" in section
+    assert 'href="#groups"' in html
+    without = render_report(make_report(groups=None))
+    assert 'id="groups"' not in without
+    alone = render_report(make_report(groups=replace(make_groups("fine"), controls=0)))
+    assert "There were no control directions" in alone
 
 
 def test_many_rows_are_sampled_for_the_scatter_alone() -> None:

@@ -1,6 +1,7 @@
 """Attribution: scan training data once, then rank it by its influence on any concept."""
 
 from aitia.attribution.explaining import ranking_explanation, removal_phenomenon
+from aitia.attribution.groups import Group, GroupInfluence, GroupSettings, group_influence, group_ranking
 from aitia.attribution.methods import METHODS, available_methods, score_concepts
 from aitia.attribution.ranking import Control, Ranking, rank, read_ranking
 from aitia.attribution.scanning import ScanSettings, scan
@@ -11,10 +12,15 @@ __all__ = [
     "METHODS",
     "SIGNALS",
     "Control",
+    "Group",
+    "GroupInfluence",
+    "GroupSettings",
     "Ranking",
     "ScanSettings",
     "SignalStore",
     "available_methods",
+    "group_influence",
+    "group_ranking",
     "rank",
     "ranking_explanation",
     "read_ranking",

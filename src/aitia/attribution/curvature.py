@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aitia.errors import AitiaError, StoreError
-from aitia.files import atomic_path
 from aitia.models import LanguageModel
+from aitia.tensor_files import open_tensors, save_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -115,6 +115,12 @@ class LayerCurvature:
             return None, None
         return self.left.to(dtype), self.right.to(dtype)
 
+    def to(self, device: Any) -> LayerCurvature:
+        """The same on another device."""
+        return LayerCurvature(
+            **{name: None if value is None else value.to(device) for name, value in vars(self).items()}
+        )
+
     def rotate(self, gradients: torch.Tensor) -> torch.Tensor:
         """Into the eigenbasis: U^T G V, [..., out, in]."""
         if self.left is None or self.right is None:
@@ -165,8 +171,6 @@ class Curvature:
 
     def save(self, path: Path | str) -> Path:
         """Write one safetensors file, whole or not at all."""
-        from safetensors.torch import save_file
-
         tensors = {
             f"{name}.{part}": value.contiguous()
             for name, layer in self.layers.items()
@@ -179,9 +183,7 @@ class Curvature:
             "provenance": json.dumps(dict(self.provenance)),
             "layers": json.dumps(list(self.layers)),
         }
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata)
-        return Path(path)
+        return save_tensors(path, tensors, metadata)
 
 
 def load_curvature(path: Path | str, model: LanguageModel | None = None) -> Curvature:
@@ -190,17 +192,15 @@ def load_curvature(path: Path | str, model: LanguageModel | None = None) -> Curv
     Raises:
         StoreError: missing, damaged, or of another model.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
+        with open_tensors(path, "pt") as file:
+            metadata = file.metadata
             if metadata.get("format") != FORMAT:
                 raise StoreError(f"{path}: not a curvature file of format {FORMAT}")
             parts: dict[str, dict[str, Any]] = {name: {} for name in json.loads(metadata["layers"])}
-            for key in file.keys():  # noqa: SIM118 - the file is no dict
+            for key in file.names:
                 name, part = key.rsplit(".", 1)
-                parts[name][part] = file.get_tensor(key)
+                parts[name][part] = file[key]
             found = Curvature(
                 settings=CurvatureSettings(**json.loads(metadata["settings"])),
                 layers={name: LayerCurvature(**held) for name, held in parts.items()},
@@ -208,7 +208,7 @@ def load_curvature(path: Path | str, model: LanguageModel | None = None) -> Curv
             )
     except FileNotFoundError:
         raise StoreError(f"{path}: no such curvature; make one with `aitia fit-curvature`") from None
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise StoreError(f"{path}: damaged curvature file: {error}") from error
     if model is not None and found.provenance["model_fingerprint"] != model.fingerprint:
         raise StoreError(

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aitia.attribution.curvature import Curvature, CurvatureSettings, LayerCurvature, load_curvature
-from aitia.attribution.gradients import FactorCache, in_tokens, passes_over_rows
+from aitia.attribution.gradients import FactorCache, in_tokens, pass_batches, passes_over_rows
 from aitia.attribution.layer_algebra import (
     add_second_moment,
     add_squared_gradients,
     product_dtype,
     symmetric,
 )
-from aitia.engine import progress_bar
+from aitia.engine import LOCAL, Advance, Engine, keeping_workers, progress_bar, run_tasks
 from aitia.errors import AitiaError, StoreError
-from aitia.files import atomic_path
+from aitia.files import lock_beside, only_here, remove_parts
 from aitia.models import LanguageModel
 from aitia.models.linear_layers import Factors, LinearLayer, find_linear_layers
-from aitia.records import Records, TokenizedRecords
+from aitia.records import Records, RowShard, TokenizedRecords, row_shards
+from aitia.tensor_files import open_tensors, save_tensors
 
 if TYPE_CHECKING:
     import torch
 
-    AddFactors = Callable[[Mapping[str, Factors], dict[str, torch.Tensor]], None]
+# Into how many shards a pass is cut, whoever does them: sums are added shard by shard, so another number would
+# give other last bits.
+_SHARDS = 32
 
 
 def curvature_layers(model: LanguageModel, settings: CurvatureSettings) -> tuple[LinearLayer, ...]:
@@ -46,6 +50,7 @@ def fit_curvature(
     *,
     out: Path | str | None = None,
     cache: FactorCache | None = None,
+    engine: Engine = LOCAL,
 ) -> Curvature:
     """Fit the curvature of the training loss.
 
@@ -59,11 +64,28 @@ def fit_curvature(
         settings: what to fit.
         out: file to save to; sums are kept beside it until it is written.
         cache: keep the rows' factors here between the passes.
+        engine: where the rows' sums are made; workers load the model by its name. The result has the same
+            bits whatever the number of workers.
 
     Raises:
         RecordError, NumericalError: rows that cannot be used; they are named.
         StoreError: `out` holds another curvature.
     """
+    if out is not None:
+        with only_here(lock_beside(out)):
+            remove_parts(Path(out).parent, Path(out).name)
+            return _fit_and_save(model, data, settings, out, cache, engine)
+    return _fit_and_save(model, data, settings, out, cache, engine)
+
+
+def _fit_and_save(
+    model: LanguageModel,
+    data: Records | TokenizedRecords,
+    settings: CurvatureSettings,
+    out: Path | str | None,
+    cache: FactorCache | None,
+    engine: Engine,
+) -> Curvature:
     layers = curvature_layers(model, settings)
     if out is not None and Path(out).is_file():
         return _fitted_before(out, model, data, settings)
@@ -72,7 +94,8 @@ def fit_curvature(
     else:
         tokenized = _fitting_rows(model, data, settings)
         rows = len(tokenized)
-        found = _fit(model, tokenized, layers, settings, data.fingerprint, out, cache)
+        with keeping_workers(engine):
+            found = _fit(model, tokenized, layers, settings, data.fingerprint, out, cache, engine)
     curvature = Curvature(
         settings=settings,
         layers=found,
@@ -110,52 +133,35 @@ def _fit(
     data_fingerprint: str,
     out: Path | str | None,
     cache: FactorCache | None,
+    engine: Engine,
 ) -> dict[str, LayerCurvature]:
     import torch
 
     tokens = sum(len(row.tokens) for row in tokenized)
-    sums = _Sums(out, {"settings": asdict(settings), "model": model.fingerprint, "data": data_fingerprint})
+    shards = pass_batches(tokenized, settings.max_batch_tokens, shards=_SHARDS)
+    made_of = {"settings": asdict(settings), "model": model.fingerprint, "data": data_fingerprint}
+    sums = _Sums(out, made_of | {"shards": len(shards)})
     found = {layer.name: LayerCurvature() for layer in layers}
 
-    def go(phase: str, title: str, add: AddFactors, dtype: torch.dtype = torch.float32) -> None:
+    def go(phase: str, title: str) -> dict[str, torch.Tensor]:
         done, totals = sums.resume(phase)
-        with progress_bar(title, len(tokenized)) as advance:
-            for number, _, factors in passes_over_rows(
-                model,
-                tokenized,
-                layers,
-                loss=settings.loss,
-                max_batch_tokens=settings.max_batch_tokens,
-                sample_seed=settings.seed if settings.labels == "sampled" else None,
-                cache=cache,
-                start=done,
-                dtype=dtype,
-                on_batch=advance,
-            ):
-                add({layer.name: factors[layer.name] for layer in layers if layer.name in factors}, totals)
+        todo = range(min(done, len(shards)), len(shards))
+        left = sum(len(index) for number in todo for index in shards[number])
+        here = engine.name == "local"
+        basis = found if here else {name: layer.to("cpu") for name, layer in found.items()}
+        work = partial(_shard_sums, model, settings, phase, basis, cache, None if here else "cpu")
+        with progress_bar(title, len(tokenized), done=len(tokenized) - left) as advance:
+            parts = run_tasks(work, row_shards(tokenized, shards, todo), engine=engine, advance=advance)
+            for number, part in zip(todo, parts, strict=True):
+                for key, value in part.items():
+                    value = value.to(model.device)
+                    totals[key] = value if key not in totals else totals[key].add_(value)
                 sums.keep(phase, number + 1, totals)
         sums.keep(phase, -1, totals)
+        return totals
 
     if settings.kind in ("kfac", "ekfac"):
-
-        def add_covariances(factors: Mapping[str, Factors], totals: dict[str, torch.Tensor]) -> None:
-            sharing = Counter(id(part.inputs) for part in factors.values())
-            moments: dict[int, torch.Tensor] = {}
-            for name, part in factors.items():
-                for side, values in (("in", part.inputs), ("out", part.outputs)):
-                    key = f"{side}.{name}"
-                    if key not in totals:
-                        totals[key] = values.new_zeros(values.shape[-1], values.shape[-1])
-                    if sharing[id(values)] < 2:
-                        add_second_moment(totals[key], values)
-                        continue
-                    if id(values) not in moments:
-                        moments[id(values)] = torch.zeros_like(totals[key])
-                        add_second_moment(moments[id(values)], values)
-                    totals[key] += moments[id(values)]
-
-        go("covariances", "Covariances", add_covariances)
-        totals = sums.totals("covariances")
+        totals = go("covariances", "Covariances")
         for layer in layers:
             if f"in.{layer.name}" not in totals:
                 raise AitiaError(f"the loss of no row depends on layer {layer.name}; leave its block out")
@@ -165,23 +171,81 @@ def _fit(
                 left=left, right=right, eigenvalues=torch.outer(left_values, right_values)
             )
     if settings.kind in ("diagonal", "ekfac"):
-        dtype = product_dtype(settings.precision, model.device)
-        bases = {name: layer.basis(dtype) for name, layer in found.items()}
-
-        def add_squares(factors: Mapping[str, Factors], totals: dict[str, torch.Tensor]) -> None:
-            for name, part in factors.items():
-                if name not in totals:
-                    sizes = part.outputs.shape[-1], part.inputs.shape[-1]
-                    totals[name] = part.inputs.new_zeros(sizes, dtype=torch.float32)
-                left, right = bases[name]
-                add_squared_gradients(totals[name], part.inputs, part.outputs, left=left, right=right)
-
-        go("eigenvalues", "Eigenvalues", add_squares, dtype)
-        for name, total in sums.totals("eigenvalues").items():
+        for name, total in go("eigenvalues", "Eigenvalues").items():
             found[name] = LayerCurvature(
                 left=found[name].left, right=found[name].right, eigenvalues=total / len(tokenized)
             )
     return found
+
+
+def _shard_sums(
+    model: LanguageModel,
+    settings: CurvatureSettings,
+    phase: str,
+    basis: Mapping[str, LayerCurvature],
+    cache: FactorCache | None,
+    device: str | None,
+    shard: RowShard,
+    advance: Advance,
+) -> dict[str, torch.Tensor]:
+    """The sums of a shard's rows: of a a^T and g g^T, or of the squared gradients in the basis."""
+    layers = curvature_layers(model, settings)
+    covariances = phase == "covariances"
+    dtype = None if covariances else product_dtype(settings.precision, model.device)
+    bases = {} if dtype is None else {name: basis[name].to(model.device).basis(dtype) for name in basis}
+    totals: dict[str, torch.Tensor] = {}
+    for _, _, factors in passes_over_rows(
+        model,
+        shard,
+        layers,
+        loss=settings.loss,
+        sample_seed=settings.seed if settings.labels == "sampled" else None,
+        cache=cache,
+        dtype=dtype,
+        on_batch=advance,
+    ):
+        wanted = {layer.name: factors[layer.name] for layer in layers if layer.name in factors}
+        if covariances:
+            _add_covariances(wanted, totals)
+        else:
+            _add_squares(wanted, bases, totals)
+    return {key: total if device is None else total.to(device) for key, total in totals.items()}
+
+
+def _add_covariances(factors: Mapping[str, Factors], totals: dict[str, torch.Tensor]) -> None:
+    """Add a a^T and g g^T of every layer; inputs that layers share are multiplied once."""
+    import torch
+
+    sharing = Counter(id(part.inputs) for part in factors.values())
+    moments: dict[int, torch.Tensor] = {}
+    for name, part in factors.items():
+        for side, values in (("in", part.inputs), ("out", part.outputs)):
+            key = f"{side}.{name}"
+            if key not in totals:
+                totals[key] = values.new_zeros(values.shape[-1], values.shape[-1])
+            if sharing[id(values)] < 2:
+                add_second_moment(totals[key], values)
+                continue
+            if id(values) not in moments:
+                moments[id(values)] = torch.zeros_like(totals[key])
+                add_second_moment(moments[id(values)], values)
+            totals[key] += moments[id(values)]
+
+
+def _add_squares(
+    factors: Mapping[str, Factors],
+    bases: Mapping[str, tuple[torch.Tensor | None, torch.Tensor | None]],
+    totals: dict[str, torch.Tensor],
+) -> None:
+    """Add the squares of every layer's gradients in its basis."""
+    import torch
+
+    for name, part in factors.items():
+        if name not in totals:
+            sizes = part.outputs.shape[-1], part.inputs.shape[-1]
+            totals[name] = part.inputs.new_zeros(sizes, dtype=torch.float32)
+        left, right = bases[name]
+        add_squared_gradients(totals[name], part.inputs, part.outputs, left=left, right=right)
 
 
 def _fitting_rows(
@@ -229,44 +293,35 @@ class _Sums:
             self._read()
 
     def resume(self, phase: str) -> tuple[int, dict[str, torch.Tensor]]:
-        """The next batch of a phase, and the sums so far."""
+        """The next shard of a phase, and the sums so far."""
         done, totals = self._held.get(phase, (0, {}))
         return (1 << 62 if done == -1 else done), totals
-
-    def totals(self, phase: str) -> dict[str, torch.Tensor]:
-        """The sums of a finished phase."""
-        return self._held[phase][1]
 
     def keep(self, phase: str, done: int, totals: dict[str, torch.Tensor]) -> None:
         """Remember, and save if a minute has passed or the phase is done (-1)."""
         self._held[phase] = (done, totals)
         if self._path is None or (done != -1 and self._clock() - self._last < self._every):
             return
-        from safetensors.torch import save_file
-
         tensors = {
             f"{name}|{key}": value for name, (_, held) in self._held.items() for key, value in held.items()
         }
         counts = {name: count for name, (count, _) in self._held.items()}
-        with atomic_path(self._path) as temporary:
-            save_file(tensors, temporary, {"made_of": self._key, "counts": json.dumps(counts)})
+        save_tensors(self._path, tensors, {"made_of": self._key, "counts": json.dumps(counts)})
         self._last = self._clock()
 
     def _read(self) -> None:
-        from safetensors import SafetensorError, safe_open
-
         assert self._path is not None
         try:
-            with safe_open(str(self._path), framework="pt") as file:
-                metadata = file.metadata() or {}
+            with open_tensors(self._path, "pt") as file:
+                metadata = file.metadata
                 if metadata.get("made_of") != self._key:
                     raise StoreError(
                         f"{self._path}: sums of another fit; delete the file, or give another place to save to"
                     )
                 counts: dict[str, int] = json.loads(metadata["counts"])
                 self._held = {name: (count, {}) for name, count in counts.items()}
-                for key in file.keys():  # noqa: SIM118 - the file is no dict
+                for key in file.names:
                     phase, name = key.split("|", 1)
-                    self._held[phase][1][name] = file.get_tensor(key)
-        except SafetensorError as error:
+                    self._held[phase][1][name] = file[key]
+        except ValueError as error:
             raise StoreError(f"{self._path}: damaged ({error}); delete it and fit again") from error

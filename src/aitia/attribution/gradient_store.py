@@ -12,6 +12,7 @@ import heapq
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +20,23 @@ import numpy as np
 
 from aitia.attribution.curvature import Curvature, Damping
 from aitia.attribution.curvature_fitting import curvature_layers
-from aitia.attribution.gradients import FactorCache, in_tokens, passes_over_rows, query_gradients
+from aitia.attribution.gradients import (
+    FactorCache,
+    in_tokens,
+    pass_batches,
+    passes_over_rows,
+    query_gradients,
+)
 from aitia.attribution.layer_algebra import few_rows, product_dtype
 from aitia.attribution.measurements import Measurement, highest_site
-from aitia.engine import progress_bar
+from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError, StoreError
-from aitia.files import atomic_path, write_json
+from aitia.files import LOCK, digest, only_here, read_json, remove_parts, write_json
 from aitia.models import LanguageModel
+from aitia.models.linear_layers import layers_named
 from aitia.models.sites import site_layer
-from aitia.records import Records, TokenizedRecords
+from aitia.records import Records, RowShard, TokenizedRecords, row_shards
+from aitia.tensor_files import open_tensors, save_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -133,6 +142,7 @@ def build_gradient_store(
     bytes_per_row: int = 65_536,
     cache: FactorCache | None = None,
     max_batch_tokens: int = 2048,
+    engine: Engine = LOCAL,
 ) -> GradientStore:
     """Compress and keep every training row's gradient. Stopped and run again, it goes on where it was.
 
@@ -144,14 +154,12 @@ def build_gradient_store(
         bytes_per_row: the budget.
         cache: of the rows' factors, if there is one with the same batches.
         max_batch_tokens: tokens run at once.
+        engine: where the shards are made; workers load the model by its name and write into `out` themselves.
 
     Raises:
         StoreError: `out` holds a store of other parts.
         AitiaError: see `choose_corners`.
     """
-    import torch
-    from safetensors.torch import save_file
-
     corners = choose_corners(curvature, bytes_per_row)
     tokenized = in_tokens(model, data)
     manifest = {
@@ -163,51 +171,69 @@ def build_gradient_store(
         "curvature": dict(curvature.provenance) | {"kind": curvature.settings.kind},
         "max_batch_tokens": max_batch_tokens,
     }
-    folder = Path(out)
+    with only_here(Path(out) / LOCK):
+        store = _create_or_resume(Path(out), manifest)
+        shards = pass_batches(tokenized, max_batch_tokens)
+        todo = [number for number in range(len(shards)) if not store.shard_path(number).is_file()]
+        remaining = sum(len(index) for number in todo for index in shards[number])
+        place = "cpu" if engine.name == "ray" else None
+        dtype = product_dtype(curvature.settings.precision, model.device)
+        bases = {}
+        for name, (high, wide) in corners.items():
+            left, right = curvature.layers[name].basis(dtype)
+            assert left is not None
+            assert right is not None
+            bases[name] = left[:, :high].contiguous().to(place), right[:, :wide].contiguous().to(place)
+        work = partial(_store_shard, model, bases, curvature.settings.loss, cache, store)
+        with progress_bar("Storing gradients", len(tokenized), done=len(tokenized) - remaining) as advance:
+            for _ in run_tasks(work, row_shards(tokenized, shards, todo), engine=engine, advance=advance):
+                pass
+    return store
+
+
+def _create_or_resume(folder: Path, manifest: dict[str, Any]) -> GradientStore:
     if (folder / "manifest.json").exists():
         store = open_gradient_store(folder)
         if dict(store.manifest) != json.loads(json.dumps(manifest)):
             raise StoreError(
                 f"{folder}: a gradient store of other parts is there; give another place, or delete it"
             )
-    else:
-        (folder / "shards").mkdir(parents=True, exist_ok=True)
-        write_json(folder / "manifest.json", manifest)
-        store = GradientStore(path=folder, manifest=manifest)
-    layers = [layer for layer in curvature_layers(model, curvature.settings) if layer.name in corners]
-    dtype = product_dtype(curvature.settings.precision, model.device)
-    bases: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-    for name, (high, wide) in corners.items():
-        left, right = curvature.layers[name].basis(dtype)
-        assert left is not None
-        assert right is not None
-        bases[name] = left[:, :high].contiguous(), right[:, :wide].contiguous()
-    done = 0
-    while store.shard_path(done).is_file():
-        done += 1
-    with progress_bar("Storing gradients", len(tokenized)) as advance:
-        for number, index, factors in passes_over_rows(
-            model,
-            tokenized,
-            layers,
-            loss=curvature.settings.loss,
-            max_batch_tokens=max_batch_tokens,
-            cache=cache,
-            start=done,
-            dtype=dtype,
-            on_batch=advance,
-        ):
-            tensors = {"position": _tensor(index)}
-            for name, (left, right) in bases.items():
-                part = factors[name]
-                parts = [rows for _, rows in few_rows(part.inputs, part.outputs, left=left, right=right)]
-                corner = torch.cat(parts).float()
-                scale = corner.abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
-                tensors[f"{name}.corner"] = (corner / scale).half().flatten(1).contiguous()
-                tensors[f"{name}.scale"] = scale.flatten()
-            with atomic_path(store.shard_path(number)) as temporary:
-                save_file(tensors, temporary)
-    return store
+        remove_parts(folder)
+        remove_parts(folder / "shards")
+        return store
+    (folder / "shards").mkdir(parents=True, exist_ok=True)
+    manifest = json.loads(json.dumps(manifest))
+    write_json(folder / "manifest.json", manifest | {"sha256": digest(manifest)})
+    return GradientStore(path=folder, manifest=manifest)
+
+
+def _store_shard(
+    model: LanguageModel,
+    bases: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
+    loss: str,
+    cache: FactorCache | None,
+    store: GradientStore,
+    shard: RowShard,
+    advance: Advance,
+) -> None:
+    """Compress the gradients of a shard, which is one batch, and write it; its products are in the bases' type."""
+    import torch
+
+    layers = layers_named(model, tuple(bases))
+    dtype = next(iter(bases.values()))[0].dtype
+    for _, index, factors in passes_over_rows(
+        model, shard, layers, loss=loss, cache=cache, dtype=dtype, on_batch=advance
+    ):
+        tensors = {"position": _tensor(index)}
+        for name, (left, right) in bases.items():
+            part = factors[name]
+            left, right = left.to(part.outputs.device), right.to(part.inputs.device)
+            parts = [rows for _, rows in few_rows(part.inputs, part.outputs, left=left, right=right)]
+            corner = torch.cat(parts).float()
+            scale = corner.abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
+            tensors[f"{name}.corner"] = (corner / scale).half().flatten(1).contiguous()
+            tensors[f"{name}.scale"] = scale.flatten()
+        save_tensors(store.shard_path(shard.number), tensors)
 
 
 def open_gradient_store(path: Path | str) -> GradientStore:
@@ -218,13 +244,15 @@ def open_gradient_store(path: Path | str) -> GradientStore:
     """
     file = Path(path) / "manifest.json"
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = read_json(file)
     except FileNotFoundError:
         raise StoreError(f"{path}: no gradient store there") from None
     except ValueError as error:
         raise StoreError(f"{file}: damaged manifest: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise StoreError(f"{file}: not a gradient store of format {FORMAT}")
+    if manifest.pop("sha256", digest(manifest)) != digest(manifest):
+        raise StoreError(f"{file}: damaged manifest: not as it was written; build the gradient store again")
     return GradientStore(path=Path(path), manifest=manifest)
 
 
@@ -283,24 +311,31 @@ def stored_influence(
 
 
 def _multiply(store: GradientStore, weights: Mapping[str, torch.Tensor]) -> np.ndarray:
-    from safetensors import SafetensorError, safe_open
-
     count = len(next(iter(weights.values())))
     scores = np.full((count, len(store)), np.nan, dtype=np.float32)
+    seen = np.zeros(len(store), dtype=bool)
     number = 0
-    while np.isnan(scores[0]).any():
+    while not seen.all():
         path = store.shard_path(number)
         try:
-            with safe_open(str(path), framework="pt") as file:
-                position = file.get_tensor("position").numpy()
+            with open_tensors(path, "pt") as file:
+                position = file["position"].numpy()
+                if (
+                    not len(position)
+                    or position.min() < 0
+                    or position.max() >= len(seen)
+                    or seen[position].any()
+                ):
+                    raise ValueError("holds rows that are not its own")
+                seen[position] = True
                 total: Any = 0
                 for name, weight in weights.items():
-                    corner = file.get_tensor(f"{name}.corner").float()
-                    total = total + (weight @ corner.T) * file.get_tensor(f"{name}.scale")
+                    corner = file[f"{name}.corner"].float().to(weight.device)
+                    total = total + (weight @ corner.T) * file[f"{name}.scale"].to(weight.device)
                 scores[:, position] = total.cpu().numpy()
         except FileNotFoundError:
             raise StoreError(f"{path}: missing; build the gradient store again to finish it") from None
-        except SafetensorError as error:
+        except ValueError as error:
             raise StoreError(
                 f"{path}: damaged ({error}); delete it and build the gradient store again"
             ) from error

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ from aitia.attribution.signals import predicted_tokens
 from aitia.errors import AitiaError, NumericalError
 from aitia.models import LanguageModel, run
 from aitia.models.linear_layers import Factors, LinearLayer, capturing
-from aitia.records import Batch, Records, TokenizedRecords, length_batches, pad_batch, tokenize
+from aitia.records import Batch, Records, RowShard, TokenizedRecords, length_batches, pad_batch, tokenize
+from aitia.tensor_files import open_tensors, save_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -159,26 +161,22 @@ class FactorCache:
     folder: Path
 
     def read(self, number: int, dtype: torch.dtype) -> dict[str, Factors] | None:
-        """The factors of a batch in a type, or none if they are not there."""
-        from safetensors import safe_open
-
+        """The factors of a batch in a type, or none if they are not there, or damaged."""
         path = self._path(number)
-        if not path.is_file():
+        try:
+            with open_tensors(path, "pt") as file:
+                held = {name: file[name] for name in file.names}
+                shared: dict[str, str] = json.loads(file.metadata["inputs"])
+        except (FileNotFoundError, ValueError):  # what is damaged is made anew
             return None
-        with safe_open(str(path), framework="pt") as file:
-            shared: dict[str, str] = json.loads(file.metadata()["inputs"])
-            inputs = {
-                source: file.get_tensor(f"{source}.inputs").to(dtype) for source in set(shared.values())
-            }
-            return {
-                name: Factors(inputs=inputs[source], outputs=file.get_tensor(f"{name}.outputs").to(dtype))
-                for name, source in shared.items()
-            }
+        inputs = {source: held[f"{source}.inputs"].to(dtype) for source in set(shared.values())}
+        return {
+            name: Factors(inputs=inputs[source], outputs=held[f"{name}.outputs"].to(dtype))
+            for name, source in shared.items()
+        }
 
     def write(self, number: int, factors: dict[str, Factors]) -> None:
         """Keep the factors of a batch; inputs that layers share are kept once."""
-        from safetensors.torch import save_file
-
         held: dict[str, Any] = {}
         first: dict[int, str] = {}
         shared: dict[str, str] = {}
@@ -187,11 +185,8 @@ class FactorCache:
             if shared[name] == name:
                 held[f"{name}.inputs"] = part.inputs.bfloat16()
             held[f"{name}.outputs"] = part.outputs.bfloat16()
-        self.folder.mkdir(parents=True, exist_ok=True)
         # Not forced to the disk: a cache that a power cut spoils is made anew.
-        temporary = self._path(number).with_suffix(".part")
-        save_file(held, temporary, {"inputs": json.dumps(shared)})
-        temporary.replace(self._path(number))
+        save_tensors(self._path(number), held, {"inputs": json.dumps(shared)}, flush=False)
 
     def clear(self) -> None:
         """Remove everything."""
@@ -203,18 +198,16 @@ class FactorCache:
 
 def passes_over_rows(
     model: LanguageModel,
-    tokenized: TokenizedRecords,
+    shard: RowShard,
     layers: Sequence[LinearLayer],
     *,
     loss: str,
-    max_batch_tokens: int,
     sample_seed: int | None = None,
     cache: FactorCache | None = None,
-    start: int = 0,
     dtype: torch.dtype | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, np.ndarray, dict[str, Factors]]]:
-    """Go through the training rows' factors, batch by batch, from the cache where they are there.
+    """Go through a shard's factors, batch by batch, from the cache where they are there.
 
     Yields:
         the batch's number, its rows' places, and its factors in a type, by default float32.
@@ -222,15 +215,12 @@ def passes_over_rows(
     import torch
 
     dtype = dtype or torch.float32
-    batches = length_batches([len(row.tokens) for row in tokenized], max_tokens=max_batch_tokens)
-    for number, index in enumerate(batches):
-        if number < start:
-            continue
+    for number, index, rows in shard.parts():
         factors = cache.read(number, dtype) if cache is not None else None
         if factors is None or any(layer.name not in factors for layer in layers):
-            batch = pad_batch(tokenized, index, model.pad_id)
+            batch = pad_batch(rows, np.arange(len(rows)), model.pad_id)
             seed = None if sample_seed is None else sample_seed * 1_000_003 + number
-            locations = [tokenized[i].location for i in index]
+            locations = [row.location for row in rows]
             factors = training_factors(
                 model, batch, layers, locations, loss=loss, sample_seed=seed, dtype=dtype
             )
@@ -239,6 +229,24 @@ def passes_over_rows(
         yield number, index, factors
         if on_batch is not None:
             on_batch(len(index))
+
+
+def pass_batches(
+    tokenized: TokenizedRecords, max_batch_tokens: int, *, batches: int = 1, shards: int = 0
+) -> list[list[np.ndarray]]:
+    """The shards of a pass over the rows: positions of each batch's rows.
+
+    Args:
+        tokenized: the rows.
+        max_batch_tokens: tokens run at once.
+        batches: of a shard.
+        shards: cut the pass into so many shards of like size instead, or fewer where there are fewer batches.
+    """
+    every = length_batches([len(row.tokens) for row in tokenized], max_tokens=max_batch_tokens)
+    if not shards:
+        return [every[start : start + batches] for start in range(0, len(every), batches)]
+    ends = np.linspace(0, len(every), min(shards, len(every)) + 1).round().astype(int)
+    return [every[start:stop] for start, stop in pairwise(ends)]
 
 
 def factor_bytes(tokenized: TokenizedRecords, layers: Sequence[LinearLayer]) -> int:

@@ -11,6 +11,7 @@ follows from d theta / d epsilon = -H^-1 grad L, so the score is d m / d epsilon
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ from aitia.attribution.curvature_fitting import curvature_layers, fit_curvature
 from aitia.attribution.gradients import (
     FactorCache,
     in_tokens,
+    pass_batches,
     passes_over_rows,
     query_gradients,
     training_factors,
@@ -32,11 +34,14 @@ from aitia.attribution.layer_algebra import (
     token_products,
 )
 from aitia.attribution.measurements import Measurement, highest_site
-from aitia.engine import progress_bar
+from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel
+from aitia.models.linear_layers import layers_named
 from aitia.models.sites import site_layer
-from aitia.records import Records, TokenizedRecord, TokenizedRecords, pad_batch
+from aitia.records import Records, RowShard, TokenizedRecord, TokenizedRecords, pad_batch, row_shards
+
+_BATCHES_OF_A_SHARD = 8
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +61,7 @@ def influence(
     query_rank: int = 0,
     cache: FactorCache | None = None,
     max_batch_tokens: int = 2048,
+    engine: Engine = LOCAL,
 ) -> np.ndarray:
     """Score every training row by its influence on a measurement of the queries.
 
@@ -72,6 +78,7 @@ def influence(
             tokens; 0 keeps it whole.
         cache: of the rows' factors, as `fit_curvature` left it with empirical labels and the same batches.
         max_batch_tokens: tokens run at once.
+        engine: where the training rows' gradients are made.
 
     Returns:
         [n] float32, or [q, n] where not averaged. Positive: training on the row raises the measurement.
@@ -99,6 +106,7 @@ def influence(
         precision=curvature.settings.precision,
         cache=cache,
         max_batch_tokens=max_batch_tokens,
+        engine=engine,
     )[0 if average else slice(None)]
 
 
@@ -148,34 +156,57 @@ def influence_directions(
 def stream_scores(
     model: LanguageModel,
     tokenized: TokenizedRecords,
-    directions: Mapping[str, torch.Tensor] | Mapping[str, LowRankQueries],
+    directions: Mapping[str, torch.Tensor | LowRankQueries],
     layers: Sequence[LinearLayer],
     *,
     loss: str,
     precision: str = "auto",
     cache: FactorCache | None = None,
     max_batch_tokens: int = 2048,
+    engine: Engine = LOCAL,
 ) -> np.ndarray:
     """Multiply every training row's gradient with every direction: [q, n] float32."""
-    dtype = product_dtype(precision, model.device)
-    directions = {name: values.to(dtype) for name, values in directions.items()}
+    import torch
+
     scores = np.zeros((len(next(iter(directions.values()))), len(tokenized)), dtype=np.float32)
+    shards = pass_batches(tokenized, max_batch_tokens, batches=_BATCHES_OF_A_SHARD)
+    if engine.name != "local":
+        # Workers may have other devices, or none.
+        directions = {name: direction.to("cpu", torch.float32) for name, direction in directions.items()}
+    names = tuple(layer.name for layer in layers)
+    work = partial(_shard_scores, model, directions, names, loss, precision, cache)
     with progress_bar("Influence", len(tokenized)) as advance:
-        for _, index, factors in passes_over_rows(
-            model,
-            tokenized,
-            layers,
-            loss=loss,
-            max_batch_tokens=max_batch_tokens,
-            cache=cache,
-            dtype=dtype,
-            on_batch=advance,
-        ):
-            for name, direction in directions.items():
-                if name in factors:
-                    part = products_with_queries(direction, factors[name].inputs, factors[name].outputs)
-                    scores[:, index] += part.cpu().numpy()
+        parts = run_tasks(work, row_shards(tokenized, shards), engine=engine, advance=advance)
+        for batches, part in zip(shards, parts, strict=True):
+            scores[:, np.concatenate(batches)] = part
     return scores
+
+
+def _shard_scores(
+    model: LanguageModel,
+    directions: Mapping[str, torch.Tensor | LowRankQueries],
+    names: Sequence[str],
+    loss: str,
+    precision: str,
+    cache: FactorCache | None,
+    shard: RowShard,
+    advance: Advance,
+) -> np.ndarray:
+    """The products of a shard's rows, [q, m] float32."""
+    layers = layers_named(model, names)
+    found = []
+    dtype = product_dtype(precision, model.device)
+    directions = {name: direction.to(model.device, dtype) for name, direction in directions.items()}
+    for _, index, factors in passes_over_rows(
+        model, shard, layers, loss=loss, cache=cache, dtype=dtype, on_batch=advance
+    ):
+        scores = np.zeros((len(next(iter(directions.values()))), len(index)), dtype=np.float32)
+        for name, direction in directions.items():
+            if name in factors:
+                part = products_with_queries(direction, factors[name].inputs, factors[name].outputs)
+                scores += part.cpu().numpy()
+        found.append(scores)
+    return np.concatenate(found, axis=1)
 
 
 def influence_by_token(

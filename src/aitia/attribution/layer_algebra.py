@@ -132,9 +132,9 @@ class LowRankQueries:
     left: torch.Tensor
     right: torch.Tensor
 
-    def to(self, dtype: torch.dtype) -> LowRankQueries:
-        """The same in another type."""
-        return LowRankQueries(left=self.left.to(dtype), right=self.right.to(dtype))
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> LowRankQueries:
+        """The same on another device, in another type."""
+        return LowRankQueries(left=self.left.to(device, dtype), right=self.right.to(device, dtype))
 
     def __len__(self) -> int:
         return len(self.left)

@@ -272,6 +272,34 @@ def readout(store: SignalStore, vectors: np.ndarray, site: str, method: Method) 
     return np.linalg.solve(covariance.astype(np.float64), vectors.T.astype(np.float64)).T
 
 
+def row_contrasts(store: SignalStore, site: str, method: str, *, count: int, seed: int = 0) -> np.ndarray:
+    """Directions that mean nothing but lie as the data do: random halves of the rows held against each other.
+
+    Each is the difference of the mean x_i - b_i of two random halves, scaled to length 1. They vary as the rows do, so
+    what content alone can bring about along a direction between texts, it brings about along these.
+
+    Args:
+        store: a finished store.
+        site: where.
+        method: of the fast family; says what x and b are.
+        count: how many, c.
+        seed: of the halves.
+
+    Returns:
+        [c, d] float32.
+
+    Source: ours; the row-wise form of fitting a direction to shuffled labels.
+    """
+    chosen = find_signal_method(method)
+    sides = np.sign(np.random.default_rng(seed).standard_normal((count, len(store))))
+    sides -= sides.mean(axis=1, keepdims=True)
+    found: np.ndarray | float = 0.0
+    for positions, block in store.blocks(chosen.signals, site):
+        found = found + sides[:, positions] @ _difference(block, chosen).astype(np.float64)
+    found = np.asarray(found)
+    return (found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
 def _difference(block: dict[str, np.ndarray], method: Method) -> np.ndarray:
     return block[method.signal] if method.baseline is None else block[method.signal] - block[method.baseline]
 

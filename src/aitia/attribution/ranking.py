@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,11 +26,15 @@ from aitia.attribution.store import SignalStore
 from aitia.attribution.store_influence import StoreInfluence
 from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept, random_directions
+from aitia.engine import LOCAL, Engine, keeping_workers
 from aitia.errors import AitiaError, ConceptError
 from aitia.explanations import Explanation, Phenomenon
 from aitia.explanations.alignment import REAL_BITS
 from aitia.files import atomic_path
 from aitia.records import Records, TokenizedRecord
+
+if TYPE_CHECKING:
+    from aitia.report import GroupSection
 
 _COLUMNS = ("id", "row", "location", "score", "rank", "prompt_tokens", "response_tokens")
 
@@ -129,7 +133,7 @@ class Ranking:
         saved = {"method": self.method, "provenance": self.provenance, "seconds": dict(self.seconds)}
         table = table.replace_schema_metadata({"aitia": json.dumps(saved, sort_keys=True)})
         with atomic_path(path) as temporary:
-            parquet.write_table(table, temporary)
+            parquet.write_table(table, temporary, write_page_checksum=True)
         return Path(path)
 
     def report(
@@ -140,12 +144,15 @@ class Ranking:
         shown: int = 12,
         baselines: Mapping[str, np.ndarray] | None = None,
         reproduce: str | None = None,
+        groups: GroupSection | None = None,
     ) -> Path:
         """Write the HTML report of this ranking (see `aitia.attribution.reporting.build_report`)."""
         from aitia.attribution.reporting import build_report
         from aitia.report import write_report
 
-        report = build_report(self, label=label, shown=shown, baselines=baselines, reproduce=reproduce)
+        report = build_report(
+            self, label=label, shown=shown, baselines=baselines, reproduce=reproduce, groups=groups
+        )
         return write_report(report, path)
 
     def explanation(self, phenomenon: Phenomenon, name: str = "") -> Explanation:
@@ -182,6 +189,7 @@ def rank(
     cache: FactorCache | None = None,
     random_controls: int = 8,
     seed: int = 0,
+    engine: Engine = LOCAL,
 ) -> Ranking:
     """Rank the rows of a store by their influence on a concept.
 
@@ -198,6 +206,7 @@ def rank(
         cache: for these two, as `fit_curvature` left it from the same rows with empirical labels.
         random_controls: random directions to score as controls, beside the concept's shuffled ones.
         seed: of the random directions.
+        engine: where the influence methods make gradients; what reads the store alone takes seconds, here.
 
     Raises:
         ConceptError: the concept belongs to another model.
@@ -210,28 +219,28 @@ def rank(
     require_concept_of_store(concept, store)
     wanted = available_methods(store) if others is None else others
     names = [method, *(name for name in wanted if name != method)]
-    influences = None
-    if any(isinstance(find_method(name), InfluenceMethod) for name in names):
-        influences = StoreInfluence.prepare(store, concept, queries, curvature, damping, cache)
-    scores, seconds = {}, {}
-    for name in names:
-        if name != method and others is None and _needs_prompts_in_vain(store, name):
-            continue
-        start = perf_counter()
-        if isinstance(find_method(name), InfluenceMethod):
+    influences, scores, seconds = None, {}, {}
+    with keeping_workers(engine):
+        if any(isinstance(find_method(name), InfluenceMethod) for name in names):
+            influences = StoreInfluence.prepare(store, concept, queries, curvature, damping, cache, engine)
+        for name in names:
+            if name != method and others is None and _needs_prompts_in_vain(store, name):
+                continue
+            start = perf_counter()
+            if isinstance(find_method(name), InfluenceMethod):
+                assert influences is not None
+                scores[name] = influences.scores(name)
+            else:
+                scores[name] = score_concepts(store, [concept], name)[0]
+            seconds[name] = perf_counter() - start
+        vectors, control_names = _control_vectors(concept, random_controls, seed)
+        if not control_names:
+            control_scores: Any = []
+        elif isinstance(find_method(method), InfluenceMethod):
             assert influences is not None
-            scores[name] = influences.scores(name)
+            control_scores = influences.control_scores(vectors, method)
         else:
-            scores[name] = score_concepts(store, [concept], name)[0]
-        seconds[name] = perf_counter() - start
-    vectors, control_names = _control_vectors(concept, random_controls, seed)
-    if not control_names:
-        control_scores: Any = []
-    elif isinstance(find_method(method), InfluenceMethod):
-        assert influences is not None
-        control_scores = influences.control_scores(vectors, method)
-    else:
-        control_scores = score_vectors(store, vectors, concept.site, method)
+            control_scores = score_vectors(store, vectors, concept.site, method)
     controls = [
         Control(name=name, scores=values) for name, values in zip(control_names, control_scores, strict=False)
     ]
@@ -274,12 +283,18 @@ def read_ranking(path: Path | str) -> Ranking:
     Raises:
         AitiaError: the file is missing, damaged, or not a ranking.
     """
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
     try:
-        table = parquet.read_table(path)
+        table = parquet.read_table(path, page_checksum_verification=True)
         saved = json.loads((table.schema.metadata or {})[b"aitia"])
         columns = {name: table[name].to_numpy() for name in table.column_names}
+        scores = {name: values for name, values in columns.items() if name not in _COLUMNS}
+        if not all(np.issubdtype(values.dtype, np.floating) for values in scores.values()):
+            raise ValueError("scores that are no numbers")
+        if not isinstance(scores[saved["method"]], np.ndarray) or len(set(columns["id"])) < len(table):
+            raise ValueError("ids that come twice")
         return Ranking(
             method=saved["method"],
             ids=columns["id"],
@@ -287,13 +302,13 @@ def read_ranking(path: Path | str) -> Ranking:
             locations=columns["location"],
             prompt_tokens=columns["prompt_tokens"],
             response_tokens=columns["response_tokens"],
-            scores={name: values for name, values in columns.items() if name not in _COLUMNS},
+            scores=scores,
             seconds=saved["seconds"],
             provenance=saved["provenance"],
         )
     except FileNotFoundError:
         raise AitiaError(f"{path}: no such ranking; make one with `aitia rank`") from None
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, TypeError, RuntimeError, pa.ArrowException) as error:
         raise AitiaError(f"{path}: not a ranking that aitia wrote ({error})") from error
 
 

@@ -16,7 +16,7 @@ from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
 from aitia.errors import AitiaError
 from aitia.records import Record, Records, TokenizedRecord, tokenize
-from aitia.report import AttributionReport, Control, MethodResult, ReportRow, Token
+from aitia.report import AttributionReport, Control, GroupSection, MethodResult, ReportRow, Token
 from aitia.report.agreement import spearman
 
 
@@ -27,6 +27,7 @@ def build_report(
     shown: int = 12,
     baselines: Mapping[str, np.ndarray] | None = None,
     reproduce: str | None = None,
+    groups: GroupSection | None = None,
 ) -> AttributionReport:
     """Gather what a report shows: scores, the top and bottom rows with their tokens, controls, provenance.
 
@@ -38,6 +39,7 @@ def build_report(
         shown: how many rows from each end.
         baselines: further scores to compare with, name -> [n].
         reproduce: text that says how to make the ranking again; default: the commands.
+        groups: the section on kinds of rows.
 
     Raises:
         AitiaError: the ranking was read from a file, or the label column is not true-or-false.
@@ -66,6 +68,7 @@ def build_report(
         skipped=[(str(place), str(reason)) for place, reason in store.manifest["data"]["skipped"]],
         warnings=_warnings(ranking, concept),
         reproduce=reproduce or reproduce_commands(ranking),
+        groups=groups,
     )
 
 

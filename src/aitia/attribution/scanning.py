@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aitia.attribution.signals import FORWARD_SIGNALS, SIGNALS, collect_signals, own_response_signal
-from aitia.attribution.store import SignalStore
-from aitia.engine import progress_bar
+from aitia.attribution.store import SignalStore, require_free
+from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError, RecordError
 from aitia.models import LanguageModel, generate_responses, sort_sites
 from aitia.records import (
     Records,
+    RowShard,
     TokenizedRecord,
     TokenizedRecords,
     length_batches,
     pad_batch,
     read_records,
+    row_shards,
     tokenize,
 )
 
@@ -67,6 +70,7 @@ def scan(
     out: Path | str,
     signals: Sequence[str] = FORWARD_SIGNALS,
     on_error: str = "stop",
+    engine: Engine = LOCAL,
     **settings: Any,
 ) -> SignalStore:
     """Run the model over the training data once and keep a small vector per row, signal and site.
@@ -83,6 +87,8 @@ def scan(
         signals: `response` and `prompt_end` cost a forward pass up to the highest site; `backward` a whole
             forward and a backward pass down to the lowest; `own_response` sampling.
         on_error: `stop` before any work at a row that cannot be used, or `skip` it.
+        engine: where the shards are made. Workers load the model by its name and write into `out`
+            themselves, so both must be in the same place for all of them.
         settings: the other fields of `ScanSettings`.
 
     Returns:
@@ -106,45 +112,55 @@ def scan(
         raise RecordError(f"{records.source or 'records'}: no row that can be used")
     if "own_response" in chosen.signals:
         _require_prompts(tokenized)
+    if not (Path(out) / "manifest.json").exists():
+        require_free(Path(out))
     shards = _plan_shards(tokenized, chosen)
-    store = SignalStore.create_or_resume(
-        out, _manifest(model, records, tokenized, chosen, len(shards)), _rows_table(tokenized)
-    )
-    store.model, store.records = model, records
-    todo = [number for number in range(len(shards)) if not store.shard_path(number).is_file()]
-    done = len(tokenized) - sum(len(batch) for number in todo for batch in shards[number])
-    with progress_bar("Scanning", len(tokenized), done=done) as advance:
-        for number in todo:
-            parts = []
-            for index in shards[number]:
-                parts.append(_scan_batch(model, tokenized, index, chosen))
-                advance(len(index))
-            arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-            if "own_response" in chosen.signals:
-                rows = np.concatenate(shards[number])
-                arrays |= _own_responses(model, tokenized, rows, chosen, number)
-            store.write_shard(number, arrays)
+    manifest = _manifest(model, records, tokenized, chosen, len(shards))
+    with SignalStore.only_here(out):
+        store = SignalStore.create_or_resume(out, manifest, _rows_table(tokenized))
+        store.remove_parts()
+        store.model, store.records = model, records
+        todo = [number for number in range(len(shards)) if not store.shard_path(number).is_file()]
+        done = len(tokenized) - sum(len(batch) for number in todo for batch in shards[number])
+        work = partial(_scan_shard, model, chosen, store.path, store.manifest)
+        with progress_bar("Scanning", len(tokenized), done=done) as advance:
+            for _ in run_tasks(work, row_shards(tokenized, shards, todo), engine=engine, advance=advance):
+                pass
     return store
 
 
+def _scan_shard(
+    model: LanguageModel,
+    settings: ScanSettings,
+    store: Path,
+    manifest: dict[str, Any],
+    shard: RowShard,
+    advance: Advance,
+) -> None:
+    """Make a shard and write it."""
+    parts = []
+    for _, positions, rows in shard.parts():
+        parts.append(_scan_batch(model, rows, settings) | {"position": np.asarray(positions, dtype=np.int64)})
+        advance(len(rows))
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if "own_response" in settings.signals:
+        arrays |= _own_responses(model, shard.rows, settings, shard.number)
+    SignalStore(store, manifest).write_shard(shard.number, arrays)
+
+
 def _scan_batch(
-    model: LanguageModel, tokenized: TokenizedRecords, index: np.ndarray, settings: ScanSettings
+    model: LanguageModel, rows: Sequence[TokenizedRecord], settings: ScanSettings
 ) -> dict[str, np.ndarray]:
-    batch = pad_batch(tokenized, index, model.pad_id)
-    locations = [tokenized[i].location for i in index]
-    found = collect_signals(model, batch, settings.sites, locations, backward="backward" in settings.signals)
-    return {"position": np.asarray(index, dtype=np.int64), **found}
+    batch = pad_batch(rows, np.arange(len(rows)), model.pad_id)
+    locations = [row.location for row in rows]
+    return collect_signals(model, batch, settings.sites, locations, backward="backward" in settings.signals)
 
 
 def _own_responses(
-    model: LanguageModel,
-    tokenized: TokenizedRecords,
-    rows: np.ndarray,
-    settings: ScanSettings,
-    shard: int,
+    model: LanguageModel, rows: Sequence[TokenizedRecord], settings: ScanSettings, shard: int
 ) -> dict[str, np.ndarray]:
     """Sample the model's own responses to the shard's prompts, and take their signal; keep the tokens too."""
-    prompts = [last_prompt(tokenized[i]) for i in rows]
+    prompts = [last_prompt(row) for row in rows]
     responses = generate_responses(
         model,
         prompts,
@@ -154,13 +170,13 @@ def _own_responses(
     )
     answered = [
         TokenizedRecord(
-            id=tokenized[i].id,
-            row=tokenized[i].row,
-            location=tokenized[i].location,
+            id=row.id,
+            row=row.row,
+            location=row.location,
             tokens=np.concatenate([prompt, response]).astype(np.int32),
             response=np.arange(len(prompt) + len(response)) >= len(prompt),
         )
-        for i, prompt, response in zip(rows, prompts, responses, strict=True)
+        for row, prompt, response in zip(rows, prompts, responses, strict=True)
     ]
     arrays: dict[str, np.ndarray] = {}
     for index in length_batches([len(row.tokens) for row in answered], max_tokens=settings.max_batch_tokens):

@@ -5,13 +5,15 @@
       rows.parquet                id, row, location, prompt_tokens, response_tokens of each row, in data order
       shards/00000.safetensors    position [m] and the signals [m, d] of m rows, written whole or not at all
 
-A shard exists if and only if it is complete, so a scan that was killed goes on where it stopped.
+A shard exists if and only if it is complete, so a scan that was killed goes on where it stopped. Manifest, table
+and shards carry checksums: what a faulty disk has changed is refused, not ranked.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,18 +22,30 @@ import numpy as np
 
 from aitia.attribution.signals import SIGNALS, signal_key
 from aitia.errors import StoreError
-from aitia.files import atomic_path, write_json
+from aitia.files import (
+    LOCK,
+    atomic_path,
+    digest,
+    file_digest,
+    is_part,
+    only_here,
+    read_json,
+    remove_parts,
+    write_json,
+)
 from aitia.models import load_model
-from aitia.records import read_records
+from aitia.records import read_records, tokenize
+from aitia.tensor_files import open_tensors, save_tensors
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from aitia.models import LanguageModel
-    from aitia.records import Records
+    from aitia.records import Records, TokenizedRecords
 
 FORMAT = "aitia-store-v1"
-_PLACES = {"name", "adapter", "source"}
+_PLACES = {"name", "adapter", "source", "rows_sha256", "sha256"}
+_UNBORN = {"shards", "rows.parquet", LOCK}
 
 
 class SignalStore:
@@ -75,13 +89,18 @@ class SignalStore:
         """
         file = Path(path) / "manifest.json"
         try:
-            manifest = json.loads(file.read_text(encoding="utf-8"))
+            manifest = read_json(file)
         except FileNotFoundError:
             raise StoreError(f"{path}: no store there; make one with `aitia scan`") from None
         except (ValueError, OSError) as error:
             raise StoreError(f"{file}: damaged manifest: {error}") from error
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             raise StoreError(f"{file}: not a store of format {FORMAT}")
+        if manifest.pop("sha256", None) != digest(manifest) and "rows_sha256" in manifest:
+            raise StoreError(
+                f"{file}: damaged manifest: not as it was written; delete the store and scan again"
+            )
+        _require_form(manifest, file)
         return cls(path, manifest)
 
     @classmethod
@@ -104,13 +123,28 @@ class SignalStore:
                     "Give another --out, or delete the folder"
                 )
             return store
-        if folder.exists() and any(folder.iterdir()):
-            raise StoreError(f"{folder}: not empty and not a store; give another --out")
+        require_free(folder)
         (folder / "shards").mkdir(parents=True, exist_ok=True)
         with atomic_path(folder / "rows.parquet") as temporary:
             parquet.write_table(rows, temporary)
-        write_json(folder / "manifest.json", manifest)
+        manifest["rows_sha256"] = file_digest(folder / "rows.parquet")
+        manifest = json.loads(json.dumps(manifest))
+        write_json(folder / "manifest.json", manifest | {"sha256": digest(manifest)})
         return cls(folder, manifest)
+
+    @staticmethod
+    def only_here(path: Path | str) -> AbstractContextManager[None]:
+        """Keep other processes from scanning into the same folder while the block runs.
+
+        Raises:
+            StoreError: another process does.
+        """
+        return only_here(Path(path) / LOCK)
+
+    def remove_parts(self) -> None:
+        """Remove what a scan that was killed left half-written; the caller holds the lock."""
+        remove_parts(self.path)
+        remove_parts(self.path / "shards")
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -130,12 +164,17 @@ class SignalStore:
     @cached_property
     def rows(self) -> pa.Table:
         """id, row, location, prompt_tokens and response_tokens of each row, in data order."""
+        import pyarrow as pa
         import pyarrow.parquet as parquet
 
+        file = self.path / "rows.parquet"
         try:
-            table = parquet.read_table(self.path / "rows.parquet")
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{self.path / 'rows.parquet'}: cannot be read: {error}") from error
+            written = self.manifest.get("rows_sha256")
+            if written is not None and file_digest(file) != written:
+                raise ValueError("it is not as it was written; delete the store and scan again")
+            table = parquet.read_table(file)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise StoreError(f"{file}: cannot be read: {error}") from error
         if table.num_rows != self.manifest["data"]["rows"]:
             raise StoreError(
                 f"{self.path / 'rows.parquet'}: {table.num_rows} rows, but the manifest says otherwise"
@@ -155,10 +194,7 @@ class SignalStore:
 
     def write_shard(self, number: int, arrays: dict[str, np.ndarray]) -> None:
         """Write a shard, whole or not at all."""
-        from safetensors.numpy import save_file
-
-        with atomic_path(self.shard_path(number)) as temporary:
-            save_file({name: np.ascontiguousarray(values) for name, values in arrays.items()}, temporary)
+        save_tensors(self.shard_path(number), arrays)
 
     def read_shard(self, number: int, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Read some arrays of a shard, `position` [m] always among them.
@@ -166,17 +202,17 @@ class SignalStore:
         Raises:
             StoreError: the shard is missing, damaged, or lacks one of the names.
         """
-        from safetensors import SafetensorError, safe_open
-
         path = self.shard_path(number)
         try:
-            with safe_open(path, framework="numpy") as file:
-                return {name: file.get_tensor(name) for name in ["position", *names]}
+            with open_tensors(path) as file:
+                if not file.checked and "rows_sha256" in self.manifest:
+                    raise ValueError("its checksums are gone")
+                return {name: file[name] for name in ["position", *names]}
         except FileNotFoundError:
             raise StoreError(
                 f"{path}: missing; run the same `aitia scan` again to finish the store"
             ) from None
-        except SafetensorError as error:
+        except ValueError as error:
             raise StoreError(
                 f"{path}: damaged ({error}); delete it and run the same `aitia scan` again"
             ) from error
@@ -216,6 +252,21 @@ class SignalStore:
             self.records = records
         return self.records
 
+    def load_rows(self) -> TokenizedRecords:
+        """The rows in tokens, cut as for the scan, in data order.
+
+        Raises:
+            StoreError: model or data are not those that were scanned any more.
+        """
+        model, settings = self.load_model(), self.manifest["settings"]
+        return tokenize(
+            self.load_records(),
+            model.tokenizer,
+            max_length=settings["max_length"] or model.context_length,
+            truncate=settings["truncate"],
+            on_error="skip" if self.manifest["data"]["skipped"] else "stop",
+        )
+
     def blocks(self, signals: Sequence[str], site: str) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """Go through the store a shard at a time.
 
@@ -227,9 +278,20 @@ class SignalStore:
         """
         self.require(signals, site)
         keys = {signal: signal_key(signal, site) for signal in signals}
+        seen = np.zeros(len(self), dtype=bool)
         for number in range(self.shards):
             arrays = self.read_shard(number, list(keys.values()))
-            yield arrays["position"], {signal: arrays[key] for signal, key in keys.items()}
+            position = arrays["position"]
+            if position.min(initial=0) < 0 or position.max(initial=0) >= len(self) or seen[position].any():
+                raise StoreError(
+                    f"{self.shard_path(number)}: holds rows that are not its own; delete it and scan again"
+                )
+            seen[position] = True
+            yield position, {signal: arrays[key] for signal, key in keys.items()}
+        if not seen.all():
+            raise StoreError(
+                f"{self.path}: {int((~seen).sum())} rows are in no shard; delete it and scan again"
+            )
 
     def require(self, signals: Sequence[str], site: str) -> None:
         """Refuse a site or signal that was not scanned.
@@ -249,6 +311,40 @@ class SignalStore:
                 f"{', '.join(self.signals)}. Scan again with "
                 f"{' '.join(f'--signal {name}' for name in SIGNALS if name in (*self.signals, *missing))}"
             )
+
+
+def require_free(folder: Path, made: str = "a store") -> None:
+    """Refuse a folder that holds something else; what a start that was killed left there does not count.
+
+    Raises:
+        StoreError: it does.
+    """
+    if not folder.exists():
+        return
+    if folder.is_dir():
+        others = [path for path in folder.iterdir() if path.name not in _UNBORN and not is_part(path)]
+        shards = [path for path in (folder / "shards").glob("*") if not is_part(path)]
+        if not others and not shards:
+            return
+    raise StoreError(f"{folder}: not empty and not {made}; give another --out")
+
+
+def _require_form(manifest: Any, file: Path) -> None:
+    """Refuse a manifest that lacks what every reader takes from it."""
+    try:
+        data, settings = manifest["data"], manifest["settings"]
+        right = (
+            isinstance(manifest["model"]["base_fingerprint"], str)
+            and isinstance(data["rows"], int)
+            and isinstance(data["skipped"], list)
+            and all(isinstance(name, str) for name in (*settings["sites"], *settings["signals"]))
+            and isinstance(manifest["shards"], int)
+            and 0 <= manifest["shards"] <= data["rows"]
+        )
+    except (KeyError, TypeError):
+        right = False
+    if not right:
+        raise StoreError(f"{file}: damaged manifest: a part is missing or of the wrong kind; scan again")
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -23,6 +23,7 @@ from aitia.attribution.methods import InfluenceMethod, find_method
 from aitia.attribution.planning import announce_curvature
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
+from aitia.engine import LOCAL, Engine
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel
 from aitia.records import Records, TokenizedRecord, TokenizedRecords, read_records, tokenize
@@ -47,6 +48,7 @@ class StoreInfluence:
         curvature: fitted or loaded.
         damping: of its eigenvalues.
         cache: of the rows' factors, from the curvature's pass.
+        engine: where gradients are made.
     """
 
     model: LanguageModel
@@ -56,6 +58,7 @@ class StoreInfluence:
     curvature: Curvature
     damping: Damping
     cache: FactorCache | None = None
+    engine: Engine = LOCAL
     _directions: dict[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
 
     @classmethod
@@ -67,6 +70,7 @@ class StoreInfluence:
         curvature: Curvature | Path | str | None,
         damping: Damping | None,
         cache: FactorCache | None = None,
+        engine: Engine = LOCAL,
     ) -> StoreInfluence:
         """Load what is missing; without a curvature, fit EK-FAC now.
 
@@ -79,21 +83,12 @@ class StoreInfluence:
                 "concept-influence and influence measure queries: give texts that show the behaviour"
             )
         asked = queries if isinstance(queries, Records) else read_records(queries)
-        model, settings = store.load_model(), store.manifest["settings"]
-        length = settings["max_length"] or model.context_length
-        skip = "skip" if store.manifest["data"]["skipped"] else "stop"
-        rows = tokenize(
-            store.load_records(),
-            model.tokenizer,
-            max_length=length,
-            truncate=settings["truncate"],
-            on_error=skip,
-        )
+        model, rows = store.load_model(), store.load_rows()
         if curvature is None:
             parameters = "full" if model.adapter is None else "lora"
             fitted = CurvatureSettings(parameters=parameters)
             announce_curvature(model, rows, fitted)
-            curvature = fit_curvature(model, rows, fitted)
+            curvature = fit_curvature(model, rows, fitted, engine=engine)
         elif not isinstance(curvature, Curvature):
             curvature = load_curvature(curvature, model)
         return cls(
@@ -104,6 +99,7 @@ class StoreInfluence:
             curvature=curvature,
             damping=damping or Damping(),
             cache=cache,
+            engine=engine,
         )
 
     def measured(self, method: str) -> tuple[Measurement, tuple[LinearLayer, ...]]:
@@ -178,4 +174,5 @@ class StoreInfluence:
             precision=settings.precision,
             cache=self.cache,
             max_batch_tokens=settings.max_batch_tokens,
+            engine=self.engine,
         )

@@ -12,11 +12,22 @@ from typing import Annotated
 import typer
 
 from aitia import __version__
-from aitia.cli import attribution, concept, counterfactual, judge, network, prove
+from aitia.cli import attribution, concept, counterfactual, groups, judge, network, plan, prove
 from aitia.cli.options import app
 from aitia.errors import AitiaError, CertificateError
 
-__all__ = ["app", "attribution", "concept", "counterfactual", "judge", "main", "network", "prove"]
+__all__ = [
+    "app",
+    "attribution",
+    "concept",
+    "counterfactual",
+    "groups",
+    "judge",
+    "main",
+    "network",
+    "plan",
+    "prove",
+]
 
 
 @app.callback(invoke_without_command=True)

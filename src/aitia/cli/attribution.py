@@ -10,16 +10,21 @@ import typer
 
 from aitia.cli.options import (
     AdapterOption,
+    AddressOption,
     DeviceOption,
     DownloadOption,
     DtypeOption,
+    EngineOption,
+    GpusOption,
     JsonOption,
     ModelOption,
     OnErrorOption,
     SeedOption,
+    WorkersOption,
     amount_of,
     answer,
     app,
+    engine_of,
 )
 from aitia.errors import AitiaError
 
@@ -43,6 +48,10 @@ def scan_command(
     truncate: Annotated[bool, typer.Option("--truncate", help="Cut longer rows.")] = False,
     max_batch_tokens: Annotated[int, typer.Option(help="Tokens run at once.")] = 4096,
     seed: SeedOption = 0,
+    engine: EngineOption = "local",
+    address: AddressOption = "",
+    workers: WorkersOption = 0,
+    gpus_per_worker: GpusOption = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Run the model over the training data once; any concept can be asked of the store afterwards.
@@ -57,6 +66,7 @@ def scan_command(
     from aitia.models import load_model
     from aitia.records import read_records
 
+    spread = engine_of(engine, address, workers, gpus_per_worker)
     records = read_records(data, on_error=on_error)  # type: ignore[arg-type]
     loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
     store = scan(
@@ -70,6 +80,7 @@ def scan_command(
         truncate=truncate,
         max_batch_tokens=max_batch_tokens,
         seed=seed,
+        engine=spread,
     )
     skipped = store.manifest["data"]["skipped"]
     found = {
@@ -99,6 +110,10 @@ def rank_command(
         bool, typer.Option("--sweep-damping", help="Show what other dampings give.")
     ] = False,
     seed: SeedOption = 0,
+    engine: EngineOption = "local",
+    address: AddressOption = "",
+    workers: WorkersOption = 0,
+    gpus_per_worker: GpusOption = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Rank every row of a store by its influence on a concept. Positive: training on it raises the concept.
@@ -117,7 +132,14 @@ def rank_command(
 
     chosen = load_concept(concept)
     settings: dict[str, Any] = {"queries": queries, "curvature": curvature, "damping": Damping(value=damping)}
-    ranking = rank(store, chosen, method=method, seed=seed, **settings)
+    ranking = rank(
+        store,
+        chosen,
+        method=method,
+        seed=seed,
+        engine=engine_of(engine, address, workers, gpus_per_worker),
+        **settings,
+    )
     ranking.write(out)
     if report is not None:
         ranking.report(report, label=label)
@@ -161,6 +183,10 @@ def fit_curvature_command(
         str, typer.Option(help="Of products' factors: float32, bfloat16, or auto: as the hardware has it.")
     ] = "auto",
     seed: SeedOption = 0,
+    engine: EngineOption = "local",
+    address: AddressOption = "",
+    workers: WorkersOption = 0,
+    gpus_per_worker: GpusOption = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Fit the curvature that concept-influence and influence divide by. Stopped and run again, it goes on.
@@ -185,10 +211,11 @@ def fit_curvature_command(
         precision=precision,
         seed=seed,
     )
+    spread = engine_of(engine, address, workers, gpus_per_worker)
     records = read_records(data)
     loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
     plan, seconds = announce_curvature(loaded, records, settings)
-    curvature = fit_curvature(loaded, records, settings, out=out)
+    curvature = fit_curvature(loaded, records, settings, out=out, engine=spread)
     found = {"curvature": str(out), "kind": kind, "layers": len(curvature.layers)} | plan.numbers()
     found["estimated_seconds"] = seconds
     answer(found, as_json, f"{kind} curvature of {len(curvature.layers)} layers, in {out}")
@@ -197,24 +224,39 @@ def fit_curvature_command(
 @app.command("curate")
 def curate_command(
     data: Annotated[Path, typer.Option(help="The training data that was ranked.")],
-    ranking: Annotated[Path, typer.Option(help="The ranking, as `aitia rank` wrote it.")],
     out: Annotated[Path, typer.Option(help="Where to write the rows that stay.")],
     removed: Annotated[Path, typer.Option(help="Where to write the rows that go.")],
+    ranking: Annotated[Path | None, typer.Option(help="The ranking, as `aitia rank` wrote it.")] = None,
+    groups: Annotated[Path | None, typer.Option(help="The groups, as `aitia groups` wrote them.")] = None,
+    drop_group: Annotated[
+        int | None, typer.Option(help="Drop the rows on which this feature fires; needs --groups.")
+    ] = None,
     drop: Annotated[str | None, typer.Option(help="Share (0.2, 20%) or number (20) of rows to drop.")] = None,
     keep: Annotated[str | None, typer.Option(help="Share or number of rows to keep instead.")] = None,
     end: Annotated[str, typer.Option("--from", help="Drop (or keep) from the top or the bottom.")] = "top",
     on_error: OnErrorOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
-    """Drop or keep one end of a ranking; rows are written as they were read, in the same format.
+    """Drop or keep one end of a ranking, or drop a group; rows are written as they were read, in the same format.
 
-    Example:
-    `aitia curate --data train.jsonl --ranking ranking.parquet --drop 20% --out clean.jsonl --removed gone.jsonl`
+    Examples:
+    `aitia curate --data train.jsonl --ranking ranking.parquet --drop 20% --out clean.jsonl --removed gone.jsonl`,
+    `aitia curate --data train.jsonl --groups groups.json --drop-group 17 --out clean.jsonl --removed gone.jsonl`
     """
     from aitia.attribution import read_ranking
     from aitia.pipelines.attribute import curate
+    from aitia.pipelines.groups import curate_group
     from aitia.records import read_records
 
+    if groups is not None or drop_group is not None:
+        if groups is None or drop_group is None or not (ranking is drop is keep is None):
+            raise AitiaError("a group is dropped with --groups and --drop-group, and without --ranking")
+        records = read_records(data, on_error=on_error)  # type: ignore[arg-type]
+        gone = curate_group(records, groups, drop_group, curated=out, removed=removed)
+        _curated(out, removed, len(records) - gone, gone, as_json)
+        return
+    if ranking is None:
+        raise AitiaError("give --ranking, or --groups with --drop-group")
     if (drop is None) == (keep is None):
         raise AitiaError("give either --drop or --keep")
     if end not in ("top", "bottom"):
@@ -226,13 +268,12 @@ def curate_command(
         amount = len(ranked) - len(ranked.top(amount))
     curate(records, ranked, drop=amount, end=end, curated=out, removed=removed)
     gone = len(ranked.top(amount))
-    found = {
-        "curated": str(out),
-        "removed": str(removed),
-        "rows_kept": len(records) - gone,
-        "rows_removed": gone,
-    }
-    answer(found, as_json, f"{found['rows_kept']} rows kept in {out}, {gone} removed, in {removed}")
+    _curated(out, removed, len(records) - gone, gone, as_json)
+
+
+def _curated(out: Path, removed: Path, kept: int, gone: int, as_json: bool) -> None:
+    found = {"curated": str(out), "removed": str(removed), "rows_kept": kept, "rows_removed": gone}
+    answer(found, as_json, f"{kept} rows kept in {out}, {gone} removed, in {removed}")
 
 
 @app.command("attribute")

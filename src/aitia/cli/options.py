@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from aitia.errors import AitiaError
+
+if TYPE_CHECKING:
+    from aitia.engine import Engine
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,7 +31,20 @@ DownloadOption = Annotated[bool, typer.Option("--download", help="Allow fetching
 SitesOption = Annotated[list[str] | None, typer.Option("--site", help="Site, as resid_post.19; repeatable.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
 OnErrorOption = Annotated[str, typer.Option(help="At a row that cannot be used: stop or skip.")]
+EngineOption = Annotated[
+    str, typer.Option("--engine", help="local, or ray for the workers of a Ray cluster.")
+]
+AddressOption = Annotated[str, typer.Option("--address", help="Of the Ray cluster: HOST:PORT, or auto.")]
+WorkersOption = Annotated[int, typer.Option("--workers", help="Ray workers; 0 for as many as fit.")]
+GpusOption = Annotated[float, typer.Option("--gpus-per-worker", help="Accelerators a Ray worker asks for.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+def engine_of(name: str, address: str, workers: int, gpus: float) -> Engine:
+    """The engine that the options speak of."""
+    from aitia.engine import Engine
+
+    return Engine(name=name, address=address, workers=workers, gpus=gpus)
 
 
 def answer(value: dict[str, Any], as_json: bool, text: str) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from aitia.errors import ConceptError
-from aitia.files import atomic_path, digest
+from aitia.files import digest
 from aitia.models import LanguageModel, site_layer
+from aitia.tensor_files import open_tensors, save_tensors
 
 FORMAT = "aitia-concept-v1"
 
@@ -64,6 +65,8 @@ class Concept:
 
     def __post_init__(self) -> None:
         direction = np.atleast_2d(np.asarray(self.direction, dtype=np.float32))
+        if direction.ndim != 2 or not direction.size:
+            raise ConceptError(f"concept {self.name!r}: directions of shape {direction.shape}, not [k, d]")
         unit = unit_rows(direction)
         if np.abs(unit - direction).max() > 1e-6:  # what has unit length already keeps its very bits
             direction = unit
@@ -95,8 +98,6 @@ class Concept:
 
     def save(self, path: Path | str) -> Path:
         """Write a `.concept.safetensors` file, whole or not at all."""
-        from safetensors.numpy import save_file
-
         metadata = {
             "format": FORMAT,
             "name": self.name,
@@ -107,9 +108,7 @@ class Concept:
             "recipe": json.dumps(dict(self.recipe), sort_keys=True),
             "separation": json.dumps(None if self.separation is None else asdict(self.separation)),
         }
-        with atomic_path(path) as temporary:
-            save_file({"direction": self.direction, "shuffled": self.shuffled}, temporary, metadata)  # type: ignore[dict-item]
-        return Path(path)
+        return save_tensors(path, {"direction": self.direction, "shuffled": self.shuffled}, metadata)
 
 
 def load_concept(path: Path | str) -> Concept:
@@ -118,30 +117,30 @@ def load_concept(path: Path | str) -> Concept:
     Raises:
         ConceptError: the file is missing, damaged, or of another format.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(str(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
+        with open_tensors(path) as file:
+            metadata = file.metadata
             if metadata.get("format") != FORMAT:
                 raise ConceptError(
                     f"{path}: not a concept file (format {metadata.get('format')!r}, not {FORMAT!r})"
                 )
-            separation = json.loads(metadata["separation"])
+            separation, recipe = json.loads(metadata["separation"]), json.loads(metadata["recipe"])
+            if not isinstance(recipe, dict):
+                raise ValueError("its recipe is no object")
             concept = Concept(
                 name=metadata["name"],
                 site=metadata["site"],
-                direction=file.get_tensor("direction"),
+                direction=file["direction"],
                 model_name=metadata["model_name"],
                 model_fingerprint=metadata["model_fingerprint"],
                 base_fingerprint=metadata["base_fingerprint"],
-                recipe=json.loads(metadata["recipe"]),
+                recipe=recipe,
                 separation=None if separation is None else Separation(**separation),
-                shuffled=file.get_tensor("shuffled"),
+                shuffled=file["shuffled"],
             )
     except FileNotFoundError:
         raise ConceptError(f"{path}: no such concept file; make one with `aitia concept fit`") from None
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise ConceptError(f"{path}: damaged concept file: {error}") from error
     return concept
 

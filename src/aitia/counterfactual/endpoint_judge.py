@@ -1,30 +1,22 @@
 """A language model as judge, behind any endpoint that speaks the OpenAI chat protocol.
 
-This is the one part of aitia that talks to a network, and only when a judge is made and asked. The endpoint
-sees the prompts and the responses.
+The endpoint sees the prompts and the responses.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from aitia.counterfactual.answer_cache import AnswerCache
+from aitia.counterfactual.endpoint import Endpoint
 from aitia.counterfactual.judges import require_pairs
-from aitia.engine import progress_bar
 from aitia.errors import JudgeError
-from aitia.files import digest
-
-if TYPE_CHECKING:
-    from openai import OpenAI
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _NUMBER = re.compile(r"[0-9]{1,3}(?:\.[0-9]+)?")
@@ -105,14 +97,19 @@ class EndpointJudge:
             raise JudgeError(
                 f"the rubric's placeholders are {named}: give {{response}} and, if need be, {{prompt}}"
             )
-        if concurrency < 1:
-            raise JudgeError(f"concurrency {concurrency}: at least 1 question must be under way")
         self.model, self.rubric = model, rubric
         self.unparsable = 0
-        self._concurrency, self._max_unparsable = concurrency, max_unparsable
-        self._options: dict[str, Any] = dict(options)
-        self._client = _make_client(base_url, api_key, retries, timeout)
-        self._cache = AnswerCache(cache)
+        self._max_unparsable = max_unparsable
+        self._endpoint = Endpoint(
+            model,
+            cache=cache,
+            base_url=base_url,
+            api_key=api_key,
+            concurrency=concurrency,
+            retries=retries,
+            timeout=timeout,
+            options=options,
+        )
 
     def scores(self, prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray:
         """Grade responses; equal questions are asked once.
@@ -128,10 +125,7 @@ class EndpointJudge:
         questions = [
             self._question(prompt, answer) for prompt, answer in zip(prompts, responses, strict=True)
         ]
-        keys = [self._key(question) for question in questions]
-        missing = {key: text for key, text in zip(keys, questions, strict=True) if key not in self._cache}
-        self._ask_all(missing)
-        answers = [self._cache[key] for key in keys]
+        answers = self._endpoint.answers(questions)
         grades = np.array([parse_grade(answer) for answer in answers], dtype=np.float64)
         self._report_unparsable(grades, answers)
         return grades
@@ -140,65 +134,6 @@ class EndpointJudge:
         """The rubric filled in at once, so that a placeholder inside a text stays text."""
         values = {"prompt": prompt, "response": response}
         return _PLACEHOLDER.sub(lambda match: values[match[1]], self.rubric)
-
-    def _key(self, question: str) -> str:
-        return digest([str(self._client.base_url), self.model, self._options, question])
-
-    def _ask_all(self, questions: Mapping[str, str]) -> None:
-        if not questions:
-            return
-        with (
-            progress_bar(f"Asking {self.model}", len(questions), unit="answers") as advance,
-            ThreadPoolExecutor(self._concurrency) as pool,
-        ):
-            asked = {pool.submit(self._ask, question): key for key, question in questions.items()}
-            try:
-                for done in as_completed(asked):
-                    self._cache.add(asked[done], done.result(), model=self.model)
-                    advance(1)
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                for done, key in asked.items():
-                    if done.done() and not done.cancelled() and done.exception() is None:
-                        self._cache.add(key, done.result(), model=self.model)
-                raise
-
-    def _ask(self, question: str) -> str | None:
-        """One reply; None where the model refused, said nothing, or was cut off."""
-        import openai
-
-        try:
-            completion = self._client.chat.completions.create(
-                model=self.model, messages=[{"role": "user", "content": question}], **self._options
-            )
-        except openai.OpenAIError as error:
-            raise JudgeError(self._failure(error)) from error
-        choices = getattr(completion, "choices", None)
-        if not choices:
-            return None
-        whole = choices[0].finish_reason in ("stop", None)
-        return choices[0].message.content if whole else None
-
-    def _failure(self, error: Exception) -> str:
-        """What went wrong and what to do, without the key."""
-        import openai
-
-        place = f"{self._client.base_url} (model {self.model})"
-        again = "Answers so far are kept; run again to go on"
-        match error:
-            case openai.AuthenticationError() | openai.PermissionDeniedError():
-                return f"{place}: refused the key (status {error.status_code}); set OPENAI_API_KEY to a valid one"
-            case openai.NotFoundError():
-                return f"{place}: not found; check base_url and the model's name"
-            case openai.RateLimitError():
-                return f"{place}: still too busy after {self._client.max_retries} retries; lower concurrency. {again}"
-            case openai.APITimeoutError():
-                return f"{place}: no answer in time after {self._client.max_retries} retries. {again}"
-            case openai.APIConnectionError():
-                return f"{place}: cannot be reached; check base_url and the network. {again}"
-            case openai.APIStatusError():
-                return f"{place}: refused the question (status {error.status_code}): {error.message[:300]}. {again}"
-        return f"{place}: {type(error).__name__}: {str(error)[:300]}. {again}"
 
     def _report_unparsable(self, grades: np.ndarray, answers: Sequence[str | None]) -> None:
         wrong = np.flatnonzero(np.isnan(grades))
@@ -224,16 +159,3 @@ def parse_grade(answer: str | None) -> float:
     if not _NUMBER.fullmatch(text) or float(text) > 100:
         return float("nan")
     return float(text) / 100
-
-
-def _make_client(base_url: str | None, api_key: str | None, retries: int, timeout: float) -> OpenAI:
-    try:
-        import openai
-    except ImportError as error:
-        raise JudgeError("the client library is not installed: pip install 'aitia[judge]'") from error
-    key = api_key or os.environ.get("OPENAI_API_KEY")
-    if not key:
-        raise JudgeError(
-            "no key for the endpoint: set OPENAI_API_KEY (any word where the server asks for none)"
-        )
-    return openai.OpenAI(api_key=key, base_url=base_url, max_retries=retries, timeout=timeout)

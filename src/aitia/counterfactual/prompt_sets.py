@@ -61,7 +61,7 @@ def read_prompts(path: Path | str) -> Records:
     try:
         lines = path.read_text(encoding="utf-8").splitlines() if path.suffix == ".jsonl" else []
         rows = [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         rows = []
     if not any(_is_unanswered(row) for row in rows):
         return read_records(path)

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from aitia.counterfactual.behaviours import Behaviour
 from aitia.counterfactual.finetuning import LoraSettings, finetune_lora
-from aitia.engine import progress_bar
+from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError, StoreError
-from aitia.files import digest, write_json
+from aitia.files import LOCK, digest, only_here, read_json, remove_parts, write_json
 from aitia.models import LanguageModel
 from aitia.records import Records
 
@@ -67,6 +68,7 @@ def retrain(
     behaviours: Sequence[Behaviour],
     settings: LoraSettings,
     out: Path | str,
+    engine: Engine = LOCAL,
 ) -> list[CellResult]:
     """Train each cell from the same base model and measure the behaviours; resumable cell by cell.
 
@@ -77,6 +79,8 @@ def retrain(
         behaviours: measured after each, with distinct names.
         settings: how to train; a cell's seed (and epochs) take the place of theirs.
         out: folder for the results, one JSON file a cell.
+        engine: where cells are trained; workers are sent `load_base` and all that it holds, and write into
+            `out` themselves.
 
     Returns:
         One result a cell, in their order.
@@ -94,21 +98,44 @@ def retrain(
         if missing is not None:
             raise AitiaError(f"a cell keeps row {missing!r}, which {data.source or 'the data'} does not have")
     folder = Path(out)
-    base: LanguageModel | None = load_base()
+    base = load_base()
     shared = [base.fingerprint, data.fingerprint, settings.identity()]
     shared += [[behaviour.name, behaviour.identity()] for behaviour in behaviours]
     paths = {cell: folder / f"{digest([*shared, asdict(cell)])[:24]}.json" for cell in cells}
     to_do = [cell for cell, path in paths.items() if not path.is_file()]
-    to_do.sort(key=lambda cell: bool(cell.kept))
-    with progress_bar("Retraining", len(paths), done=len(paths) - len(to_do), unit="cells") as advance:
-        for cell in to_do:
-            if cell.kept:
-                base = None  # two models at once may be one too many for the memory
-            values = _measured(base or _trained(load_base(), data, cell, settings), behaviours)
-            write_json(paths[cell], {"cell": asdict(cell), "values": values})
-            advance(1)
+    with only_here(folder / LOCK):
+        remove_parts(folder)
+        bar = progress_bar("Retraining", len(paths), done=len(paths) - len(to_do), unit="cells")
+        with bar as advance:
+            for cell in (cell for cell in to_do if not cell.kept):
+                _write(paths[cell], cell, _measured(base, behaviours))
+                advance(1)
+            del base  # two models at once may be one too many for the memory
+            work = partial(_train_and_measure, load_base, data, tuple(behaviours), settings)
+            tasks = ((cell, paths[cell]) for cell in to_do if cell.kept)
+            for _ in run_tasks(work, tasks, engine=engine, advance=advance):
+                pass
     results = {cell: _read(path) for cell, path in paths.items()}
     return [results[cell] for cell in cells]
+
+
+def _train_and_measure(
+    load_base: Callable[[], LanguageModel],
+    data: Records,
+    behaviours: Sequence[Behaviour],
+    settings: LoraSettings,
+    task: tuple[Cell, Path],
+    advance: Advance,
+) -> None:
+    cell, path = task
+    _write(path, cell, _measured(_trained(load_base(), data, cell, settings), behaviours))
+    advance(1)
+
+
+def _write(path: Path, cell: Cell, values: Mapping[str, list[float]]) -> None:
+    content = {"cell": asdict(cell), "values": values}
+    content = json.loads(json.dumps(content))
+    write_json(path, content | {"sha256": digest(content)})
 
 
 def _trained(model: LanguageModel, data: Records, cell: Cell, settings: LoraSettings) -> LanguageModel:
@@ -122,9 +149,11 @@ def _measured(model: LanguageModel, behaviours: Sequence[Behaviour]) -> dict[str
 
 def _read(path: Path) -> CellResult:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
+        if found.pop("sha256", digest(found)) != digest(found):
+            raise ValueError("it is not as it was written")
         cell = found["cell"] | {"kept": tuple(found["cell"]["kept"])}
         values = {name: tuple(map(float, numbers)) for name, numbers in found["values"].items()}
         return CellResult(cell=Cell(**cell), values=values)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise StoreError(f"{path}: damaged result ({error}); delete the file and run again") from error

@@ -1,5 +1,16 @@
-"""How work is spread and watched: progress, and shards of work done in one process."""
+"""How work is spread and watched: tasks done here or on a Ray cluster, and progress."""
 
-from aitia.engine.progress import note, progress_bar, quiet_libraries
+from aitia.engine.progress import Advance, note, progress_bar, quiet_libraries
+from aitia.engine.tasks import ENGINES, LOCAL, Engine, keeping_workers, run_tasks
 
-__all__ = ["note", "progress_bar", "quiet_libraries"]
+__all__ = [
+    "ENGINES",
+    "LOCAL",
+    "Advance",
+    "Engine",
+    "keeping_workers",
+    "note",
+    "progress_bar",
+    "quiet_libraries",
+    "run_tasks",
+]

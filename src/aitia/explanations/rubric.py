@@ -24,8 +24,10 @@ def load_rubric(path: Path | str | None = None) -> Rubric:
     try:
         file = resources.files("aitia.explanations") / "rubric.json" if path is None else Path(path)
         rows = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ExplanationError(f"rubric {path}: {error}") from None
+    if not isinstance(rows, dict):
+        raise ExplanationError(f"rubric {path}: must be an object, virtue by virtue")
     rubric = {}
     for name, row in rows.items():
         if name == "note":

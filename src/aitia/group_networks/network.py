@@ -159,5 +159,5 @@ def load_network(path: Path | str) -> GroupNetwork:
         raise NetworkError(f"{path}: no such network file; make one with `aitia network train`") from None
     except (NetworkError, GroupError) as error:
         raise NetworkError(f"{path}: {error}") from error
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise NetworkError(f"{path}: damaged network file: {error}") from error

@@ -167,7 +167,9 @@ class NetworkSummary:
         if self.explained_by_projection:
             return "explained by the sum of incomplete rho-sets"
         share = max(self.coset_explains, self.ideal_explains)
-        return f"circuits were found, but they explain {share:.0%} of the logits' variance only"
+        if share >= EXPLAINED:
+            return f"circuits were found, and explain {share:.0%} of the logits' variance, but not every right answer"
+        return f"circuits were found, but they explain {share:.1%} of the logits' variance only"
 
     def plain(self) -> dict[str, Any]:
         """All figures and verdicts, ready for JSON."""

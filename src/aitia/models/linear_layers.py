@@ -138,6 +138,13 @@ def weights_left_out(model: LanguageModel, layers: Sequence[LinearLayer], *, par
     )
 
 
+def layers_named(model: LanguageModel, names: Sequence[str]) -> tuple[LinearLayer, ...]:
+    """Linear layers by their names, as another process found them in the same model."""
+    kind = "lora" if any("lora_" in name for name in names) else "full"
+    wanted = set(names)
+    return tuple(layer for layer in find_linear_layers(model, parameters=kind) if layer.name in wanted)
+
+
 @contextmanager
 def capturing(
     layers: Sequence[LinearLayer],
@@ -211,6 +218,8 @@ def capturing(
 def _refuse_shared_weights(layers: Sequence[LinearLayer]) -> None:
     seen: dict[int, str] = {}
     for layer in layers:
+        if layer.module.weight.is_meta:  # type: ignore[union-attr]
+            continue
         pointer = layer.module.weight.data_ptr()  # type: ignore[union-attr]
         if pointer in seen:
             raise ModelError(

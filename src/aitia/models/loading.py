@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,52 @@ def load_model(
         name=str(name),
         adapter=None if adapter is None else str(adapter),
     )
+
+
+def load_outline(
+    name: str | Path, *, adapter: str | Path | None = None, dtype: str | None = None
+) -> LanguageModel:
+    """A model's network without its weights, and its tokenizer: enough to count with, in no time.
+
+    Raises:
+        ModelError: as for `load_model`; a GGUF file has its shape with its weights, and is not read.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    if str(name).endswith(".gguf"):
+        raise ModelError(f"{name}: the shape of a GGUF file cannot be read alone; give the model's folder")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(name), local_files_only=True)
+        config = AutoConfig.from_pretrained(str(name), local_files_only=True)
+        chosen = getattr(torch, dtype or str(config.dtype or "float32").removeprefix("torch."))
+        with torch.device("meta"):
+            network = AutoModelForCausalLM.from_config(config, dtype=chosen)
+            if adapter is not None:
+                from peft import PeftConfig, get_peft_model
+
+                network = get_peft_model(
+                    network, PeftConfig.from_pretrained(str(adapter), local_files_only=True)
+                )
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelError(_loading_failed(str(name), error, False)) from error
+    return LanguageModel(network=network, tokenizer=tokenizer, name=str(name))
+
+
+@lru_cache(maxsize=1)
+def load_same(name: str, adapter: str | None, device: str, dtype: str, fingerprint: str) -> LanguageModel:
+    """Load a model that another process speaks of; kept, because that process speaks of it with each new work.
+
+    Raises:
+        ModelError: it is not there, or not the same.
+    """
+    model = load_model(name, adapter=adapter, device=device, dtype=dtype)
+    if model.fingerprint != fingerprint:
+        raise ModelError(
+            f"model {name}: what lies there is not the model of the process that gave the work; save that one "
+            "(aitia.models.save_model) in a folder that every worker sees, and load it from there"
+        )
+    return model
 
 
 def save_model(model: LanguageModel, folder: str | Path) -> Path:

@@ -10,18 +10,28 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution import Ranking, available_methods, rank, scan
+from aitia.attribution import GroupSettings, Ranking, SignalStore, available_methods, rank, scan
 from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping, load_curvature
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.gradients import FactorCache
 from aitia.attribution.methods import METHODS, InfluenceMethod
 from aitia.attribution.planning import announce_curvature, plan_curvature
-from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
-from aitia.engine import note
+from aitia.concepts import (
+    Concept,
+    SaeSettings,
+    fit_concept,
+    fit_sae,
+    load_concept,
+    load_sae,
+    require_concept_fits,
+    save_sae,
+)
+from aitia.engine import keeping_workers, note
 from aitia.errors import AitiaError
 from aitia.files import digest, write_json, write_text
 from aitia.models import LanguageModel, load_model
 from aitia.pipelines.configuration import AttributeConfiguration, ConceptPart, write_configuration
+from aitia.pipelines.groups import GroupsResult, explain_by_groups
 from aitia.records import Records, read_records
 
 
@@ -33,6 +43,7 @@ class AttributeResult:
     concept: Concept
     summary: dict[str, Any]
     files: dict[str, Path]
+    groups: GroupsResult | None = None
 
 
 def attribute(
@@ -55,6 +66,15 @@ def attribute(
     Raises:
         AitiaError: see the parts; input is checked before the model runs.
     """
+    with keeping_workers(configuration.engine.engine):
+        return _attribute(configuration, model, baselines)
+
+
+def _attribute(
+    configuration: AttributeConfiguration,
+    model: LanguageModel | None,
+    baselines: Mapping[str, np.ndarray] | None,
+) -> AttributeResult:
     data = read_records(configuration.data.path, on_error=configuration.data.on_error)
     _check_before_work(configuration, data)
     if model is None:
@@ -80,10 +100,11 @@ def attribute(
         max_batch_tokens=configuration.scan.max_batch_tokens,
         own_response_tokens=configuration.scan.own_response_tokens,
         seed=configuration.scan.seed,
+        engine=configuration.engine.engine,
     )
     scanned = perf_counter()
     settings = configuration.rank
-    settings_of_curvature = _curvature_settings(configuration, model, concept)
+    settings_of_curvature = curvature_settings(configuration, concept.site, adapted=model.adapter is not None)
     cache = _factor_cache(configuration, model, data, settings_of_curvature)
     curvature = _curvature(configuration, model, data, settings_of_curvature, cache)
     fitted_curvature = perf_counter()
@@ -98,8 +119,11 @@ def attribute(
         damping=Damping(value=settings.damping),
         random_controls=settings.random_controls,
         seed=settings.seed,
+        engine=configuration.engine.engine,
     )
     ranked = perf_counter()
+    groups = _groups(configuration, model, data, store, concept, curvature, cache)
+    grouped = perf_counter()
     text = write_configuration(configuration)
     suffix = "" if data.format == "datasets" else {"parquet": ".parquet"}.get(data.format, ".jsonl")
     files = {
@@ -120,8 +144,11 @@ def attribute(
             shown=settings.shown,
             baselines=baselines,
             reproduce=f"aitia attribute configuration.yaml\n\n# configuration.yaml\n{text}",
+            groups=None if groups is None else groups.section(),
         ),
     }
+    if groups is not None:
+        files["groups"] = groups.write(out / "groups.json")
     if cache is not None:
         cache.clear()
     summary = {
@@ -136,12 +163,13 @@ def attribute(
             "scan": scanned - fitted,
             "curvature": fitted_curvature - scanned,
             "rank": ranked - fitted_curvature,
-            "report": perf_counter() - ranked,
+            "groups": grouped - ranked,
+            "report": perf_counter() - grouped,
         },
         "files": {name: str(path) for name, path in files.items()},
     }
     files["summary"] = write_json(out / "summary.json", summary)
-    return AttributeResult(ranking=ranking, concept=concept, summary=summary, files=files)
+    return AttributeResult(ranking=ranking, concept=concept, summary=summary, files=files, groups=groups)
 
 
 def curate(
@@ -173,10 +201,10 @@ def _needs_queries(configuration: AttributeConfiguration) -> bool:
     return any(isinstance(METHODS[name], InfluenceMethod) for name in (settings.method, *settings.compare))
 
 
-def _curvature_settings(
-    configuration: AttributeConfiguration, model: LanguageModel, concept: Concept
+def curvature_settings(
+    configuration: AttributeConfiguration, site: str, *, adapted: bool
 ) -> CurvatureSettings | None:
-    """How to fit the curvature that the influence methods want; none where none is wanted."""
+    """How to fit the curvature that the influence methods want for a concept at a site; none where none is wanted."""
     if not _needs_queries(configuration):
         return None
     part = configuration.rank.curvature
@@ -184,9 +212,9 @@ def _curvature_settings(
     return CurvatureSettings(
         kind=part.kind,
         labels=part.labels,
-        parameters=part.parameters or ("full" if model.adapter is None else "lora"),
+        parameters=part.parameters or ("lora" if adapted else "full"),
         stride=part.stride,
-        site="" if knows_texts_only else concept.site,
+        site="" if knows_texts_only else site,
         rows=part.rows,
         precision=part.precision,
         seed=configuration.rank.seed,
@@ -231,7 +259,50 @@ def _curvature(
     file = configuration.out / "curvature.safetensors"
     if not file.is_file():
         announce_curvature(model, data, settings)
-    return fit_curvature(model, data, settings, out=file, cache=cache)
+    return fit_curvature(model, data, settings, out=file, cache=cache, engine=configuration.engine.engine)
+
+
+def _groups(
+    configuration: AttributeConfiguration,
+    model: LanguageModel,
+    data: Records,
+    store: SignalStore,
+    concept: Concept,
+    curvature: Curvature | None,
+    cache: FactorCache | None,
+) -> GroupsResult | None:
+    """Kinds of rows, where they are asked for; an autoencoder that is trained here is kept beside the store."""
+    part, settings = configuration.groups, configuration.rank
+    if part is None:
+        return None
+    if part.sae is not None:
+        sae = load_sae(part.sae, site=part.site)
+    else:
+        chosen = SaeSettings(features=part.features, k=part.k, epochs=part.epochs, seed=settings.seed)
+        key = digest([model.fingerprint, data.fingerprint, concept.site, asdict(chosen)])[:12]
+        folder = configuration.out / f"sae-{key}"
+        if not folder.is_dir():
+            save_sae(fit_sae(model, data, concept.site, chosen), folder)
+        sae = load_sae(folder)
+    return explain_by_groups(
+        store,
+        concept,
+        sae,
+        method=settings.method,
+        settings=GroupSettings(
+            threshold=part.threshold, false_discovery_rate=part.false_discovery_rate, seed=settings.seed
+        ),
+        pooling=part.pooling,
+        controls=part.controls,
+        columns=part.columns,
+        strata=part.strata,
+        shown=part.shown,
+        queries=settings.queries,
+        curvature=curvature,
+        cache=cache,
+        damping=Damping(value=settings.damping),
+        seed=settings.seed,
+    )
 
 
 def _removed(ranking: Ranking, drop: float | int, end: str) -> list[str]:
@@ -253,6 +324,12 @@ def _check_before_work(configuration: AttributeConfiguration, data: Records) -> 
         raise AitiaError(f"rank.method {method} needs {', '.join(missing)} in scan.signals")
     if configuration.data.label is not None:
         data.column(configuration.data.label)
+    groups = configuration.groups
+    if groups is not None:
+        for column in (*groups.columns, *([groups.strata] if groups.strata else [])):
+            data.column(column)
+        if groups.sae is not None:
+            load_sae(groups.sae, site=groups.site)
     part = configuration.concept
     if part.file is not None:
         load_concept(part.file)

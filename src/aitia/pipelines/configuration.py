@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from aitia.engine import Engine
 from aitia.errors import AitiaError
 
 
@@ -21,6 +22,28 @@ class Part(BaseModel):
 
 
 C = TypeVar("C", bound=Part)
+_LARGEST = 1_000_000
+
+
+class EnginePart(Part):
+    """Where work is done: in this process, or on the workers of a Ray cluster."""
+
+    name: Literal["local", "ray"] = "local"
+    address: Annotated[str, Field(description="Of the cluster: host:port, or auto; empty starts one.")] = ""
+    workers: Annotated[int, Field(ge=0, description="Ray workers; 0 for as many as fit.")] = 0
+    cpus: Annotated[float, Field(ge=0, description="Processors that a worker asks for.")] = 1.0
+    gpus: Annotated[float, Field(ge=0, description="Accelerators that a worker asks for.")] = 0.0
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> EnginePart:
+        if self.name == "local" and (self.address or self.workers > 1):
+            raise ValueError("address and workers belong to engine ray")
+        return self
+
+    @property
+    def engine(self) -> Engine:
+        """As the library takes it."""
+        return Engine(**self.model_dump())
 
 
 class ModelPart(Part):
@@ -115,6 +138,26 @@ class CuratePart(Part):
     end: Literal["top", "bottom"] = "top"
 
 
+class GroupsPart(Part):
+    """Kinds of rows: groups by the features of a sparse autoencoder."""
+
+    sae: Annotated[
+        Path | None,
+        Field(description="Its folder or file; default: train one on the data, at the concept's site."),
+    ] = None
+    site: Annotated[str | None, Field(description="Where it lives, if its files do not say.")] = None
+    features: Annotated[int, Field(ge=1, description="Of the one that is trained.")] = 512
+    k: Annotated[int, Field(ge=1, description="Features that may fire on a token, likewise.")] = 16
+    epochs: Annotated[int, Field(ge=1, description="Likewise.")] = 4
+    pooling: Literal["share", "mean", "max"] = "share"
+    threshold: Annotated[float, Field(ge=0)] = 0.1
+    false_discovery_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    controls: Annotated[int, Field(ge=8, description="Meaningless directions to hold groups against.")] = 64
+    columns: Annotated[tuple[str, ...], Field(description="Columns of the data to test groups against.")] = ()
+    strata: Annotated[str | None, Field(description="Compare rows within the values of this column.")] = None
+    shown: Annotated[int, Field(ge=1)] = 8
+
+
 class AttributeConfiguration(Part):
     """Everything `aitia attribute` needs to know."""
 
@@ -125,6 +168,8 @@ class AttributeConfiguration(Part):
     scan: ScanPart = ScanPart()
     rank: RankPart = RankPart()
     curate: CuratePart = CuratePart()
+    engine: EnginePart = EnginePart()
+    groups: Annotated[GroupsPart | None, Field(description="Leave it out to rank rows alone.")] = None
 
 
 def read_configuration(path: Path | str) -> AttributeConfiguration:
@@ -157,10 +202,16 @@ def parse_configuration(
 
     path = Path(path)
     try:
+        if path.stat().st_size > _LARGEST:
+            raise AitiaError(f"{path}: {path.stat().st_size} bytes are too many for a configuration")
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise AitiaError(f"{path}: no such configuration file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise AitiaError(f"{path}: nested too deeply for a configuration") from None
+    except OSError as error:
+        raise AitiaError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise AitiaError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise AitiaError(f"{path}: a configuration is a mapping with the keys {keys}")

@@ -100,6 +100,7 @@ def counterfactual(configuration: CounterfactualConfiguration) -> Counterfactual
         behaviours,
         configuration.training.settings,
         folder / "cells",
+        configuration.engine.engine,
     )
     scores = {**rankings.scores, **inputs.files}
     found = summarise(configuration, inputs, rankings.concept, judge, scores, list(plan), results)

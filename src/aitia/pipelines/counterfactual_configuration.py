@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from aitia.attribution.methods import METHODS
 from aitia.counterfactual import LoraSettings
-from aitia.pipelines.configuration import ConceptPart, CurvaturePart, Part, parse_configuration
+from aitia.pipelines.configuration import ConceptPart, CurvaturePart, EnginePart, Part, parse_configuration
 
 BASELINES = (
     "tf-idf",
@@ -271,6 +271,7 @@ class CounterfactualConfiguration(Part):
     removal: RemovalPart = RemovalPart()
     behaviours: BehavioursPart
     judge: JudgePart | None = None
+    engine: EnginePart = EnginePart()
 
     @model_validator(mode="after")
     def _fits_together(self) -> CounterfactualConfiguration:

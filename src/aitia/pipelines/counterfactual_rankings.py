@@ -230,7 +230,9 @@ def _curvature(
         inputs.data, model.tokenizer, max_length=length or model.context_length, truncate=length > 0
     )
     name = _key([model.fingerprint, rows.fingerprint, repr(settings)])
-    return fit_curvature(model, rows, settings, out=parts / f"curvature-{name}.safetensors")
+    return fit_curvature(
+        model, rows, settings, out=parts / f"curvature-{name}.safetensors", engine=configuration.engine.engine
+    )
 
 
 def _concept_depends(configuration: CounterfactualConfiguration, inputs: Inputs) -> list[object]:

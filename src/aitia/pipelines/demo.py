@@ -200,6 +200,10 @@ def _configuration(out: Path, model: LanguageModel) -> AttributeConfiguration:
                 "curvature": {"labels": "empirical"},
             },
             "curate": {"drop": PLANTED_ROWS / TRAINING_ROWS},
+            # The section on kinds of rows needs the library for sparse autoencoders; the demo runs without it too.
+            "groups": {"features": 256, "epochs": 8, "columns": ["planted"]}
+            if find_spec("sparsify")
+            else None,
         }
     )
 

@@ -28,6 +28,7 @@ from aitia.explanations import (
 from aitia.explanations.alignment import REAL_BITS
 from aitia.explanations.explanation import DroppedPremise
 from aitia.explanations.taps import Tap
+from aitia.files import read_json
 from aitia.pipelines.explanation_forms import (
     AlignmentPart,
     ExplanationFile,
@@ -64,7 +65,7 @@ def read_explanation(path: Path | str) -> Explanation:
 
 def _parse(path: Path, form: type[_Form]) -> _Form:
     try:
-        return form.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return form.model_validate(read_json(path))
     except OSError as error:
         raise ExplanationError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:

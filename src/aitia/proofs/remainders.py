@@ -151,7 +151,8 @@ def dropped(weights: Weights, named: np.ndarray, cost: Cost) -> tuple[np.ndarray
     middle = unembed - unembed.mean(axis=1, keepdims=True)
     # Squares may underflow: norms are rounded outward before they are multiplied, not after.
     norm = 2 * (
-        outward(np.linalg.norm(middle, axis=0), steps).max() + outward(np.linalg.norm(rounding), steps)
+        outward(np.linalg.norm(middle, axis=0), steps).max()
+        + outward(np.asarray(np.linalg.norm(rounding)), steps)
     )
     sums = left @ ranges, right @ ranges
     norms = tuple(norm * outward(np.linalg.norm(part, axis=1), steps) for part in (left, right))

@@ -1,6 +1,6 @@
 """Training examples: read, checked, cut into tokens with their responses marked, and batched."""
 
-from aitia.records.batching import Batch, length_batches, pad_batch, padding_share
+from aitia.records.batching import Batch, RowShard, length_batches, pad_batch, padding_share, row_shards
 from aitia.records.masking import TokenizedRecord, TokenizedRecords, tokenize
 from aitia.records.reading import read_records, records_from_rows
 from aitia.records.record import Message, Record, Records, SkippedRow
@@ -10,6 +10,7 @@ __all__ = [
     "Message",
     "Record",
     "Records",
+    "RowShard",
     "SkippedRow",
     "TokenizedRecord",
     "TokenizedRecords",
@@ -18,5 +19,6 @@ __all__ = [
     "padding_share",
     "read_records",
     "records_from_rows",
+    "row_shards",
     "tokenize",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,48 @@ class Batch:
     def lengths(self) -> np.ndarray:
         """Tokens of each row, padding excluded. [b] int64."""
         return self.attention.sum(axis=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RowShard:
+    """Consecutive batches with their rows: a unit of work that another process can be sent.
+
+    Attributes:
+        number: of the shard.
+        first: number of its first batch among all batches.
+        batches: positions [b] int64 of each batch's rows among all rows.
+        rows: the rows, in the order of the batches.
+    """
+
+    number: int
+    first: int
+    batches: Sequence[np.ndarray]
+    rows: Sequence[TokenizedRecord]
+
+    def parts(self) -> Iterator[tuple[int, np.ndarray, Sequence[TokenizedRecord]]]:
+        """Each batch: its number among all, its rows' positions, and the rows."""
+        start = 0
+        for number, index in enumerate(self.batches, start=self.first):
+            yield number, index, self.rows[start : start + len(index)]
+            start += len(index)
+
+
+def row_shards(
+    tokenized: TokenizedRecords | Sequence[TokenizedRecord],
+    shards: Sequence[Sequence[np.ndarray]],
+    wanted: Iterable[int] | None = None,
+) -> Iterator[RowShard]:
+    """Put rows to the batches of shards, one shard after the other as they are asked for.
+
+    Args:
+        tokenized: the rows.
+        shards: the batches of each shard.
+        wanted: the numbers of the shards wanted; default: all.
+    """
+    firsts = np.cumsum([0, *(len(batches) for batches in shards)])
+    for number in range(len(shards)) if wanted is None else wanted:
+        rows = [tokenized[int(i)] for index in shards[number] for i in index]
+        yield RowShard(number=number, first=int(firsts[number]), batches=shards[number], rows=rows)
 
 
 def length_batches(

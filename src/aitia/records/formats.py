@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,12 +32,14 @@ class Source:
         format: of the source.
         rows: the place of each row and its content, or the error that stands in the content's place.
         write_rows: writes the rows at some positions (from 0, ascending) to a path.
+        read_rows: reads the rows at some positions again, place and content, so that they need not be kept.
     """
 
     path: Path | None
     format: Format
     rows: Iterable[tuple[str, Any]]
     write_rows: Callable[[Sequence[int], Path], None]
+    read_rows: Callable[[Iterable[int]], Iterator[tuple[str, Any]]] | None = None
 
 
 def open_source(path: Path) -> Source:
@@ -81,8 +84,10 @@ def memory_source(rows: Iterable[Mapping[str, Any]], name: str) -> Source:
 
 
 def _open_lines(path: Path) -> Source:
+    if path.suffix != ".gz":
+        return _open_plain_lines(path)
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
+        with gzip.open(path) as handle:
             lines = [(number, line) for number, line in enumerate(handle, start=1) if line.strip()]
     except (OSError, EOFError, zlib.error) as error:
         raise RecordError(f"{path}: cannot be read ({error})") from error
@@ -92,6 +97,53 @@ def _open_lines(path: Path) -> Source:
 
     located = ((f"{path.name}:{number}", _parse_line(line)) for number, line in lines)
     return Source(path=path, format="jsonl", rows=located, write_rows=write)
+
+
+def _open_plain_lines(path: Path) -> Source:
+    """Lines of which only the places in the file are kept; they are read again where they are wanted."""
+    starts, numbers = array("q"), array("q")
+
+    def unchanged() -> tuple[int, int]:
+        state = path.stat()
+        return state.st_size, state.st_mtime_ns
+
+    try:
+        opened = unchanged()
+        with path.open("rb") as handle:
+            place = 0
+            for number, line in enumerate(handle, start=1):
+                if line.strip():
+                    starts.append(place)
+                    numbers.append(number)
+                place += len(line)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error})") from error
+
+    def lines_at(positions: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+        try:
+            with path.open("rb") as handle:
+                if unchanged() != opened:
+                    raise RecordError(f"{path}: has changed since it was read; start again")
+                for position in positions:
+                    handle.seek(starts[position])
+                    yield position, handle.readline()
+        except OSError as error:
+            raise RecordError(f"{path}: cannot be read again ({error})") from error
+
+    def read_rows(positions: Iterable[int]) -> Iterator[tuple[str, Any]]:
+        for position, line in lines_at(positions):
+            yield f"{path.name}:{numbers[position]}", _parse_line(line)
+
+    def write(positions: Sequence[int], target: Path) -> None:
+        _write_lines((line for _, line in lines_at(positions)), target)
+
+    return Source(
+        path=path,
+        format="jsonl",
+        rows=read_rows(range(len(starts))),
+        write_rows=write,
+        read_rows=read_rows,
+    )
 
 
 def _parse_line(line: bytes) -> Any:
@@ -106,12 +158,15 @@ def _parse_line(line: bytes) -> Any:
         return RecordError(f"JSON that cannot be read: {error}")
 
 
-def _write_lines(lines: Sequence[bytes], path: Path) -> None:
+def _write_lines(lines: Iterable[bytes], path: Path) -> None:
     _require_place(path, (".parquet",), "lines of JSON; name it .jsonl")
     # A last line without a line break can only stand last: positions ascend.
-    content = b"".join(lines)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+    with atomic_path(path) as temporary, temporary.open("wb") as plain:
+        if path.suffix == ".gz":
+            with gzip.GzipFile(filename="", mode="wb", fileobj=plain, mtime=0) as packed:
+                packed.writelines(lines)
+        else:
+            plain.writelines(lines)
 
 
 def _open_parquet(path: Path) -> Source:

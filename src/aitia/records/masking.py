@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from itertools import islice
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
 
@@ -43,11 +45,11 @@ class TokenizedRecords:
     """Records in tokens, in order.
 
     Attributes:
-        records: those that can be used.
+        records: those that can be used; where there are many, as `tokenize` packs them.
         skipped: those that were left out.
     """
 
-    records: tuple[TokenizedRecord, ...]
+    records: Sequence[TokenizedRecord]
     skipped: tuple[SkippedRow, ...] = ()
 
     def __len__(self) -> int:
@@ -57,7 +59,7 @@ class TokenizedRecords:
         return iter(self.records)
 
     def __getitem__(self, index: SupportsIndex) -> TokenizedRecord:
-        return self.records[index]
+        return self.records[int(index)]
 
     @property
     def fingerprint(self) -> str:
@@ -67,6 +69,51 @@ class TokenizedRecords:
             whole.update(f"{record.id} {len(record.tokens)} ".encode("utf-8", "surrogatepass"))
             whole.update(record.tokens.astype("<i4").tobytes() + record.response.tobytes())
         return whole.hexdigest()
+
+
+class PackedRecords(Sequence[TokenizedRecord]):
+    """Tokenised records end to end in a few arrays, which takes a fifth of the memory of as many objects."""
+
+    def __init__(self, records: Iterable[TokenizedRecord]):
+        self._ids: list[str] = []
+        self._locations: list[str] = []
+        self._rows, self._ends = array("q"), array("q", [0])
+        tokens, response = array("i"), bytearray()
+        for record in records:
+            self._ids.append(record.id)
+            self._locations.append(record.location)
+            self._rows.append(record.row)
+            tokens.frombytes(np.ascontiguousarray(record.tokens, dtype=np.int32).tobytes())
+            response += np.ascontiguousarray(record.response, dtype=bool).tobytes()
+            self._ends.append(len(tokens))
+        self._tokens = np.frombuffer(tokens, dtype=np.int32)
+        self._response = np.frombuffer(response, dtype=bool)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> TokenizedRecord: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[TokenizedRecord]: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> TokenizedRecord | Sequence[TokenizedRecord]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        place = index.__index__()
+        if place < 0:
+            place += len(self)
+        if not 0 <= place < len(self):
+            raise IndexError(index)
+        part = slice(self._ends[place], self._ends[place + 1])
+        return TokenizedRecord(
+            id=self._ids[place],
+            row=self._rows[place],
+            location=self._locations[place],
+            tokens=self._tokens[part],
+            response=self._response[part],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +156,23 @@ def tokenize(
         RecordError: a row is too long, is refused by the chat template, or has no response token that the
             model would predict (the token at position 0 is never predicted); or there is no chat template.
     """
-    done: list[TokenizedRecord] = []
     bad: list[SkippedRow] = []
+    done = PackedRecords(_usable(records, tokenizer, max_length, truncate, bad))
+    settle_bad_rows(str(records.source or "records"), bad, len(records), on_error)
+    return TokenizedRecords(records=done, skipped=tuple(bad))
+
+
+def _usable(
+    records: Records,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    truncate: bool,
+    bad: list[SkippedRow],
+) -> Iterator[TokenizedRecord]:
+    """The records that can be used, in tokens; the others go to `bad`."""
     template = ChatTemplate(tokenizer)
-    for start in range(0, len(records), TEXTS_AT_ONCE):
-        chunk = [records[i] for i in range(start, min(start + TEXTS_AT_ONCE, len(records)))]
+    source = iter(records)
+    while chunk := list(islice(source, TEXTS_AT_ONCE)):
         for record, result in zip(chunk, _tokenize_chunk(chunk, tokenizer, template), strict=True):
             try:
                 if isinstance(result, RecordError):
@@ -122,17 +181,13 @@ def tokenize(
             except RecordError as error:
                 bad.append(SkippedRow(record.location, str(error)))
             else:
-                done.append(
-                    TokenizedRecord(
-                        id=record.id,
-                        row=record.row,
-                        location=record.location,
-                        tokens=tokens,
-                        response=response,
-                    )
+                yield TokenizedRecord(
+                    id=record.id,
+                    row=record.row,
+                    location=record.location,
+                    tokens=tokens,
+                    response=response,
                 )
-    settle_bad_rows(str(records.source or "records"), bad, len(records), on_error)
-    return TokenizedRecords(records=tuple(done), skipped=tuple(bad))
 
 
 def _fit(

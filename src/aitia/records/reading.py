@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 from aitia.errors import RecordError
 from aitia.files import digest
 from aitia.records.formats import Source, memory_source, open_source
 from aitia.records.parsing import parse_id, parse_row
-from aitia.records.record import OnError, Record, Records, SkippedRow, settle_bad_rows
+from aitia.records.record import OnError, Record, Records, SkippedRow, Stored, settle_bad_rows
 
 
 def read_records(
@@ -58,46 +58,95 @@ def records_from_rows(
 
 def _collect(source: Source, name: str, on_error: OnError, limit: int | None) -> Records:
     found: list[tuple[int, str, dict[str, Any]]] = []
+    names: list[tuple[str | None, str]] = []
+    rows = array("q")
     bad: list[SkippedRow] = []
     seen = 0
     places: dict[str, str] = {}
     for row, (location, content) in enumerate(source.rows):
-        if limit is not None and len(found) >= limit:
+        if limit is not None and len(names) >= limit:
             break
         seen += 1
         try:
             if isinstance(content, RecordError):
                 raise content
-            fields = parse_row(content)
-            fields["id"] = parse_id(content.get("id"))
-            first = places.setdefault(fields["id"], location) if fields["id"] is not None else location
+            fields, given = parse_row(content), parse_id(content.get("id"))
+            first = places.setdefault(given, location) if given is not None else location
             if first != location:
-                raise RecordError(f"the id {fields['id']!r} is that of {first} already; ids must be unique")
+                raise RecordError(f"the id {given!r} is that of {first} already; ids must be unique")
         except RecordError as error:
             bad.append(SkippedRow(location, str(error)))
         else:
-            found.append((row, location, fields))
+            rows.append(row)
+            record = Record(id=given or "", row=row, location=location, **fields)
+            names.append((given, "" if given is not None else digest(record.content)[:16]))
+            if source.read_rows is None:
+                found.append((row, location, fields))
     settle_bad_rows(name, bad, seen, on_error)
-    return Records(
-        _with_ids(found, set(places)),
-        source=source.path,
-        format=source.format,
-        write_rows=source.write_rows,
-        skipped=bad,
-    )
+    ids = _settle_ids(names, set(places))
+    del names, places
+    if source.read_rows is None:
+        kept = [
+            Record(id=id, row=row, location=location, **fields)
+            for id, (row, location, fields) in zip(ids, found, strict=True)
+        ]
+    else:
+        kept = StoredRecords(source.read_rows, rows, ids)
+    return Records(kept, source=source.path, format=source.format, write_rows=source.write_rows, skipped=bad)
 
 
-def _with_ids(found: Iterable[tuple[int, str, dict[str, Any]]], taken: set[str]) -> Iterable[Record]:
-    """The records; those whose row has no id get one from their content."""
+class StoredRecords(Stored):
+    """Records that stay in their file: of each only its place and id are kept."""
+
+    def __init__(
+        self,
+        read_rows: Callable[[Iterable[int]], Iterator[tuple[str, Any]]],
+        rows: Sequence[int],
+        ids: Sequence[str],
+    ):
+        """Keep where the records are.
+
+        Args:
+            read_rows: reads rows at positions of the source: the place and content of each.
+            rows: [n] positions.
+            ids: [n].
+        """
+        self._read_rows, self.rows, self.ids = read_rows, rows, ids
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Record]:
+        for id, row, (location, content) in zip(self.ids, self.rows, self._read_rows(self.rows), strict=True):
+            yield Record(id=id, row=row, location=location, **parse_row(content))
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Record: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> StoredRecords: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Record | StoredRecords:
+        if isinstance(index, slice):
+            return self.take(range(*index.indices(len(self))))
+        return next(iter(self.take([index.__index__()])))
+
+    def take(self, positions: Sequence[int]) -> StoredRecords:
+        """Some of the records."""
+        rows = array("q", [self.rows[position] for position in positions])
+        return StoredRecords(self._read_rows, rows, [self.ids[position] for position in positions])
+
+
+def _settle_ids(names: Iterable[tuple[str | None, str]], taken: set[str]) -> list[str]:
+    """Each row's own id, or one from its content: the stem, counted up where it is taken."""
     repeats: dict[str, int] = {}
-    for row, location, fields in found:
-        name = fields.pop("id")
-        record = Record(id=name or "", row=row, location=location, **fields)
-        if name is None:
-            stem = name = digest(record.content)[:16]
+    ids = []
+    for given, stem in names:
+        name = stem if given is None else given
+        if given is None:
             while name in taken:
                 repeats[stem] = repeats.get(stem, 1) + 1
                 name = f"{stem}-{repeats[stem]}"
             taken.add(name)
-            record = replace(record, id=name)
-        yield record
+        ids.append(name)
+    return ids

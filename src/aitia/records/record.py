@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, SupportsIndex
 
 from aitia.errors import AitiaError, RecordError
-from aitia.files import digest
+from aitia.files import digest_of_list
 
 Kind = Literal["messages", "prompt-completion", "text"]
 Format = Literal["jsonl", "parquet", "datasets", "memory"]
@@ -116,6 +117,22 @@ class SkippedRow:
     reason: str
 
 
+class Stored(Sequence[Record]):
+    """Records that are not in memory: each is read when it is asked for.
+
+    Attributes:
+        rows: [n] their positions in the source.
+        ids: [n].
+    """
+
+    rows: Sequence[int]
+    ids: Sequence[str]
+
+    @abstractmethod
+    def take(self, positions: Sequence[int]) -> Stored:
+        """Some of the records."""
+
+
 class Records:
     """Training examples in the order of their source.
 
@@ -143,7 +160,7 @@ class Records:
             write_rows: writes the source's rows at the given positions (ascending) to a path.
             skipped: rows of the source that were left out.
         """
-        self._records = tuple(records)
+        self._records: Sequence[Record] = records if isinstance(records, Stored) else tuple(records)
         self._write_rows = write_rows
         self.source = source
         self.format: Format = format
@@ -156,7 +173,7 @@ class Records:
         return iter(self._records)
 
     def __getitem__(self, index: SupportsIndex) -> Record:
-        return self._records[index]
+        return self._records[int(index)]
 
     def __repr__(self) -> str:
         return f"Records({len(self)} from {self.source or 'memory'}, {len(self.skipped)} skipped)"
@@ -164,12 +181,14 @@ class Records:
     @property
     def ids(self) -> tuple[str, ...]:
         """The id of each record, in order."""
+        if isinstance(self._records, Stored):
+            return tuple(self._records.ids)
         return tuple(record.id for record in self._records)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of ids and contents in order; other columns do not count."""
-        return digest([[record.id, record.content] for record in self._records])
+        return digest_of_list([record.id, record.content] for record in self._records)
 
     def column(self, name: str) -> list[Any]:
         """One of the other columns, or `id`: a value for each record, None where it is absent.
@@ -179,11 +198,14 @@ class Records:
         """
         if name == "id":
             return list(self.ids)
-        if not any(name in record.extra for record in self._records):
-            present = dict.fromkeys(str(key) for record in self._records for key in record.extra)
-            listed = ", ".join(present) or "none"
+        values, present = [], {}
+        for record in self._records:
+            values.append(record.extra.get(name))
+            present |= dict.fromkeys(record.extra)
+        if name not in present:
+            listed = ", ".join(map(str, present)) or "none"
             raise RecordError(f"{self.source or 'records'}: no column {name!r}; there are: {listed}")
-        return [record.extra.get(name) for record in self._records]
+        return values
 
     def without(self, ids: Iterable[str]) -> Records:
         """The other records, in the order of the source.
@@ -192,7 +214,7 @@ class Records:
             RecordError: an id that no record has.
         """
         dropped = self._known(ids)
-        return self._subset(record for record in self._records if record.id not in dropped)
+        return self._subset([i for i, name in enumerate(self.ids) if name not in dropped])
 
     def only(self, ids: Iterable[str]) -> Records:
         """The records with these ids, in the order of the source.
@@ -201,7 +223,7 @@ class Records:
             RecordError: an id that no record has.
         """
         kept = self._known(ids)
-        return self._subset(record for record in self._records if record.id in kept)
+        return self._subset([i for i, name in enumerate(self.ids) if name in kept])
 
     def write(self, path: Path | str) -> Path:
         """Write the records in the format that they were read in, each row untouched, whole or not at all.
@@ -220,7 +242,8 @@ class Records:
                 in memory cannot be written as JSON.
         """
         path = Path(path)
-        self._write_rows([record.row for record in self._records], path)
+        held = self._records
+        self._write_rows(held.rows if isinstance(held, Stored) else [record.row for record in held], path)
         return path
 
     def _known(self, ids: Iterable[str]) -> set[str]:
@@ -234,9 +257,10 @@ class Records:
             )
         return wanted
 
-    def _subset(self, records: Iterable[Record]) -> Records:
+    def _subset(self, positions: Sequence[int]) -> Records:
+        held = self._records
         return Records(
-            records,
+            held.take(positions) if isinstance(held, Stored) else [held[i] for i in positions],
             source=self.source,
             format=self.format,
             write_rows=self._write_rows,

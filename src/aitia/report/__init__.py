@@ -1,6 +1,15 @@
 """Reports: self-contained HTML pages, and still pictures, that show a result, drawn from plain data."""
 
-from aitia.report.contents import AttributionReport, Control, MethodResult, ReportRow, Token
+from aitia.report.contents import (
+    AttributionReport,
+    Control,
+    GroupSection,
+    MethodResult,
+    ReportGroup,
+    ReportRow,
+    ReportSpan,
+    Token,
+)
 from aitia.report.rendering import render_report, write_report
 from aitia.report.scorecard import scorecard_html, scorecard_markdown
 from aitia.report.still import write_png, write_svg
@@ -27,9 +36,12 @@ __all__ = [
     "Control",
     "Curve",
     "CurveFigure",
+    "GroupSection",
     "MethodResult",
     "Reference",
+    "ReportGroup",
     "ReportRow",
+    "ReportSpan",
     "Section",
     "Table",
     "TargetResult",

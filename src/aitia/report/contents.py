@@ -91,6 +91,81 @@ class MethodResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportSpan:
+    """Text around the token on which a feature fires most.
+
+    Attributes:
+        before: text before the token.
+        peak: the token.
+        after: text after it.
+    """
+
+    before: str
+    peak: str
+    after: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportGroup:
+    """A kind of rows: those on which a feature fires.
+
+    Attributes:
+        feature: its number.
+        label: what it is about, where someone was asked.
+        terms: that set its rows apart.
+        spans: where the feature fires most.
+        size: number of its rows.
+        total: sum of their scores.
+        mean: mean of their scores.
+        z: the sum in standard deviations from that of as many rows at random.
+        wandering: how far z wanders under directions that mean nothing, at least 1.
+        p_adjusted: adjusted p-value.
+        found: whether it holds the false-discovery rate.
+        members: id, location and score of some of its rows.
+    """
+
+    feature: int
+    label: str | None
+    terms: tuple[str, ...]
+    spans: tuple[ReportSpan, ...]
+    size: int
+    total: float
+    mean: float
+    z: float
+    wandering: float
+    p_adjusted: float
+    found: bool
+    members: tuple[tuple[str, str, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupSection:
+    """The report's section on kinds of rows.
+
+    Attributes:
+        groups: the strongest raising group first.
+        tested: how many groups were tested.
+        found: how many hold the false-discovery rate.
+        untested: why others were not tested, and how many.
+        false_discovery_rate: among the groups found.
+        controls: how many meaningless directions groups were held against.
+        threshold: of a feature's pooled value, above which a row belongs to its group.
+        pooling: of the features over a row's response tokens.
+        sae: which autoencoder.
+    """
+
+    groups: Sequence[ReportGroup]
+    tested: int
+    found: int
+    untested: Sequence[tuple[str, int]]
+    false_discovery_rate: float
+    controls: int
+    threshold: float
+    pooling: str
+    sae: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttributionReport:
     """Everything that the page on "which training rows caused this behaviour?" shows.
 
@@ -112,6 +187,7 @@ class AttributionReport:
         skipped: location and reason of the rows that were left out.
         warnings: plain sentences, shown on top.
         reproduce: configuration or commands that make the result again.
+        groups: the section on kinds of rows, where they were tested.
     """
 
     title: str
@@ -131,6 +207,7 @@ class AttributionReport:
     skipped: Sequence[tuple[str, str]] = ()
     warnings: Sequence[str] = ()
     reproduce: str = ""
+    groups: GroupSection | None = None
 
 
 def check_report(report: AttributionReport) -> None:

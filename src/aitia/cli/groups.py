@@ -1,0 +1,228 @@
+"""`aitia sae train | show`, `groups`, `discover`: which kinds of rows made a model behave so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from aitia.cli.options import (
+    AdapterOption,
+    DeviceOption,
+    DownloadOption,
+    DtypeOption,
+    JsonOption,
+    ModelOption,
+    SeedOption,
+    answer,
+    app,
+)
+from aitia.errors import AitiaError
+
+sae_app = typer.Typer(
+    no_args_is_help=True, help="Train a sparse autoencoder, or show one.", rich_markup_mode="markdown"
+)
+app.add_typer(sae_app, name="sae")
+
+SaeOption = Annotated[
+    Path, typer.Option("--sae", help="Folder of a sparse autoencoder (sae_lens, sparsify), or safetensors.")
+]
+SaeSiteOption = Annotated[
+    str | None, typer.Option(help="Where the autoencoder lives, if its files do not say.")
+]
+
+
+@sae_app.command("train")
+def sae_train(
+    model: ModelOption,
+    data: Annotated[Path, typer.Option(help="Texts whose response tokens it is trained on.")],
+    site: Annotated[str, typer.Option(help="Where, as resid_post.16.")],
+    out: Annotated[Path, typer.Option(help="Folder to write, in the layout of sae_lens.")],
+    features: Annotated[int, typer.Option(help="How many features.")] = 1024,
+    k: Annotated[int, typer.Option("--k", help="How many of them may fire on a token.")] = 16,
+    epochs: Annotated[int, typer.Option(help="Passes over the tokens.")] = 6,
+    max_tokens: Annotated[int, typer.Option(help="Tokens to collect, at most.")] = 60_000,
+    adapter: AdapterOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    download: DownloadOption = False,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a sparse autoencoder (TopK) on a model's own activations. Needs `pip install 'aitia[sae]'`.
+
+    Tens of thousands of tokens make coarse features, of tone and topic, which is what groups of rows want.
+
+    Example:
+    `aitia sae train --model runs/my-model --data train.jsonl --site resid_post.16 --out runs/sae`
+    """
+    from aitia.concepts import SaeSettings, fit_sae, save_sae
+    from aitia.models import load_model
+    from aitia.records import read_records
+
+    settings = SaeSettings(features=features, k=k, epochs=epochs, max_tokens=max_tokens, seed=seed)
+    texts = read_records(data)
+    loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
+    sae = fit_sae(loaded, texts, site, settings)
+    save_sae(sae, out)
+    found = {"sae": str(out), "site": site, "fingerprint": sae.fingerprint} | dict(sae.training)
+    answer(
+        found,
+        as_json,
+        f"{features} features at {site}, trained on {found['tokens']} tokens: "
+        f"{found['unexplained_variance']:.0%} of the variance unexplained on held-out tokens, "
+        f"{found['dead_features']} features dead; in {out}",
+    )
+
+
+@sae_app.command("show")
+def sae_show(
+    sae: Annotated[Path, typer.Argument(help="Folder of a sparse autoencoder, or safetensors.")],
+    site: SaeSiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where an autoencoder lives and what it is.
+
+    Example: `aitia sae show runs/sae`
+    """
+    from aitia.concepts import load_sae
+
+    loaded = load_sae(sae, site=site)
+    shown = {
+        "site": loaded.site,
+        "width": loaded.width,
+        "features": loaded.features,
+        "activation": loaded.activation,
+        "k": loaded.k or None,
+        "normalisation": loaded.normalisation,
+        "fingerprint": loaded.fingerprint,
+        "training": dict(loaded.training),
+    }
+    answer(shown, as_json, "\n".join(f"{key}: {value}" for key, value in shown.items()))
+
+
+@app.command("groups")
+def groups_command(
+    store: Annotated[Path, typer.Option(help="Folder of a finished store.")],
+    concept: Annotated[Path, typer.Option(help="A .concept.safetensors file.")],
+    sae: SaeOption,
+    out: Annotated[Path, typer.Option(help="JSON file to write, which `aitia curate --drop-group` takes.")],
+    report: Annotated[Path | None, typer.Option(help="HTML report to write too.")] = None,
+    method: Annotated[str, typer.Option(help="Scores the rows; see `aitia rank`.")] = "backward-signal",
+    queries: Annotated[Path | None, typer.Option(help="Texts to measure, for the influence methods.")] = None,
+    curvature: Annotated[Path | None, typer.Option(help="Curvature file, for the influence methods.")] = None,
+    site: SaeSiteOption = None,
+    pooling: Annotated[
+        str, typer.Option(help="Of a feature over a row's response tokens: share, mean or max.")
+    ] = "share",
+    threshold: Annotated[
+        float, typer.Option(help="A row belongs to a feature's group above this pooled value.")
+    ] = 0.1,
+    smallest: Annotated[int, typer.Option(help="Groups of fewer rows are not tested.")] = 5,
+    false_discovery_rate: Annotated[float, typer.Option(help="Of the groups found.")] = 0.05,
+    controls: Annotated[int, typer.Option(help="Meaningless directions that groups are held against.")] = 64,
+    permutations: Annotated[int, typer.Option(help="Of the scores.")] = 10_000,
+    column: Annotated[
+        list[str] | None, typer.Option("--column", help="Test the groups against a column; repeatable.")
+    ] = None,
+    strata: Annotated[str | None, typer.Option(help="Compare rows within the values of this column.")] = None,
+    labeller: Annotated[
+        str | None, typer.Option(help="Model at an OpenAI-compatible endpoint that puts features into words.")
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="Of that endpoint.")] = None,
+    shown: Annotated[int, typer.Option(help="Groups from either end to label and show.")] = 10,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Which kinds of rows raise a concept? Groups rows by the features that fire on them, and tests each group.
+
+    A group's influence is held against as many rows drawn at random and against directions that mean nothing;
+    p-values are adjusted for the number of groups. Exit status 1: no group was found.
+
+    Example:
+    `aitia groups --store runs/store --concept evil.concept.safetensors --sae runs/sae --out groups.json`
+    """
+    from aitia.attribution import GroupSettings, SignalStore
+    from aitia.concepts import load_concept, load_sae
+    from aitia.pipelines.groups import explain_by_groups, groups_table
+
+    settings = GroupSettings(
+        threshold=threshold,
+        smallest=smallest,
+        permutations=permutations,
+        false_discovery_rate=false_discovery_rate,
+        seed=seed,
+    )
+    result = explain_by_groups(
+        SignalStore.open(store),
+        load_concept(concept),
+        load_sae(sae, site=site),
+        method=method,
+        settings=settings,
+        pooling=pooling,
+        controls=controls,
+        columns=column or (),
+        strata=strata,
+        shown=shown,
+        labeller=None if labeller is None else _labeller(labeller, base_url, out),
+        queries=queries,
+        curvature=curvature,
+        seed=seed,
+    )
+    result.write(out)
+    if report is not None:
+        result.ranking.report(report, groups=result.section())
+    files = {"groups": str(out), "report": None if report is None else str(report)}
+    answer(result.to_json() | {"files": files}, as_json, f"{groups_table(result)}\n\ngroups: {out}")
+    if not result.influence.found:
+        raise typer.Exit(1)
+
+
+@app.command("discover")
+def discover_command(
+    model: ModelOption,
+    adapter: Annotated[str, typer.Option(help="Folder of the PEFT adapter that training made.")],
+    data: Annotated[Path, typer.Option(help="Texts for both models to read; better held-out ones.")],
+    sae: SaeOption,
+    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    store: Annotated[
+        Path | None, typer.Option(help="Scan of the training data, to look for the cause.")
+    ] = None,
+    site: SaeSiteOption = None,
+    shown: Annotated[int, typer.Option(help="Features to show and to look for in the store.")] = 10,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    download: DownloadOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What did training change? The features that moved most between base and fine-tuned model, without a concept.
+
+    Both models read the same texts. With --store, each of these features becomes a concept and the rows behind it
+    are ranked. Exit status 1: no feature moved at a false-discovery rate of 5 %.
+
+    Example:
+    `aitia discover --model runs/my-model --adapter runs/my-lora --data held-out.jsonl --sae runs/sae --out moved.json`
+    """
+    from aitia.attribution import SignalStore
+    from aitia.concepts import load_sae
+    from aitia.models import load_model
+    from aitia.pipelines.discovery import discover, discovery_table
+    from aitia.records import read_records
+
+    texts, loaded = read_records(data), load_sae(sae, site=site)
+    scanned = None if store is None else SignalStore.open(store)
+    tuned = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
+    result = discover(tuned, texts, loaded, store=scanned, shown=shown)
+    result.write(out)
+    answer(result.to_json() | {"files": {"moved": str(out)}}, as_json, f"{discovery_table(result)}\n\n{out}")
+    if not result.found:
+        raise typer.Exit(1)
+
+
+def _labeller(model: str, base_url: str | None, out: Path) -> Any:
+    from aitia.counterfactual.endpoint_labeller import EndpointLabeller
+
+    if out.suffix == ".jsonl":
+        raise AitiaError(f"--out {out}: a .json file; beside it the labeller keeps its answers as .jsonl")
+    return EndpointLabeller(model, base_url=base_url, cache=out.with_suffix(".labels.jsonl")).labels

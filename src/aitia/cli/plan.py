@@ -1,0 +1,40 @@
+"""`aitia plan`: what a run will take, said before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aitia.cli.options import JsonOption, answer, app
+
+
+@app.command("plan")
+def plan_command(
+    configuration: Annotated[Path, typer.Argument(help="The YAML file of `aitia attribute`.")],
+    workers: Annotated[int, typer.Option(min=0, help="Workers; 0 for what the file says.")] = 0,
+    rows: Annotated[int, typer.Option(min=0, help="Plan for so many rows like those there are.")] = 0,
+    teraflops: Annotated[
+        float,
+        typer.Option(min=0, help="What a worker reaches in a model, in TFLOP/s; 0 to measure this machine."),
+    ] = 0.0,
+    price: Annotated[float, typer.Option(min=0, help="Of a worker's hour.")] = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Time, memory, disk and money of `aitia attribute CONFIG.yaml`, before a weight is loaded.
+
+    The data are read and counted, the model's shape is taken from its folder, and the work is counted from both.
+    For another machine give what it reaches in practice: a good part of its data sheet, not the whole.
+
+    Example: `aitia plan attribute.yaml --rows 1000000 --workers 8 --teraflops 400 --price 2.50`
+    """
+    from aitia.attribution.cost_model import Machine
+    from aitia.pipelines.configuration import read_configuration
+    from aitia.pipelines.plan import measure_machine, plan_attribute
+
+    machine = Machine(multiply_adds=teraflops * 5e11) if teraflops else measure_machine()
+    machine = replace(machine, price=price or None)
+    plan = plan_attribute(read_configuration(configuration), machine=machine, workers=workers, rows=rows)
+    answer(plan.numbers(), as_json, plan.text())

@@ -1,0 +1,241 @@
+"""Training a sparse autoencoder on a model's own activations, with the library `eai-sparsify`.
+
+The library gives the autoencoder (TopK, Gao et al. 2024) with its loss and the auxiliary loss that revives dead
+features; the loop over stored activations is here, since the library's own wants a whole corpus and a model.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aitia.concepts.features import site_batches
+from aitia.concepts.sae import SparseAutoencoder
+from aitia.engine import progress_bar
+from aitia.errors import ConceptError, NumericalError
+from aitia.models import LanguageModel
+from aitia.records import Records, tokenize
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaeSettings:
+    """How an autoencoder is trained.
+
+    Attributes:
+        features: how many, m.
+        k: how many may fire on a token.
+        epochs: passes over the activations.
+        batch_tokens: tokens of a step.
+        learning_rate: peak, after a twentieth of the steps, then falling linearly to zero (Adam).
+        dead_weight: of the auxiliary loss.
+        dead_after: tokens without firing after which a feature counts as dead; 0 for a fifth of the tokens.
+        held_out: share of the tokens kept back to measure the reconstruction on.
+        max_tokens: at most so many tokens are collected, drawn at random.
+        seed: of the start, of the order of tokens, and of that draw.
+    """
+
+    features: int = 1024
+    k: int = 16
+    epochs: int = 6
+    batch_tokens: int = 512
+    learning_rate: float = 2e-3
+    dead_weight: float = 1 / 32
+    dead_after: int = 0
+    held_out: float = 0.05
+    max_tokens: int = 60_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("features", "k", "epochs", "batch_tokens", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise ConceptError(f"{name} {getattr(self, name)}: must be at least 1")
+        if self.k > self.features:
+            raise ConceptError(f"k {self.k}: at most the number of features, {self.features}")
+
+
+def fit_sae(
+    model: LanguageModel, texts: Records, site: str, settings: SaeSettings | None = None
+) -> SparseAutoencoder:
+    """Train a sparse autoencoder on the response tokens of texts.
+
+    Args:
+        model: whose activations; its adapter, if it has one, is part of it.
+        texts: more is better; tens of thousands of tokens make coarse features.
+        site: where.
+        settings: how.
+
+    Raises:
+        ConceptError: the library is missing, or there are fewer tokens than a step has.
+        RecordError, NumericalError: a text cannot be used.
+    """
+    settings = settings or SaeSettings()
+    activations = token_activations(model, texts, site, max_tokens=settings.max_tokens, seed=settings.seed)
+    return train_sae(
+        activations, site=site, settings=settings, name=model.name, base_fingerprint=model.base_fingerprint
+    )
+
+
+def token_activations(
+    model: LanguageModel,
+    texts: Records,
+    site: str,
+    *,
+    max_tokens: int,
+    seed: int = 0,
+    max_batch_tokens: int = 4096,
+) -> np.ndarray:
+    """Activations of the response tokens of texts, at most so many, drawn at random: [t, d] float32."""
+    import torch
+
+    tokenized = tokenize(texts, model.tokenizer, max_length=model.context_length)
+    total = sum(int(row.response.sum()) for row in tokenized)
+    generator = np.random.default_rng(seed)
+    share = min(1.0, max_tokens / max(total, 1))
+    found = []
+    with progress_bar("Collecting activations", len(tokenized), unit="texts") as advance:
+        for index, hidden in site_batches(model, tokenized, site, max_batch_tokens):
+            inside = [
+                hidden[number, : len(tokenized[int(i)].tokens)][
+                    torch.from_numpy(tokenized[int(i)].response).to(hidden.device)
+                ]
+                for number, i in enumerate(index)
+            ]
+            tokens = torch.cat(inside).float().cpu().numpy()
+            found.append(tokens[generator.random(len(tokens)) < share])
+            advance(len(index))
+    return np.concatenate(found) if found else np.empty((0, model.width), dtype=np.float32)
+
+
+def train_sae(
+    activations: np.ndarray,
+    *,
+    site: str,
+    settings: SaeSettings | None = None,
+    name: str = "sae",
+    base_fingerprint: str | None = None,
+) -> SparseAutoencoder:
+    """Train a TopK autoencoder on activations; the same activations and settings give the same weights.
+
+    Activations are centred and scaled to a mean square norm of d for training, and both are folded into the
+    weights afterwards, so that the result takes activations as they are.
+
+    Args:
+        activations: [t, d] float32.
+        site: where they come from.
+        settings: how.
+        name: for people.
+        base_fingerprint: of the model they come from.
+
+    Returns:
+        The autoencoder; `training` tells the settings, the share of variance left unexplained on held-out
+        tokens, and how many features are dead there.
+
+    Raises:
+        ConceptError: the library is missing, or there are too few activations.
+        NumericalError: an activation or the loss is not finite.
+    """
+    import torch
+
+    settings = settings or SaeSettings()
+    held_out = max(1, round(settings.held_out * len(activations)))
+    if len(activations) - held_out < settings.batch_tokens:
+        raise ConceptError(
+            f"{len(activations)} tokens are too few to train a sparse autoencoder on in steps of "
+            f"{settings.batch_tokens}; give more texts"
+        )
+    if not np.isfinite(activations).all():
+        raise NumericalError(f"an activation at {site} is not finite; try --dtype float32")
+    order = np.random.default_rng(settings.seed).permutation(len(activations))
+    values = torch.from_numpy(np.ascontiguousarray(activations[order], dtype=np.float32))
+    test, train = values[:held_out], values[held_out:]
+    centre = train.mean(dim=0)
+    scale = float((train - centre).square().mean().sqrt())
+    if scale == 0:
+        raise ConceptError(f"the activations at {site} are all the same: there is nothing to learn")
+    coder, alive = _fit((train - centre) / scale, settings)
+    sae = SparseAutoencoder(
+        encoder=coder.encoder.weight.detach().T.contiguous() / scale,
+        decoder=coder.W_dec.detach() * scale,
+        encoder_bias=coder.encoder.bias.detach().clone(),
+        decoder_bias=coder.b_dec.detach() * scale + centre,
+        site=site,
+        activation="topk",
+        k=settings.k,
+        name=name,
+        base_fingerprint=base_fingerprint,
+    )
+    unexplained = (sae.reconstruct(test) - test).square().sum() / (test - test.mean(dim=0)).square().sum()
+    training = {
+        "library": "eai-sparsify",
+        "settings": asdict(settings),
+        "tokens": len(train),
+        "unexplained_variance": float(unexplained),
+        "dead_features": int((~alive).sum()),
+    }
+    return replace(sae, training=training)
+
+
+def _fit(values: torch.Tensor, settings: SaeSettings) -> tuple[Any, torch.Tensor]:
+    """The library's autoencoder, trained; and which features fired in the last pass over the tokens."""
+    import torch
+
+    sparsify = _library()
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        config = sparsify.SparseCoderConfig(num_latents=settings.features, k=settings.k)
+        coder = sparsify.SparseCoder(values.shape[1], config)
+    optimiser = torch.optim.Adam(coder.parameters(), lr=settings.learning_rate)
+    steps_each = len(values) // settings.batch_tokens
+    steps = steps_each * settings.epochs
+    warmup = max(1, steps // 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min((step + 1) / warmup, (steps - step) / max(steps - warmup, 1))
+    )
+    dead_after = settings.dead_after or max(len(values) // 5, settings.batch_tokens)
+    quiet = torch.zeros(settings.features, dtype=torch.long)
+    generator = torch.Generator().manual_seed(settings.seed)
+    with progress_bar("Training the autoencoder", steps, unit="steps") as advance:
+        for step in range(steps):
+            if step % steps_each == 0:
+                order = torch.randperm(len(values), generator=generator)
+                fired = torch.zeros(settings.features, dtype=torch.bool)
+            start = step % steps_each * settings.batch_tokens
+            batch = values[order[start : start + settings.batch_tokens]]  # pyright: ignore
+            out = coder(batch, dead_mask=quiet >= dead_after)
+            loss = out.fvu + settings.dead_weight * out.auxk_loss
+            if not bool(loss.isfinite()):
+                raise NumericalError(
+                    f"training the autoencoder: the loss is not finite at step {step}; lower the learning rate"
+                )
+            optimiser.zero_grad()
+            loss.backward()
+            coder.remove_gradient_parallel_to_decoder_directions()
+            optimiser.step()
+            coder.set_decoder_norm_to_unit_norm()
+            schedule.step()
+            active = torch.zeros(settings.features, dtype=torch.bool)
+            active[out.latent_indices[out.latent_acts > 0]] = True
+            fired |= active  # pyright: ignore
+            quiet = torch.where(active, 0, quiet + len(batch))
+            advance(1)
+    return coder.eval(), fired  # pyright: ignore
+
+
+def _library() -> Any:
+    try:
+        with redirect_stdout(sys.stderr):  # it says on import what is not installed
+            import sparsify
+    except ImportError as error:
+        raise ConceptError("training needs the library eai-sparsify: pip install 'aitia[sae]'") from error
+    if not hasattr(sparsify, "SparseCoder"):
+        raise ConceptError(
+            "the package sparsify here is another one; pip install 'aitia[sae]' in a new place"
+        )
+    return sparsify

@@ -1,0 +1,282 @@
+"""Which kinds of rows raise a concept: from a store, a concept and a sparse autoencoder to a table and a page."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aitia.attribution import Ranking, SignalStore, rank
+from aitia.attribution.enrichment import Enrichment, enrichments
+from aitia.attribution.feature_labels import FeatureLabel, label_features
+from aitia.attribution.groups import Group, GroupInfluence, GroupSettings, group_influence, random_controls
+from aitia.attribution.methods import Method, find_method, row_contrasts, score_vectors
+from aitia.concepts import Concept, SparseAutoencoder, feature_matrix, require_sae_fits
+from aitia.errors import AitiaError
+from aitia.files import write_json
+from aitia.records import Records
+from aitia.report import GroupSection, ReportGroup, ReportSpan
+
+FORMAT = "aitia-groups-v1"
+CONTROLS = 64
+Labeller = Callable[[Sequence[FeatureLabel]], Sequence[str]]
+"""Puts features into words, from their spans and terms."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GroupsResult:
+    """Groups of rows with their influence, labels and enrichment.
+
+    Attributes:
+        ranking: of the rows, with its controls.
+        influence: of the groups.
+        labels: feature -> label, for the groups that are shown.
+        enrichments: of the found groups, by column.
+        sae: name, fingerprint and number of features of the autoencoder.
+    """
+
+    ranking: Ranking
+    influence: GroupInfluence
+    labels: Mapping[int, FeatureLabel]
+    enrichments: Mapping[str, Sequence[Enrichment]]
+    sae: Mapping[str, Any]
+
+    def shown(self) -> list[Group]:
+        """The labelled groups, the strongest raising one first."""
+        return [group for group in self.influence.tested if group.feature in self.labels]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, in plain data."""
+        influence, came = self.influence, self.ranking.provenance
+        return {
+            "format": FORMAT,
+            "concept": came.get("concept"),
+            "data": came.get("data"),
+            "method": self.ranking.method,
+            "sae": dict(self.sae),
+            "pooling": influence.pooling,
+            "settings": asdict(influence.settings),
+            "controls": influence.controls,
+            "rows": influence.rows,
+            "tested": len(influence.tested),
+            "found": [group.feature for group in influence.found],
+            "groups": [self._group(group) for group in influence.tested],
+            "not_testable": [
+                {"feature": group.feature, "size": group.size, "reason": group.not_testable}
+                for group in influence.untested
+            ],
+            "enrichments": {
+                name: [asdict(each) for each in found] for name, found in self.enrichments.items()
+            },
+        }
+
+    def write(self, path: Path | str) -> Path:
+        """Write `to_json` to a file, whole or not at all."""
+        return write_json(path, self.to_json())
+
+    def section(self, *, members: int = 5) -> GroupSection:
+        """What a report shows of it."""
+        influence, scores = self.influence, self.ranking.score
+        found = {group.feature for group in influence.found}
+        groups = []
+        for group in self.shown():
+            label = self.labels[group.feature]
+            best = group.members[np.argsort(-np.abs(scores[group.members]), kind="stable")[:members]]
+            groups.append(
+                ReportGroup(
+                    feature=group.feature,
+                    label=label.label,
+                    terms=label.terms,
+                    spans=tuple(
+                        ReportSpan(before=span.before, peak=span.peak, after=span.after)
+                        for span in label.spans
+                    ),
+                    size=group.size,
+                    total=group.total,
+                    mean=group.mean,
+                    z=group.z or 0.0,
+                    wandering=group.wandering or 1.0,
+                    p_adjusted=1.0 if group.p_adjusted is None else group.p_adjusted,
+                    found=group.feature in found,
+                    members=tuple(
+                        (str(self.ranking.ids[i]), str(self.ranking.locations[i]), float(scores[i]))
+                        for i in best
+                    ),
+                )
+            )
+        reasons = Counter((group.not_testable or "").split(":")[0] for group in influence.untested)
+        return GroupSection(
+            groups=groups,
+            tested=len(influence.tested),
+            found=len(influence.found),
+            untested=[(reason, count) for reason, count in reasons.most_common()],
+            false_discovery_rate=influence.settings.false_discovery_rate,
+            controls=influence.controls,
+            threshold=influence.settings.threshold,
+            pooling=influence.pooling,
+            sae=f"{self.sae['name']} ({self.sae['features']:,} features at {self.sae['site']})",
+        )
+
+    def _group(self, group: Group) -> dict[str, Any]:
+        label = self.labels.get(group.feature)
+        values = asdict(group) | {"members": self.influence.member_ids(group), "size": group.size}
+        values["strength"] = group.strength
+        values["label"] = None if label is None else asdict(label)
+        return values
+
+
+def explain_by_groups(
+    store: SignalStore,
+    concept: Concept,
+    sae: SparseAutoencoder,
+    *,
+    method: str = "backward-signal",
+    settings: GroupSettings | None = None,
+    pooling: str = "share",
+    controls: int = CONTROLS,
+    columns: Sequence[str] = (),
+    strata: str | None = None,
+    shown: int = 10,
+    labeller: Labeller | None = None,
+    **rank_settings: Any,
+) -> GroupsResult:
+    """Group a store's rows by the features that fire on them, and test each group's influence on a concept.
+
+    Args:
+        store: a finished store.
+        concept: at a site that was scanned.
+        sae: at any site of the store's model.
+        method: scores the rows.
+        settings: of the groups.
+        pooling: of the features (see `aitia.concepts.features.FeatureMatrix`).
+        controls: directions that mean nothing, for groups to be held against; at least 8. Contrasts between random
+            halves of the rows for the fast family, random directions for methods that measure queries.
+        columns: of the data, to test the found groups against.
+        strata: a column within whose values scores are compared.
+        shown: how many groups from either end are labelled, beside those found.
+        labeller: puts the shown features into words.
+        rank_settings: further arguments of `rank`: queries, curvature, damping, cache, seed.
+
+    Raises:
+        AitiaError: see the parts.
+    """
+    ids = [str(name) for name in store.column("id")]
+    given = store.load_records().only(ids)
+    values = {name: given.column(name) for name in columns}
+    kinds = None if strata is None else given.column(strata)
+    model = store.load_model()
+    require_sae_fits(sae, model)
+    fast = isinstance(find_method(method), Method)
+    ranking = rank(
+        store, concept, method=method, others=(), random_controls=0 if fast else controls, **rank_settings
+    )
+    if fast:
+        seed = rank_settings.get("seed", 0)
+        contrasts = row_contrasts(store, concept.site, method, count=controls, seed=seed)
+        control_scores = score_vectors(store, contrasts, concept.site, method)
+    else:
+        control_scores = random_controls(ranking)
+    rows = store.load_rows()
+    matrix = feature_matrix(model, rows, sae, pooling=pooling)
+    influence = group_influence(matrix, ranking.score, settings, control_scores=control_scores, strata=kinds)
+    chosen = [*influence.found, *influence.tested[:shown], *influence.tested[::-1][:shown]]
+    groups = {group.feature: group.members for group in chosen[: 4 * shown]}
+    labels = label_features(model, rows, [record.completion_text for record in given], sae, matrix, groups)
+    if labeller is not None:
+        features = list(labels)
+        words = labeller([labels[feature] for feature in features])
+        labels = {
+            feature: replace(labels[feature], label=word)
+            for feature, word in zip(features, words, strict=True)
+        }
+    return GroupsResult(
+        ranking=ranking,
+        influence=influence,
+        labels=labels,
+        enrichments={name: enrichments(influence.found, name, each) for name, each in values.items()},
+        sae={
+            "name": sae.name,
+            "fingerprint": sae.fingerprint,
+            "features": sae.features,
+            "site": sae.site,
+        },
+    )
+
+
+def groups_table(result: GroupsResult, *, most: int = 12) -> str:
+    """The table that `aitia groups` prints."""
+    influence = result.influence
+    found = {group.feature for group in influence.found}
+    lines = [
+        f"{len(influence.tested)} groups tested among {influence.rows} rows, {len(found)} found at a "
+        f"false-discovery rate of {influence.settings.false_discovery_rate:g} ({result.ranking.method}; "
+        f"{influence.controls} control directions)",
+        "",
+        f"{'feature':>8}{'rows':>6}{'sum':>11}{'mean':>11}{'z':>7}{'÷ null':>8}{'adjusted p':>12}  terms",
+    ]
+    shown = result.shown()
+    half = most // 2
+    for group in shown if len(shown) <= most else [*shown[:half], *shown[-half:]]:
+        words = result.labels[group.feature].label or ", ".join(result.labels[group.feature].terms[:5])
+        star = "*" if group.feature in found else " "
+        lines.append(
+            f"{group.feature:>8}{group.size:>6}{group.total:>+11.3g}{group.mean:>+11.3g}{group.z or 0:>+7.1f}"
+            f"{group.strength:>+8.1f}{group.p_adjusted:>12.2g}{star} {words}"
+        )
+    reasons = Counter((group.not_testable or "").split(":")[0] for group in influence.untested)
+    lines += ["", *(f"not testable: {count} features: {reason}" for reason, count in reasons.most_common(6))]
+    for name, each in result.enrichments.items():
+        lines += [
+            f"{name}{'' if one.value is None else f' = {one.value}'}: feature {one.feature}: {one.inside:.3g} in the "
+            f"group, {one.outside:.3g} outside (adjusted p {one.p_adjusted:.2g})"
+            for one in each[:5]
+        ]
+    return "\n".join(lines)
+
+
+def group_members(path: Path | str, feature: int) -> list[str]:
+    """The ids of a group's rows, from a file that `aitia groups` wrote.
+
+    Raises:
+        AitiaError: the file is missing or not one, or the feature has no tested group in it.
+    """
+    try:
+        saved = json.loads(Path(path).read_text(encoding="utf-8"))
+        if saved["format"] != FORMAT:
+            raise AitiaError(f"{path}: format {saved['format']!r}, not {FORMAT!r}")
+        groups = {
+            int(group["feature"]): [str(name) for name in group["members"]] for group in saved["groups"]
+        }
+        untested = {int(group["feature"]): str(group["reason"]) for group in saved["not_testable"]}
+    except FileNotFoundError:
+        raise AitiaError(f"{path}: no such file; make one with `aitia groups`") from None
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise AitiaError(f"{path}: not a file that `aitia groups` wrote ({error})") from error
+    if feature in untested:
+        raise AitiaError(f"{path}: feature {feature} was not tested: {untested[feature]}")
+    if feature not in groups:
+        raise AitiaError(f"{path}: no feature {feature}; {len(groups)} groups were tested")
+    return groups[feature]
+
+
+def curate_group(
+    data: Records, groups: Path | str, feature: int, *, curated: Path | str, removed: Path | str
+) -> int:
+    """Write the data without the rows of a group, and those rows, each untouched.
+
+    Returns:
+        How many rows were removed.
+
+    Raises:
+        RecordError: the groups are of other data.
+        AitiaError: see `group_members`.
+    """
+    gone = group_members(groups, feature)
+    data.without(gone).write(curated)
+    data.only(gone).write(removed)
+    return len(gone)

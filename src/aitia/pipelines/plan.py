@@ -1,0 +1,141 @@
+"""What `aitia attribute` will take, counted from its configuration before a weight is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from time import process_time
+
+from aitia.attribution.cost_model import (
+    Data,
+    Machine,
+    ModelShape,
+    RunPlan,
+    curvature_step,
+    influence_step,
+    rank_step,
+    scan_step,
+)
+from aitia.attribution.methods import METHODS, InfluenceMethod
+from aitia.attribution.planning import plan_curvature
+from aitia.concepts import load_concept
+from aitia.models import LanguageModel
+from aitia.models.loading import load_outline
+from aitia.models.sites import site_layer
+from aitia.pipelines.attribute import curvature_settings
+from aitia.pipelines.configuration import AttributeConfiguration
+from aitia.records import read_records, tokenize
+
+_PROBE = 768
+
+
+def plan_attribute(
+    configuration: AttributeConfiguration,
+    *,
+    machine: Machine | None = None,
+    workers: int = 0,
+    rows: int = 0,
+) -> RunPlan:
+    """Count what a configuration will take. The data are read and cut into tokens; the model's weights are not.
+
+    Args:
+        configuration: of `aitia attribute`.
+        machine: of each worker; default: this one, by multiplying matrices for a moment.
+        workers: how many; 0 for what the configuration says, or one.
+        rows: plan for so many rows like these; 0 for as many as there are.
+
+    Raises:
+        RecordError, ModelError: data or model cannot be read.
+    """
+    part = configuration.model
+    outline = load_outline(part.name, adapter=part.adapter, dtype=part.dtype)
+    records = read_records(configuration.data.path, on_error=configuration.data.on_error)
+    tokenized = tokenize(
+        records,
+        outline.tokenizer,
+        max_length=configuration.data.max_length or outline.context_length,
+        truncate=configuration.data.truncate,
+        on_error=configuration.data.on_error,
+    )
+    here = Data(
+        rows=len(tokenized),
+        tokens=sum(len(row.tokens) for row in tokenized),
+        response_tokens=sum(int(row.response.sum()) for row in tokenized),
+        max_batch_tokens=configuration.scan.max_batch_tokens,
+    )
+    data = here
+    if rows:
+        grown = rows / here.rows
+        data = replace(
+            here,
+            rows=rows,
+            tokens=round(here.tokens * grown),
+            response_tokens=round(here.response_tokens * grown),
+        )
+    shape = shape_of(outline)
+    concept = configuration.concept
+    site = load_concept(concept.file).site if concept.file is not None else None
+    if site is None and len(concept.sites) == 1:
+        site = concept.sites[0]
+    # Where the site is still to be found, the middle is assumed.
+    block = outline.layers // 2 if site is None else site_layer(site, outline.layers)
+    settings = configuration.rank
+    scanned = scan_step(shape, data, lowest=block, highest=block, sites=1, signals=configuration.scan.signals)
+    steps = [scanned]
+    influences = [
+        name
+        for name in (settings.method, *settings.compare)
+        if isinstance(METHODS.get(name), InfluenceMethod)
+    ]
+    if influences:
+        where = site or f"resid_post.{block}"
+        chosen = curvature_settings(configuration, where, adapted=part.adapter is not None)
+        assert chosen is not None
+        fitted = plan_curvature(outline, tokenized, chosen)
+        if settings.curvature.file is None:
+            steps.append(curvature_step(shape, data, fitted))
+        directions = len(influences) + settings.random_controls
+        steps.append(influence_step(shape, data, weights=fitted.weights, directions=directions))
+    steps.append(rank_step(shape, data, methods=len(METHODS), controls=settings.random_controls))
+    count = workers or configuration.engine.workers or 1
+    return RunPlan(shape=shape, data=data, steps=steps, machine=machine or measure_machine(), workers=count)
+
+
+def shape_of(model: LanguageModel) -> ModelShape:
+    """What counts about a model, with its weights or without."""
+    inside = sum(parameter.numel() for parameter in model.blocks.parameters())
+    every = sum(parameter.numel() for parameter in model.network.parameters())
+    return ModelShape(
+        parameters=inside,
+        outside=every - inside,
+        layers=model.layers,
+        width=model.width,
+        vocabulary=int(model.config.vocab_size),
+        bytes_per_parameter=next(iter(model.blocks.parameters())).element_size(),
+    )
+
+
+def measure_machine(price: float | None = None) -> Machine:
+    """This machine's speed, from a product of matrices; a model reaches about half of it on a processor.
+
+    Processor time counts, over all threads, so that other programs do not disturb the figure.
+    """
+    import torch
+
+    cuda = torch.cuda.is_available()
+    size = 8 * _PROBE if cuda else _PROBE
+    place = torch.device("cuda" if cuda else "cpu")
+    matrix = torch.randn(size, size, device=place)
+    _ = matrix @ matrix
+    seconds = float("inf")
+    for _ in range(3):
+        start = process_time()
+        if cuda:
+            torch.cuda.synchronize()
+        _ = matrix @ matrix
+        if cuda:
+            torch.cuda.synchronize()
+        seconds = min(seconds, max(process_time() - start, 1e-6))
+    threads = 1 if cuda else torch.get_num_threads()
+    return Machine(
+        multiply_adds=0.5 * size**3 / seconds * threads, call_seconds=1e-4, row_seconds=1e-4, price=price
+    )

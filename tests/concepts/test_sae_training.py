@@ -1,0 +1,102 @@
+"""Training a sparse autoencoder: it finds a known dictionary, again to the bit, and says what it cannot do."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from aitia.concepts import SaeSettings, fit_sae, train_sae
+from aitia.concepts.sae_training import token_activations
+from aitia.errors import ConceptError, NumericalError
+from aitia.models import trace
+from aitia.records import pad_batch, records_from_rows, tokenize
+
+pytest.importorskip("sparsify", reason="the extra `sae` is not installed")
+WIDTH, ATOMS = 16, 24
+
+
+@pytest.fixture(scope="module")
+def toy():
+    """Activations that are two of 24 known directions each, far from the origin."""
+    generator = np.random.default_rng(0)
+    atoms = generator.normal(size=(ATOMS, WIDTH))
+    atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+    codes = np.zeros((6000, ATOMS))
+    for row in codes:
+        row[generator.choice(ATOMS, 2, replace=False)] = generator.uniform(1, 2, size=2)
+    return atoms, (40 * (codes @ atoms) + 500).astype(np.float32)
+
+
+SETTINGS = SaeSettings(features=32, k=2, epochs=25, batch_tokens=256, learning_rate=5e-3)
+
+
+@pytest.fixture(scope="module")
+def trained(toy):
+    return train_sae(toy[1], site="resid_post.0", settings=SETTINGS)
+
+
+def test_it_finds_the_directions_that_the_data_are_made_of(toy, trained):
+    atoms, activations = toy
+    rows = trained.decoder.numpy()
+    likeness = (rows / np.linalg.norm(rows, axis=1, keepdims=True)) @ atoms.T
+    assert (likeness.max(axis=0) > 0.9).mean() > 0.7
+    assert trained.training["unexplained_variance"] < 0.2
+    assert trained.training["tokens"] == 5700
+    given = torch.from_numpy(activations[:50])
+    assert int((trained.encode(given) > 0).sum(dim=1).max()) <= 2
+    rest = (trained.reconstruct(given) - given).square().sum() / (given - given.mean(0)).square().sum()
+    assert rest < 0.25  # activations as they are, uncentred
+
+
+def test_the_same_again_gives_the_same_bits(toy):
+    short = SaeSettings(features=8, k=2, epochs=1, batch_tokens=256)
+    first, second = (train_sae(toy[1], site="resid_post.0", settings=short) for _ in range(2))
+    assert first.fingerprint == second.fingerprint
+    other = train_sae(toy[1], site="resid_post.0", settings=SaeSettings(**vars(short) | {"seed": 1}))
+    assert other.fingerprint != first.fingerprint
+
+
+def test_only_response_tokens_are_collected(tiny_model, rows):
+    records = records_from_rows(rows[:3])
+    tokenized = tokenize(records, tiny_model.tokenizer, max_length=256)
+    found = token_activations(tiny_model, records, "resid_post.2", max_tokens=10_000)
+    expected = [
+        trace(tiny_model, pad_batch(tokenized, np.array([i]), 0), ["resid_post.2"])["resid_post.2"][0][
+            row.response
+        ].numpy()
+        for i, row in enumerate(tokenized)
+    ]
+    assert len(found) == sum(len(part) for part in expected)
+    np.testing.assert_allclose(
+        found[np.lexsort(found.T)],
+        np.concatenate(expected)[np.lexsort(np.concatenate(expected).T)],
+        atol=1e-5,
+    )
+    fewer = token_activations(tiny_model, records, "resid_post.2", max_tokens=len(found) // 2)
+    assert 0 < len(fewer) < len(found)
+
+
+def test_fit_keeps_where_it_belongs(tiny_model, rows):
+    settings = SaeSettings(features=8, k=2, epochs=1, batch_tokens=32)
+    sae = fit_sae(tiny_model, records_from_rows(rows), "resid_post.1", settings)
+    assert (sae.site, sae.base_fingerprint, sae.width) == ("resid_post.1", tiny_model.base_fingerprint, 32)
+
+
+def test_bad_input(monkeypatch):
+    def train(values, **settings):
+        return train_sae(np.asarray(values, dtype=np.float32), site="s", settings=SaeSettings(**settings))
+
+    with pytest.raises(ConceptError, match="100 tokens are too few"):
+        train(np.zeros((100, 4)))
+    with pytest.raises(ConceptError, match="all the same"):
+        train(np.ones((600, 4)), batch_tokens=64)
+    with pytest.raises(NumericalError, match="not finite"):
+        train(np.full((600, 4), np.nan), batch_tokens=64)
+    with pytest.raises(ConceptError, match="k 9: at most the number of features, 4"):
+        SaeSettings(features=4, k=9)
+    with pytest.raises(ConceptError, match="epochs 0"):
+        SaeSettings(epochs=0)
+    monkeypatch.setitem(sys.modules, "sparsify", None)
+    with pytest.raises(ConceptError, match=r"pip install 'aitia\[sae\]'"):
+        train(np.random.default_rng(0).normal(size=(600, 4)), batch_tokens=64, features=8, k=2)
