@@ -92,6 +92,7 @@ def card(value, grade, floor=0.1):
         "results": results,
         "conditions": conditions,
         "seconds": {"made": 1.0},
+        "joint": value,
     }
 
 
