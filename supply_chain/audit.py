@@ -47,9 +47,15 @@ _UNSTABLE = (".pyc", "/RECORD", "/INSTALLER", "/REQUESTED", "/direct_url.json")
 def needed() -> dict[str, tuple[Distribution, list[str]]]:
     """Every package that `aitia[dev]` needs here, and what each of them needs: name -> (package, names)."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
     todo = deque(_requirements(project["dependencies"], ""))
-    for extra, lines in project["optional-dependencies"].items():
-        todo += [line for line in _requirements(lines, extra) if line.name != "aitia"]
+    wanted_extras = deque(["dev"])
+    while wanted_extras:
+        for line in _requirements(extras[wanted_extras.popleft()], ""):
+            if line.name == "aitia":
+                wanted_extras += sorted(line.extras)
+            else:
+                todo.append(line)
     found: dict[str, tuple[Distribution, list[str]]] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
     while todo:

@@ -77,7 +77,7 @@ def test_a_groups_influence_is_the_sum_of_its_members(tiny_model, rows):
     """The gradient of the group's loss, taken at once, gives what the members' scores add up to."""
     records = records_from_rows(rows[:8])
     queries = records_from_rows([dict(row, id=f"q{i}") for i, row in enumerate(rows[8:10])])
-    curvature = fit_curvature(tiny_model, records, CurvatureSettings(kind="identity"))
+    curvature = fit_curvature(tiny_model, records, CurvatureSettings(kind="identity", precision="float32"))
     alone = influence(tiny_model, records, queries, LogProbability(), curvature=curvature)
     members = [1, 4, 6]
     asked = tokenize(queries, tiny_model.tokenizer, max_length=256)
@@ -91,7 +91,7 @@ def test_a_groups_influence_is_the_sum_of_its_members(tiny_model, rows):
 
 def test_the_kernel_is_symmetric_and_its_diagonal_positive(tiny_model, rows):
     records = records_from_rows(rows[:10])
-    curvature = fit_curvature(tiny_model, records, CurvatureSettings(kind="kfac", labels="empirical"))
+    curvature = fit_curvature(tiny_model, records, CurvatureSettings(kind="kfac", labels="empirical", precision="float32"))
     members, damping = [0, 3, 7], Damping(value=0.1)
     kernel = influence_kernel(tiny_model, records, members, curvature, damping=damping)
     assert kernel.shape == (3, 3)

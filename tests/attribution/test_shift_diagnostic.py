@@ -43,7 +43,8 @@ def make_store(tmp_path):
         } | more
         arrays["own_response"] = arrays["prompt_end"]
         manifest = {
-            "data": {"rows": rows, "source": None},
+            "model": {"base_fingerprint": "none"},
+            "data": {"rows": rows, "source": None, "skipped": []},
             "settings": {"sites": [SITE], "signals": list(signals)},
             "shards": 3,
         }

@@ -301,7 +301,7 @@ def _change(plain, others, random):
         # A part of another network's certificate, or of another verifier's.
         donors = [other for other in others if key in other.get("explanation", {})]
         if donors:
-            plain["explanation"][key] = json.loads(json.dumps(random.choice(donors)["explanation"][key]))
+            parent[key] = json.loads(json.dumps(random.choice(donors)["explanation"][key]))
     elif random.random() < 0.3:
         del parent[key]
     else:

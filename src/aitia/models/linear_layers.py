@@ -8,7 +8,7 @@ a backward pass makes activation gradients only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -79,16 +79,29 @@ def find_linear_layers(
     Raises:
         ModelError: nothing to take, or two layers share a weight, whose gradients would have to be added.
     """
-    from torch import nn
-    from transformers.pytorch_utils import Conv1D
-
     if parameters not in ("full", "lora"):
         raise ModelError(f"parameters {parameters!r}: choose full or lora")
     if stride < 1:
         raise ModelError(f"stride {stride}: must be at least 1")
     top = model.layers - 1 if site is None else site_layer(site, model.layers)
+    found = _layers_of_blocks(model, parameters, range(top % stride, top + 1, stride))
+    if not found:
+        hint = (
+            "the model has no LoRA adapter; use full"
+            if parameters == "lora"
+            else "their kind is not supported"
+        )
+        raise ModelError(f"{model.name}: no linear layers to take gradients of ({hint})")
+    _refuse_shared_weights(found)
+    return tuple(found)
+
+
+def _layers_of_blocks(model: LanguageModel, parameters: str, blocks: Iterable[int]) -> list[LinearLayer]:
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
     found: list[LinearLayer] = []
-    for block in range(top % stride, top + 1, stride):
+    for block in blocks:
         for name, module in model.blocks[block].named_modules():
             is_factor = "lora_A." in f"{name}." or "lora_B." in f"{name}."
             if not isinstance(module, nn.Linear | Conv1D) or is_factor != (parameters == "lora"):
@@ -106,15 +119,14 @@ def find_linear_layers(
                     bias=bias,
                 )
             )
-    if not found:
-        hint = (
-            "the model has no LoRA adapter; use full"
-            if parameters == "lora"
-            else "their kind is not supported"
-        )
-        raise ModelError(f"{model.name}: no linear layers to take gradients of ({hint})")
-    _refuse_shared_weights(found)
-    return tuple(found)
+    return found
+
+
+def layers_named(model: LanguageModel, names: Sequence[str]) -> tuple[LinearLayer, ...]:
+    """Linear layers by their names, as another process found them in the same model."""
+    kind = "lora" if any("lora_" in name for name in names) else "full"
+    wanted, blocks = set(names), sorted({int(name.split(".")[0]) for name in names})
+    return tuple(layer for layer in _layers_of_blocks(model, kind, blocks) if layer.name in wanted)
 
 
 def weights_left_out(model: LanguageModel, layers: Sequence[LinearLayer], *, parameters: str = "full") -> int:
@@ -136,13 +148,6 @@ def weights_left_out(model: LanguageModel, layers: Sequence[LinearLayer], *, par
         for name, part in model.blocks[block].named_parameters()
         if part.dim() > 1 and id(part) not in weights and ("lora_" in name) == (parameters == "lora")
     )
-
-
-def layers_named(model: LanguageModel, names: Sequence[str]) -> tuple[LinearLayer, ...]:
-    """Linear layers by their names, as another process found them in the same model."""
-    kind = "lora" if any("lora_" in name for name in names) else "full"
-    wanted = set(names)
-    return tuple(layer for layer in find_linear_layers(model, parameters=kind) if layer.name in wanted)
 
 
 @contextmanager
