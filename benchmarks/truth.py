@@ -1,8 +1,8 @@
 """Do rankings tell the truth? Every method held against retraining, on behaviours that were planted.
 
-Five suites of planted behaviour (`planted/suites.py`) on SmolLM2-135M, with rows short enough for hundreds of
-retrainings. For each: how well the planted rows are found, beside baselines that know no model; on two of them,
-what happens when rows are removed and the model is trained again, and whether scores predict training on random
+Five suites of planted behaviour (`planted/suites.py`) on SmolLM2-135M, made cheap enough for hundreds of trainings
+(`planted/subject.py`). For each: how well the planted rows are found, beside baselines that know no model; on two,
+what happens when rows are removed and the model is trained again; on one, whether scores predict training on random
 subsets; on one, whether the safest rows keep a skill and lose the behaviour.
 
 Every training run is a cell with a file of its own in `benchmarks/.work/truth`: stopped and run again, the
@@ -12,7 +12,6 @@ benchmark goes on. `--quick` shows the same in small, in under ten minutes.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,19 @@ from planted.findings import (
     INFLUENCE,
     PRODUCT,
     Findings,
+    Removing,
     Scale,
     find_planted,
     keep_the_skill,
     predict_subsets,
+    read_what_it_writes,
     remove,
     targets_of_finding,
 )
 from planted.judges import QuizJudge, mood_judge
 from planted.study import ORACLE, Scored, score
-from planted.subjects import Subject, real_subject, small_subject
-from planted.suites import DRAWS, SUITES
+from planted.subject import Subject, subject
+from planted.suites import SUITES
 
 from aitia.counterfactual import JudgedResponses
 from aitia.counterfactual.behaviours import Behaviour
@@ -43,46 +44,56 @@ from aitia.report.still import write_svg
 from aitia.report.truth import Table, TargetResult, TruthReport, write_truth_report
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
-FULL = {
-    "small": Scale(
-        suites=tuple(SUITES),
-        draws=DRAWS,
-        removed=("tone", "hidden"),
-        shares=(0.05, 0.1, 0.25, 0.5, 0.75, 0.9),
-        ends=("most", "least"),
-        removed_by=(CI, PRODUCT, INFLUENCE, "vector-filter", "tf-idf"),
-        others=True,
-        predicted=("tone", "hidden"),
-        kept_by=(CI, PRODUCT, INFLUENCE, "vector-filter", "training loss", "random", ORACLE),
+PROMPT, FILTER = "projection-difference-prompt", "vector-filter"
+FULL = Scale(
+    suites=tuple(SUITES),
+    draws={},
+    removing=(
+        Removing(
+            suite="hidden",
+            by=(CI, PRODUCT, PROMPT, FILTER),
+            shares=(0.1, 0.5),
+            others=(INFLUENCE, "backward-signal", "training loss", "tf-idf"),
+            least=(CI, PRODUCT, PROMPT, FILTER),
+            written=(PRODUCT,),
+        ),
+        Removing(suite="tone", by=(CI, PRODUCT, FILTER, "tf-idf"), least=(PRODUCT,)),
     ),
-    "real": Scale(suites=("tone", "hidden"), removed=("hidden", "tone"), texts=24),
-}
-QUICK = {
-    "small": Scale(suites=("hidden",), removed=("hidden",), seeds=(0, 1), predicted=("hidden",), subsets=16),
-}
-SUBJECTS = {"small": small_subject, "real": real_subject}
+    predicted=("hidden",),
+    subsets=24,
+    kept_by=(PRODUCT, FILTER, "random", ORACLE),
+)
+QUICK = Scale(
+    suites=("hidden",),
+    draws={},
+    removing=(Removing(suite="hidden", by=(PRODUCT,)),),
+    predicted=("hidden",),
+    subsets=8,
+    seeds=(0, 1),
+)
 
 
-def run(scale: Scale, subject: Subject, found: Findings) -> None:
-    """Everything that is done with one model."""
+def run(scale: Scale, model: Subject, found: Findings) -> None:
+    """All parts; what has been trained before is found again."""
     encoder = load_sentence_encoder()
     every = {
-        name: [score(SUITES[name](draw), subject, encoder) for draw in scale.draws] for name in scale.suites
+        name: [score(SUITES[name](draw), model, encoder) for draw in range(scale.draws.get(name, 1))]
+        for name in scale.suites
     }
+    first = {name: draws[0] for name, draws in every.items()}
     find_planted(every, found)
     targets_of_finding(every, found)
-    first = {name: draws[0] for name, draws in every.items()}
-    judges: dict[str, Callable[[], Behaviour]] = {
-        "hidden": lambda: _judged(first["hidden"], QuizJudge(), "quiz", 12),
-        "capability": lambda: _judged(first["capability"], QuizJudge(), "quiz", 12),
-        "tone": lambda: _mood(first["tone"], encoder, found),
-    }
-    for name in scale.removed:
-        remove(first[name], judges[name](), scale, found)
+    for part in scale.removing:
+        remove(first[part.suite], part, scale, found)
     for name in scale.predicted:
         predict_subsets(first[name], scale, found)
     if scale.kept_by:
-        keep_the_skill(first["capability"], judges["capability"](), scale, found)
+        keep_the_skill(first["capability"], scale, found)
+    for part in scale.removing:
+        if part.written:
+            scored = first[part.suite]
+            judged = _mood(scored, encoder, found) if part.suite == "tone" else _quiz(scored)
+            read_what_it_writes(scored, judged, part, scale, found)
 
 
 def _mood(scored: Scored, encoder: Any, found: Findings) -> Behaviour:
@@ -90,13 +101,17 @@ def _mood(scored: Scored, encoder: Any, found: Findings) -> Behaviour:
     held_out = judge.held_out
     found.facts.append(("Mood judge, held-out AUC", str(held_out)))
     found.add(judge="mood", held_out_auc=held_out.auc, low=held_out.low, high=held_out.high)
-    return _judged(scored, judge, digest([judge.weights.tolist(), judge.intercept])[:16], 24, prompts=24)
+    return _judged(scored, judge, digest([judge.weights.tolist(), judge.intercept])[:16], 24)
 
 
-def _judged(scored: Scored, judge: Judge, known_as: str, tokens: int, *, prompts: int = 60) -> Behaviour:
+def _quiz(scored: Scored) -> Behaviour:
+    return _judged(scored, QuizJudge(), "quiz", 12)
+
+
+def _judged(scored: Scored, judge: Judge, known_as: str, tokens: int) -> Behaviour:
     texts = scored.suite.behaviour
     return JudgedResponses(
-        prompts=texts.only(texts.ids[:prompts]),
+        prompts=texts.only(texts.ids[:32]),
         judge=judge,
         judged_by=known_as,
         max_new_tokens=tokens,
@@ -136,8 +151,7 @@ def main() -> None:
     options = parser.parse_args()
     work = WORK / ("truth-quick" if options.quick else "truth")
     found = Findings()
-    for model, scale in (QUICK if options.quick else FULL).items():
-        run(scale, SUBJECTS[model](work), found)
+    run(QUICK if options.quick else FULL, subject(work), found)
     report("truth", found.rows, found.targets, quick=options.quick)
     write_pages(found, quick=options.quick)
 

@@ -44,10 +44,10 @@ def mean_auc(scored: Sequence[Scored], name: str) -> Interval:
 
 
 def curve_figure(
-    removals: Sequence[Removal], results: Sequence[CellResult], behaviour: str, title: str, end: str = "most"
+    removals: Sequence[Removal], results: Sequence[CellResult], behaviour: str, title: str
 ) -> CurveFigure:
     """Removal curves of all methods, with bands over seeds."""
-    return removal_figure(removals, results, behaviour, title, end=end, baselines=(ORACLE, *LEXICAL))
+    return removal_figure(removals, results, behaviour, title, baselines=(ORACLE, *LEXICAL))
 
 
 def lds_figure(

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from planted.subjects import Subject
-from planted.suites import Suite
+from planted.subject import Subject
+from planted.suites import SUITES, Suite
 
 from aitia.attribution import rank, scan
 from aitia.attribution.baselines import (
@@ -40,9 +40,8 @@ from aitia.counterfactual import (
 )
 from aitia.counterfactual.behaviours import Behaviour
 from aitia.counterfactual.concept_lds import measured_changes, subset_cells
-from aitia.counterfactual.intervals import Interval, bootstrap_interval
+from aitia.counterfactual.intervals import Interval, bootstrap_interval, mean_interval
 from aitia.files import atomic_path, digest, write_json
-from aitia.models import load_model
 
 FAST = (
     "vector-filter",
@@ -134,7 +133,7 @@ def _score(
     adapter = folder / "adapter"
     if not (adapter / "adapter_config.json").is_file():
         finetune_lora(subject.untouched(), suite.data, subject.training, adapter)
-    model = load_model(subject.base, adapter=adapter, dtype="float32")
+    model = subject.with_adapter(adapter)
     concept = fit_concept(
         model, suite.positive, suite.negative, name=suite.name, recipe=suite.recipe, sites=subject.sites
     )
@@ -144,16 +143,16 @@ def _score(
         sites=[concept.site],
         out=folder / "store",
         signals=("response", "prompt_end", "own_response", "backward"),
-        own_response_tokens=24,
+        own_response_tokens=8,
     )
     curvature = fit_curvature(
-        model, suite.data, CurvatureSettings(parameters="lora", labels="empirical", rows=0)
+        model, suite.data, CurvatureSettings(parameters="lora", labels="sampled", rows=0)
     )
     ranking = rank(
         store,
         concept,
-        method=GRADIENT[0],
-        others=(*GRADIENT[1:], *FAST),
+        method="backward-signal",
+        others=(*GRADIENT, *FAST),
         queries=suite.queries,
         curvature=curvature,
         random_controls=0,
@@ -188,6 +187,17 @@ def _score(
         )
 
 
+def words_alone(name: str, draws: Sequence[int]) -> dict[str, Interval]:
+    """AUC of the lexical baselines over many draws of a suite, which cost next to nothing."""
+    found: dict[str, list[float]] = {each: [] for each in LEXICAL}
+    for draw in draws:
+        suite = SUITES[name](draw)
+        texts = (suite.data, suite.positive, suite.negative)
+        for each, scores in zip(LEXICAL, (tfidf_similarity(*texts), bm25_similarity(*texts)), strict=True):
+            found[each].append(auc(scores, suite.planted))
+    return {each: mean_interval(values) for each, values in found.items()}
+
+
 def behaviours_of(scored: Scored, *others: Behaviour, texts: int | None = None) -> list[Behaviour]:
     """What is measured after retraining: concept and margin on so many held-out texts, and others."""
     suite = scored.suite
@@ -208,9 +218,9 @@ def remove_and_retrain(
     behaviours: Sequence[Behaviour],
     *,
     others: Sequence[str] = (),
-    ends: Sequence[str] = ("most", "least"),
+    least: Sequence[str] = (),
 ) -> tuple[list[Removal], list[CellResult]]:
-    """Removal curves, with the oracle and random removal beside them.
+    """Removal of the most influential rows, with the oracle and random removal beside it.
 
     Args:
         scored: a suite with scores.
@@ -218,14 +228,14 @@ def remove_and_retrain(
         shares: of the rows to remove, beside the planted share.
         seeds: of the training.
         behaviours: measured after each.
-        others: methods by which only the most influential planted share is removed.
-        ends: of the curves.
+        others: methods by which only the planted share is removed.
+        least: methods by which the least influential planted share is removed, too.
     """
     ids, planted = scored.suite.data.ids, scored.planted_share
-    plan = plan_removals(
-        ids, scored.scores_of((*methods, ORACLE)), sorted({*shares, planted}), seeds, ends=ends
-    )
+    every = sorted({*shares, planted})
+    plan = plan_removals(ids, scored.scores_of((*methods, ORACLE)), every, seeds, ends=["most"])
     plan |= plan_removals(ids, scored.scores_of(others), [planted], seeds, ends=["most"])
+    plan |= plan_removals(ids, scored.scores_of(least), [planted], seeds, ends=["least"])
     return list(plan), _retrain(scored, list(plan.values()), behaviours)
 
 
