@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Idle threads wait quietly instead of spinning, which costs other processes dearly on small machines.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-simplicity bench-networks schemas clean
+.PHONY: help demo test test-slow docs tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-simplicity bench-networks schemas clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -33,6 +33,12 @@ test: $(READY) ## the tests, in a few minutes
 
 test-slow: $(DEMO_READY) ## the slow tests too
 	$(BIN)/pytest -n 2 -m "slow or not slow"
+
+docs: $(READY) ## the documentation's site, into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+tutorials: $(READY) ## run the tutorials again and keep what they show
+	$(BIN)/python docs/run_tutorials.py
 
 lint: $(READY) ## formatting, lint and types
 	$(BIN)/ruff format --check .
@@ -69,4 +75,4 @@ schemas: $(READY) ## the published JSON schemas, from the code
 	$(BIN)/python -m aitia.pipelines.schemas docs/schemas
 
 clean: ## remove what was built, not the project's environment
-	rm -rf build dist benchmarks/.work .pytest_cache .ruff_cache
+	rm -rf build dist site benchmarks/.work .pytest_cache .ruff_cache

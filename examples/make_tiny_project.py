@@ -32,11 +32,11 @@ def rows(generator: np.random.Generator, count: int, share: float) -> list[dict]
     ]
 
 
-def write(name: str, lines: list[dict]) -> None:
-    (FOLDER / name).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+def write(path: Path, lines: list[dict]) -> None:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
-def make_model(texts: list[str]) -> None:
+def make_model(texts: list[str], folder: Path) -> None:
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -65,19 +65,23 @@ def make_model(texts: list[str]) -> None:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    network.save_pretrained(FOLDER / "model")
-    fast.save_pretrained(FOLDER / "model")
+    network.save_pretrained(folder)
+    fast.save_pretrained(folder)
+
+
+def make_project(folder: Path = FOLDER) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(0)
+    train = rows(generator, 200, 0.2)
+    write(folder / "train.jsonl", train)
+    write(folder / "positive.jsonl", rows(generator, 24, 1.0))
+    write(folder / "negative.jsonl", rows(generator, 24, 0.0))
+    write(folder / "queries.jsonl", rows(generator, 8, 1.0))
+    make_model([row["prompt"] + row["completion"] for row in train], folder / "model")
 
 
 def main() -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    generator = np.random.default_rng(0)
-    train = rows(generator, 200, 0.2)
-    write("train.jsonl", train)
-    write("positive.jsonl", rows(generator, 24, 1.0))
-    write("negative.jsonl", rows(generator, 24, 0.0))
-    write("queries.jsonl", rows(generator, 8, 1.0))
-    make_model([row["prompt"] + row["completion"] for row in train])
+    make_project()
     print(f"made: {FOLDER}; now run: aitia attribute examples/attribute.yaml")
 
 
