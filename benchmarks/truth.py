@@ -12,6 +12,7 @@ benchmark goes on. `--quick` shows the same in small, in under ten minutes.
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,29 +45,29 @@ from aitia.report.still import write_svg
 from aitia.report.truth import Table, TargetResult, TruthReport, write_truth_report
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
-PROMPT, FILTER = "projection-difference-prompt", "vector-filter"
+BACKWARD, PROMPT, FILTER = "backward-signal", "projection-difference-prompt", "vector-filter"
 FULL = Scale(
     suites=tuple(SUITES),
     draws={},
     removing=(
         Removing(
             suite="hidden",
-            by=(CI, PRODUCT, PROMPT, FILTER),
+            by=(CI, BACKWARD, FILTER),
             shares=(0.1, 0.5),
-            others=(INFLUENCE, "backward-signal", "training loss", "tf-idf"),
-            least=(CI, PRODUCT, PROMPT, FILTER),
-            written=(PRODUCT,),
+            others=(PRODUCT, INFLUENCE, "training loss", "tf-idf"),
+            least=(CI, BACKWARD),
+            written=(BACKWARD,),
         ),
-        Removing(suite="tone", by=(CI, PRODUCT, FILTER, "tf-idf"), least=(PRODUCT,)),
+        Removing(suite="tone", by=(CI, BACKWARD, PROMPT, "tf-idf")),
     ),
     predicted=("hidden",),
-    subsets=24,
-    kept_by=(PRODUCT, FILTER, "random", ORACLE),
+    subsets=40,
+    kept_by=(BACKWARD, FILTER, "random", ORACLE),
 )
 QUICK = Scale(
     suites=("hidden",),
     draws={},
-    removing=(Removing(suite="hidden", by=(PRODUCT,)),),
+    removing=(Removing(suite="hidden", by=(BACKWARD,)),),
     predicted=("hidden",),
     subsets=8,
     seeds=(0, 1),
@@ -76,6 +77,12 @@ QUICK = Scale(
 def run(scale: Scale, model: Subject, found: Findings) -> None:
     """All parts; what has been trained before is found again."""
     encoder = load_sentence_encoder()
+    found.facts += [
+        ("Model", "SmolLM2-135M-Instruct, LoRA on its upper six blocks"),
+        ("Suites", ", ".join(scale.suites)),
+        ("Seeds of a training", str(len(scale.seeds))),
+        ("Held-out texts measured on", str(scale.texts)),
+    ]
     every = {
         name: [score(SUITES[name](draw), model, encoder) for draw in range(scale.draws.get(name, 1))]
         for name in scale.suites
@@ -140,9 +147,8 @@ def write_pages(found: Findings, *, quick: bool) -> None:
     for section in found.sections:
         for part in section.parts:
             if not isinstance(part, Table):
-                name = "".join(letter if letter.isalnum() else "-" for letter in part.title.lower())
-                label = getattr(part, "y_title", "").replace(" ", "-")
-                write_svg(part, PICTURES / f"{name}{'-' if label else ''}{label}.svg")
+                name = f"{part.title} {getattr(part, 'y_title', '')}".lower()
+                write_svg(part, PICTURES / f"{re.sub(r'[^a-z0-9]+', '-', name).strip('-')}.svg")
 
 
 def main() -> None:
