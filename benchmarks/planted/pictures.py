@@ -29,7 +29,8 @@ def auc_figure(scored: Sequence[Scored], title: str) -> BarFigure:
         value_title="AUC for the planted rows",
         bars=bars,
         references=[Reference(label="chance", value=0.5)],
-        note=f"{len(scored)} draws of the suite; intervals by resampling rows, averaged over draws.",
+        note="Intervals by resampling rows"
+        + (f", averaged over {len(scored)} draws of the suite." if len(scored) > 1 else "."),
     )
 
 
