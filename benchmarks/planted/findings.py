@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from harness import Target, at_least, at_most
 from planted.pictures import agreement_figure, auc_figure, curve_figure, lds_figure, mean_auc
 from planted.study import (
-    LEXICAL,
     MARGIN,
     ORACLE,
     PROJECTION,
@@ -20,24 +18,39 @@ from planted.study import (
     remove_and_retrain,
     safest,
     train_on_subsets,
+    words_alone,
 )
-from planted.suites import SUITES
 
-from aitia.counterfactual import LikelihoodMargin, LoraSettings, against_random, undone
+from aitia.counterfactual import CellResult, LikelihoodMargin, Removal, against_random, removal_curves, undone
 from aitia.counterfactual.behaviours import Behaviour
 from aitia.counterfactual.concept_lds import concept_lds
 from aitia.counterfactual.intervals import Interval, mean_interval
+from aitia.counterfactual.removal import shift
+from aitia.errors import AitiaError
 from aitia.report.truth import Figure, Section, Table
 
-CI, INFLUENCE, SKILL = "concept-influence", "influence", "skill"
-LORA = LoraSettings(
-    rank=8,
-    modules=("q_proj", "v_proj", "o_proj", "down_proj"),
-    layers=tuple(range(10, 20)),
-    learning_rate=2e-3,
-    epochs=2,
-    batch_rows=8,
-)
+CI, PRODUCT, INFLUENCE, SKILL = "concept-influence", "concept-gradient-product", "influence", "skill"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removing:
+    """What is removed from one suite.
+
+    Attributes:
+        suite: which.
+        by: methods with whole curves.
+        shares: of the rows, beside the planted share.
+        others: methods by which only the planted share is removed.
+        least: methods by which the least influential planted share is removed, too.
+        written: methods after whose removal of the planted share the model's own text is judged.
+    """
+
+    suite: str
+    by: tuple[str, ...]
+    shares: tuple[float, ...] = ()
+    others: tuple[str, ...] = ()
+    least: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,26 +58,24 @@ class Scale:
     """How much is done.
 
     Attributes:
-        suites: which.
-        draws: seeds of the suites, for AUC.
-        shares: removed, beside the share that is planted.
+        suites: which are scored.
+        draws: of each suite, for AUC; those that are not named have one.
+        removing: suites from which rows are removed.
+        predicted: suites on random subsets of which the model is trained.
+        subsets: how many.
+        kept_by: methods that choose the safest rows; none to leave that part out.
         seeds: of the training.
-        subsets: for concept-LDS.
-        removed_by: methods that choose what is removed.
-        kept_by: methods that choose the safest rows.
-        training: of the adapters.
-        sites: where concepts may lie: over enough trained blocks for gradients to say something.
+        texts: held out, that behaviours are measured on.
     """
 
-    suites: tuple[str, ...] = tuple(SUITES)
-    draws: tuple[int, ...] = (0, 1, 2)
-    shares: tuple[float, ...] = (0.1, 0.5)
-    seeds: tuple[int, ...] = (0, 1, 2)
+    suites: tuple[str, ...]
+    draws: Mapping[str, int]
+    removing: tuple[Removing, ...] = ()
+    predicted: tuple[str, ...] = ()
     subsets: int = 32
-    removed_by: tuple[str, ...] = (CI, "concept-gradient-product", INFLUENCE, "vector-filter", "tf-idf")
-    kept_by: tuple[str, ...] = (CI, INFLUENCE, "vector-filter", "training loss", "random", ORACLE)
-    training: LoraSettings = LORA
-    sites: tuple[str, ...] = tuple(f"resid_post.{layer}" for layer in range(14, 20))
+    kept_by: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2)
+    texts: int = 24
 
 
 class Findings:
@@ -94,7 +105,6 @@ def find_planted(scored: dict[str, list[Scored]], found: Findings) -> None:
     for name, draws in scored.items():
         for method in [*draws[0].methods, *draws[0].baselines]:
             found.add(suite=name, method=method, auc=mean_auc(draws, method), draws=len(draws))
-        figures.append(auc_figure(draws, f"Finding the planted rows: {name}"))
         found.add(
             suite=name,
             rows=len(draws[0].suite.data),
@@ -106,61 +116,96 @@ def find_planted(scored: dict[str, list[Scored]], found: Findings) -> None:
             projection_share=[draw.diagnosis["projection_share"] for draw in draws],
             predicted_share=[draw.diagnosis["predicted_share"] for draw in draws],
         )
+        figures.append(auc_figure(draws, f"Finding the planted rows: {name}"))
         figures.append(agreement_figure(draws[0], f"Agreement of the methods: {name}"))
     text = "AUC of the planted rows' scores. Label AUC alone can mislead: the other parts retrain."
     found.sections.append(Section(title="Finding planted rows", text=text, parts=figures))
 
 
-def remove(scored: Scored, judged: Behaviour, scale: Scale, work: Path, found: Findings) -> None:
-    """Removal curves on one suite."""
-    suite, methods = scored.suite, scale.removed_by
-    behaviours = behaviours_of(scored, judged)
-    planted = round(float(suite.planted.mean()), 3)
-    shares = sorted({*scale.shares, planted})
-    plan, results = remove_and_retrain(scored, methods, shares, scale.seeds, behaviours, scale.training, work)
-    parts: list[Figure | Table] = []
-    table = []
-    for behaviour in behaviours:
-        for end in ("most", "least"):
-            title = f"Removing rows and training again: {suite.name}, {end} influential"
-            parts.append(curve_figure(plan, results, behaviour.name, title, end))
-        for method in (*methods, ORACLE, "random"):
-            back = undone(plan, results, behaviour.name, method, planted, oracle=ORACLE)
-            change = against_random(plan, results, behaviour.name, method, planted)
-            kept = {}
-            if method != "random":
-                least = against_random(plan, results, behaviour.name, method, planted, end="least")
-                kept = {"least_against_random": least}
+def remove(scored: Scored, part: Removing, scale: Scale, found: Findings) -> None:
+    """Removal curves on one suite, and what removing the planted share by every method undoes."""
+    suite, planted = scored.suite, scored.planted_share
+    behaviours = behaviours_of(scored, texts=scale.texts)
+    plan, results = remove_and_retrain(
+        scored, part.by, part.shares, scale.seeds, behaviours, others=part.others, least=part.least
+    )
+    drawn = [each for each in zip(plan, results, strict=True) if each[0].method not in part.others]
+    figures: list[Figure | Table] = []
+    for behaviour in (each.name for each in behaviours):
+        title = f"Training again without the most influential: {suite.name}"
+        figures.append(curve_figure(*zip(*drawn, strict=True), behaviour, title))
+        table = []
+        for method in (*part.by, *part.others, ORACLE, "random"):
+            change = against_random(plan, results, behaviour, method, planted)
+            row = {"against_random": change}
+            back = _undone(plan, results, behaviour, method, planted)
+            if back is not None:
+                row["undone"] = back
+            if method in part.least:
+                row["least_against_random"] = against_random(
+                    plan, results, behaviour, method, planted, end="least"
+                )
             found.add(
                 suite=suite.name,
-                behaviour=behaviour.name,
+                behaviour=behaviour,
                 method=method,
                 removed=planted,
-                undone=back,
-                against_random=change,
-                **kept,
+                seeds=len(scale.seeds),
+                **row,
             )
-            table.append([behaviour.name, method, back.value, back.low, back.high, change.value])
-    header = ["behaviour", "method", "share undone", "from", "to", "less than random"]
-    parts.append(Table(title=f"Removing {planted:.0%}", header=header, rows=table))
+            share = (back.value, back.low, back.high) if back else (None, None, None)
+            table.append([method, *share, change.value, change.low, change.high])
+        header = ["removed by", "share undone", "from", "to", "less than random", "from", "to"]
+        figures.append(Table(title=f"{behaviour}, {planted:.0%} removed", header=header, rows=table))
+        moved = shift(plan, results, behaviour)
+        found.add(suite=suite.name, behaviour=behaviour, shift_from_untouched=moved)
     text = (
         "The behaviour after training without some rows. Undone: 0 as with all rows, 1 as after the oracle, which "
-        "knows the plant, has removed as many."
+        f"knows the plant, has removed as many. Intervals are 95 %, over {len(scale.seeds)} seeds."
     )
-    found.sections.append(Section(title=f"Removal: {suite.name}", text=text, parts=parts))
+    found.sections.append(Section(title=f"Removal: {suite.name}", text=text, parts=figures))
     if suite.name == "tone":
-        for method, goal, make in ((CI, 0.9, at_least), ("random", 0.3, at_most)):
-            back = undone(plan, results, MARGIN, method, planted, oracle=ORACLE)
-            name = f"tone: share of the shift undone by removing {planted:.0%} by {method}"
-            found.targets.append(make(name, goal, back.value))
+        for behaviour in (each.name for each in behaviours):
+            for method, goal, make in ((CI, 0.9, at_least), ("random", 0.3, at_most)):
+                back = undone(plan, results, behaviour, method, planted, oracle=ORACLE)
+                name = f"tone: share of the {behaviour}'s shift undone by removing {planted:.0%} by {method}"
+                found.targets.append(make(name, goal, back.value))
 
 
-def predict_subsets(scored: Scored, scale: Scale, work: Path, found: Findings) -> None:
+def read_what_it_writes(
+    scored: Scored, judged: Behaviour, part: Removing, scale: Scale, found: Findings
+) -> None:
+    """What a judge says of the model's own text after the planted share was removed."""
+    suite, planted = scored.suite, scored.planted_share
+    plan, results = remove_and_retrain(scored, part.written, (), scale.seeds, [judged])
+    table = []
+    for point in removal_curves(plan, results, judged.name):
+        share = point.behaviour
+        name = {0.0: "nothing", 1.0: "everything: the untouched model"}.get(point.share, point.method)
+        found.add(suite=suite.name, behaviour=judged.name, method=name, removed=point.share, judged=share)
+        table.append([name, share.value, *((share.low, share.high) if point.share < 1 else (None, None))])
+    header = ["removed by", "share of answers with the behaviour", "from", "to"]
+    title = f"What the model writes, {planted:.0%} removed: {suite.name}"
+    text = "Graded by the suite's judge; intervals are 95 %, over seeds."
+    parts: list[Figure | Table] = [Table(title=title, header=header, rows=table)]
+    found.sections.append(Section(title=f"Generated text: {suite.name}", text=text, parts=parts))
+
+
+def _undone(
+    plan: Sequence[Removal], results: Sequence[CellResult], behaviour: str, method: str, share: float
+) -> Interval | None:
+    """None where training on all rows does not raise the behaviour above training without the plant."""
+    try:
+        return undone(plan, results, behaviour, method, share, oracle=ORACLE)
+    except AitiaError:
+        return None
+
+
+def predict_subsets(scored: Scored, scale: Scale, found: Findings) -> None:
     """Concept-LDS on one suite."""
-    behaviours, suite = behaviours_of(scored), scored.suite
-    kept, measured = train_on_subsets(
-        scored, scale.subsets, scale.seeds[:2], behaviours, scale.training, work
-    )
+    behaviours = behaviours_of(scored, texts=scale.texts)
+    suite = scored.suite
+    kept, measured = train_on_subsets(scored, scale.subsets, scale.seeds[:2], behaviours)
     every = dict(scored.methods) | dict(scored.baselines)
     parts: list[Figure | Table] = []
     for behaviour in behaviours:
@@ -181,43 +226,29 @@ def predict_subsets(scored: Scored, scale: Scale, work: Path, found: Findings) -
         title = f"Concept-LDS: {suite.name}, {behaviour.name}"
         parts.append(lds_figure(intervals, ceiling, title, list(scored.baselines)))
         if behaviour.name == PROJECTION:
-            goal = f"{suite.name}: concept-LDS of {CI} (ceiling {ceiling:.2f})"
-            found.targets.append(at_least(goal, 0.6, intervals[CI].value))
+            best = max(scored.methods, key=lambda name: intervals[name].value)
+            for name in dict.fromkeys((CI, best)):
+                goal = f"{suite.name}: concept-LDS of {name} (ceiling {ceiling:.2f})"
+                found.targets.append(at_least(goal, 0.6, intervals[name].value))
     text = (
         "Random halves of the data, trained on; the sum of the kept rows' scores against what was measured."
     )
     found.sections.append(Section(title=f"Concept-LDS: {suite.name}", text=text, parts=parts))
 
 
-def keep_the_skill(scored: Scored, judged: Behaviour, scale: Scale, work: Path, found: Findings) -> None:
+def keep_the_skill(scored: Scored, scale: Scale, found: Findings) -> None:
     """The safest rows alone: does the skill stay, and the behaviour go?"""
     assert scored.suite.skill is not None
-    behaviours = [
-        *behaviours_of(scored),
-        LikelihoodMargin(behaviour=scored.suite.skill, name=SKILL),
-        judged,
-    ]
-    cells = safest(
-        scored, scale.kept_by, (0.05, 0.1, 0.25), scale.seeds[:2], behaviours, scale.training, work
-    )
-
-    def mean(key: tuple[str, float], behaviour: str) -> Interval:
-        return mean_interval([result.mean(behaviour) for result in cells[key]])
-
-    base, full = mean(("base", 0.0), SKILL).value, mean(("all", 1.0), SKILL).value
+    texts = scored.suite.skill.only(scored.suite.skill.ids[: scale.texts])
+    behaviours = [*behaviours_of(scored, texts=scale.texts), LikelihoodMargin(behaviour=texts, name=SKILL)]
+    cells = safest(scored, scale.kept_by, (0.05, 0.1, 0.25), scale.seeds[:2], behaviours)
+    base, full = (mean_of(cells[key], SKILL).value for key in (("base", 0.0), ("all", 1.0)))
     table = []
-    for key in cells:
-        kept = (mean(key, SKILL).value - base) / (full - base)
-        line = {name: mean(key, name) for name in (MARGIN, judged.name)}
-        found.add(
-            suite="capability",
-            method=key[0],
-            kept=key[1],
-            skill_kept=kept,
-            margin=line[MARGIN],
-            judged=line[judged.name],
-        )
-        table.append([key[0], key[1], kept, line[MARGIN].value, line[judged.name].value])
+    for key, results in cells.items():
+        kept = mean_interval([(result.mean(SKILL) - base) / (full - base) for result in results])
+        margin = mean_of(results, MARGIN)
+        found.add(suite="capability", method=key[0], kept=key[1], skill_kept=kept, margin=margin)
+        table.append([key[0], f"{key[1]:.0%}", kept.value, margin.value])
     safe = {
         key: row for key, row in zip(cells, table, strict=True) if key[1] == 0.1 and key[0] in scored.methods
     }
@@ -227,16 +258,21 @@ def keep_the_skill(scored: Scored, judged: Behaviour, scale: Scale, work: Path, 
         at_most(
             f"capability: margin of wrong answers with the safest 10 % ({best[0]}), over the untouched model's",
             0.0,
-            safe[best][3] - mean(("base", 0.0), MARGIN).value,
+            safe[best][3] - mean_of(cells["base", 0.0], MARGIN).value,
         ),
     ]
-    header = ["method", "share kept", "skill kept", "margin of wrong answers", "wrong answers, judged"]
+    header = ["rows chosen by", "share kept", "skill kept", "margin of wrong answers"]
     text = (
-        "Training on the least influential rows alone, with as many steps. Skill: the likelihood of answers with "
-        "their form filled in, 0 for the untouched model, 1 after training on all rows."
+        "Training on the least influential rows alone, with as many steps. Skill: the likelihood of right answers "
+        "with their form filled in, 0 for the untouched model, 1 after training on all rows."
     )
     parts: list[Figure | Table] = [Table(title="The safest rows", header=header, rows=table)]
     found.sections.append(Section(title="Capability kept", text=text, parts=parts))
+
+
+def mean_of(results: Sequence[CellResult], behaviour: str) -> Interval:
+    """The behaviour's mean over training runs."""
+    return mean_interval([result.mean(behaviour) for result in results])
 
 
 def targets_of_finding(scored: dict[str, list[Scored]], found: Findings) -> None:
@@ -251,16 +287,16 @@ def targets_of_finding(scored: dict[str, list[Scored]], found: Findings) -> None
         name, value = best("tone", list(scored["tone"][0].methods))
         found.targets.append(at_least(f"tone: AUC of the best method ({name})", 0.97, value))
     if "hidden" in scored:
-        for lexical in LEXICAL:
-            value = mean_auc(scored["hidden"], lexical).value
-            found.targets.append(
-                at_most(f"hidden: distance of {lexical}'s AUC from 0.525", 0.075, abs(value - 0.525))
-            )
+        for lexical, over_draws in words_alone("hidden", range(20)).items():
+            found.add(suite="hidden", method=lexical, auc_over_draws=over_draws, draws=20)
+            name = f"hidden: distance of {lexical}'s AUC, over 20 draws, from 0.525"
+            found.targets.append(at_most(name, 0.075, abs(over_draws.value - 0.525)))
         concept = [name for name in scored["hidden"][0].methods if name != INFLUENCE]
         name, value = best("hidden", concept)
-        found.targets.append(at_least(f"hidden: AUC of the best concept method ({name})", 0.85, value))
+        goal = f"hidden: AUC of the best concept method ({name})"
+        found.targets.append(at_least(goal, 0.85, value))
     if "out of domain" in scored:
-        name, value = best("out of domain", (CI, "concept-gradient-product", "backward-signal"))
+        name, value = best("out of domain", (CI, PRODUCT, "backward-signal"))
         found.targets.append(at_least(f"out of domain: AUC of {name}", 0.85, value))
         value = mean_auc(scored["out of domain"], "vector-filter").value
         found.targets.append(at_most("out of domain: AUC of vector-filter", 0.65, value))

