@@ -108,7 +108,7 @@ def test_cells_are_trained_once_and_resumed(base, tmp_path, monkeypatch):
     assert len(trained) == 1
     retrain(load, data, [Cell(kept=("r0", "r1", "r2"), seed=1)], behaviours, SETTINGS, tmp_path / "cells")
     assert trained[1:] == [(("r0", "r1", "r2"), 1)]
-    file = sorted((tmp_path / "cells").iterdir())[0]
+    file = sorted((tmp_path / "cells").glob("*.json"))[0]
     file.write_text('{"cell": 3}')
     with pytest.raises(StoreError, match=r"damaged result .*delete the file"):
         retrain(
