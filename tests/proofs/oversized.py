@@ -83,6 +83,7 @@ def votes(**changed):
         "constants": [],
         "unit": 0,
         "merges": [],
+        "pruned": 0,
         "apart": [],
         "near": [],
         "quick": 1,

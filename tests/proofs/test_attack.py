@@ -255,8 +255,10 @@ def test_images_that_are_no_action_are_refused(found):
 
 def test_a_chain_of_merges_of_any_length():
     places = np.tile(np.arange(3)[:, None], 1_500)
-    sums = SharedSums(places, chain(1_500), Cost()).of(np.array([[1.0], [2.0], [4.0]]))
-    assert sums.tolist() == [[1_500.0], [3_000.0], [6_000.0]]
+    for pruned in (0, 1_499):
+        sums = SharedSums(places, chain(1_500), pruned, Cost())
+        found = sums.at_least(np.array([[1.0], [2.0], [4.0]]), np.array([2_999.0]), Cost())
+        assert [part.tolist() for part in found] == [[0, 0], [1, 2], [3_000.0, 6_000.0]]
 
 
 # Networks and their files.
