@@ -334,14 +334,14 @@ def _require_form(manifest: Any, file: Path) -> None:
     try:
         data, settings = manifest["data"], manifest["settings"]
         right = (
-            isinstance(manifest["model"]["base_fingerprint"], str)
+            isinstance(manifest.get("model", {}), dict)
             and isinstance(data["rows"], int)
-            and isinstance(data["skipped"], list)
+            and isinstance(data.get("skipped", []), list)
             and all(isinstance(name, str) for name in (*settings["sites"], *settings["signals"]))
             and isinstance(manifest["shards"], int)
             and 0 <= manifest["shards"] <= data["rows"]
         )
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         right = False
     if not right:
         raise StoreError(f"{file}: damaged manifest: a part is missing or of the wrong kind; scan again")
