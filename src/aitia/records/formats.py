@@ -211,7 +211,7 @@ def _open_dataset(path: Path) -> Source:
 
     try:
         dataset = Dataset.load_from_disk(str(path))
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException) as error:
         raise RecordError(f"{path}: cannot be read as a saved dataset ({error})") from error
 
     def write(positions: Sequence[int], target: Path) -> None:
