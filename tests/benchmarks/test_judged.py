@@ -93,7 +93,6 @@ def card(value, grade, floor=0.1):
         "conditions": conditions,
         "joint": value,
         "seconds": {"made": 1.0},
-        "joint": value,
     }
 
 

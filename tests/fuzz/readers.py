@@ -217,7 +217,8 @@ def _read_data(path: Path) -> None:
     for record in records:
         assert record.kind
         assert record.prompt_text is not None
-    records.write(path.with_name(f"copy-{path.name}"))
+    # Never over an earlier copy: what is replaced is removed by names relative to a folder, which cannot be watched.
+    records.write(path.with_name(f"copy-{len(list(path.parent.iterdir()))}-{path.name}"))
 
 
 def _cell(path: Path) -> None:

@@ -9,17 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from proofs.attack import Tally, attempt, cases, mutated_network, text_for
-from proofs.mutations import (
-    NETWORKS,
-    arrays_of,
-    mutated_certificate,
-    nearly_tied,
-    right_inputs,
-    with_tied_answers,
-)
-from proofs.oversized import OVERSIZED, chain, cyclic, hollow_network_file, points, run_apart, votes
-from proofs.proof_networks import certificate_for, planted_network, random_network
 
 from aitia.cli import main
 from aitia.errors import AitiaError, GroupError, NetworkError, ProofError
@@ -38,6 +27,17 @@ from aitia.proofs import (
 )
 from aitia.proofs.cost import Cost
 from aitia.proofs.shared_sums import SharedSums
+from proofs.attack import Tally, attempt, cases, mutated_network, text_for
+from proofs.mutations import (
+    NETWORKS,
+    arrays_of,
+    mutated_certificate,
+    nearly_tied,
+    right_inputs,
+    with_tied_answers,
+)
+from proofs.oversized import OVERSIZED, chain, cyclic, hollow_network_file, points, run_apart, votes
+from proofs.proof_networks import certificate_for, planted_network, random_network
 
 BRIEF = settings(
     max_examples=25,

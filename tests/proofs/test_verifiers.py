@@ -7,7 +7,6 @@ import pytest
 from group_networks.planted_networks import joined, planted, random_neurons
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from proofs.proof_networks import certificate_for, planted_network, random_network
 
 from aitia.errors import ProofError
 from aitia.finite_groups import coset_action, named_group, subgroup_classes
@@ -20,6 +19,7 @@ from aitia.proofs.finding.numbers import action_entry
 from aitia.proofs.finding.votes import VoteSettings, find_votes
 from aitia.proofs.shared_sums import SharedSums
 from aitia.proofs.verifiers.g_sets import Votes
+from proofs.proof_networks import certificate_for, planted_network, random_network
 
 GROUPS = ("S3", "D4", "A4", "Z6", "Q8")
 
