@@ -30,6 +30,7 @@ from aitia.group_networks import GroupNetwork, RhoSet, interpret, load_network
 from aitia.group_networks.training import network_path
 from aitia.proofs import VERIFIERS, brute_force_cost, prove, verify, weights_of
 
+PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
 ROOM = Path(__file__).parent.parent / "src" / "aitia" / "proofs"
 PAPER = {"bound": 0.95, "share": 0.45, "mean": 0.51}
 PLANTED = ("A6", "S6")
@@ -349,7 +350,7 @@ def main() -> None:
         details[name] = networks
         if name == "S5":
             targets += targets_of(networks)
-            picture(networks, RESULTS / f"proofs.frontier{'.quick' if quick else ''}.svg")
+            picture(networks, (WORK / "proofs" if quick else PICTURES) / "proofs_frontier.svg")
     large = {} if quick else {name: planted(name) for name in PLANTED}
     for name, network in large.items():
         details[name] = [_cached(network, WORK / "proofs" / f"{name}.json", {"seed": None})]
