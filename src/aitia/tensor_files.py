@@ -129,7 +129,7 @@ def checksum(name: str, tensor: Any) -> str:
     kind = str(tensor.dtype).removeprefix("torch.")
     whole = xxhash.xxh3_128(f"{name} {kind} {list(shape)}".encode("utf-8", "surrogatepass"))
     if isinstance(tensor, np.ndarray):
-        whole.update(memoryview(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8)))
+        whole.update(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
     else:
         import torch
 

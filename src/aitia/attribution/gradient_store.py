@@ -175,7 +175,7 @@ def build_gradient_store(
         store = _create_or_resume(Path(out), manifest)
         shards = pass_batches(tokenized, max_batch_tokens)
         todo = [number for number in range(len(shards)) if not store.shard_path(number).is_file()]
-        left = sum(len(index) for number in todo for index in shards[number])
+        rows_left = sum(len(index) for number in todo for index in shards[number])
         place = "cpu" if engine.name == "ray" else None
         dtype = product_dtype(curvature.settings.precision, model.device)
         bases: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -185,7 +185,7 @@ def build_gradient_store(
             assert right is not None
             bases[name] = (left[:, :high].contiguous().to(place), right[:, :wide].contiguous().to(place))
         work = partial(_store_shard, model, bases, curvature.settings.loss, cache, store)
-        with progress_bar("Storing gradients", len(tokenized), done=len(tokenized) - left) as advance:
+        with progress_bar("Storing gradients", len(tokenized), done=len(tokenized) - rows_left) as advance:
             for _ in run_tasks(work, row_shards(tokenized, shards, todo), engine=engine, advance=advance):
                 pass
     return store

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -168,11 +168,11 @@ def stream_scores(
     """Multiply every training row's gradient with every direction: [q, n] float32."""
     dtype = product_dtype(precision, model.device)
     place = model.device if engine.name == "local" else "cpu"
-    directions = {name: values.to(dtype).to(place) for name, values in directions.items()}
+    sent: Any = {name: values.to(dtype).to(place) for name, values in directions.items()}
     scores = np.zeros((len(next(iter(directions.values()))), len(tokenized)), dtype=np.float32)
     shards = pass_batches(tokenized, max_batch_tokens, batches=_BATCHES_OF_A_SHARD)
     names = tuple(layer.name for layer in layers)
-    work = partial(_shard_scores, model, directions, dtype, names, loss, cache)
+    work = partial(_shard_scores, model, sent, dtype, names, loss, cache)
     with progress_bar("Influence", len(tokenized)) as advance:
         parts = run_tasks(work, row_shards(tokenized, shards), engine=engine, advance=advance)
         for batches, part in zip(shards, parts, strict=True):

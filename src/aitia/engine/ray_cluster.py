@@ -71,7 +71,9 @@ class Worker:
             )
         # The number of threads decides how sums are split, and so the last bits.
         os.environ["OMP_NUM_THREADS"] = str(self._threads)
-        work = ray.cloudpickle.loads(ray.get(reference))
+        from ray import cloudpickle
+
+        work = cloudpickle.loads(ray.get(reference))
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(self._threads)
         return work

@@ -59,7 +59,7 @@ class TokenizedRecords:
         return iter(self.records)
 
     def __getitem__(self, index: SupportsIndex) -> TokenizedRecord:
-        return self.records[index]
+        return self.records[index.__index__()]
 
     @property
     def fingerprint(self) -> str:

@@ -173,7 +173,7 @@ class Records:
         return iter(self._records)
 
     def __getitem__(self, index: SupportsIndex) -> Record:
-        return self._records[index]
+        return self._records[index.__index__()]
 
     def __repr__(self) -> str:
         return f"Records({len(self)} from {self.source or 'memory'}, {len(self.skipped)} skipped)"
