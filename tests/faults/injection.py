@@ -189,10 +189,12 @@ def _compare(
 
 def undisturbed(job: Job, folder: Path) -> tuple[dict[str, str], float, int]:
     """A job's result, how long it takes, and the size of its largest file."""
-    job.run(folder.with_name(folder.name + "-warm"))
-    start = time.monotonic()
     job.run(folder)
-    seconds = time.monotonic() - start
+    seconds = float("inf")
+    for number in range(3):  # the fastest counts: kills are to fall into the work, not behind it
+        start, place = time.monotonic(), folder.with_name(f"{folder.name}-{number}")
+        wait_for(run_child(lambda place=place: job.run(place), folder.with_suffix(".said")))
+        seconds = min(seconds, time.monotonic() - start)
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     return job.result(folder), seconds, max(sizes)
 

@@ -36,11 +36,15 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
         path, mode = arguments[0], arguments[1]
         if not isinstance(path, str | bytes | os.PathLike):
             return
+        if mode is None and not os.path.isabs(os.fsdecode(path)):
+            return  # removing a folder of one's own goes by handles of folders
         place = os.path.realpath(os.fsdecode(path))
         if not place.startswith((folder, "/dev/null", "/proc/", "/sys/")) and (
             (mode and set(str(mode)) & set("wax+")) or not place.startswith((*_own, "/usr/", "/root/.pyenv"))
         ):
             found.append(f"open {place} {mode}")
+    elif event == "os.remove" and arguments[1] != -1:
+        return
     elif event in FORBIDDEN and not (event == "marshal.loads" or str(arguments[:1]).find(folder) >= 0):
         found.append(f"{event} {arguments!r:.200}")
 

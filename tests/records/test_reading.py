@@ -296,3 +296,25 @@ def test_nothing_else_is_overwritten(tmp_path):
     with pytest.raises(RecordError, match=r"lines of JSON; name it .jsonl"):
         records.write(tmp_path / "a.parquet")
     assert (tmp_path / "kept" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_saved_dataset_cannot_name_files_outside_its_folder(tmp_path):
+    from datasets import Dataset
+
+    Dataset.from_dict({"text": ["mine"]}).save_to_disk(str(tmp_path / "other"))
+    Dataset.from_dict({"text": ["a"]}).save_to_disk(str(tmp_path / "set"))
+    assert read_records(tmp_path / "set")[0].text == "a"
+    state = json.loads((tmp_path / "set" / "state.json").read_text())
+    state["_data_files"] = [{"filename": "../other/data-00000-of-00001.arrow"}]
+    (tmp_path / "set" / "state.json").write_text(json.dumps(state))
+    with pytest.raises(RecordError, match="names files outside its folder"):
+        read_records(tmp_path / "set")
+
+
+def test_a_file_that_changed_since_it_was_read_is_refused(tmp_path):
+    path = write_lines(tmp_path / "train.jsonl", {"text": "a"}, {"text": "b"})
+    records = read_records(path)
+    assert [record.text for record in records.only([records.ids[1]])] == ["b"]
+    write_lines(path, {"text": "longer"}, {"text": "c"})
+    with pytest.raises(RecordError, match="has changed since it was read"):
+        _ = records[0]
