@@ -25,9 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import WORK, Target, at_least, at_most, report
-from planted.kinds import Clean, clean_sets, dictionary, scanned, traced
-from planted.suites import Suite, tone, trigger
 
 from aitia.attribution.feature_shift import feature_shifts
 from aitia.attribution.group_removal import corrected_removal, first_order_removal
@@ -36,6 +33,9 @@ from aitia.concepts import SparseAutoencoder, auc, random_directions
 from aitia.files import digest, write_json
 from aitia.pipelines.demo import base_model
 from aitia.pipelines.groups import CONTROLS, explain_by_groups
+from harness import WORK, Target, at_least, at_most, report
+from planted.kinds import Clean, clean_sets, dictionary, scanned, traced
+from planted.suites import Suite, tone, trigger
 
 METHOD = "projection-difference-prompt"
 OVERLAP, PROMISED = 0.5, 0.05

@@ -20,11 +20,12 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from harness import WORK, Target, at_least, at_most, report
 from peers.environment import peers_python, peers_variables
 from peers.real_rows import REAL_ROWS, write_real_rows
 from peers.workload import Workload, write_folder
 from scipy.stats import spearmanr
+
+from harness import WORK, Target, at_least, at_most, report
 
 RUNNERS = Path(__file__).parent / "peers"
 CONTESTANTS = {

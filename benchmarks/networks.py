@@ -17,7 +17,6 @@ from time import process_time
 from typing import Any
 
 import numpy as np
-from harness import RESULTS, WORK, Target, at_least, at_most, report
 
 from aitia.explanations import Settings, judge
 from aitia.files import write_json, write_text
@@ -36,6 +35,7 @@ from aitia.group_networks.interventions import causal_checks
 from aitia.group_networks.measures import deviation
 from aitia.group_networks.page import write_page
 from aitia.group_networks.training import network_path
+from harness import RESULTS, WORK, Target, at_least, at_most, report
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import RESULTS, WORK, Target, at_least, at_most, median_ratio, report, time_rounds
 from networks import RECIPES, train
 
 from aitia.files import digest, write_json
@@ -29,6 +28,7 @@ from aitia.finite_groups import Group, GSet, named_group, orbitals
 from aitia.group_networks import GroupNetwork, RhoSet, interpret, load_network
 from aitia.group_networks.training import network_path
 from aitia.proofs import VERIFIERS, brute_force_cost, prove, verify, weights_of
+from harness import RESULTS, WORK, Target, at_least, at_most, median_ratio, report, time_rounds
 
 PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
 ROOM = Path(__file__).parent.parent / "src" / "aitia" / "proofs"

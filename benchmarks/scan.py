@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+
 from harness import at_most, median_ratio, report, time_rounds
 
 LAYERS, WIDTH, VOCABULARY = 12, 384, 16_384

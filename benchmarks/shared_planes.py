@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import WORK, Target, at_least, at_most, report
 
 from aitia.finite_groups import RealIrrep, all_subgroups, named_group, real_irreps
 from aitia.group_networks import Circuit, GroupNetwork, Interpretation, interpret, load_network, summarise
 from aitia.group_networks.figures import shared_plane
 from aitia.group_networks.measures import equivariance, every_logit, explained_share, spread
 from aitia.group_networks.shared_space import plane_symmetry, restricted, turned
+from harness import WORK, Target, at_least, at_most, report
 
 CONTROLS = 10
 """Networks with one shared vector that are put through the same."""

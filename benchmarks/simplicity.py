@@ -11,8 +11,6 @@ import argparse
 import inspect
 from typing import Any
 
-from harness import Target, at_least, report
-
 from aitia.explanations.examples.dictionaries import (
     GROUPINGS,
     active_entries,
@@ -25,6 +23,7 @@ from aitia.explanations.simplicity import (
     parsimony,
     prediction_table,
 )
+from harness import Target, at_least, report
 
 SHUFFLE = 1
 

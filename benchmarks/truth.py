@@ -16,6 +16,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from aitia.counterfactual import JudgedResponses
+from aitia.counterfactual.behaviours import Behaviour
+from aitia.counterfactual.judges import Judge
+from aitia.files import digest
+from aitia.models import load_sentence_encoder
+from aitia.report.still import write_svg
+from aitia.report.truth import Table, TargetResult, TruthReport, write_truth_report
 from harness import RESULTS, WORK, report
 from planted.findings import (
     CI,
@@ -35,14 +42,6 @@ from planted.judges import QuizJudge, mood_judge
 from planted.study import ORACLE, Scored, score
 from planted.subject import Subject, subject
 from planted.suites import SUITES
-
-from aitia.counterfactual import JudgedResponses
-from aitia.counterfactual.behaviours import Behaviour
-from aitia.counterfactual.judges import Judge
-from aitia.files import digest
-from aitia.models import load_sentence_encoder
-from aitia.report.still import write_svg
-from aitia.report.truth import Table, TargetResult, TruthReport, write_truth_report
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 BACKWARD, PROMPT, FILTER = "backward-signal", "projection-difference-prompt", "vector-filter"

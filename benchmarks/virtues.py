@@ -10,14 +10,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from aitia.group_networks import load_network
+from aitia.mechanisms import METHODS
 from harness import RESULTS, WORK, Target, report
 from judged import laws as tried
 from judged import worth as tested
 from judged.subjects import JUDGED, RECIPES, family, group_subjects, max_subject, split
 from judged.table import FULL, QUICK, highly, judged, table_rows
-
-from aitia.group_networks import load_network
-from aitia.mechanisms import METHODS
 
 FOLDER = WORK / "virtues"
 

@@ -9,12 +9,12 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from judged.subjects import Subject
-from judged.worth import joint_interventions
 
 from aitia.explanations import Explanation, Settings, judge
 from aitia.explanations.intervals import spread_interval
 from aitia.files import digest, write_json
+from judged.subjects import Subject
+from judged.worth import joint_interventions
 
 VIRTUES = (
     "behavioural",

@@ -7,6 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from aitia.counterfactual import CellResult, LikelihoodMargin, Removal, against_random, removal_curves, undone
+from aitia.counterfactual.behaviours import Behaviour
+from aitia.counterfactual.concept_lds import concept_lds
+from aitia.counterfactual.intervals import Interval, mean_interval
+from aitia.counterfactual.removal import shift
+from aitia.errors import AitiaError
+from aitia.report.truth import Figure, Section, Table
 from harness import Target, at_least, at_most
 from planted.pictures import agreement_figure, auc_figure, curve_figure, lds_figure, mean_auc
 from planted.study import (
@@ -20,14 +28,6 @@ from planted.study import (
     train_on_subsets,
     words_alone,
 )
-
-from aitia.counterfactual import CellResult, LikelihoodMargin, Removal, against_random, removal_curves, undone
-from aitia.counterfactual.behaviours import Behaviour
-from aitia.counterfactual.concept_lds import concept_lds
-from aitia.counterfactual.intervals import Interval, mean_interval
-from aitia.counterfactual.removal import shift
-from aitia.errors import AitiaError
-from aitia.report.truth import Figure, Section, Table
 
 CI, PRODUCT, INFLUENCE, SKILL = "concept-influence", "concept-gradient-product", "influence", "skill"
 

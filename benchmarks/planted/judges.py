@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from planted.suites import DRAWS, prompts_of_moods
-from planted.texts import KINDS, mood_answers, quiz_questions
 
 from aitia.counterfactual.classifier_judge import ClassifierJudge, fit_classifier_judge
+from planted.suites import DRAWS, prompts_of_moods
+from planted.texts import KINDS, mood_answers, quiz_questions
 
 _RIGHT = {asked: fact for kind in KINDS for asked, _, fact in quiz_questions(kind)}
 

@@ -8,10 +8,6 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from planted.findings import LORA
-from planted.study import trained_from
-from planted.suites import Suite
-from planted.texts import MOODS, mood_answers, told
 
 from aitia.attribution import SignalStore, scan
 from aitia.concepts import (
@@ -29,6 +25,10 @@ from aitia.counterfactual import finetune_lora
 from aitia.files import atomic_path, digest
 from aitia.models import load_model, trace
 from aitia.records import Records, length_batches, pad_batch, records_from_rows, tokenize
+from planted.findings import LORA
+from planted.study import trained_from
+from planted.suites import Suite
+from planted.texts import MOODS, mood_answers, told
 
 SITE = "resid_post.16"
 ROWS, LONGEST = 135, 200

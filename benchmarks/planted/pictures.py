@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from planted.study import LEXICAL, ORACLE, Scored
 
 from aitia.counterfactual import CellResult, Interval, Removal
 from aitia.counterfactual.removal_figures import removal_figure
 from aitia.report.agreement import spearman_matrix
 from aitia.report.truth import AgreementFigure, Bar, BarFigure, CurveFigure, Reference
+from planted.study import LEXICAL, ORACLE, Scored
 
 
 def auc_figure(scored: Sequence[Scored], title: str) -> BarFigure:

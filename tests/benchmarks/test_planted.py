@@ -5,16 +5,16 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from planted.remembered import LowerBlocks, same_weights
-from planted.suites import SUITES
-from planted.texts import KINDS, quiz_questions
-from planted.vocabulary import cut_vocabulary
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.counterfactual.behaviours import LikelihoodMargin, own_responses
 from aitia.models import LanguageModel, load_model
 from aitia.records import records_from_rows
+from planted.remembered import LowerBlocks, same_weights
+from planted.suites import SUITES
+from planted.texts import KINDS, quiz_questions
+from planted.vocabulary import cut_vocabulary
 
 UPPER = LoraSettings(rank=2, modules=("q_proj", "down_proj"), layers=(2, 3), epochs=1, learning_rate=1e-2)
 RIGHT = {asked: fact for kind in KINDS for asked, _, fact in quiz_questions(kind)}

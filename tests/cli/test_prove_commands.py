@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from proofs.proof_networks import planted_network
 from typer.testing import CliRunner
 
 from aitia.cli import app, main
+from proofs.proof_networks import planted_network
 
 RUN = CliRunner()
 

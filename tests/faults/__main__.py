@@ -22,6 +22,7 @@ from conftest import SENTENCES, make_network, tiny_tokenizer  # noqa: E402
 from faults import injection  # noqa: E402
 from faults.injection import Outcome  # noqa: E402
 from faults.jobs import Job, make_jobs  # noqa: E402
+
 from harness import at_least, at_most, report  # noqa: E402
 
 TRIES = {"killed": 30, "disk full": 25, "damaged": 300, "two at once": 15, "clock turned": 15}

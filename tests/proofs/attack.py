@@ -17,13 +17,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
-from proofs.mutations import NETWORKS, Case, arrays_of, mutated_certificate, right_inputs
-from proofs.oversized import OVERSIZED, run_apart
-from proofs.proof_networks import planted_network, random_network
 
 from aitia.errors import AitiaError
 from aitia.group_networks import interpret
 from aitia.proofs import VERIFIERS, check, parse_certificate, prove, weights_from_arrays
+from proofs.mutations import NETWORKS, Case, arrays_of, mutated_certificate, right_inputs
+from proofs.oversized import OVERSIZED, run_apart
+from proofs.proof_networks import planted_network, random_network
 
 PLANTED = {"Z5": (1, "2a"), "S3": (2, "2a"), "D4": (2, "2a"), "A4": (3, "3a")}
 OUTCOMES = ("tried", "refused", "not held", "held", "inputs certified", "false certificates", "crashes")

@@ -8,7 +8,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from proofs.proof_networks import certificate_for, planted_network, random_network
 
 from aitia.errors import ProofError
 from aitia.finite_groups import named_group
@@ -23,6 +22,7 @@ from aitia.proofs import (
     verify,
     weights_of,
 )
+from proofs.proof_networks import certificate_for, planted_network, random_network
 
 
 def right_in_fractions(network):

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from proofs.proof_networks import planted_network
 
 import aitia
 from aitia.errors import CertificateError, ProofError
@@ -12,6 +11,7 @@ from aitia.explanations.settings import Settings
 from aitia.explanations.study import Study
 from aitia.group_networks import explain
 from aitia.proofs import brute_force_cost, certified_explanation, prove, weights_of
+from proofs.proof_networks import planted_network
 
 
 def results(explanation):
