@@ -91,7 +91,7 @@ bench-networks: $(READY) ## a hundred S5 networks and others, trained and explai
 	$(BIN)/python benchmarks/shared_planes.py
 
 bench-proofs: $(READY) ## certificates for those networks: bound against cost, every verifier; goes on where it was stopped
-	$(BIN)/python benchmarks/proofs.py
+	$(BIN)/python benchmarks/certificates.py
 
 bench-virtues: $(READY) ## methods judged side by side, laws tried elsewhere, what virtues are worth; goes on where it was stopped
 	$(BIN)/python benchmarks/virtues.py $(if $(QUICK),--quick)

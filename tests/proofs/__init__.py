@@ -1,1 +1,1 @@
-"""Tests of compact proofs; a package, so that a benchmark of the same name is not taken for it."""
+"""Tests of compact proofs: a package, since the attack and the checks share modules."""
