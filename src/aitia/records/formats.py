@@ -178,7 +178,8 @@ def _open_parquet(path: Path) -> Source:
         # Through a handle, so that folder names like `split=train` are not taken for columns.
         with path.open("rb") as handle:
             table = pq.read_table(handle)
-    except (OSError, pa.ArrowException) as error:
+        _ = table.column_names  # which may be no text
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise RecordError(f"{path}: cannot be read as Parquet ({error})") from error
 
     def write(positions: Sequence[int], target: Path) -> None:
