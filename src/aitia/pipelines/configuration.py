@@ -249,7 +249,10 @@ def write_configuration(configuration: Part) -> str:
 
 def place(name: str | None, folder: Path) -> str | None:
     """A model's name: a path that exists is taken from the file's folder; anything else is a hub id."""
-    return str(folder / name) if name is not None and (folder / name).exists() else name
+    try:
+        return str(folder / name) if name is not None and (folder / name).exists() else name
+    except (OSError, ValueError):  # no path at all
+        return name
 
 
 def absolute(part: C, folder: Path) -> C:

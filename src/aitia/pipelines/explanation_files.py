@@ -52,7 +52,11 @@ def read_explanation(path: Path | str) -> Explanation:
     part = content.phenomenon
     if isinstance(part, str):
         beside = path.parent / part
-        if beside.resolve().parent != path.resolve().parent:
+        try:
+            outside = beside.resolve().parent != path.resolve().parent
+        except (OSError, ValueError):  # no path at all
+            outside = True
+        if outside:
             raise ExplanationError(f"{path}: phenomenon {part!r} must be a file in the same folder")
         part = _parse(beside, PhenomenonPart)
     try:
@@ -67,7 +71,7 @@ def _parse(path: Path, form: type[_Form]) -> _Form:
     try:
         return form.model_validate(read_json(path))
     except OSError as error:
-        raise ExplanationError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ExplanationError(f"{path!s:.200}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(each) for each in first["loc"]) or "the whole"

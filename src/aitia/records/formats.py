@@ -178,7 +178,8 @@ def _open_parquet(path: Path) -> Source:
         # Through a handle, so that folder names like `split=train` are not taken for columns.
         with path.open("rb") as handle:
             table = pq.read_table(handle)
-    except (OSError, pa.ArrowException) as error:
+        _ = table.column_names  # which may be no text
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise RecordError(f"{path}: cannot be read as Parquet ({error})") from error
 
     def write(positions: Sequence[int], target: Path) -> None:
@@ -229,15 +230,23 @@ def _open_dataset(path: Path) -> Source:
 
 
 def _batch_rows(batches: Iterable[RecordBatch]) -> Iterator[Any]:
+    """The rows of Arrow batches, each looked over first: places that point outside it would be followed."""
     for batch in batches:
         try:
-            yield from batch.to_pylist()
-        except UnicodeDecodeError:
-            for position in range(len(batch)):
-                try:
-                    yield batch.slice(position, 1).to_pylist()[0]
-                except UnicodeDecodeError:
-                    yield RecordError("a string that is not valid UTF-8")
+            batch.validate(full=True)
+            rows = batch.to_pylist()
+        except ValueError:  # of Arrow, or of a string that is none
+            rows = [_row_or_error(batch.slice(position, 1)) for position in range(len(batch))]
+        yield from rows
+
+
+def _row_or_error(row: RecordBatch) -> Any:
+    try:
+        row.validate(full=True)
+        return row.to_pylist()[0]
+    except ValueError as error:
+        is_text = isinstance(error, UnicodeDecodeError) or "UTF8" in str(error)
+        return RecordError("a string that is not valid UTF-8" if is_text else f"damaged: {error}")
 
 
 def _require_place(path: Path, other_endings: tuple[str, ...], what: str, *, folder: bool = False) -> None:
