@@ -28,7 +28,7 @@ $(DEMO_READY): $(READY)
 demo: $(DEMO_READY) ## the main job on a real model and real data, offline
 	$(BIN)/aitia demo --out build/demo
 
-test: $(READY) ## the tests, in about five minutes
+test: $(READY) ## the tests, in about three minutes
 	$(BIN)/pytest -n 2
 
 test-slow: $(DEMO_READY) ## the slow tests too
