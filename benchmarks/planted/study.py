@@ -146,7 +146,7 @@ def _score(
         own_response_tokens=8,
     )
     curvature = fit_curvature(
-        model, suite.data, CurvatureSettings(parameters="lora", labels="sampled", rows=0)
+        model, suite.data, CurvatureSettings(parameters="lora", labels="sampled", rows=0, precision="float32")
     )
     ranking = rank(
         store,
