@@ -39,9 +39,12 @@ CONTESTANTS = {
     "kronfluence identity": ("kronfluence", ["identity", "--batch=16"], True),
     "dattri LoGra": ("dattri", ["logra"], True),
     "aitia concept": ("aitia", ["concept"], False),
-    "aitia forward only": ("aitia", ["forward"], False),
-    "aitia forward only, to 5/7 of the layers": ("aitia", ["forward", f"--depth={5 / 7}"], False),
+} | {
+    f"aitia forward only{at}{of}": ("aitia", ["forward", "--batch=32", *depth, *dtype], False)
+    for at, depth in (("", []), (", to 5/7 of the layers", [f"--depth={5 / 7}"]))
+    for of, dtype in (("", []), (", bfloat16 model", ["--dtype=bfloat16"]))
 }
+FORWARD = tuple(name for name in CONTESTANTS if "forward only" in name)
 ON_REAL_ROWS = (
     "floor",
     "aitia EK-FAC",
@@ -50,8 +53,7 @@ ON_REAL_ROWS = (
     "bergson EK-FAC",
     "aitia identity",
     "kronfluence identity",
-    "aitia forward only",
-    "aitia forward only, to 5/7 of the layers",
+    *FORWARD,
 )
 
 
@@ -72,7 +74,7 @@ def run(name: str, workload: Workload, folder: Path, *extra: str) -> dict[str, A
 
 def agreement(first: dict[str, Any], second: dict[str, Any]) -> dict[str, float]:
     """Mean over the queries of the scores' correlations."""
-    one, other = (np.load(line["out"])["scores"] for line in (first, second))
+    one, other = (np.atleast_2d(np.load(line["out"])["scores"]) for line in (first, second))
     return {
         "pearson": float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(one, other, strict=True)])),
         "spearman": float(np.mean([spearmanr(a, b).statistic for a, b in zip(one, other, strict=True)])),
@@ -120,6 +122,7 @@ def agreements(
         ("aitia EK-FAC", "bergson EK-FAC"),
         ("aitia EK-FAC, float32 products", "kronfluence EK-FAC"),
         ("aitia identity", "kronfluence identity"),
+        (FORWARD[0], FORWARD[1]),
     )
     rows = [
         {"workload": workload.network, "agreement": f"{one} and {other}"}
@@ -142,7 +145,7 @@ def forward_only(lines: dict[str, list[dict[str, Any]]], where: str = "") -> lis
             40,
             ratio(lines, "kronfluence EK-FAC", name),
         )
-        for name in ("aitia forward only", "aitia forward only, to 5/7 of the layers")
+        for name in FORWARD
     ]
 
 
