@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Idle threads wait quietly instead of spinning, which costs other processes dearly on small machines.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow docs tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-groups bench-simplicity bench-networks bench-proofs bench-virtues bench-scale attack faults fuzz audit lock schemas clean
+.PHONY: help demo test test-slow docs figures tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-groups bench-simplicity bench-networks bench-proofs bench-virtues bench-scale attack faults fuzz audit lock schemas clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -36,6 +36,9 @@ test-slow: $(DEMO_READY) ## the slow tests too
 
 docs: $(READY) ## the documentation's site, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+figures: $(READY) ## tables of the docs, from benchmarks/results
+	$(BIN)/python benchmarks/document.py
 
 tutorials: $(READY) ## run the tutorials again and keep what they show
 	$(BIN)/python docs/run_tutorials.py

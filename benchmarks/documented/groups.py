@@ -1,0 +1,78 @@
+"""The tables of docs/groups.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from documented.markdown import Documented, decimal, table
+
+
+def _of(results: Mapping[str, Any], part: str) -> list[dict[str, Any]]:
+    return [row for row in results["rows"] if row.get("part") == part]
+
+
+def _two_places(value: float) -> str:
+    """Three decimals below a tenth, two above: 0.015, 0.29."""
+    return decimal(value, 3 if value < 0.1 else 2)
+
+
+def removal(results: Mapping[str, Any]) -> str:
+    return table(
+        ["share removed", "error of the first order", "corrected"],
+        [
+            [f"{100 * row[key]:.0f} %" for key in ("share", "first_order_error", "corrected_error")]
+            for row in _of(results, "removal")
+        ],
+    )
+
+
+def planted(results: Mapping[str, Any]) -> str:
+    return table(
+        [
+            "suite",
+            "draw",
+            "rank of the planted kind",
+            "adjusted p",
+            "F1",
+            "precision",
+            "recall",
+            "groups found / tested",
+            "found by permutation alone",
+        ],
+        [
+            [
+                row["suite"],
+                str(row["draw"]),
+                str(row["rank"]),
+                _two_places(row["p_adjusted"]),
+                *(decimal(row[key]) for key in ("f1", "precision", "recall")),
+                f"{row['found']} / {row['tested']}",
+                str(row["found_without_controls"]),
+            ]
+            for row in _of(results, "planted")
+        ],
+    )
+
+
+def nothing_planted(results: Mapping[str, Any]) -> str:
+    (row,) = _of(results, "nothing planted")
+    alone = row["share_with_a_find_without_controls"]
+    return table(
+        ["held against", "sets with a find, promised ≤ 5 %"],
+        [
+            ["rows at random alone", f"{alone:.1%} ({row['mean_found_without_controls']:.0f} groups each)"],
+            [
+                "and 64 directions drawn evenly from the sphere",
+                f"{row['share_with_a_find_against_random_directions']:.1%}",
+            ],
+            ["and 64 contrasts between random halves of the rows", f"{row['share_with_a_find']:.1%}"],
+        ],
+    )
+
+
+TABLES = {
+    "groups.removal": Documented("groups", removal),
+    "groups.planted": Documented("groups", planted),
+    "groups.nothing_planted": Documented("groups", nothing_planted),
+}
