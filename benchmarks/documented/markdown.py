@@ -20,7 +20,6 @@ class Documented:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table, without a last newline."""
-
     lines = [header, *rows]
     first, *rest = ["|" + "|".join(f" {cell} " if cell else " " for cell in line) + "|" for line in lines]
     return "\n".join([first, "|" + "---|" * len(header), *rest])
@@ -43,3 +42,8 @@ def interval(row: Mapping[str, Any], key: str, digits: int = 2) -> str:
         return decimal(row[key], digits)
     low, high = (decimal(row[f"{key}_{end}"], digits) for end in ("low", "high"))
     return f"{decimal(row[key], digits)} ({low} to {high})"
+
+
+def in_order(names: Iterable[str], order: Sequence[str]) -> list[str]:
+    """The names as a page orders them; those that the page does not know yet come last."""
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
