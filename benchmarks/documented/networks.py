@@ -49,7 +49,7 @@ def found(results: Mapping[str, Any]) -> str:
         ["group", "networks", *SHARES.values(), "bi-equivariance", "deviation"],
         [
             [
-                NAMES.get(row["group"], row["group"]),
+                NAMES.get(group := str(row["group"]), group),
                 str(row["networks"]),
                 *(percent(row[key]) for key in SHARES),
                 decimal(row["bi_equivariance"], 3),

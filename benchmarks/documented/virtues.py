@@ -44,7 +44,7 @@ def judged(results: Mapping[str, Any], phenomenon: str) -> str:
     """Virtues of every account of a phenomenon; a virtue that arises for none of them is left out."""
     rows = [row for row in results["rows"] if row.get("phenomenon") == phenomenon]
     at = {(row["virtue"], row["account"]): row for row in rows}
-    accounts = list(dict.fromkeys(row["account"] for row in rows))
+    accounts: list[str] = list(dict.fromkeys(row["account"] for row in rows))
     met = [at["conditions met", account]["met"] for account in accounts]
     unmet = [", ".join(name for name, share in each.items() if share < 1) or "none" for each in met]
     cells = [["*conditions not met*", *unmet]]
@@ -74,6 +74,7 @@ def _number(value: float) -> str:
 
 
 def grades(results: Mapping[str, Any]) -> str:
+    counts: dict[str, dict[str, float]]
     (counts,) = (row["grades"] for row in results["rows"] if "account" not in row)
     columns = ("highly", "weakly", "not", "no value")
     return table(
