@@ -6,7 +6,7 @@ model's activations on short answers in nine moods groups the rows, which nobody
 The planted kind is a group whose rows overlap with the planted ones at F1 >= 0.5. It must be among the three
 strongest groups with an adjusted p-value under 0.01.
 
-Nothing planted: 160 rows in one mood, scored by the untouched model on a direction between two other moods, for
+Nothing planted: 128 rows in one mood, scored by the untouched model on a direction between two other moods, for
 every mood and pair. Whatever is found there at a false-discovery rate of 5 % is false.
 
 Removing a group, to first order and corrected, is compared with training again on a logistic regression, where

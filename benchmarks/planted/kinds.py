@@ -37,9 +37,9 @@ LORA = LoraSettings(
     epochs=2,
     batch_rows=8,
 )
-PROMPTS = (160, 48, 12, 60)
+PROMPTS = (128, 48, 24, 60)
 """Of a planted suite: to train on, to fit the concept to, to ask, to hold out."""
-ROWS, LONGEST = 165, 200
+ROWS, LONGEST = 135, 200
 SAE = SaeSettings(features=256, k=16, epochs=16)
 CLEAN_ROWS = PROMPTS[0]
 
@@ -83,7 +83,7 @@ class Traced:
 
 
 def mood_texts() -> Records:
-    """165 short answers in each of nine moods, drawn at random."""
+    """135 short answers in each of nine moods, drawn at random."""
     rows = []
     for mood in MOODS:
         answers = mood_answers(mood)
@@ -174,7 +174,7 @@ class Clean:
 
 
 def clean_sets(texts: Traced, sae: SparseAutoencoder) -> list[Clean]:
-    """160 rows in one mood, asked about the difference of two others: every choice, 9 x 28."""
+    """128 rows in one mood, asked about the difference of two others: every choice, 9 x 28."""
     import scipy.sparse as sparse
 
     features, signals = texts.features(sae), texts.signals
