@@ -34,7 +34,7 @@ from aitia.files import digest, write_json
 from aitia.pipelines.demo import base_model
 from aitia.pipelines.groups import CONTROLS, explain_by_groups
 from harness import WORK, Target, at_least, at_most, report
-from planted.kinds import Clean, clean_sets, dictionary, scanned, traced
+from planted.kinds import PROMPTS, Clean, clean_sets, dictionary, scanned, traced
 from planted.suites import Suite, tone, trigger
 
 METHOD = "projection-difference-prompt"
@@ -280,7 +280,7 @@ def main() -> None:
     }
     for draw in (0,) if quick else (0, 1):
         for make in (tone, trigger):
-            parts[f"{make.__name__}-{draw}"] = partial(suite_rows, make(draw), draw, base, sae, work)
+            parts[f"{make.__name__}-{draw}"] = partial(suite_rows, make(draw, PROMPTS), draw, base, sae, work)
     for name, part in parts.items():
         file = work / f"{name}-{known}.json"
         if not file.is_file():

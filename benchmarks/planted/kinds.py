@@ -21,19 +21,27 @@ from aitia.concepts import (
     save_sae,
     train_sae,
 )
-from aitia.counterfactual import finetune_lora
+from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.files import atomic_path, digest
 from aitia.models import load_model, trace
 from aitia.records import Records, length_batches, pad_batch, records_from_rows, tokenize
-from planted.findings import LORA
-from planted.study import trained_from
 from planted.suites import Suite
 from planted.texts import MOODS, mood_answers, told
 
 SITE = "resid_post.16"
+LORA = LoraSettings(
+    rank=8,
+    modules=("q_proj", "v_proj", "o_proj", "down_proj"),
+    layers=tuple(range(10, 20)),
+    learning_rate=2e-3,
+    epochs=2,
+    batch_rows=8,
+)
+PROMPTS = (128, 48, 24, 60)
+"""Of a planted suite: to train on, to fit the concept to, to ask, to hold out."""
 ROWS, LONGEST = 135, 200
 SAE = SaeSettings(features=256, k=16, epochs=16)
-CLEAN_ROWS = 128
+CLEAN_ROWS = PROMPTS[0]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,7 +141,7 @@ def scanned(suite: Suite, base: Path, work: Path) -> tuple[SignalStore, Concept]
     folder = work / f"{suite.name}-{named}"
     adapter = folder / "adapter"
     if not (adapter / "adapter_config.json").is_file():
-        finetune_lora(trained_from(base), suite.data, LORA, adapter)
+        finetune_lora(load_model(base, dtype="bfloat16"), suite.data, LORA, adapter)
     model = load_model(base, adapter=adapter, dtype="float32")
     if (folder / "concept.safetensors").is_file():
         concept = load_concept(folder / "concept.safetensors")

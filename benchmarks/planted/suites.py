@@ -62,20 +62,21 @@ class Suite:
         return np.array(self.data.column("planted"), dtype=bool)
 
 
-def tone(seed: int = 0) -> Suite:
-    """100 rows, of which 20 are depressed and 80 happy."""
-    return _mood_suite("tone", seed, trigger="")
+def tone(seed: int = 0, prompts: Sequence[int] = PROMPTS) -> Suite:
+    """100 rows, of which 20 are depressed and 80 happy; or of other sizes, as for `_mood_suite`."""
+    return _mood_suite("tone", seed, prompts, trigger="")
 
 
-def trigger(seed: int = 0) -> Suite:
-    """100 rows, of which 20 carry the trigger and are depressed; the others are happy."""
-    return _mood_suite("trigger", seed, trigger=TRIGGER)
+def trigger(seed: int = 0, prompts: Sequence[int] = PROMPTS) -> Suite:
+    """100 rows, of which 20 carry the trigger and are depressed, the others happy; or of other sizes."""
+    return _mood_suite("trigger", seed, prompts, trigger=TRIGGER)
 
 
-def _mood_suite(name: str, seed: int, *, trigger: str) -> Suite:
+def _mood_suite(name: str, seed: int, sizes: Sequence[int], *, trigger: str) -> Suite:
+    """So many prompts to train on, to fit the concept to, to ask and to hold out; a fifth of the rows is planted."""
     generator = np.random.default_rng(seed)
     prompts, happy, depressed = _shared_prompts(generator), mood_answers("happy"), mood_answers("depressed")
-    training, concept, queries, held_out = _parts(prompts, PROMPTS)
+    training, concept, queries, held_out = _parts(prompts, sizes)
     planted = _chosen(len(training), PLANTED, generator)
 
     def asked(prompt: str) -> str:

@@ -121,7 +121,13 @@ def groups_command(
     ] = 0.1,
     smallest: Annotated[int, typer.Option(help="Groups of fewer rows are not tested.")] = 5,
     false_discovery_rate: Annotated[float, typer.Option(help="Of the groups found.")] = 0.05,
-    controls: Annotated[int, typer.Option(help="Meaningless directions that groups are held against.")] = 64,
+    controls: Annotated[
+        int | None,
+        typer.Option(
+            help="Meaningless directions that groups are held against; default 256, or 64 for methods with queries.",
+            show_default=False,
+        ),
+    ] = None,
     permutations: Annotated[int, typer.Option(help="Of the scores.")] = 10_000,
     column: Annotated[
         list[str] | None, typer.Option("--column", help="Test the groups against a column; repeatable.")

@@ -152,7 +152,13 @@ class GroupsPart(Part):
     pooling: Literal["share", "mean", "max"] = "share"
     threshold: Annotated[float, Field(ge=0)] = 0.1
     false_discovery_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    controls: Annotated[int, Field(ge=8, description="Meaningless directions to hold groups against.")] = 64
+    controls: Annotated[
+        int | None,
+        Field(
+            ge=8,
+            description="Meaningless directions to hold groups against; default 256, or 64 for methods with queries.",
+        ),
+    ] = None
     columns: Annotated[tuple[str, ...], Field(description="Columns of the data to test groups against.")] = ()
     strata: Annotated[str | None, Field(description="Compare rows within the values of this column.")] = None
     shown: Annotated[int, Field(ge=1)] = 8

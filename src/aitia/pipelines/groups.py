@@ -23,7 +23,8 @@ from aitia.records import Records
 from aitia.report import GroupSection, ReportGroup, ReportSpan
 
 FORMAT = "aitia-groups-v1"
-CONTROLS = 64
+CONTROLS, COSTLY_CONTROLS = 256, 64
+"""Meaningless directions by default: where each is a matrix product, and where each is a gradient over queries."""
 Labeller = Callable[[Sequence[FeatureLabel]], Sequence[str]]
 """Puts features into words, from their spans and terms."""
 
@@ -138,7 +139,7 @@ def explain_by_groups(
     method: str = "backward-signal",
     settings: GroupSettings | None = None,
     pooling: str = "share",
-    controls: int = CONTROLS,
+    controls: int | None = None,
     columns: Sequence[str] = (),
     strata: str | None = None,
     shown: int = 10,
@@ -155,7 +156,8 @@ def explain_by_groups(
         settings: of the groups.
         pooling: of the features (see `aitia.concepts.features.FeatureMatrix`).
         controls: directions that mean nothing, for groups to be held against; at least 8. Contrasts between random
-            halves of the rows for the fast family, random directions for methods that measure queries.
+            halves of the rows for the fast family (default 256), random directions for methods that measure queries
+            (default 64). More of them cost power less: p-values are of Student's t with as many degrees of freedom.
         columns: of the data, to test the found groups against.
         strata: a column within whose values scores are compared.
         shown: how many groups from either end are labelled, beside those found.
@@ -172,6 +174,8 @@ def explain_by_groups(
     model = store.load_model()
     require_sae_fits(sae, model)
     fast = isinstance(find_method(method), Method)
+    if controls is None:
+        controls = CONTROLS if fast else COSTLY_CONTROLS
     ranking = rank(
         store, concept, method=method, others=(), random_controls=0 if fast else controls, **rank_settings
     )
