@@ -147,6 +147,7 @@ def nothing_planted(sets: list[Clean], controls: int) -> dict[str, Any]:
     return {
         "part": "nothing planted",
         "sets": len(sets),
+        "controls": controls,
         "data_sets": len(moods),
         "concepts_each": len(sets) // len(moods),
         "share_with_a_find": float(np.mean(np.array(found) > 0)),
