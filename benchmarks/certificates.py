@@ -333,21 +333,24 @@ def main() -> None:
     quick = options.quick or bool(options.group) or bool(options.networks)
     limit = options.networks or (2 if options.quick else 10**6)
     rows, details, targets, costs = [], {}, [], {}
-    for name, (count, settings) in RECIPES.items():
+    every: list[dict[str, Any]] = []
+    for name, recipe in RECIPES.items():
         if options.group and name not in options.group:
             continue
-        folder = name.replace("(", "").replace(")", "").replace(",", "-")
-        seeds = list(range(min(count, limit)))
+        folder = WORK / "networks" / name
+        seeds = list(range(min(recipe.count, limit)))
         if options.no_training:
-            seeds = [seed for seed in seeds if network_path(WORK / "networks" / folder, seed).exists()]
+            seeds = [seed for seed in seeds if network_path(folder, seed).exists()]
         if not seeds:
             continue
-        paths, _ = train(name, seeds, settings, WORK / "networks" / folder)
-        caches = [WORK / "proofs" / folder / f"{path.name.split('.')[0]}.json" for path in paths]
+        paths, _ = train(recipe, seeds, folder)
+        caches = [WORK / "proofs" / name / f"{path.name.split('.')[0]}.json" for path in paths]
         with ProcessPoolExecutor(options.jobs) as pool:
             networks = list(pool.map(prove_all, paths, caches))
-        rows += rows_of(name, networks, trained=True)
-        details[name] = networks
+        label = name if name.startswith(recipe.group) else recipe.group  # "D5-all" has D5's networks beside it
+        rows += rows_of(label, networks, trained=True)
+        details[label] = networks
+        every += networks
         if name == "S5":
             targets += targets_of(networks)
             picture(networks, (WORK / "proofs" if quick else PICTURES) / "proofs_frontier.svg")
@@ -368,7 +371,7 @@ def main() -> None:
     details["slopes"] = slopes(costs) if len(costs["cascade"]) > 2 else []
     details["clock"], met = clock(large, rounds=3) if large else ([], [])
     targets += met
-    every = [network for group in RECIPES if group in details for network in details[group]]
+    every += [network for name in large for network in details[name]]
     targets.append(
         at_most(
             "certified inputs that are wrong by brute force, all verifiers and networks",
