@@ -26,6 +26,12 @@ def run_explanations(folder: Path, *, behaviour: str | None = None) -> list[Expl
     """
     import pyarrow.parquet as parquet
 
+    if (folder / "ranking.parquet").is_file() and not (folder / "removal.parquet").is_file():
+        raise ExplanationError(
+            f"{folder}: `aitia attribute` ranks rows and removes none, so there is nothing to judge its ranking by; "
+            f"name {folder / 'ranking.parquet'} under rankings.files of a configuration of `aitia counterfactual`, "
+            "run that, and judge its folder"
+        )
     tables = {}
     for name in ("rankings", "removal"):
         path = folder / f"{name}.parquet"
