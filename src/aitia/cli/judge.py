@@ -31,6 +31,9 @@ def judge_command(
     behaviour: Annotated[
         str | None, typer.Option(help="Of a run: which behaviour; default: the first.")
     ] = None,
+    intervene: Annotated[
+        bool, typer.Option(help="Of a run: load its models, ablate the concept's direction, steer along it.")
+    ] = True,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -45,7 +48,13 @@ def judge_command(
     from aitia.pipelines.judge import judge_files, summary_lines
 
     card, files = judge_files(
-        explanation, out=out, rubric=rubric, weights=weight or (), seed=seed, behaviour=behaviour
+        explanation,
+        out=out,
+        rubric=rubric,
+        weights=weight or (),
+        seed=seed,
+        behaviour=behaviour,
+        intervene=intervene,
     )
     lines = summary_lines(card) + [f"{kind}: {path}" for kind, path in files.items()]
     answer(card.as_json() | {"files": files}, as_json, "\n".join(lines))

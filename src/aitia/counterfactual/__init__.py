@@ -7,6 +7,7 @@ from aitia.counterfactual.classifier_judge import (
     load_classifier_judge,
 )
 from aitia.counterfactual.concept_lds import ConceptLds, concept_lds, draw_subsets
+from aitia.counterfactual.direction_trial import direction_trial, try_direction
 from aitia.counterfactual.endpoint_judge import EndpointJudge, rubric_for
 from aitia.counterfactual.finetuning import LoraSettings, finetune_lora
 from aitia.counterfactual.intervals import Interval
@@ -29,6 +30,7 @@ __all__ = [
     "Removal",
     "against_random",
     "concept_lds",
+    "direction_trial",
     "draw_subsets",
     "finetune_lora",
     "fit_classifier_judge",
@@ -37,5 +39,6 @@ __all__ = [
     "removal_curves",
     "retrain",
     "rubric_for",
+    "try_direction",
     "undone",
 ]

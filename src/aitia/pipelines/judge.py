@@ -28,6 +28,7 @@ def judge_files(
     weights: Sequence[str] = (),
     seed: int = 0,
     behaviour: str | None = None,
+    intervene: bool = True,
 ) -> tuple[Scorecard, dict[str, str]]:
     """Judge the explanation in the first file, with those in the others as its rivals.
 
@@ -40,6 +41,7 @@ def judge_files(
         weights: `virtue=weight`, to add rivals up.
         seed: of everything random.
         behaviour: which of a run's behaviours; default: the first.
+        intervene: of a run whose models are at hand: ablate the concept's direction and steer along it.
 
     Returns:
         The card, and the files written, by kind.
@@ -52,7 +54,7 @@ def judge_files(
         raise ExplanationError("give at least one explanation")
     run = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
     if run is not None:
-        accounts = run_explanations(run, behaviour=behaviour)
+        accounts = run_explanations(run, behaviour=behaviour, intervene=intervene)
         out = run if out is None else out
     else:
         accounts = _read(paths)

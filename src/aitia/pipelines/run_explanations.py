@@ -7,19 +7,24 @@ from pathlib import Path
 import numpy as np
 
 from aitia.attribution import ranking_explanation, removal_phenomenon
+from aitia.attribution.methods import goes_through_concept
 from aitia.counterfactual import plan_removals
 from aitia.errors import ExplanationError
-from aitia.explanations import Explanation
+from aitia.explanations import Direction, Explanation
+from aitia.pipelines.run_direction import run_direction
 
 EVERY_ROW = "every row counts alike"
 
 
-def run_explanations(folder: Path, *, behaviour: str | None = None) -> list[Explanation]:
+def run_explanations(
+    folder: Path, *, behaviour: str | None = None, intervene: bool = False
+) -> list[Explanation]:
     """Every ranking of a run as an account of one behaviour, and last the rival that every row counts alike.
 
     Args:
         folder: of the run: `rankings.parquet` and `removal.parquet` lie there.
         behaviour: which; default: the first.
+        intervene: load the run's models, ablate the concept's direction and steer along it.
 
     Raises:
         ExplanationError: a file is missing or they do not fit together; the behaviour was not measured.
@@ -72,5 +77,13 @@ def run_explanations(folder: Path, *, behaviour: str | None = None) -> list[Expl
     phenomenon = removal_phenomenon(
         chosen, removed, np.array([np.mean(each) for each in values.values()]), [key[3] for key in values]
     )
-    accounts = [ranking_explanation(phenomenon, name, each) for name, each in scores.items()]
+    direction = Direction(reason="it was not asked for")
+    if intervene and any(goes_through_concept(name) for name in scores):
+        direction = run_direction(folder, chosen)
+    accounts = [
+        ranking_explanation(
+            phenomenon, name, each, direction=direction if goes_through_concept(name) else None
+        )
+        for name, each in scores.items()
+    ]
     return [*accounts, ranking_explanation(phenomenon, EVERY_ROW, None)]
