@@ -261,7 +261,9 @@ def test_a_run_is_judged_by_intervening_on_its_direction(project):
     assert "causal-by-direction" in Path(files["report"]).read_text()
     itself = judge_files([run], behaviour="concept projection")[0]["causal-by-direction"]
     assert "this very direction" in itself.reason
-    assert judge_files([run], intervene=False)[0]["causal-by-direction"].reason.endswith("it was not asked for")
+    assert judge_files([run], intervene=False)[0]["causal-by-direction"].reason.endswith(
+        "it was not asked for"
+    )
     next((run / "parts").glob("adapter-*")).rename(run / "gone")
     gone = judge_files([run], behaviour="likelihood margin")[0]["causal-by-direction"]
     assert gone.status == "not evaluable"

@@ -105,7 +105,9 @@ def test_the_card_becomes_a_section_of_the_report(run, report):
     assert files["report"] == str(report)
     once = report.read_text()
     assert once.count('<section id="scorecard">') == 1
-    assert once.index("Cheer") < once.index('<section id="scorecard">') < once.index('<section id="reproduce">')
+    assert (
+        once.index("Cheer") < once.index('<section id="scorecard">') < once.index('<section id="reproduce">')
+    )
     assert '<a href="#scorecard">' in once
     section = once[once.index('<section id="scorecard">') : once.index('<section id="reproduce">')]
     assert f"{card['skill'].value:.3f}" in section

@@ -109,7 +109,9 @@ def direction_trial(
     measure = trained()
     plain, size = _with_projection(measure, _unit(direction))
     if not size > 0:
-        raise AitiaError("no token's activations have a projection on the direction: there is nothing to ablate")
+        raise AitiaError(
+            "no token's activations have a projection on the direction: there is nothing to ablate"
+        )
     step = multiple * size
     moved = [
         (measure(projected_out(each)), *(measure(moved_by(end * step * _unit(each))) for end in (1, -1)))

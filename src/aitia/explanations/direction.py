@@ -86,9 +86,7 @@ def share_gone(
         return 1 - left / added(trial, counts)
 
 
-def steered(
-    trial: DirectionTrial, effects: DirectionEffects, counts: np.ndarray | None = None
-) -> np.ndarray:
+def steered(trial: DirectionTrial, effects: DirectionEffects, counts: np.ndarray | None = None) -> np.ndarray:
     """Half the difference between a step along the direction and one against it, in units of what training added."""
     half = _mean(effects.raised - effects.lowered, counts) / 2
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -94,9 +94,7 @@ def _kept(parts: Path, fitted: list[object]) -> tuple[Path, Path]:
     return parts / f"adapter-{_key(fitted[0])}", parts / f"concept-{_key(fitted)}.concept.safetensors"
 
 
-def _fitted_depends(
-    configuration: CounterfactualConfiguration, inputs: Inputs, base: str
-) -> list[object]:
+def _fitted_depends(configuration: CounterfactualConfiguration, inputs: Inputs, base: str) -> list[object]:
     """What the adapter depends on, and what the concept depends on besides."""
     trained = [base, inputs.data.fingerprint, configuration.training.settings.identity()]
     return [trained, _concept_depends(configuration, inputs)]

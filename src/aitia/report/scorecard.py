@@ -46,7 +46,9 @@ def scorecard_html(card: Mapping[str, Any]) -> str:
     Args:
         card: as `Scorecard.as_json` gives it.
     """
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    policy = (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    )
     return _filled("scorecard.html.j2", card, policy=policy)
 
 
