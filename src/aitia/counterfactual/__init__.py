@@ -12,7 +12,14 @@ from aitia.counterfactual.endpoint_judge import EndpointJudge, rubric_for
 from aitia.counterfactual.finetuning import LoraSettings, finetune_lora
 from aitia.counterfactual.intervals import Interval
 from aitia.counterfactual.judges import Judge
-from aitia.counterfactual.removal import Removal, against_random, plan_removals, removal_curves, undone
+from aitia.counterfactual.removal import (
+    Removal,
+    against_random,
+    plan_removals,
+    removal_curves,
+    retraining_phenomenon,
+    undone,
+)
 from aitia.counterfactual.retraining import Cell, CellResult, retrain
 
 __all__ = [
@@ -38,6 +45,7 @@ __all__ = [
     "plan_removals",
     "removal_curves",
     "retrain",
+    "retraining_phenomenon",
     "rubric_for",
     "try_direction",
     "undone",

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from aitia.attribution import ranking_explanation, removal_phenomenon
+from aitia.attribution import ranking_explanation
 from aitia.attribution.methods import goes_through_concept
-from aitia.counterfactual import plan_removals
+from aitia.counterfactual import CellResult, plan_removals, retraining_phenomenon
 from aitia.errors import ExplanationError
 from aitia.explanations import Direction, Explanation
 from aitia.pipelines.run_direction import run_direction
@@ -70,13 +68,8 @@ def run_explanations(
         raise ExplanationError(
             f"{folder}: its rankings do not lead to the removal {missing[0]} that it measured"
         )
-    place = {name: i for i, name in enumerate(ids)}
-    removed = np.ones((len(values), len(ids)), dtype=bool)
-    for row, key in zip(removed, values, strict=True):
-        row[[place[each] for each in kept[key].kept]] = False
-    phenomenon = removal_phenomenon(
-        chosen, removed, np.array([np.mean(each) for each in values.values()]), [key[3] for key in values]
-    )
+    results = [CellResult(cell=kept[key], values={chosen: tuple(each)}) for key, each in values.items()]
+    phenomenon = retraining_phenomenon(ids, results, chosen)
     direction = Direction(reason="it was not asked for")
     if intervene and any(goes_through_concept(name) for name in scores):
         direction = run_direction(folder, chosen)
