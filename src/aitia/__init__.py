@@ -59,6 +59,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "METHODS",
     "AitiaError",
     "Concept",
     "ConceptProjection",
@@ -66,7 +67,6 @@ __all__ = [
     "LanguageModel",
     "LikelihoodMargin",
     "LoraSettings",
-    "METHODS",
     "Phenomenon",
     "Ranking",
     "Records",

@@ -67,6 +67,17 @@ def test_another_behaviour_and_the_command(run):
         run_explanations(run, behaviour="joy")
 
 
+def test_a_direction_that_was_not_intervened_on_is_said_to_be_so(run):
+    table = parquet.read_table(run / "rankings.parquet").rename_columns(["id", "vector-filter", "wrong"])
+    parquet.write_table(table, run / "rankings.parquet")
+    cells = parquet.read_table(run / "removal.parquet").to_pandas().replace({"right": "vector-filter"})
+    parquet.write_table(pa.Table.from_pandas(cells), run / "removal.parquet")
+    done = CliRunner().invoke(app, ["judge", str(run)])
+    assert done.exit_code == 0, done.output
+    said = "causal-by-direction not evaluable: its direction was not intervened on: the folder has no"
+    assert done.output.count(said) == 1, "of the ranking by a concept, and not of the other"
+
+
 def test_folders_that_are_no_run(run):
     (run / "removal.parquet").unlink()
     with pytest.raises(ExplanationError, match=r"removal\.parquet: cannot be read"):

@@ -41,7 +41,9 @@ def judge_command(
 
     Explanations in files are tables and numbers; nothing in them is executed. Those written in Python are judged
     with `aitia.judge`. Given the folder of a run of `aitia counterfactual`, its rankings are judged by its removals,
-    the card becomes a section of its report.html (in the place of an earlier one), and lies beside it. Exit status 1: a certificate claims more than is true.
+    and where its model is at hand by interventions on the concept's direction; the card becomes a section of its
+    report.html (in the place of an earlier one), and lies beside it.
+    Exit status 1: a certificate claims more than is true.
 
     Example: `aitia judge examples/xor/gates.explanation.json examples/xor/count.explanation.json --out card.html`
     """

@@ -41,7 +41,7 @@ def edited(model: LanguageModel, site: str, edit: Edit) -> Iterator[None]:
 
 
 def projected_out(directions: np.ndarray) -> Edit:
-    """h - Q Q^T h, with Q an orthonormal basis of what the directions [k, d] span (directional ablation)."""
+    """Directional ablation: h - Q Q^T h, with Q an orthonormal basis of what the directions [k, d] span."""
     import torch
 
     left, sizes, _ = np.linalg.svd(np.atleast_2d(np.asarray(directions, dtype=float)).T, full_matrices=False)
@@ -55,7 +55,7 @@ def projected_out(directions: np.ndarray) -> Edit:
 
 
 def moved_by(vector: np.ndarray) -> Edit:
-    """h + vector [d] (steering)."""
+    """Steering: h + vector [d]."""
     import torch
 
     moved = torch.tensor(np.asarray(vector), dtype=torch.float32)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aitia.errors import AitiaError, CertificateError, ExplanationError
 from aitia.explanations import Explanation, Scorecard, Settings, judge, load_rubric
+from aitia.explanations.direction_scores import NAME as DIRECTION
 from aitia.files import write_text
 from aitia.group_networks import load_network
 from aitia.pipelines.explanation_files import read_explanation
@@ -18,6 +19,8 @@ from aitia.report import with_scorecard
 SUFFIX = ".explanation.json"
 CERTIFICATE = ".certificate.json"
 NETWORK = ".network.safetensors"
+SHOWN = ("behavioural", "observational", "causal", "skill", "description-length")
+"""Virtues that are printed; the card has all."""
 
 
 def judge_files(
@@ -125,11 +128,13 @@ def summary_lines(card: Scorecard) -> list[str]:
     for each in (card, *card.rivals):
         shown = [
             f"{name} {result.value:.3f}"
-            for name in ("behavioural", "observational", "causal", "skill", "description-length")
+            for name in (*SHOWN, DIRECTION)
             if (result := each[name]).value is not None
         ]
         lines.append(f"{each.name}: {each.verdict}")
         lines.append(f"  {', '.join(shown)}")
+        if each.explanation.direction is not None and each[DIRECTION].value is None:
+            lines.append(f"  {DIRECTION} {each[DIRECTION].status}: {each[DIRECTION].reason}")
     for pair in card.comparisons():
         winner = f"{pair.dominates} dominates" if pair.dominates else "neither dominates"
         lines.append(

@@ -1,4 +1,4 @@
-"""The direction that the rankings of a run of `aitia counterfactual` go through, intervened on in the run's own models."""
+"""The direction that the rankings of a run go through, intervened on in the run's own models."""
 
 from __future__ import annotations
 
