@@ -94,4 +94,4 @@ def steered(trial: DirectionTrial, effects: DirectionEffects, counts: np.ndarray
 
 
 def _mean(items: np.ndarray, counts: np.ndarray | None) -> np.ndarray:
-    return np.mean(items) if counts is None else counts @ items / counts.sum(axis=1)
+    return np.asarray(items.mean()) if counts is None else counts @ items / counts.sum(axis=1)
