@@ -69,6 +69,10 @@ def test_the_share_is_what_algebra_says():
     assert result.details["steering"]["value"] == pytest.approx(
         trial.step * weights[0] / (shifts @ weights).mean(), abs=1e-5
     )
+    assert (
+        f"a step along it moves the behaviour by {result.details['steering']['value']:.3g} of"
+        in result.reason
+    )
     drawn = controls()["random directions"][:, 0]
     by_control = ((drawn @ weights) * (drawn @ shifts.mean(axis=0))) / (shifts @ weights).mean()
     assert result.details["controls"][0]["most"] == pytest.approx(by_control.max(), abs=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -36,16 +37,18 @@ def measure_direction(study: Study) -> VirtueResult:
     interval = _interval(study, trial, partial(share_gone, trial, trial.own))
     gone = {kind: [float(share_gone(trial, each)) for each in all_] for kind, all_ in trial.controls.items()}
     every = [each for values in gone.values() for each in values]
+    details = _details(study, direction, trial, shift)
     return measured(
         NAME,
         value,
+        reason=_in_words(details["steering"]),
         n=len(trial.trained),
         seed=study.settings.seed,
         interval=interval,
         floor=float(np.mean(every)) if every else None,
         ceiling=1.0,
         discriminating=interval.low > max(every) if every else None,
-        details=_details(study, direction, trial, shift)
+        details=details
         | {
             "controls": [
                 {"name": kind, "value": float(np.mean(values)), "most": max(values), "n": len(values)}
@@ -54,6 +57,15 @@ def measure_direction(study: Study) -> VirtueResult:
             ]
         },
     )
+
+
+def _in_words(steering: Mapping[str, Any]) -> str:
+    said = (
+        f"steering: a step along it moves the behaviour by {steering['value']:.3g} of what training added "
+        f"({steering['low']:.3g} to {steering['high']:.3g})"
+    )
+    most = [max(sizes) for sizes in steering["controls"].values() if sizes]
+    return f"{said}, the strongest control by {max(most):.3g}" if most else said
 
 
 def _details(study: Study, direction: Direction, trial: DirectionTrial, shift: Interval) -> dict[str, Any]:
