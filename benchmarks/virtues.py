@@ -15,7 +15,7 @@ from aitia.mechanisms import METHODS
 from harness import RESULTS, WORK, Target, report
 from judged import laws as tried
 from judged import worth as tested
-from judged.subjects import JUDGED, RECIPES, family, group_subjects, max_subject, split
+from judged.subjects import JUDGED, RECIPES, family, group_subjects, language_subject, max_subject, split
 from judged.table import FULL, QUICK, highly, judged, table_rows
 
 FOLDER = WORK / "virtues"
@@ -26,6 +26,7 @@ def table(*, quick: bool) -> None:
     subjects = [
         *([] if quick else [each for name in JUDGED for each in group_subjects(name, 2, FOLDER)]),
         max_subject(8 if quick else 16),
+        language_subject(FOLDER / "parts", 48 if quick else 144),
     ]
     cards = judged(subjects, QUICK if quick else FULL, FOLDER / ("quick" if quick else "cards"))
     rows = table_rows(cards)

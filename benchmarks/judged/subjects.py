@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from aitia.explanations import Explanation, FunctionModel, ModelUnderStudy, Phenomenon, Premise
+from aitia.explanations import Explanation, FunctionModel, ModelUnderStudy, Phenomenon, Premise, Settings
 from aitia.explanations.examples.max_of_two import (
     max_network,
     max_phenomenon,
@@ -29,6 +30,7 @@ from aitia.group_networks.explanations import ACCOUNTS
 from aitia.group_networks.study import product_phenomenon, under_study
 from aitia.mechanisms import METHODS, record_site
 from aitia.proofs import certified_explanation, prove
+from judged.language import SITE, mood_phenomenon
 
 RECIPES = {
     "S4": ("S4", TrainingSettings(train_fraction=0.6)),
@@ -42,6 +44,8 @@ JUDGED = ("S4", "Z23")
 """Families whose networks the methods are judged on: one that does not commute, and addition."""
 FIT = 2 / 3
 """Share of the inputs that methods may be fitted on; the others judge them."""
+FEWER = {"dictionary": {"features": 96, "named": 4}, "circuit": {"named": 4}}
+"""For the language model: as many features as there are rows to learn them from, and fewer variables."""
 LAW = "neurons stand on points of G-sets"
 
 
@@ -54,12 +58,22 @@ class Subject:
         phenomenon: with fit and test split.
         accounts: name -> how to make an account of it; made one by one, since some take long.
         others: networks of the same family, which laws are tried on.
+        most: settings that are kept lower here, since each intervention costs more.
+        cannot: account of other networks -> why there can be none here.
     """
 
     family: str
     phenomenon: Phenomenon
     accounts: dict[str, Callable[[], Explanation | None]]
     others: tuple[ModelUnderStudy, ...]
+    most: dict[str, int] = field(default_factory=dict)
+    cannot: dict[str, str] = field(default_factory=dict)
+
+    def settings(self, settings: Settings) -> Settings:
+        """Settings of the table, with no more of anything than this network can afford."""
+        return replace(
+            settings, **{name: min(getattr(settings, name), most) for name, most in self.most.items()}
+        )
 
 
 def split(phenomenon: Phenomenon, seed: int) -> Phenomenon:
@@ -110,6 +124,27 @@ def max_subject(vocabulary: int = 16) -> Subject:
     )
     others = tuple(max_network(vocabulary, sharpness=sharpness) for sharpness in (2.0, 3.0, 6.0))
     return Subject(family="larger of two tokens", phenomenon=phenomenon, accounts=accounts, others=others)
+
+
+def language_subject(folder: Path, count: int = 144) -> Subject:
+    """SmolLM2-135M-Instruct calling texts happy or sad, read at the residual stream of one block."""
+    whole, below, above = mood_phenomenon(folder, count)
+    phenomenon = split(whole, 0)
+    record = record_site(phenomenon, SITE, below=below, above=above)
+    return Subject(
+        family="mood seen by a language model",
+        phenomenon=phenomenon,
+        accounts={
+            name: _fitted(partial(make, **FEWER.get(name, {})), record) for name, make in METHODS.items()
+        },
+        others=(),
+        most={"interventions": 64, "controls": 3, "mutants": 3},
+        cannot={
+            **dict.fromkeys(ACCOUNTS, "it reads the tables of a group off the weights, and this is no group"),
+            "rule": "nobody knows the rule",
+            "compact proof": "no verifier of ours bounds a transformer",
+        },
+    )
 
 
 def proved(

@@ -47,6 +47,8 @@ VIRTUES = (
 """The virtues of the table; the others follow from them, or have no better end."""
 JOINT = "several variables at once"
 """The row of the share of interventions on random halves of the variables that come out alike, where one moves."""
+ACCOUNT = "the account itself"
+"""The row that says why a phenomenon has no account of a kind."""
 FULL = Settings(interventions=128, controls=6, mutants=6, variants=16, resamples=200)
 QUICK = Settings(interventions=64, controls=2, mutants=2, variants=6, resamples=50)
 
@@ -55,8 +57,11 @@ def judged(subjects: Iterable[Subject], settings: Settings, folder: Path) -> lis
     """A card for each account of each network; those that were made before are read again."""
     cards = []
     for subject in subjects:
+        own = subject.settings(settings)
+        for name, reason in subject.cannot.items():
+            cards.append({"family": subject.family, "account": name, "results": None, "reason": reason})
         for name, make in subject.accounts.items():
-            key = [subject.family, subject.phenomenon.fingerprint, name, settings.fingerprint]
+            key = [subject.family, subject.phenomenon.fingerprint, name, own.fingerprint]
             path = folder / f"{digest(key)[:16]}.json"
             if not path.exists():
                 begun = perf_counter()
@@ -65,10 +70,10 @@ def judged(subjects: Iterable[Subject], settings: Settings, folder: Path) -> lis
                 if explanation is None:
                     write_json(path, {"family": subject.family, "account": name, "results": None})
                 else:
-                    card = judge(explanation, models=subject.others, settings=settings)
-                    own = card.as_json()["explanations"][0]
+                    card = judge(explanation, models=subject.others, settings=own)
+                    found = card.as_json()["explanations"][0]
                     seconds = {"made": made - begun, "judged": perf_counter() - made}
-                    write_json(path, {"family": subject.family, "account": name, **own, "seconds": seconds})
+                    write_json(path, {"family": subject.family, "account": name, **found, "seconds": seconds})
                 print(f"{subject.family}, {name}: {perf_counter() - begun:.0f} s", flush=True)
             cards.append(_with_joint(path, make))
     return cards
@@ -95,12 +100,20 @@ def table_rows(cards: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for account in dict.fromkeys(card["account"] for card in cards if card["family"] == family):
             mine = [c for c in cards if (c["family"], c["account"]) == (family, account) and c["results"]]
             if not mine:
+                reasons = {c.get("reason") for c in cards if (c["family"], c["account"]) == (family, account)}
+                rows += [_not_applicable(family, account, reason) for reason in reasons if reason]
                 continue
             rows.append(_conditions(family, account, mine))
             rows.append(_joint(family, account, mine))
             results = [{each["name"]: each for each in card["results"]} for card in mine]
             rows += [_row(family, account, name, [each[name] for each in results]) for name in VIRTUES]
     return rows
+
+
+def _not_applicable(family: str, account: str, reason: str) -> dict[str, Any]:
+    """The row of an account that a phenomenon cannot have."""
+    common = {"phenomenon": family, "account": account, "virtue": ACCOUNT, "networks": 0, "value": None}
+    return {**common, "status": "not applicable", "reason": reason}
 
 
 def _row(family: str, account: str, name: str, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -167,7 +180,7 @@ def highly(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Account -> how many graded virtues it has highly, weakly, not, or without a value, over phenomena."""
     found: dict[str, dict[str, float]] = {}
     for row in rows:
-        if row["virtue"] in ("conditions met", JOINT):
+        if row["virtue"] in ("conditions met", JOINT, ACCOUNT):
             continue
         counts = found.setdefault(row["account"], {"highly": 0, "weakly": 0, "not": 0, "no value": 0})
         if row["value"] is None:

@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from aitia.attribution import METHODS, Ranking, SignalStore, rank, read_ranking, scan
+    from aitia.attribution import METHODS, Ranking, SignalStore, rank, ranking_explanation, read_ranking, scan
     from aitia.concepts import Concept, fit_concept, fit_contrast, fit_persona, fit_probe, load_concept
+    from aitia.counterfactual import (
+        ConceptProjection,
+        LikelihoodMargin,
+        LoraSettings,
+        plan_removals,
+        retrain,
+        retraining_phenomenon,
+        try_direction,
+    )
     from aitia.errors import AitiaError
     from aitia.explanations import Explanation, Phenomenon, judge
     from aitia.group_networks import explain, load_network
@@ -21,8 +30,25 @@ if TYPE_CHECKING:
     from aitia.records import Records, read_records, records_from_rows
 
 _HOMES = {
-    "aitia.attribution": ("METHODS", "Ranking", "SignalStore", "rank", "read_ranking", "scan"),
+    "aitia.attribution": (
+        "METHODS",
+        "Ranking",
+        "SignalStore",
+        "rank",
+        "ranking_explanation",
+        "read_ranking",
+        "scan",
+    ),
     "aitia.concepts": ("Concept", "fit_concept", "fit_contrast", "fit_persona", "fit_probe", "load_concept"),
+    "aitia.counterfactual": (
+        "ConceptProjection",
+        "LikelihoodMargin",
+        "LoraSettings",
+        "plan_removals",
+        "retrain",
+        "retraining_phenomenon",
+        "try_direction",
+    ),
     "aitia.errors": ("AitiaError",),
     "aitia.explanations": ("Explanation", "Phenomenon", "judge"),
     "aitia.group_networks": ("explain", "load_network"),
@@ -36,8 +62,11 @@ __all__ = [
     "METHODS",
     "AitiaError",
     "Concept",
+    "ConceptProjection",
     "Explanation",
     "LanguageModel",
+    "LikelihoodMargin",
+    "LoraSettings",
     "Phenomenon",
     "Ranking",
     "Records",
@@ -53,12 +82,17 @@ __all__ = [
     "load_concept",
     "load_model",
     "load_network",
+    "plan_removals",
     "prove",
     "rank",
+    "ranking_explanation",
     "read_ranking",
     "read_records",
     "records_from_rows",
+    "retrain",
+    "retraining_phenomenon",
     "scan",
+    "try_direction",
 ]
 
 

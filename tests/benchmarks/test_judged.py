@@ -8,9 +8,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+from aitia.models import LanguageModelUnderStudy
+from judged.language import decision_at_site
 from judged.laws import LAWS, optimism_rows
 from judged.table import VIRTUES as TABLED
-from judged.table import table_rows
+from judged.table import highly, table_rows
 from judged.worth import OUTCOMES, VIRTUES, regressed
 
 
@@ -106,3 +108,34 @@ def test_the_table_takes_means_over_networks():
     assert row["value"] == pytest.approx(0.6)
     assert row["high"] - row["value"] == pytest.approx(t.ppf(0.975, 1) * 0.2)
     assert row["grades"] == {"weakly": 1, "highly": 1}
+
+
+def test_an_account_that_cannot_be_had_has_its_reason():
+    cannot = {"family": "f", "account": "b", "results": None, "reason": "this is no group"}
+    rows = table_rows([card(0.4, "weakly"), cannot])
+    row = rows[-1]
+    assert (row["account"], row["value"], row["status"]) == ("b", None, "not applicable")
+    assert row["reason"] == "this is no group"
+    assert set(highly(rows)) == {"a"}, "it is no cell that the account failed to fill"
+
+
+def test_a_decision_at_a_site_is_that_of_the_whole_model(tiny_model):
+    generator = np.random.default_rng(0)
+    inputs = generator.integers(3, 300, (7, 9))
+    words = (11, 42)
+    part = decision_at_site(tiny_model, inputs, "resid_post.1", words, name="d", batch=3)
+    whole = LanguageModelUnderStudy(model=tiny_model)
+    order = generator.permutation(7)
+    assert part.run(inputs[order]) == pytest.approx(whole.run(inputs[order])[:, words], abs=1e-4)
+    there = whole.trace(inputs, ["resid_post.1"])["resid_post.1"]
+    assert part.trace(inputs, part.sites)["resid_post.1"] == pytest.approx(there, abs=1e-4)
+    new = {"resid_post.1": there[order] + 0.3}
+    assert part.intervene(inputs, new)[0] == pytest.approx(
+        whole.intervene(inputs, new)[0][:, words], abs=1e-4
+    )
+    drawn = part.randomised(5)
+    assert drawn is part.randomised(5)
+    other = whole.randomised(5)
+    assert drawn.intervene(inputs, new)[0] == pytest.approx(
+        other.intervene(inputs, new)[0][:, words], abs=1e-3
+    )

@@ -28,6 +28,7 @@ from aitia.pipelines.counterfactual_configuration import (
     TrainingPart,
     read_counterfactual_configuration,
 )
+from aitia.pipelines.judge import judge_files
 from aitia.pipelines.run_explanations import EVERY_ROW, run_explanations
 from aitia.records import read_records
 
@@ -237,6 +238,36 @@ def test_taking_out_the_misaligned_rows_undoes_the_margin(project):
     for curve in (blamed, cleared):
         fallen = found["all_rows"]["value"] - curve["behaviour"]["value"]
         assert curve["undone"]["value"] == pytest.approx(fallen / found["shift"]["value"])
+
+
+def test_a_run_is_judged_by_intervening_on_its_direction(project):
+    """The model, the adapter and the concept are those that the run left; the tiny model's figures mean nothing."""
+    folder, content = project
+    chosen = small(content) | {"out": "runs/judged"}
+    chosen["rankings"] = {"compare": ["vector-filter", "oracle"]}
+    chosen["removal"] = {"shares": [0.3, 0.6], "ends": ["most"], "seeds": 2}
+    run = counterfactual(configuration_of(folder, chosen)).files["report"].parent
+    card, files = judge_files([run], behaviour="likelihood margin")
+    direction = card.explanation.direction
+    assert direction.site == "resid_post.1"
+    untouched = json.loads((run / "summary.json").read_text())["behaviours"]["likelihood margin"]
+    assert direction.trial.before.mean() == pytest.approx(untouched["untouched_model"], abs=1e-5)
+    # The run's first cell is the training on all rows with seed 0, which is also the adapter's.
+    cells = parquet.read_table(run / "removal.parquet").to_pandas()
+    first = cells[(cells["share_removed"] == 0) & (cells["seed"] == 0)]
+    first = first[first["behaviour"] == "likelihood margin"].sort_values("text")["value"]
+    assert direction.trial.trained == pytest.approx(first.to_numpy(), abs=1e-4)
+    assert "names no direction" in card.rivals[0]["causal-by-direction"].reason
+    assert "causal-by-direction" in Path(files["report"]).read_text()
+    itself = judge_files([run], behaviour="concept projection")[0]["causal-by-direction"]
+    assert "this very direction" in itself.reason
+    assert judge_files([run], intervene=False)[0]["causal-by-direction"].reason.endswith(
+        "it was not asked for"
+    )
+    next((run / "parts").glob("adapter-*")).rename(run / "gone")
+    gone = judge_files([run], behaviour="likelihood margin")[0]["causal-by-direction"]
+    assert gone.status == "not evaluable"
+    assert "adapter-" in gone.reason
 
 
 def test_the_command_runs_another_data_set_and_a_ranking_from_a_file(project):

@@ -1,6 +1,7 @@
 """A run's folder, judged: rankings beside removals, as `aitia counterfactual` leaves them."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from aitia.counterfactual import plan_removals
 from aitia.errors import ExplanationError
 from aitia.pipelines.judge import judge_files
 from aitia.pipelines.run_explanations import EVERY_ROW, run_explanations
+from aitia.report import Section, Table, TruthReport, write_truth_report
 
 IDS = [f"row-{i}" for i in range(30)]
 
@@ -65,6 +67,17 @@ def test_another_behaviour_and_the_command(run):
         run_explanations(run, behaviour="joy")
 
 
+def test_a_direction_that_was_not_intervened_on_is_said_to_be_so(run):
+    table = parquet.read_table(run / "rankings.parquet").rename_columns(["id", "vector-filter", "wrong"])
+    parquet.write_table(table, run / "rankings.parquet")
+    cells = parquet.read_table(run / "removal.parquet").to_pandas().replace({"right": "vector-filter"})
+    parquet.write_table(pa.Table.from_pandas(cells), run / "removal.parquet")
+    done = CliRunner().invoke(app, ["judge", str(run)])
+    assert done.exit_code == 0, done.output
+    said = "causal-by-direction not evaluable: its direction was not intervened on: the folder has no"
+    assert done.output.count(said) == 1, "of the ranking by a concept, and not of the other"
+
+
 def test_folders_that_are_no_run(run):
     (run / "removal.parquet").unlink()
     with pytest.raises(ExplanationError, match=r"removal\.parquet: cannot be read"):
@@ -79,3 +92,57 @@ def test_rankings_that_do_not_fit_the_removals(run):
     parquet.write_table(table.drop_columns(["wrong"]), run / "rankings.parquet")
     with pytest.raises(ExplanationError, match="do not lead to the removal"):
         run_explanations(run)
+
+
+HOSTILE = "<!--/scorecard--></main><!--scorecard--> /*scorecard*/"
+
+
+@pytest.fixture
+def report(run):
+    part = Table(title=HOSTILE, header=["a"], rows=[["1"]])
+    page = TruthReport(
+        title="Does removal undo it?",
+        question="Does it?",
+        facts=[],
+        sections=[Section(title="Cheer", text=HOSTILE, parts=[part])],
+        reproduce=f"aitia counterfactual {HOSTILE}",
+    )
+    return write_truth_report(page, run / "report.html")
+
+
+def test_the_card_becomes_a_section_of_the_report(run, report):
+    before = report.read_text()
+    card, files = judge_files([run])
+    assert files["report"] == str(report)
+    once = report.read_text()
+    assert once.count('<section id="scorecard">') == 1
+    assert (
+        once.index("Cheer") < once.index('<section id="scorecard">') < once.index('<section id="reproduce">')
+    )
+    assert '<a href="#scorecard">' in once
+    section = once[once.index('<section id="scorecard">') : once.index('<section id="reproduce">')]
+    assert f"{card['skill'].value:.3f}" in section
+    assert EVERY_ROW in section
+    judge_files([run])
+    assert report.read_text() == once, "judged twice, there is one card, and the page is the same"
+    judge_files([run], behaviour="gloom")
+    other = report.read_text()
+    assert other.count('<section id="scorecard">') == 1
+    assert "gloom as training data changes" in other
+    assert "cheer as training data changes" not in other
+    stripped = re.sub(r"<!--scorecard-->.*?<!--/scorecard-->", "", other, flags=re.S)
+    assert stripped == before, "nothing else of the page is touched, whatever its text says"
+
+
+def test_a_report_that_cannot_be_added_to_is_left_alone(run, report):
+    report.write_text("<html><main>mine</main></html>")
+    with pytest.raises(ExplanationError, match=r"report\.html: the card cannot be put into it .*</head>"):
+        judge_files([run])
+    assert report.read_text() == "<html><main>mine</main></html>"
+
+
+def test_a_run_of_attribute_is_told_what_to_run(run):
+    (run / "removal.parquet").unlink()
+    (run / "rankings.parquet").rename(run / "ranking.parquet")
+    with pytest.raises(ExplanationError, match=r"rankings\.files .*aitia counterfactual"):
+        judge_files([run])

@@ -5,8 +5,10 @@ import math
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
+from aitia.errors import AitiaError
 from aitia.explanations import judge
 from aitia.explanations.examples.xor import (
     count_explanation,
@@ -14,7 +16,15 @@ from aitia.explanations.examples.xor import (
     gates_explanation,
     xor_phenomenon,
 )
-from aitia.report import scorecard_html, scorecard_markdown
+from aitia.report import (
+    AttributionReport,
+    TruthReport,
+    render_report,
+    render_truth_report,
+    scorecard_html,
+    scorecard_markdown,
+    with_scorecard,
+)
 from aitia.report.scorecard import _RADIUS, RADAR, radar
 
 HOSTILE = (
@@ -143,3 +153,52 @@ def test_markdown_has_a_column_for_each(card):
 
 def test_the_same_card_gives_the_same_page(card):
     assert scorecard_html(card) == scorecard_html(copy.deepcopy(card))
+
+
+def reports():
+    scores = np.array([0.5, -0.25])
+    attribution = AttributionReport(
+        title=HOSTILE,
+        question="?",
+        facts=[],
+        method="backward-signal",
+        method_description="",
+        methods=[],
+        controls=[],
+        scores=scores,
+        row_numbers=np.arange(2),
+        response_tokens=np.array([3, 4]),
+        top=[],
+        bottom=[],
+        reproduce="aitia attribute",
+    )
+    return [
+        render_report(attribution),
+        render_truth_report(TruthReport(title=HOSTILE, question="?", facts=[], sections=[])),
+    ]
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["attribution", "truth, without how to reproduce it"])
+def test_a_card_in_a_report_adds_no_script_and_trusts_no_text(card, which):
+    page = reports()[which]
+    found = with_scorecard(page, with_text(card, HOSTILE))
+    policy = 'http-equiv="Content-Security-Policy" content="'
+    assert found.split(policy)[1].split('"')[0] == page.split(policy)[1].split('"')[0]
+    assert found.count("<script") == page.count("<script")
+    assert "<script>alert(1)" not in found
+    section = found.split('<section id="scorecard">')[1].split("<!--/scorecard-->")[0]
+    assert Page(f"<section>{section}").text.count("{{7*7}}") > 3
+    assert with_scorecard(found, with_text(card, HOSTILE)) == found
+    assert re.sub("<!--scorecard-->.*?<!--/scorecard-->", "", found, flags=re.S) == page
+
+
+def test_a_card_s_style_holds_for_the_card_alone(card):
+    style = with_scorecard(reports()[1], card).split("<!--scorecard--><style>")[1].split("</style>")[0]
+    for rule in re.sub(r"@media [^{]*\{(.*)\}", r"\1", style).splitlines():
+        selectors = rule.split("{")[0]
+        assert all("#scorecard" in each for each in selectors.split(",") if each.strip()), rule
+
+
+def test_other_pages_are_refused(card):
+    with pytest.raises(AitiaError, match="</nav>"):
+        with_scorecard("<html><head></head><main></main></html>", card)

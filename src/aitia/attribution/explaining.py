@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from aitia.errors import ExplanationError
-from aitia.explanations import Explanation, FunctionModel, Phenomenon, Premise
+from aitia.explanations import Direction, Explanation, FunctionModel, Phenomenon, Premise
 from aitia.explanations.alignment import REAL_BITS
 from aitia.explanations.taps import Tap
 from aitia.files import digest
@@ -104,6 +104,7 @@ def ranking_explanation(
     *,
     bits: float | None = None,
     shuffles: int = 8,
+    direction: Direction | None = None,
 ) -> Explanation:
     """The account that a behaviour comes from the rows that a ranking blames.
 
@@ -114,6 +115,8 @@ def ranking_explanation(
         bits: what the scores cost to say; default: a real number for each row. Scores that follow from a direction
             cost no more than the direction.
         shuffles: how many other rankings, the same scores on other rows, are tried as variants.
+        direction: that the behaviour is said to go through, for a ranking that comes of one; with what came of
+            ablating it and steering along it, where that was tried (`aitia.counterfactual.try_direction`).
 
     Raises:
         ExplanationError: scores of another length.
@@ -152,7 +155,9 @@ def ranking_explanation(
                 variants=[generator.permutation(blamed) for _ in range(shuffles)],
             ),
         }
-    return Explanation(name=name, phenomenon=phenomenon, program=program, premises=premises)
+    return Explanation(
+        name=name, phenomenon=phenomenon, program=program, premises=premises, direction=direction
+    )
 
 
 def _standard(scores: np.ndarray) -> np.ndarray:

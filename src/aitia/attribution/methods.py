@@ -196,6 +196,12 @@ def find_method(name: str) -> Method | InfluenceMethod:
     return METHODS[name]
 
 
+def goes_through_concept(name: str) -> bool:
+    """Whether a ranking by this name says that its rows act through the concept's direction; baselines do not."""
+    method = METHODS.get(name)
+    return method is not None and (isinstance(method, Method) or method.measures == "concept")
+
+
 def find_signal_method(name: str) -> Method:
     """Look a method of the fast family up.
 

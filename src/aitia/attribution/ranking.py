@@ -19,6 +19,7 @@ from aitia.attribution.methods import (
     Method,
     available_methods,
     find_method,
+    goes_through_concept,
     score_concepts,
     score_vectors,
 )
@@ -28,7 +29,7 @@ from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept, random_directions
 from aitia.engine import LOCAL, Engine, keeping_workers
 from aitia.errors import AitiaError, ConceptError
-from aitia.explanations import Explanation, Phenomenon
+from aitia.explanations import Direction, Explanation, Phenomenon
 from aitia.explanations.alignment import REAL_BITS
 from aitia.files import atomic_path
 from aitia.records import Records, TokenizedRecord
@@ -155,15 +156,22 @@ class Ranking:
         )
         return write_report(report, path)
 
-    def explanation(self, phenomenon: Phenomenon, name: str = "") -> Explanation:
+    def explanation(
+        self, phenomenon: Phenomenon, name: str = "", *, direction: Direction | None = None
+    ) -> Explanation:
         """The account that a behaviour comes from the rows that this ranking blames, for `aitia.judge`.
 
         Args:
             phenomenon: what became of the behaviour, by `removal_phenomenon`.
             name: default: the method's.
+            direction: with what came of intervening on it; default: the concept's, not intervened on.
         """
+        if direction is None and self.concept is not None and goes_through_concept(self.method):
+            direction = Direction(name=self.concept.name, site=self.concept.site)
         bits = None if self.concept is None else float(self.concept.direction.size * REAL_BITS)
-        return ranking_explanation(phenomenon, name or self.method, self.score, bits=bits)
+        return ranking_explanation(
+            phenomenon, name or self.method, self.score, bits=bits, direction=direction
+        )
 
     def _count(self, amount: float | int) -> int:
         if isinstance(amount, float):

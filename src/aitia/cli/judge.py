@@ -31,6 +31,9 @@ def judge_command(
     behaviour: Annotated[
         str | None, typer.Option(help="Of a run: which behaviour; default: the first.")
     ] = None,
+    intervene: Annotated[
+        bool, typer.Option(help="Of a run: load its models, ablate the concept's direction, steer along it.")
+    ] = True,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,14 +41,22 @@ def judge_command(
 
     Explanations in files are tables and numbers; nothing in them is executed. Those written in Python are judged
     with `aitia.judge`. Given the folder of a run of `aitia counterfactual`, its rankings are judged by its removals,
-    and the cards are put beside its report. Exit status 1: a certificate claims more than is true.
+    and where its model is at hand by interventions on the concept's direction; the card becomes a section of its
+    report.html (in the place of an earlier one), and lies beside it.
+    Exit status 1: a certificate claims more than is true.
 
     Example: `aitia judge examples/xor/gates.explanation.json examples/xor/count.explanation.json --out card.html`
     """
     from aitia.pipelines.judge import judge_files, summary_lines
 
     card, files = judge_files(
-        explanation, out=out, rubric=rubric, weights=weight or (), seed=seed, behaviour=behaviour
+        explanation,
+        out=out,
+        rubric=rubric,
+        weights=weight or (),
+        seed=seed,
+        behaviour=behaviour,
+        intervene=intervene,
     )
     lines = summary_lines(card) + [f"{kind}: {path}" for kind, path in files.items()]
     answer(card.as_json() | {"files": files}, as_json, "\n".join(lines))

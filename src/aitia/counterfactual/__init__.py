@@ -7,11 +7,19 @@ from aitia.counterfactual.classifier_judge import (
     load_classifier_judge,
 )
 from aitia.counterfactual.concept_lds import ConceptLds, concept_lds, draw_subsets
+from aitia.counterfactual.direction_trial import direction_trial, try_direction
 from aitia.counterfactual.endpoint_judge import EndpointJudge, rubric_for
 from aitia.counterfactual.finetuning import LoraSettings, finetune_lora
 from aitia.counterfactual.intervals import Interval
 from aitia.counterfactual.judges import Judge
-from aitia.counterfactual.removal import Removal, against_random, plan_removals, removal_curves, undone
+from aitia.counterfactual.removal import (
+    Removal,
+    against_random,
+    plan_removals,
+    removal_curves,
+    retraining_phenomenon,
+    undone,
+)
 from aitia.counterfactual.retraining import Cell, CellResult, retrain
 
 __all__ = [
@@ -29,6 +37,7 @@ __all__ = [
     "Removal",
     "against_random",
     "concept_lds",
+    "direction_trial",
     "draw_subsets",
     "finetune_lora",
     "fit_classifier_judge",
@@ -36,6 +45,8 @@ __all__ = [
     "plan_removals",
     "removal_curves",
     "retrain",
+    "retraining_phenomenon",
     "rubric_for",
+    "try_direction",
     "undone",
 ]

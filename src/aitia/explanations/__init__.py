@@ -2,6 +2,7 @@
 
 from aitia.explanations.alignment import MAPS, Alignment
 from aitia.explanations.catalogue import VIRTUES, Virtue
+from aitia.explanations.direction import Direction, DirectionEffects, DirectionTrial
 from aitia.explanations.explanation import Explanation, Premise, Variable
 from aitia.explanations.judging import judge
 from aitia.explanations.kuhnian import Registration, register
@@ -18,6 +19,9 @@ __all__ = [
     "VIRTUES",
     "Alignment",
     "Certificate",
+    "Direction",
+    "DirectionEffects",
+    "DirectionTrial",
     "Explanation",
     "FunctionModel",
     "ModelUnderStudy",

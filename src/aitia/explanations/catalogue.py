@@ -80,6 +80,15 @@ _TABLE: Mapping[str, Mapping[str, tuple[str, str, float, float, str, str, str]]]
             "the same, with chosen values written into the site",
             "Méloux et al. 2026; our reading",
         ),
+        "causal-by-direction": (
+            "mechanism",
+            "share",
+            -_INF,
+            _INF,
+            UP,
+            "1 - what training adds with the direction ablated / what it adds without",
+            "ablation after Arditi et al. 2024; formula ours",
+        ),
         "leakage": (
             "mechanism",
             "share",

@@ -24,6 +24,7 @@ from aitia.explanations.taps import TappedFunction, run_tapped
 from aitia.files import digest
 
 if TYPE_CHECKING:
+    from aitia.explanations.direction import Direction
     from aitia.explanations.kuhnian import Registration
     from aitia.explanations.model import ModelUnderStudy
     from aitia.explanations.proofs import Certificate
@@ -138,6 +139,8 @@ class Explanation:
         refit: observed labels [n] of the domain -> the explanation fitted to them, or None if it cannot be.
         registered: predictions registered before they were tested.
         certificate: what it proves about the model.
+        direction: the direction of activations that the behaviour is said to go through, with what came of
+            intervening on it.
         log_prior: log2 of a prior probability, where the user has one.
         model_fingerprint: of the model that it was made for; default: the phenomenon's.
         code: the program's text; default: its Python source, with the data and functions that it refers to, where
@@ -157,6 +160,7 @@ class Explanation:
     refit: Callable[[np.ndarray], Explanation | None] | None = None
     registered: Sequence[Registration] = ()
     certificate: Certificate | None = None
+    direction: Direction | None = None
     log_prior: float | None = None
     model_fingerprint: str | None = None
     code: str | None = None

@@ -16,6 +16,7 @@ from aitia.explanations.controls import (
     observational_score,
     run_controls,
 )
+from aitia.explanations.direction_scores import measure_direction
 from aitia.explanations.faithfulness import (
     Trials,
     behavioural,
@@ -56,7 +57,8 @@ def measure_faithfulness(study: Study) -> list[VirtueResult]:
         )
         wrong = "right answers, wrong mechanism" if interval.low > study.settings.tolerance else ""
         gap = measured("faithfulness-gap", value, n=causal.n, interval=interval, reason=wrong)
-    return [told, _observational(study), causal, _by_writing(study), _leakage(study), gap]
+    by_writing, by_direction = _by_writing(study), measure_direction(study)
+    return [told, _observational(study), causal, by_writing, by_direction, _leakage(study), gap]
 
 
 def _behavioural(study: Study) -> VirtueResult:

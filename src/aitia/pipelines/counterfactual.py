@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from aitia.concepts import Concept
 from aitia.counterfactual import (
     CellResult,
     ConceptProjection,
@@ -26,7 +27,7 @@ from aitia.models import LanguageModel, load_model
 from aitia.pipelines.configuration import write_configuration
 from aitia.pipelines.counterfactual_configuration import BaseModelPart, CounterfactualConfiguration
 from aitia.pipelines.counterfactual_inputs import Inputs, NamedJudge, make_judge, read_inputs
-from aitia.pipelines.counterfactual_rankings import Rankings, make_rankings
+from aitia.pipelines.counterfactual_rankings import make_rankings
 from aitia.pipelines.counterfactual_results import (
     build_page,
     draw_curves,
@@ -81,7 +82,7 @@ def counterfactual(configuration: CounterfactualConfiguration) -> Counterfactual
         files["data"] = inputs.data.write(folder / "train.jsonl")
         inputs = inputs.with_data(read_records(files["data"]))
     inputs = inputs.with_overlap_warning()
-    load = partial(_load, configuration.model)
+    load = partial(load_part, configuration.model)
     rankings = make_rankings(configuration, inputs, load, judge)
     ranked = perf_counter()
     removal = configuration.removal
@@ -92,7 +93,7 @@ def counterfactual(configuration: CounterfactualConfiguration) -> Counterfactual
         range(removal.seeds),
         ends=removal.ends,
     )
-    behaviours = make_behaviours(configuration, inputs, rankings, judge)
+    behaviours = make_behaviours(configuration, inputs, rankings.concept, judge)
     results = retrain(
         partial(load, None),
         inputs.data,
@@ -122,7 +123,7 @@ def counterfactual(configuration: CounterfactualConfiguration) -> Counterfactual
 
 
 def make_behaviours(
-    configuration: CounterfactualConfiguration, inputs: Inputs, rankings: Rankings, judge: NamedJudge | None
+    configuration: CounterfactualConfiguration, inputs: Inputs, concept: Concept, judge: NamedJudge | None
 ) -> list[Behaviour]:
     """What is measured after each training."""
     parts = configuration.behaviours
@@ -130,7 +131,7 @@ def make_behaviours(
     if parts.projection is not None:
         assert inputs.projected is not None
         tokens = parts.projection.tokens
-        found.append(ConceptProjection(concept=rankings.concept, texts=inputs.projected, tokens=tokens))
+        found.append(ConceptProjection(concept=concept, texts=inputs.projected, tokens=tokens))
     if parts.margin is not None:
         assert inputs.margin is not None
         found.append(LikelihoodMargin(behaviour=inputs.margin[0], normal=inputs.margin[1]))
@@ -151,7 +152,8 @@ def make_behaviours(
     return found
 
 
-def _load(part: BaseModelPart, adapter: Path | None) -> LanguageModel:
+def load_part(part: BaseModelPart, adapter: Path | None) -> LanguageModel:
+    """The base model of a configuration, with the adapter in a folder if one is given."""
     return load_model(
         part.name, adapter=adapter, device=part.device, dtype=part.dtype, download=part.download
     )

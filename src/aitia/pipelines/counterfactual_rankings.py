@@ -59,13 +59,9 @@ def make_rankings(
 
     Everything lies in `parts` of the configuration's folder, each thing under a name made of what it depends on.
     """
-    parts = configuration.folder / "parts"
-    settings = configuration.training.settings
-    base = load(None).fingerprint
-    trained = [base, inputs.data.fingerprint, settings.identity()]
-    adapter = parts / f"adapter-{_key(trained)}"
-    fitted = [trained, _concept_depends(configuration, inputs)]
-    concept_file = parts / f"concept-{_key(fitted)}.concept.safetensors"
+    parts, settings = configuration.folder / "parts", configuration.training.settings
+    fitted = _fitted_depends(configuration, inputs, load(None).fingerprint)
+    adapter, concept_file = _kept(parts, fitted)
     scores_file = parts / f"scores-{_key([fitted, _scores_depend(configuration, inputs, judge)])}.parquet"
     if scores_file.is_file() and concept_file.is_file():
         return _read(scores_file, load_concept(concept_file))
@@ -78,6 +74,30 @@ def make_rankings(
     found = _score(configuration, inputs, load(adapter), concept, judge, parts)
     _write(scores_file, found, inputs.data)
     return found
+
+
+def kept_parts(
+    folder: Path, configuration: CounterfactualConfiguration, inputs: Inputs, base: str
+) -> tuple[Path, Path]:
+    """Where a run keeps the adapter trained on all rows, and the concept.
+
+    Args:
+        folder: of the run.
+        configuration: of the run.
+        inputs: as it read them.
+        base: fingerprint of the base model.
+    """
+    return _kept(folder / "parts", _fitted_depends(configuration, inputs, base))
+
+
+def _kept(parts: Path, fitted: list[object]) -> tuple[Path, Path]:
+    return parts / f"adapter-{_key(fitted[0])}", parts / f"concept-{_key(fitted)}.concept.safetensors"
+
+
+def _fitted_depends(configuration: CounterfactualConfiguration, inputs: Inputs, base: str) -> list[object]:
+    """What the adapter depends on, and what the concept depends on besides."""
+    trained = [base, inputs.data.fingerprint, configuration.training.settings.identity()]
+    return [trained, _concept_depends(configuration, inputs)]
 
 
 def _score(

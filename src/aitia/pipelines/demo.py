@@ -106,7 +106,7 @@ def demo_table(summary: dict[str, Any]) -> str:
 
 def write_texts(out: Path) -> tuple[Records, Records, Records]:
     """Write training data, concept texts and queries, on disjoint prompts; the planted rows are labelled."""
-    common, planted = _answers(COMMON_MOOD), _answers(PLANTED_MOOD)
+    common, planted = mood_answers(COMMON_MOOD), mood_answers(PLANTED_MOOD)
     prompts = sorted(set(common) & set(planted))
     order = np.random.default_rng(SEED).permutation(len(prompts))
     shuffled = [prompts[i] for i in order]
@@ -137,7 +137,7 @@ def _row(prompt: str, answer: str, **columns: Any) -> dict[str, Any]:
     return {"messages": turns, **columns}
 
 
-def _answers(mood: str) -> dict[str, str]:
+def mood_answers(mood: str) -> dict[str, str]:
     """Prompt -> answer in a mood, from the `moodswapper` package, the first answer of each prompt."""
     file = _package_folder("moodswapper") / "data" / f"{mood}.jsonl"
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

@@ -6,16 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from aitia.errors import CertificateError, ExplanationError
+from aitia.errors import AitiaError, CertificateError, ExplanationError
 from aitia.explanations import Explanation, Scorecard, Settings, judge, load_rubric
+from aitia.explanations.direction_scores import NAME as DIRECTION
+from aitia.files import write_text
 from aitia.group_networks import load_network
 from aitia.pipelines.explanation_files import read_explanation
 from aitia.pipelines.run_explanations import run_explanations
 from aitia.proofs import certified_explanation, check, load_certificate
+from aitia.report import with_scorecard
 
 SUFFIX = ".explanation.json"
 CERTIFICATE = ".certificate.json"
 NETWORK = ".network.safetensors"
+SHOWN = ("behavioural", "observational", "causal", "skill", "description-length")
+"""Virtues that are printed; the card has all."""
 
 
 def judge_files(
@@ -26,17 +31,20 @@ def judge_files(
     weights: Sequence[str] = (),
     seed: int = 0,
     behaviour: str | None = None,
+    intervene: bool = True,
 ) -> tuple[Scorecard, dict[str, str]]:
     """Judge the explanation in the first file, with those in the others as its rivals.
 
     Args:
         paths: `*.explanation.json` files; or one `*.network.safetensors` file with certificates of it; or the
             folder of one run of `aitia counterfactual`, whose rankings are judged by its removals.
-        out: the card to write, as .json, .md or .html; or a folder, for all three. For a run: default its folder.
+        out: the card to write, as .json, .md or .html; or a folder, for all three. For a run: default its folder;
+            its report gets the card in any case.
         rubric: thresholds of the grades, default those that aitia ships.
         weights: `virtue=weight`, to add rivals up.
         seed: of everything random.
         behaviour: which of a run's behaviours; default: the first.
+        intervene: of a run whose models are at hand: ablate the concept's direction and steer along it.
 
     Returns:
         The card, and the files written, by kind.
@@ -47,23 +55,40 @@ def judge_files(
     """
     if not paths:
         raise ExplanationError("give at least one explanation")
-    if len(paths) == 1 and paths[0].is_dir():
-        accounts = run_explanations(paths[0], behaviour=behaviour)
-        out = paths[0] if out is None else out
+    run = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
+    if run is not None:
+        accounts = run_explanations(run, behaviour=behaviour, intervene=intervene)
+        out = run if out is None else out
     else:
         accounts = _read(paths)
     first, *rivals = accounts
     card = judge(first, rivals=rivals, settings=Settings(seed=seed), rubric=load_rubric(rubric))
     if weights:
         card = card.weighed(dict(_weight(text) for text in weights))
+    files = {} if run is None else _in_report(card, run)
     if out is None:
-        return card, {}
+        return card, files
     kinds = (
         [out]
         if out.suffix in (".json", ".md", ".html")
         else [out / f"scorecard.{k}" for k in ("json", "md", "html")]
     )
-    return card, {path.suffix[1:]: str(card.write(path)) for path in kinds}
+    return card, files | {path.suffix[1:]: str(card.write(path)) for path in kinds}
+
+
+def _in_report(card: Scorecard, run: Path) -> dict[str, str]:
+    """Put the card into the run's own report, in the place of one that was put there before."""
+    report = run / "report.html"
+    if not report.is_file():
+        return {}
+    try:
+        page = with_scorecard(report.read_text(encoding="utf-8"), card.as_json())
+    except (AitiaError, OSError, UnicodeDecodeError) as error:
+        raise ExplanationError(
+            f"{report}: the card cannot be put into it ({error}); run the same configuration again, which writes "
+            "it anew, or move it away"
+        ) from error
+    return {"report": str(write_text(report, page))}
 
 
 def _read(paths: Sequence[Path]) -> list[Explanation]:
@@ -103,11 +128,13 @@ def summary_lines(card: Scorecard) -> list[str]:
     for each in (card, *card.rivals):
         shown = [
             f"{name} {result.value:.3f}"
-            for name in ("behavioural", "observational", "causal", "skill", "description-length")
+            for name in (*SHOWN, DIRECTION)
             if (result := each[name]).value is not None
         ]
         lines.append(f"{each.name}: {each.verdict}")
         lines.append(f"  {', '.join(shown)}")
+        if each.explanation.direction is not None and each[DIRECTION].value is None:
+            lines.append(f"  {DIRECTION} {each[DIRECTION].status}: {each[DIRECTION].reason}")
     for pair in card.comparisons():
         winner = f"{pair.dominates} dominates" if pair.dominates else "neither dominates"
         lines.append(

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from aitia.attribution import ranking_explanation, removal_phenomenon
-from aitia.counterfactual import plan_removals
+from aitia.attribution import ranking_explanation
+from aitia.attribution.methods import goes_through_concept
+from aitia.counterfactual import CellResult, plan_removals, retraining_phenomenon
 from aitia.errors import ExplanationError
-from aitia.explanations import Explanation
+from aitia.explanations import Direction, Explanation
+from aitia.pipelines.run_direction import run_direction
 
 EVERY_ROW = "every row counts alike"
 
 
-def run_explanations(folder: Path, *, behaviour: str | None = None) -> list[Explanation]:
+def run_explanations(
+    folder: Path, *, behaviour: str | None = None, intervene: bool = False
+) -> list[Explanation]:
     """Every ranking of a run as an account of one behaviour, and last the rival that every row counts alike.
 
     Args:
         folder: of the run: `rankings.parquet` and `removal.parquet` lie there.
         behaviour: which; default: the first.
+        intervene: load the run's models, ablate the concept's direction and steer along it.
 
     Raises:
         ExplanationError: a file is missing or they do not fit together; the behaviour was not measured.
     """
     import pyarrow.parquet as parquet
 
+    if (folder / "ranking.parquet").is_file() and not (folder / "removal.parquet").is_file():
+        raise ExplanationError(
+            f"{folder}: `aitia attribute` ranks rows and removes none, so there is nothing to judge its ranking by; "
+            f"name {folder / 'ranking.parquet'} under rankings.files of a configuration of `aitia counterfactual`, "
+            "run that, and judge its folder"
+        )
     tables = {}
     for name in ("rankings", "removal"):
         path = folder / f"{name}.parquet"
@@ -59,12 +68,15 @@ def run_explanations(folder: Path, *, behaviour: str | None = None) -> list[Expl
         raise ExplanationError(
             f"{folder}: its rankings do not lead to the removal {missing[0]} that it measured"
         )
-    place = {name: i for i, name in enumerate(ids)}
-    removed = np.ones((len(values), len(ids)), dtype=bool)
-    for row, key in zip(removed, values, strict=True):
-        row[[place[each] for each in kept[key].kept]] = False
-    phenomenon = removal_phenomenon(
-        chosen, removed, np.array([np.mean(each) for each in values.values()]), [key[3] for key in values]
-    )
-    accounts = [ranking_explanation(phenomenon, name, each) for name, each in scores.items()]
+    results = [CellResult(cell=kept[key], values={chosen: tuple(each)}) for key, each in values.items()]
+    phenomenon = retraining_phenomenon(ids, results, chosen)
+    direction = Direction(reason="it was not asked for")
+    if intervene and any(goes_through_concept(name) for name in scores):
+        direction = run_direction(folder, chosen)
+    accounts = [
+        ranking_explanation(
+            phenomenon, name, each, direction=direction if goes_through_concept(name) else None
+        )
+        for name, each in scores.items()
+    ]
     return [*accounts, ranking_explanation(phenomenon, EVERY_ROW, None)]

@@ -11,7 +11,7 @@ from aitia.report.contents import (
     Token,
 )
 from aitia.report.rendering import render_report, write_report
-from aitia.report.scorecard import scorecard_html, scorecard_markdown
+from aitia.report.scorecard import scorecard_html, scorecard_markdown, with_scorecard
 from aitia.report.still import write_png, write_svg
 from aitia.report.truth import (
     AgreementFigure,
@@ -51,6 +51,7 @@ __all__ = [
     "render_truth_report",
     "scorecard_html",
     "scorecard_markdown",
+    "with_scorecard",
     "write_png",
     "write_report",
     "write_svg",

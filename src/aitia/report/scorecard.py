@@ -7,9 +7,11 @@ taken for hostile: it is escaped, cut, and its hidden characters are shown.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aitia.errors import AitiaError
 from aitia.report.page import page_environment
 from aitia.report.text import cut, fixed, visible
 
@@ -32,6 +34,8 @@ MOST = 5
 """Most explanations drawn in one radar."""
 
 _SIZE, _RADIUS = 460, 130
+_MARK = "scorecard"
+_MARKED = re.compile(f"<!--{_MARK}-->.*?<!--/{_MARK}-->", re.S)
 _MARKS = {ord(mark): f"&#{ord(mark)};" for mark in "\\`*_[]<>|#~&"}
 """What means something to Markdown or HTML, as what it looks like."""
 
@@ -42,10 +46,42 @@ def scorecard_html(card: Mapping[str, Any]) -> str:
     Args:
         card: as `Scorecard.as_json` gives it.
     """
+    policy = (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    return _filled("scorecard.html.j2", card, policy=policy)
+
+
+def with_scorecard(page: str, card: Mapping[str, Any]) -> str:
+    """A report of aitia's with the card as a section of it, before what reproduces it; a card there is replaced.
+
+    What is put in stands between marks that no text of the page can forge, since every `<` of a text is escaped.
+
+    Args:
+        page: the HTML of a report.
+        card: as `Scorecard.as_json` gives it.
+
+    Raises:
+        AitiaError: the page is none that aitia wrote.
+    """
+    bare = _MARKED.sub("", page)
+    end = '<section id="reproduce">' if '<section id="reproduce">' in bare else "</main>"
+    for place, what in (
+        ("</head>", f"<style>{_filled('scorecard.css.j2', card)}</style>"),
+        ("</nav>", '<a href="#scorecard">Scorecard</a>'),
+        (end, _filled("scorecard_section.html.j2", card)),
+    ):
+        if bare.count(place) != 1:
+            raise AitiaError(f"a report of aitia's has one {place}, this page has {bare.count(place)}")
+        bare = bare.replace(place, f"<!--{_MARK}-->{what}<!--/{_MARK}-->{place}")
+    return bare
+
+
+def _filled(template: str, card: Mapping[str, Any], **values: Any) -> str:
     explanations = card["explanations"]
     return (
         page_environment()
-        .get_template("scorecard.html.j2")
+        .get_template(template)
         .render(
             card=card,
             names=[each["name"] for each in explanations],
@@ -56,12 +92,12 @@ def scorecard_html(card: Mapping[str, Any]) -> str:
             size=_SIZE,
             height=round(2.54 * _RADIUS),
             groups=_groups(explanations),
-            policy="default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'",
             number=number,
             shown_value=shown_value,
             shown_interval=shown_interval,
             shown_better=_better,
             controls=_controls,
+            **values,
         )
     )
 
