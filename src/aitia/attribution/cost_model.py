@@ -308,7 +308,7 @@ def fit_machine(steps: Sequence[Step], seconds: Sequence[float]) -> Machine:
     found, _ = nnls(counts / scale / took[:, None], np.ones(len(took)))
     per_unit = found / scale
     return Machine(
-        multiply_adds=1 / max(per_unit[0], 1e-18),
+        multiply_adds=1 / max(float(per_unit[0]), 1e-18),
         call_seconds=float(per_unit[1]),
         row_seconds=float(per_unit[2]),
     )
