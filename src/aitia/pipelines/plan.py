@@ -98,7 +98,10 @@ def plan_attribute(
             steps.append(curvature_step(shape, data, fitted))
         shuffled = _SHUFFLED if loaded is None or loaded.shuffled is None else len(loaded.shuffled)
         directions = len(influences) + settings.random_controls + shuffled
-        steps.append(influence_step(shape, data, weights=fitted.weights, directions=directions))
+        passes = len(influences) + (settings.method in influences)
+        steps.append(
+            influence_step(shape, data, weights=fitted.weights, directions=directions, passes=passes)
+        )
     steps.append(rank_step(shape, data, methods=len(METHODS), controls=settings.random_controls))
     count = workers or configuration.engine.workers or 1
     return RunPlan(shape=shape, data=data, steps=steps, machine=machine or measure_machine(), workers=count)
