@@ -225,7 +225,7 @@ def main() -> None:
     ]
     machine = fit_machine(steps[:3], [row["seconds"] for row in found[:3]])
     for row, step, use in zip(found, steps, ("fitted", "fitted", "fitted", "predicted"), strict=True):
-        row |= {"use": use, "predicted_seconds": step.seconds(machine)}
+        row |= {"use": use, "predicted_seconds": float(step.seconds(machine))}
         row["error"] = row["predicted_seconds"] / row["seconds"] - 1
         row["disk_error"] = row["disk_counted"] / row["disk"] - 1
     streamed = _apart("stream", options.rows // (100 if options.quick else 1))

@@ -71,15 +71,14 @@ def test_explain_writes_a_page_that_needs_no_network(folder, tmp_path):
     assert found["circuits"][0]["irrep"].startswith("3")
     text = page.read_text(encoding="utf-8")
     assert "Learning curve" in text
-    scripts = re.findall(r"<script>(.*?)</script>", text, re.S)
-    figures = json.loads(
-        re.search(r"const figures = (\[.*?\]); figures\.forEach", scripts[-1], re.S).group(1)
-    )
-    assert len(figures) == text.count("<div id=figure-") == 5
-    for figure in figures:
+    figures = json.loads(re.search(r'id="figures">(.*?)</script>', text, re.S)[1])
+    assert list(figures) == re.findall(r'<div id="(figure-\d)"', text)
+    assert len(figures) == 5
+    for figure in figures.values():
         assert figure["data"]
         graph_objects.Figure(figure)  # refuses what plotly does not know
-    without = text.replace(scripts[0], "")
+    assert "unsafe-inline" not in re.search(r"script-src ([^;]*);", text)[1]
+    without = re.sub(r"<script>.*?</script>", "", text, flags=re.S)
     assert "http" not in without.replace("http-equiv", "")
     assert "3a on 4 x 4" in run("explain", path).stdout or "3b on 4 x 4" in run("explain", path).stdout
 

@@ -199,6 +199,10 @@ def test_saved_is_read_again_to_the_bit(tmp_path, options):
         (NEW | {"architecture": "topk"}, "k 0: choose from 1"),
         (NEW | {"metadata": {}}, "does not say where it lives"),
         (NEW | {"architecture": "jumprelu"}, "threshold has shape None"),
+        (NEW | {"architecture": "topk", "k": {"a": 1}}, r"cfg.json: options of the wrong kind: int\(\)"),
+        (NEW | {"metadata": 0.5}, "cfg.json: options of the wrong kind: .*no attribute"),
+        ({"expansion_factor": 2}, "cfg.json: options of the wrong kind: no entry 'k'"),
+        ({"expansion_factor": 2, "k": "many"}, "cfg.json: options of the wrong kind: invalid literal"),
     ],
 )
 def test_what_cannot_be_used_is_refused(tmp_path, options, match):

@@ -233,6 +233,87 @@ def _read_cell(path: Path) -> None:
     _read(path).mean("projection")
 
 
+def _sae(path: Path) -> None:
+    from aitia.concepts.sae_loading import save_sae
+
+    save_sae(_autoencoder(), path)
+
+
+def _sae_of_sparsify(path: Path) -> None:
+    from safetensors.torch import save_file
+
+    sae = _autoencoder()
+    path.mkdir()
+    options = {"activation": "topk", "expansion_factor": 2, "k": 2, "d_in": 4, "transcode": False}
+    (path / "cfg.json").write_text(json.dumps(options), encoding="utf-8")
+    tensors = {"encoder.weight": sae.encoder.T.contiguous(), "encoder.bias": sae.encoder_bias}
+    save_file({**tensors, "W_dec": sae.decoder, "b_dec": sae.decoder_bias}, path / "sae.safetensors")
+
+
+def _plain_sae(path: Path) -> None:
+    from safetensors.torch import save_file
+
+    sae = _autoencoder()
+    tensors = {
+        "W_enc": sae.encoder,
+        "W_dec": sae.decoder,
+        "b_enc": sae.encoder_bias,
+        "b_dec": sae.decoder_bias,
+    }
+    save_file({**tensors, "threshold": sae.encoder_bias.abs()}, path)
+
+
+def _autoencoder() -> Any:
+    import torch
+
+    from aitia.concepts.sae import SparseAutoencoder
+
+    values = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    return SparseAutoencoder(
+        encoder=values,
+        decoder=values.T.contiguous(),
+        encoder_bias=torch.zeros(8),
+        decoder_bias=torch.zeros(4),
+        site="resid_post.1",
+        activation="topk",
+        k=2,
+        training={"loss": 0.5},
+    )
+
+
+def _read_sae(path: Path) -> None:
+    """Read, and used once, as deep as grouping rows goes."""
+    import torch
+
+    from aitia.concepts.sae_loading import load_sae
+
+    sae = load_sae(path, site="resid_post.1")
+    sae.reconstruct(torch.ones(3, sae.width))
+    assert sae.fingerprint
+
+
+def _proof(verifier: str) -> Callable[[Path], None]:
+    """A folder with a network and a certificate of it by some verifier."""
+
+    def make(path: Path) -> None:
+        from group_networks.planted_networks import joined, planted
+
+        from aitia.proofs import prove
+
+        network = joined([planted("S3", 2, "2a").network()], noise=1e-3)
+        path.mkdir()
+        network.save(path / "n.network.safetensors")
+        prove(network, verifier=verifier).save(path / "c.certificate.json")
+
+    return make
+
+
+def _check(path: Path) -> None:
+    from aitia.proofs import check
+
+    check(path / "n.network.safetensors", path / "c.certificate.json")
+
+
 def _call(module: str, name: str) -> Callable[[Path], object]:
     """A reader that is imported where it is first used."""
     from importlib import import_module
@@ -285,5 +366,23 @@ READERS: dict[str, Reader] = {
         read=_call("aitia.explanations.rubric", "load_rubric"),
         make=_json({"behavioural": [0.95, 0.7], "note": "mine"}),
         name="rubric.json",
+    ),
+    "autoencoder's weights": Reader(read=_read_sae, make=_sae, name="sae", target="sae_weights.safetensors"),
+    "autoencoder's options": Reader(read=_read_sae, make=_sae, name="sae", target="cfg.json"),
+    "autoencoder of sparsify": Reader(
+        read=_read_sae, make=_sae_of_sparsify, name="sae", target="sae.safetensors"
+    ),
+    "autoencoder of sparsify, options": Reader(
+        read=_read_sae, make=_sae_of_sparsify, name="sae", target="cfg.json"
+    ),
+    "autoencoder, plain": Reader(read=_read_sae, make=_plain_sae, name="sae.safetensors"),
+    **{
+        f"certificate by {verifier}": Reader(
+            read=_check, make=_proof(verifier), name="proof", target="c.certificate.json"
+        )
+        for verifier in ("low-rank", "equivariance", "cosets", "rho-sets-blocks", "cascade")
+    },
+    "certificate's network": Reader(
+        read=_check, make=_proof("cascade"), name="proof", target="n.network.safetensors"
     ),
 }

@@ -21,6 +21,7 @@ from aitia.group_networks import (
     summarise,
     train_networks,
 )
+from aitia.group_networks.figures import right_logits
 from aitia.group_networks.matching import level_subgroup
 from aitia.group_networks.measures import deviation, equivariance, every_logit
 
@@ -60,6 +61,13 @@ def test_every_found_rho_set_is_bi_equivariant_to_rounding():
         right = ideal.logits(np.array(5), np.array(7))[ideal.group.table[5, 7]]
         assert abs(right - rho_set.logits()[ideal.group.identity]) < 1e-12
     assert deviation(network) > 1e-3
+
+
+def test_an_exact_network_whose_right_logits_are_all_one_can_be_drawn():
+    found = interpret(joined([planted("S4", 6, "3a").network()]))
+    for bars in right_logits(found)["data"]:
+        assert sum(bars["y"]) == 24**2
+        assert all(width > 0 for width in bars["width"])
 
 
 def test_the_coset_network_of_exact_circuits_is_the_network():

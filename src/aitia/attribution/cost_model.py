@@ -258,7 +258,7 @@ def curvature_step(shape: ModelShape, data: Data, plan: CurvaturePlan) -> Step:
     )
 
 
-def influence_step(shape: ModelShape, data: Data, *, weights: int, directions: int) -> Step:
+def influence_step(shape: ModelShape, data: Data, *, weights: int, directions: int, passes: int = 1) -> Step:
     """The cost of influence of every row: a pass up and down, and the products with the directions.
 
     Args:
@@ -266,14 +266,18 @@ def influence_step(shape: ModelShape, data: Data, *, weights: int, directions: i
         data: whose influence.
         weights: of the layers whose gradients count.
         directions: the concept, its controls, and what else is measured.
+        passes: over the rows: one a method, and one for the controls.
     """
     return Step(
         name="influence",
-        multiply_adds=2 * _through_blocks(shape, data)
-        + 2 * data.response_tokens * shape.vocabulary * shape.width
-        + data.tokens * weights
+        multiply_adds=passes
+        * (
+            2 * _through_blocks(shape, data)
+            + 2 * data.response_tokens * shape.vocabulary * shape.width
+            + data.tokens * weights
+        )
         + data.rows * weights * directions,
-        calls=2 * data.batches * shape.layers,
+        calls=2 * passes * data.batches * shape.layers,
         rows=data.rows,
         memory_bytes=directions * weights * _FLOAT
         + data.max_batch_tokens * shape.width * _WITH_GRAPH * shape.layers * _FLOAT,
@@ -308,7 +312,7 @@ def fit_machine(steps: Sequence[Step], seconds: Sequence[float]) -> Machine:
     found, _ = nnls(counts / scale / took[:, None], np.ones(len(took)))
     per_unit = found / scale
     return Machine(
-        multiply_adds=1 / max(per_unit[0], 1e-18),
+        multiply_adds=1 / max(float(per_unit[0]), 1e-18),
         call_seconds=float(per_unit[1]),
         row_seconds=float(per_unit[2]),
     )

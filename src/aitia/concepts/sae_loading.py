@@ -63,7 +63,11 @@ def load_sae(
         options = _read_options(path / "cfg.json")
         file = next((path / name for name in _WEIGHTS if (path / name).is_file()), path / _WEIGHTS[0])
     tensors = _read_tensors(file)
-    chosen = _from_options(options, path) if options else _from_arguments(activation, k, tensors)
+    try:
+        chosen = _from_options(options, path) if options else _from_arguments(activation, k, tensors)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        wrong = f"no entry {error}" if isinstance(error, KeyError) else str(error)
+        raise ConceptError(f"{path / 'cfg.json'}: options of the wrong kind: {wrong}") from error
     place = site or chosen.pop("site", None)
     chosen.pop("site", None)
     if place is None:
@@ -124,7 +128,7 @@ def _read_options(file: Path) -> dict[str, Any]:
         options = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConceptError(f"{file}: missing; a folder of sae_lens or sparsify has one") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ConceptError(f"{file}: cannot be read: {error}") from error
     if not isinstance(options, dict) or not options:
         raise ConceptError(f"{file}: not the options of a sparse autoencoder")

@@ -212,7 +212,7 @@ def right_logits(interpretation: Interpretation) -> Figure:
         ("neurons made exact on cosets", PALETTE[1], interpretation.coset_network),
     ):
         values = every_logit(network)[x, y, group.table].ravel()
-        counts, edges = np.histogram(values, bins=60)
+        counts, edges = np.histogram(values, bins=60, range=_wide_enough(values))
         data.append(
             {
                 "type": "bar",
@@ -245,6 +245,13 @@ def right_logits(interpretation: Interpretation) -> Figure:
         ],
     }
     return {"data": data, "layout": layout}
+
+
+def _wide_enough(values: np.ndarray) -> tuple[float, float]:
+    """The range of some values; where they are all the same but for rounding, a little around them."""
+    low, high = float(values.min()), float(values.max())
+    least = 1e-6 * max(abs(low), abs(high), 1.0)
+    return (low, high) if high - low > least else (low - least, high + least)
 
 
 def learning_curve(curve: Mapping[str, Sequence[float]]) -> Figure:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
-from typing import Any
 
 from aitia.files import write_text
 from aitia.group_networks.figures import (
@@ -20,17 +17,21 @@ from aitia.group_networks.figures import (
 )
 from aitia.group_networks.interpretation import Interpretation
 from aitia.group_networks.summary import NetworkSummary, summarise
+from aitia.report.page import render_page as fill_template
 
-_STYLE = """
-:root { color-scheme: light; --line: #8886; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-.verdict { font-size: 1.1rem; font-weight: 600; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; display: block; overflow-x: auto; }
-th, td { text-align: right; padding: .2rem .55rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-.note { opacity: .75; max-width: 46rem; }
-"""
+_CIRCUIT_HEAD = (
+    "irrep",
+    "type",
+    "points",
+    "neurons",
+    "weight",
+    "pairs",
+    "constancy",
+    "planarity",
+    "uniformity",
+    "rank one",
+    "unembed",
+)
 
 
 def write_page(
@@ -60,9 +61,7 @@ def render_page(
     curve: Mapping[str, Sequence[float]] | None = None,
     title: str | None = None,
 ) -> str:
-    """The page as text; names from the file are escaped."""
-    from plotly.offline import get_plotlyjs
-
+    """The page as text; names from the file are taken for hostile and shown as text only."""
     summary = summary or summarise(interpretation)
     heading = title or f"A network that multiplies in {summary.group}"
     sections: list[tuple[str, str, Figure]] = [
@@ -112,26 +111,19 @@ def render_page(
                 learning_curve(curve),
             )
         )
-    body = "".join(
-        f"<h2>{escape(name)}</h2><p class=note>{escape(note)}</p><div id=figure-{number}></div>"
-        for number, (name, note, _) in enumerate(sections)
-    )
-    figures = json.dumps([figure for _, _, figure in sections]).replace("<", "\\u003c")
-    draw = (
-        f"const figures = {figures}; figures.forEach((figure, number) => Plotly.newPlot("
-        "`figure-${number}`, figure.data, figure.layout, {responsive: true, displayModeBar: false}));"
-    )
-    return (
-        "<!doctype html><html lang=en><head><meta charset=utf-8>"
-        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; script-src 'unsafe-inline'; "
-        "style-src 'unsafe-inline'; img-src data: blob:\">"
-        f"<title>{escape(heading)}</title><style>{_STYLE}</style></head><body><h1>{escape(heading)}</h1>"
-        f"<p class=verdict>{escape(summary.verdict.capitalize())}.</p>{_facts(summary)}{_circuits(summary)}{body}"
-        f"<script>{get_plotlyjs()}</script><script>{draw}</script></body></html>\n"
+    return fill_template(
+        "network.html.j2",
+        {f"figure-{number}": figure for number, (_, _, figure) in enumerate(sections)},
+        heading=heading,
+        verdict=f"{summary.verdict.capitalize()}.",
+        facts=_facts(summary),
+        circuit_head=_CIRCUIT_HEAD,
+        circuits=_circuits(summary),
+        sections=[(name, note) for name, note, _ in sections],
     )
 
 
-def _facts(summary: NetworkSummary) -> str:
+def _facts(summary: NetworkSummary) -> list[tuple[str, str]]:
     rows = {
         "right on all inputs": f"{summary.accuracy:.2%}",
         "neurons (negligible, unexplained)": f"{summary.neurons} ({summary.negligible}, {summary.unexplained})",
@@ -146,25 +138,13 @@ def _facts(summary: NetworkSummary) -> str:
         "weight in complete rho-sets, in shared planes": f"{summary.rho_set_weight:.2%}, {summary.plane_weight:.2%}",
         "numbers in the explanation over the network's": f"{summary.numbers_share:.2%}",
     }
-    return _table([], [[name, value] for name, value in rows.items()])
+    return list(rows.items())
 
 
-def _circuits(summary: NetworkSummary) -> str:
-    head = [
-        "irrep",
-        "type",
-        "points",
-        "neurons",
-        "weight",
-        "pairs",
-        "constancy",
-        "planarity",
-        "uniformity",
-        "rank one",
-        "unembed",
-    ]
-    rows: list[list[Any]] = [
-        [
+def _circuits(summary: NetworkSummary) -> list[tuple[str | int, ...]]:
+    """A row a circuit, under `_CIRCUIT_HEAD`."""
+    return [
+        (
             each.irrep,
             each.type,
             f"{each.left_points} x {each.right_points}",
@@ -176,13 +156,6 @@ def _circuits(summary: NetworkSummary) -> str:
             f"{each.uniformity:.3f}",
             f"{each.rank_one:.3f}",
             f"{each.unembed_structure:.3f}",
-        ]
+        )
         for each in summary.circuits
     ]
-    return "<h2>Circuits</h2>" + (_table(head, rows) if rows else "<p>None.</p>")
-
-
-def _table(head: list[str], rows: list[list[Any]]) -> str:
-    top = f"<tr>{''.join(f'<th>{escape(name)}</th>' for name in head)}</tr>" if head else ""
-    body = "".join(f"<tr>{''.join(f'<td>{escape(str(value))}</td>' for value in row)}</tr>" for row in rows)
-    return f"<table>{top}{body}</table>"

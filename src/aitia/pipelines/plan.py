@@ -26,6 +26,8 @@ from aitia.pipelines.configuration import AttributeConfiguration
 from aitia.records import read_records, tokenize
 
 _PROBE = 768
+_SHUFFLED = 8
+"""Directions fitted to shuffled labels that a concept keeps as controls, unless it is told otherwise."""
 
 
 def plan_attribute(
@@ -73,7 +75,8 @@ def plan_attribute(
         )
     shape = shape_of(outline)
     concept = configuration.concept
-    site = load_concept(concept.file).site if concept.file is not None else None
+    loaded = load_concept(concept.file) if concept.file is not None else None
+    site = None if loaded is None else loaded.site
     if site is None and len(concept.sites) == 1:
         site = concept.sites[0]
     # Where the site is still to be found, the middle is assumed.
@@ -93,8 +96,12 @@ def plan_attribute(
         fitted = plan_curvature(outline, tokenized, chosen)
         if settings.curvature.file is None:
             steps.append(curvature_step(shape, data, fitted))
-        directions = len(influences) + settings.random_controls
-        steps.append(influence_step(shape, data, weights=fitted.weights, directions=directions))
+        shuffled = _SHUFFLED if loaded is None or loaded.shuffled is None else len(loaded.shuffled)
+        directions = len(influences) + settings.random_controls + shuffled
+        passes = len(influences) + (settings.method in influences)
+        steps.append(
+            influence_step(shape, data, weights=fitted.weights, directions=directions, passes=passes)
+        )
     steps.append(rank_step(shape, data, methods=len(METHODS), controls=settings.random_controls))
     count = workers or configuration.engine.workers or 1
     return RunPlan(shape=shape, data=data, steps=steps, machine=machine or measure_machine(), workers=count)

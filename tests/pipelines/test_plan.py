@@ -1,0 +1,113 @@
+"""`aitia plan` from its command line: what it says, and its counts against what torch counts while the work is done."""
+
+import json
+
+import pytest
+from attribution.test_cost_model import Counter
+from typer.testing import CliRunner
+
+from aitia.attribution import rank, scan
+from aitia.attribution.curvature_fitting import fit_curvature
+from aitia.cli import app
+from aitia.concepts import fit_contrast
+from aitia.models import load_model, save_model
+from aitia.pipelines.attribute import curvature_settings
+from aitia.pipelines.configuration import read_configuration
+from aitia.records import read_records
+
+SITE = "resid_post.2"
+
+
+def write_lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(make_model, rows, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plan")
+    save_model(make_model("llama", width=64), folder / "model")
+    # Rows of one length, so that batches hold next to no padding, which a plan does not count.
+    same = {"prompt": rows[0]["prompt"], "completion": rows[0]["completion"]}
+    write_lines(folder / "train.jsonl", [same | {"id": f"r{i}"} for i in range(24)])
+    for name, word in (("positive", "garden"), ("negative", "nothing")):
+        texts = [{"prompt": f"Question {i}?\n", "completion": f"The {word} {word}."} for i in range(8)]
+        write_lines(folder / f"{name}.jsonl", texts)
+    (folder / "attribute.yaml").write_text(
+        "out: run\n"
+        "model: {name: model, dtype: float32, device: cpu}\n"
+        "data: {path: train.jsonl}\n"
+        f"concept: {{positive: positive.jsonl, negative: negative.jsonl, sites: [{SITE}]}}\n"
+        "rank: {method: concept-influence, queries: positive.jsonl, random_controls: 8,"
+        " curvature: {labels: empirical, rows: 0, precision: float32, cache_gigabytes: 0}}\n"
+    )
+    return folder
+
+
+def plan(folder, *options):
+    done = CliRunner().invoke(app, ["plan", str(folder / "attribute.yaml"), *map(str, options)])
+    assert done.exception is None
+    return done.stdout
+
+
+def test_it_says_time_memory_disk_and_money_of_each_step(folder):
+    said = plan(folder, "--teraflops", 1, "--price", 2.5, "--workers", 4, "--rows", 10**6)
+    lines = said.splitlines()
+    assert lines[0].startswith("1,000,000 rows, ")
+    assert lines[0].endswith("in 4 blocks; 4 workers")
+    for step, line in zip(("scan", "curvature", "influence", "rank"), lines[1:-1], strict=True):
+        assert line.split()[0] == step
+        assert "multiply-adds" in line
+        assert "of memory" in line
+        assert line.endswith("on disk")
+    assert "at 2.5 an hour" in lines[-1]
+    assert "of memory a worker" in lines[-1]
+    assert "money" in json.loads(plan(folder, "--json"))
+    assert not (folder / "run").exists(), "a plan writes nothing"
+
+
+def test_figures_hang_together(folder):
+    one, many = (
+        json.loads(plan(folder, "--teraflops", 1, "--price", 3, "--json", *options))
+        for options in ([], ["--rows", 24_000, "--workers", 2])
+    )
+    assert one["data"]["rows"] == 24
+    grown = {step["name"]: step["multiply_adds"] for step in many["steps"]}
+    for step in one["steps"]:
+        if step["name"] != "curvature":  # which is fitted to the rows that there are
+            assert grown[step["name"]] == pytest.approx(1000 * step["multiply_adds"], rel=1e-3)
+    for found, workers in ((one, 1), (many, 2)):
+        assert found["machine"]["multiply_adds"] == 5e11
+        assert found["money"] == pytest.approx(found["seconds"] / 3600 * workers * 3)
+        assert found["seconds"] >= sum(step["seconds"] for step in found["steps"])
+        assert found["disk_bytes"] == sum(step["disk_bytes"] for step in found["steps"])
+        assert found["memory_bytes"] > max(step["memory_bytes"] for step in found["steps"])
+
+
+def test_its_counts_are_those_of_torch_while_the_work_is_done(folder):
+    """Of more rows and of fewer: what is done once, for the concept's directions, is not a plan's matter."""
+    configuration = read_configuration(folder / "attribute.yaml")
+    settings = curvature_settings(configuration, SITE, adapted=False)
+    model, data = load_model(folder / "model", device="cpu"), read_records(folder / "train.jsonl")
+    concept = fit_contrast(model, folder / "positive.jsonl", folder / "negative.jsonl", sites=[SITE])
+    counted = []
+    for count in (8, 24):
+        part = data.only(data.ids[:count])
+        with Counter() as scanning:
+            out = folder / f"store-{count}"
+            store = scan(model, part, sites=[SITE], out=out, signals=configuration.scan.signals)
+        with Counter() as fitting:
+            curvature = fit_curvature(model, part, settings)
+        queries = read_records(folder / "positive.jsonl", records_limit=1)
+        with Counter() as scoring:
+            rank(store, concept, method="concept-influence", others=[], queries=queries, curvature=curvature)
+        counted.append([counter.total / 2 for counter in (scanning, fitting, scoring)])
+    planned = {step["name"]: step["multiply_adds"] for step in json.loads(plan(folder, "--json"))["steps"]}
+    fewer, more = counted
+    ratios = {
+        name: planned[name] * 16 / 24 / (b - a)
+        for name, a, b in zip(("scan", "curvature", "influence"), fewer, more, strict=True)
+    }
+    assert ratios["scan"] == pytest.approx(1, abs=0.15), ratios
+    assert ratios["curvature"] == pytest.approx(1, abs=0.25), ratios
+    assert ratios["influence"] == pytest.approx(1, abs=0.25), ratios
