@@ -167,7 +167,7 @@ def worked_examples() -> list[dict[str, object]]:
         (
             "1 B tokens in rows of 1000, 70B",
             large,
-            Data(rows=10**6, tokens=10**9, response_tokens=6 * 10**8, max_batch_tokens=16_384),
+            Data(rows=10**6, tokens=10**9, response_tokens=6 * 10**8, max_batch_tokens=4_096),
             four,
             8,
         ),
