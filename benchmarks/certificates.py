@@ -347,7 +347,9 @@ def main() -> None:
         caches = [WORK / "proofs" / name / f"{path.name.split('.')[0]}.json" for path in paths]
         with ProcessPoolExecutor(options.jobs) as pool:
             networks = list(pool.map(prove_all, paths, caches))
-        label = name if name.startswith(recipe.group) else recipe.group  # "D5-all" has D5's networks beside it
+        label = (
+            name if name.startswith(recipe.group) else recipe.group
+        )  # "D5-all" has D5's networks beside it
         rows += rows_of(label, networks, trained=True)
         details[label] = networks
         every += networks
