@@ -157,7 +157,8 @@ def _rho_set(points: GSet, name: str) -> RhoSet:
 
 def _sign(group: Group) -> GSet | None:
     rows = np.array([[int(p) for p in each.split()] for each in group.labels])
-    odd = sum(rows[:, i] > rows[:, j] for i in range(rows.shape[1]) for j in range(i + 1, rows.shape[1])) % 2
+    first, second = np.triu_indices(rows.shape[1], k=1)
+    odd = (rows[:, first] > rows[:, second]).sum(axis=1) % 2
     return GSet(group=group, permutations=np.stack([odd, 1 - odd], axis=1)) if odd.any() else None
 
 

@@ -142,7 +142,7 @@ def nothing_planted(sets: list[Clean], controls: int) -> dict[str, Any]:
         other = group_influence(each.matrix, scores, settings, control_scores=anywhere @ each.signals.T)
         evenly.append(len(other.found))
         alone.append(len(group_influence(each.matrix, scores, settings).found))
-        wandering.append(float(np.mean([group.wandering for group in held.tested])))
+        wandering.append(float(np.mean([group.wandering or 1.0 for group in held.tested])))
     moods = sorted({each.mood for each in sets})
     return {
         "part": "nothing planted",

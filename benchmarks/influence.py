@@ -23,8 +23,8 @@ import numpy as np
 from peers.environment import peers_python, peers_variables
 from peers.real_rows import REAL_ROWS, write_real_rows
 from peers.workload import Workload, write_folder
-from scipy.stats import spearmanr
 
+from aitia.report.agreement import spearman
 from harness import WORK, Target, at_least, at_most, report
 
 RUNNERS = Path(__file__).parent / "peers"
@@ -77,7 +77,7 @@ def agreement(first: dict[str, Any], second: dict[str, Any]) -> dict[str, float]
     one, other = (np.atleast_2d(np.load(line["out"])["scores"]) for line in (first, second))
     return {
         "pearson": float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(one, other, strict=True)])),
-        "spearman": float(np.mean([spearmanr(a, b).statistic for a, b in zip(one, other, strict=True)])),
+        "spearman": float(np.mean([spearman(a, b) for a, b in zip(one, other, strict=True)])),
     }
 
 
@@ -124,7 +124,7 @@ def agreements(
         ("aitia identity", "kronfluence identity"),
         (FORWARD[0], FORWARD[1]),
     )
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"workload": workload.network, "agreement": f"{one} and {other}"}
         | agreement(lines[one][-1], lines[other][-1])
         for one, other in pairs

@@ -15,6 +15,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 os.environ.update(AITIA_PROGRESS="0", OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -30,11 +31,11 @@ WORDS = ("sun", "rain", "garden", "bees", "egg", "cat", "dog", "mat", "wait", "e
 
 def tiny(folder: Path, width: int, layers: int):
     """A Llama of some size with the tests' tokenizer, saved, because workers and reports load it by name."""
-    from conftest import make_network, tiny_tokenizer
+    from conftest import make_network, make_tokenizer
 
     from aitia.models import LanguageModel, load_model, save_model
 
-    tokenizer = tiny_tokenizer.__wrapped__()
+    tokenizer = make_tokenizer()
     network = make_network("llama", len(tokenizer), width=width, layers=layers)
     save_model(LanguageModel(network=network, tokenizer=tokenizer, name="tiny"), folder)
     return load_model(folder, device="cpu")
@@ -57,7 +58,7 @@ def write_rows(path: Path, rows: int, words: int = 0) -> Path:
     return path
 
 
-def time_scan(width: int, layers: int, rows: int) -> dict[str, object]:
+def time_scan(width: int, layers: int, rows: int) -> dict[str, Any]:
     """Scan with the backward signal, twice, the second with a clock; what it took and what was counted."""
     from aitia.attribution import scan
     from aitia.attribution.cost_model import Data, scan_step
@@ -93,7 +94,7 @@ def time_scan(width: int, layers: int, rows: int) -> dict[str, object]:
     }
 
 
-def stream(rows: int) -> dict[str, object]:
+def stream(rows: int) -> dict[str, Any]:
     """Scan and rank many rows of lines of JSON, with a report; memory above the loaded model."""
     from aitia.attribution import rank, scan
     from aitia.concepts import fit_contrast
@@ -196,7 +197,7 @@ def worked_examples() -> list[dict[str, object]]:
     return rows
 
 
-def _apart(part: str, *numbers: int) -> dict[str, object]:
+def _apart(part: str, *numbers: int) -> dict[str, Any]:
     command = [sys.executable, __file__, "--part", part, *map(str, numbers)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

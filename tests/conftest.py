@@ -33,8 +33,7 @@ CHATML = (
 )
 
 
-@pytest.fixture(scope="session")
-def tiny_tokenizer():
+def make_tokenizer():
     """A byte-level tokenizer of 400 tokens with a ChatML template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -54,6 +53,12 @@ def tiny_tokenizer():
     )
     fast.chat_template = CHATML
     return fast
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer():
+    """`make_tokenizer`, made once."""
+    return make_tokenizer()
 
 
 def make_network(family: str, vocabulary: int, *, width: int = 32, layers: int = 4, seed: int = 0):

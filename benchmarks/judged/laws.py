@@ -87,10 +87,11 @@ def random_measures(group: Group, width: int, count: int = 3) -> dict[str, float
     n, found = group.order, []
     for seed in range(count):
         generator = np.random.default_rng(seed)
-        drawn = {name: generator.standard_normal((n, width)) for name in ("left", "right")}
+        left, right = generator.standard_normal((2, n, width))
         network = GroupNetwork(
             group=group,
-            **drawn,
+            left=left,
+            right=right,
             unembed=generator.standard_normal((width, n)) / width**0.5,
             bias=np.zeros(n),
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -160,7 +161,8 @@ def proved(
 def stands_on_points(model: ModelUnderStudy, group: Group) -> float:
     """How far above 0.95 the hidden layer of another network explains its logits when it stands on points exactly."""
     assert isinstance(model, FunctionModel)
-    network = GroupNetwork(group=group, **model.parameters)
+    weights: dict[str, Any] = dict(model.parameters)
+    network = GroupNetwork(group=group, **weights)
     return summarise(interpret(network)).hidden_explains - 0.95
 
 

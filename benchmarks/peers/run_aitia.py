@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from workload import (
@@ -142,13 +141,13 @@ def run_influence(options, workload, measurement, model, rows, queries) -> None:
 def run_concept(options, workload, measurement, model, rows, queries) -> None:
     """Concept Influence: the first concept in full, the store, and a further concept from it."""
     import numpy as np
-    from scipy.stats import spearmanr
 
     from aitia.attribution.curvature_fitting import fit_curvature
     from aitia.attribution.gradient_store import build_gradient_store, stored_influence
     from aitia.attribution.gradients import FactorCache
     from aitia.attribution.influence import influence
     from aitia.attribution.measurements import ConceptMeasurement
+    from aitia.report.agreement import spearman
 
     tokens = options.batch * workload.length
     concept = ConceptMeasurement(concept=concept_of(model))
@@ -175,7 +174,7 @@ def run_concept(options, workload, measurement, model, rows, queries) -> None:
     np.savez(options.out, exact=exact, stored=stored)
     measurement.print_line(
         compute=["fit", "score"],
-        spearman_of_store=float(spearmanr(exact, stored).statistic),
+        spearman_of_store=spearman(exact, stored),
         bytes_per_row=store.bytes_per_row,
     )
 
@@ -195,7 +194,7 @@ def run_forward(options, workload, measurement, model, rows, _queries) -> None:
     model.network.to(getattr(torch, options.dtype))
     batches = length_batches([len(row.tokens) for row in rows], max_tokens=options.batch * workload.length)
 
-    def keep(index: Sequence[int]) -> None:
+    def keep(index: np.ndarray) -> None:
         batch = pad_batch(rows, index, model.pad_id)
         _, response = batch_tensors(model, batch)
         hidden = trace(model, batch, [concept.site])[concept.site]
@@ -207,7 +206,7 @@ def run_forward(options, workload, measurement, model, rows, _queries) -> None:
             keep(index)
         scores = kept @ concept.vector
     with measurement.phase("further_concept"):
-        kept @ np.random.default_rng(1).standard_normal(model.width).astype(np.float32)
+        _ = kept @ np.random.default_rng(1).standard_normal(model.width).astype(np.float32)
     np.savez(options.out, scores=scores)
     measurement.print_line(compute=["score"])
 

@@ -4,6 +4,7 @@ Its computation counts as the whole command less a start, which is timed as the 
 imports the same modules. Reading the model stays in.
 """
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import re

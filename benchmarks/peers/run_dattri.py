@@ -1,9 +1,11 @@
 """Influence with projected gradients (LoGra) by dattri, whose EK-FAC does not run on sequences."""
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import tempfile
 from types import SimpleNamespace
+from typing import Any
 
 from workload import (
     Measurement,
@@ -56,7 +58,8 @@ def main() -> None:
         task = AttributionTask(loss_func=loss, target_func=loss, model=model, checkpoints=model.state_dict())
 
     def batches(tokens: torch.Tensor) -> DataLoader:
-        return DataLoader([{"input_ids": row} for row in tokens], batch_size=options.batch)
+        rows: Any = [{"input_ids": row} for row in tokens]
+        return DataLoader(rows, batch_size=options.batch)
 
     def attributor(working: str) -> LoGraAttributor:
         # It leaves a file on its batches even in memory, and believes the one it finds: hence the folder.

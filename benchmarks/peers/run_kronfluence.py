@@ -1,5 +1,6 @@
 """EK-FAC influence, or plain gradient products, by kronfluence."""
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import tempfile

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -201,7 +201,7 @@ def read_network(folder: Path, *, linear: bool = False) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
     from transformers.pytorch_utils import Conv1D
 
-    network = AutoModelForCausalLM.from_pretrained(folder / "model")
+    network: Any = AutoModelForCausalLM.from_pretrained(folder / "model")
     if (folder / "adapter").is_dir():
         from peft import PeftModel
 

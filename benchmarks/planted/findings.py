@@ -133,7 +133,8 @@ def remove(scored: Scored, part: Removing, scale: Scale, found: Findings) -> Non
     figures: list[Figure | Table] = []
     for behaviour in (each.name for each in behaviours):
         title = f"Training again without the most influential: {suite.name}"
-        figures.append(curve_figure(*zip(*drawn, strict=True), behaviour, title))
+        removals, retrained = zip(*drawn, strict=True)
+        figures.append(curve_figure(removals, retrained, behaviour, title))
         table = []
         for method in (*part.by, *part.others, ORACLE, "random"):
             change = against_random(plan, results, behaviour, method, planted)

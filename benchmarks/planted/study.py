@@ -182,9 +182,10 @@ def _score(
         },
     )
     with atomic_path(folder / "scores.npz") as temporary, open(temporary, "wb") as stream:
-        np.savez(
-            stream, **{name: np.asarray(each) for name, each in (dict(ranking.scores) | baselines).items()}
-        )
+        arrays: dict[str, Any] = {
+            name: np.asarray(each) for name, each in (dict(ranking.scores) | baselines).items()
+        }
+        np.savez(stream, **arrays)
 
 
 def words_alone(name: str, draws: Sequence[int]) -> dict[str, Interval]:

@@ -36,7 +36,7 @@ def cut_vocabulary(source: Path, texts: Iterable[str], out: Path) -> Path:
     kept = _with_parts(described["model"], needed)
     number = {old: new for new, old in enumerate(kept)}
     _renumber(described, number)
-    network = AutoModelForCausalLM.from_pretrained(source, dtype="float32")
+    network: Any = AutoModelForCausalLM.from_pretrained(source, dtype="float32")
     rows = torch.tensor(kept)
     weight = network.get_input_embeddings().weight.data[rows].clone()
     network.resize_token_embeddings(len(kept), mean_resizing=False)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 os.environ.update(AITIA_PROGRESS="0", OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
-from conftest import SENTENCES, make_network, tiny_tokenizer  # noqa: E402
+from conftest import SENTENCES, make_network, make_tokenizer  # noqa: E402
 from faults import injection  # noqa: E402
 from faults.injection import Outcome  # noqa: E402
 from faults.jobs import Job, make_jobs  # noqa: E402
@@ -67,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     from aitia.models import LanguageModel
 
-    tokenizer = tiny_tokenizer.__wrapped__()
+    tokenizer = make_tokenizer()
     network = make_network("llama", len(tokenizer), width=16, layers=3)
     model = LanguageModel(network=network, tokenizer=tokenizer, name="tiny-llama")
     jobs = make_jobs(model, tiny_rows())
