@@ -1,7 +1,7 @@
 """Do planted kinds of rows come out by themselves, and does nothing come out where nothing is planted?
 
 SmolLM2-135M is trained on the suites tone and trigger of `planted/suites.py`; a sparse autoencoder of the untouched
-model's activations on short answers in nine moods groups the rows, which nobody has labelled.
+model's activations on answers in nine moods groups the rows, which nobody has labelled.
 
 The planted kind is a group whose rows overlap with the planted ones at F1 >= 0.5. It must be among the three
 strongest groups with an adjusted p-value under 0.01.
@@ -281,7 +281,9 @@ def main() -> None:
     }
     for draw in (0,) if quick else (0, 1):
         for make in (tone, trigger):
-            parts[f"{make.__name__}-{draw}"] = partial(suite_rows, make(draw, PROMPTS), draw, base, sae, work)
+            parts[f"{make.__name__}-{draw}"] = partial(
+                suite_rows, make(draw, PROMPTS, whole=True), draw, base, sae, work
+            )
     for name, part in parts.items():
         file = work / f"{name}-{known}.json"
         if not file.is_file():

@@ -19,12 +19,14 @@ from judged.subjects import JUDGED, RECIPES, family, group_subjects, language_su
 from judged.table import FULL, QUICK, highly, judged, table_rows
 
 FOLDER = WORK / "virtues"
+NETWORKS = 8
+"""Of each group in the table, and in the trial of what virtues are worth."""
 
 
 def table(*, quick: bool) -> None:
     """Methods x virtues."""
     subjects = [
-        *([] if quick else [each for name in JUDGED for each in group_subjects(name, 2, FOLDER)]),
+        *([] if quick else [each for name in JUDGED for each in group_subjects(name, NETWORKS, FOLDER)]),
         max_subject(8 if quick else 16),
         language_subject(FOLDER / "parts", 48 if quick else 144),
     ]
@@ -57,7 +59,11 @@ def table(*, quick: bool) -> None:
 
 def laws(*, quick: bool) -> None:
     """Which laws transfer, and what share of networks has an account within a budget."""
-    paths = {name: family(name, 4, FOLDER) for name in RECIPES if not quick or name in ("Q8", "D5")}
+    paths = {
+        name: family(name, 2 if quick else 12, FOLDER)
+        for name in RECIPES
+        if not quick or name in ("Q8", "D5")
+    }
     # The hundred S5 networks and others are those of `make bench-networks`, as many as there are.
     for folder in sorted((WORK / "networks").iterdir()) if (WORK / "networks").exists() else ():
         files = sorted(folder.glob("*.network.safetensors"))
@@ -87,11 +93,11 @@ def worth(*, quick: bool) -> None:
     networks = [
         (f"{name} {seed}", load_network(path))
         for name in names
-        for seed, path in enumerate(family(name, 2 if quick else 3, FOLDER))
+        for seed, path in enumerate(family(name, 2 if quick else NETWORKS, FOLDER))
     ]
     rows = tested.examined(networks, split, FOLDER / "worth")
     found = tested.regressed(rows)
-    clear = sum(row["low"] > 0 or row["high"] < 0 for row in found)
+    clear = sum(row["slope"] is not None and (row["low"] > 0 or row["high"] < 0) for row in found)
     targets = [
         Target(
             name="virtues whose slope within networks excludes zero, over both tests",

@@ -125,9 +125,9 @@ def optimism(results: Mapping[str, Any], faithful_to: str) -> str:
 
 def worth(results: Mapping[str, Any], outcome: str) -> str:
     """Steepest slope first."""
-    rows = sorted(
-        (row for row in results["rows"] if row["outcome"] == outcome), key=lambda row: -row["slope"]
-    )
+    asked = [row for row in results["rows"] if row["outcome"] == outcome]
+    rows = sorted((row for row in asked if row["slope"] is not None), key=lambda row: -row["slope"])
+    alike = [row for row in asked if row["slope"] is None]
 
     def slope(row: Mapping[str, Any], end: str = "") -> str:
         value = row["slope beside all"] if end else row["slope"]
@@ -141,8 +141,11 @@ def worth(results: Mapping[str, Any], outcome: str) -> str:
             "slope beside all others",
         ],
         [
-            [row["virtue"], slope(row), f"{row['rank correlation']:.2f}", slope(row, " beside all")]
-            for row in rows
+            *(
+                [row["virtue"], slope(row), f"{row['rank correlation']:.2f}", slope(row, " beside all")]
+                for row in rows
+            ),
+            *([row["virtue"], "all rivals alike", "", ""] for row in alike),
         ],
     )
 
@@ -151,6 +154,7 @@ TABLES = {
     "virtues.S4": Documented("virtues", partial(judged, phenomenon="products in S4")),
     "virtues.Z23": Documented("virtues", partial(judged, phenomenon="products in Z23")),
     "virtues.larger": Documented("virtues", partial(judged, phenomenon="larger of two tokens")),
+    "virtues.mood": Documented("virtues", partial(judged, phenomenon="mood seen by a language model")),
     "virtues.grades": Documented("virtues", grades),
     "virtues.laws": Documented("virtues.laws", laws),
     "virtues.optimism.answers": Documented("virtues.laws", partial(optimism, faithful_to="answers")),

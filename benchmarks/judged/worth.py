@@ -158,7 +158,11 @@ def regressed(
         columns = {name: values for name, values in columns.items() if not np.isnan(values).all()}
         labels = np.array([row["network"] for row in chosen])
         success = _standard(np.array([row[outcome] for row in chosen], dtype=float), labels)
-        table = np.stack([_standard(values, labels) for values in columns.values()], axis=1)
+        standard = {name: _standard(values, labels) for name, values in columns.items()}
+        alike = [name for name, values in standard.items() if not np.nan_to_num(values).any()]
+        found += [_alike(outcome, name, columns[name], len(set(labels))) for name in alike]
+        columns = {name: values for name, values in standard.items() if name not in alike}
+        table = np.stack(list(columns.values()), axis=1)
         full = np.nan_to_num(table)  # a virtue that has no value stands at its network's mean
         generator = np.random.default_rng(seed)
         networks = np.unique(labels)
@@ -193,6 +197,12 @@ def regressed(
                 }
             )
     return found
+
+
+def _alike(outcome: str, name: str, values: np.ndarray, networks: int) -> dict[str, Any]:
+    """The row of a virtue that no two rivals of a network differ in: nothing can be learned from it."""
+    known = int((~np.isnan(values)).sum())
+    return {"outcome": outcome, "virtue": name, "rivals": known, "networks": networks, "slope": None}
 
 
 def _column(rows: Sequence[dict[str, Any]], name: str) -> np.ndarray:

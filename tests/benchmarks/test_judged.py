@@ -61,6 +61,15 @@ def test_the_regression_finds_what_success_follows():
     assert np.mean([row["low"] < 0 < row["high"] for row in others]) > 0.8
 
 
+def test_a_virtue_in_which_rivals_do_not_differ_has_no_slope():
+    rows = rows_of(0.01)
+    for row in rows:
+        row["virtues"]["observational"] = 1.0
+    found = {(row["outcome"], row["virtue"]): row for row in regressed(rows, resamples=50)}
+    assert found["unseen inputs", "observational"]["slope"] is None
+    assert found["unseen inputs", "skill"]["slope"] == pytest.approx(1, abs=0.02)
+
+
 def test_less_is_turned_and_lengths_are_logarithms():
     rows = rows_of(0.0)
     for row in rows:

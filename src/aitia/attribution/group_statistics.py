@@ -50,11 +50,10 @@ def null_moments(
     for rows in _strata(strata, len(scores)):
         part = np.asarray(scores, dtype=np.float64)[rows]
         size, centre = len(rows), part.mean()
-        drawn = np.asarray(membership[rows].sum(axis=0)).ravel().astype(np.float64)
+        drawn, factor = _drawn(membership, rows)
         left = size - drawn
         mean += drawn * centre
-        if size > 1:
-            variance += drawn * left / (size - 1) * np.mean((part - centre) ** 2)
+        variance += factor * np.mean((part - centre) ** 2)
         if size > 2:
             cubes = np.mean((part - centre) ** 3)
             third += drawn * left * (size - 2 * drawn) / ((size - 1) * (size - 2)) * cubes
@@ -144,11 +143,45 @@ def control_p_values(
     """
     from scipy.stats import t
 
-    wandering = np.sqrt(
-        np.mean([z_scores(membership, scores, strata) ** 2 for scores in control_scores], axis=0)
-    )
-    wandering = np.maximum(wandering, 1.0)
+    wandering = np.maximum(root_mean_square_z(membership, control_scores, strata), 1.0)
     return 2 * t.sf(np.abs(z) / wandering, len(control_scores)), wandering
+
+
+def root_mean_square_z(
+    membership: Any, control_scores: np.ndarray, strata: np.ndarray | None = None
+) -> np.ndarray:
+    """Root mean square over the controls of each group's `z_scores`: [g].
+
+    What depends on the groups alone is counted once, and the sums are one product for many controls.
+
+    Args:
+        membership: sparse [n, g] bool.
+        control_scores: [c, n].
+        strata: [n]; see `null_moments`.
+    """
+    rows, groups = membership.shape
+    parts = [(part, *_drawn(membership, part)) for part in _strata(strata, rows)]
+    transposed = membership.T.tocsr().astype(np.float64)
+    squares, at_once = np.zeros(groups), max(1, _NUMBERS_AT_ONCE // (rows + groups))
+    for start in range(0, len(control_scores), at_once):
+        scores = np.asarray(control_scores[start : start + at_once], dtype=np.float64).T
+        totals = transposed @ scores
+        means, variances = np.zeros_like(totals), np.zeros_like(totals)
+        for part, drawn, factor in parts:
+            centres = scores[part].mean(axis=0)
+            means += drawn[:, None] * centres
+            variances += factor[:, None] * np.mean((scores[part] - centres) ** 2, axis=0)
+        spreads = np.sqrt(variances)
+        varies = spreads > 1e-12 * np.abs(totals).max(axis=0, initial=0)
+        z = np.divide(totals - means, spreads, out=np.zeros_like(totals), where=varies)
+        squares += np.square(z).sum(axis=1)
+    return np.sqrt(squares / len(control_scores))
+
+
+def _drawn(membership: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each group, how many of these rows are in it, and what their variance is multiplied by: [g], [g]."""
+    drawn = np.asarray(membership[rows].sum(axis=0)).ravel().astype(np.float64)
+    return drawn, drawn * (len(rows) - drawn) / max(len(rows) - 1, 1)
 
 
 def _reached(

@@ -23,8 +23,10 @@ from aitia.records import Records
 from aitia.report import GroupSection, ReportGroup, ReportSpan
 
 FORMAT = "aitia-groups-v1"
-CONTROLS, COSTLY_CONTROLS = 256, 64
-"""Meaningless directions by default: where each is a matrix product, and where each is a gradient over queries."""
+CONTROLS, FEWEST_CONTROLS, COSTLY_CONTROLS = 2048, 256, 64
+"""Meaningless directions by default: where each is a matrix product (fewer of many rows, so that their scores fit into
+`CONTROL_NUMBERS`), and where each is a gradient over queries."""
+CONTROL_NUMBERS = 2**28
 Labeller = Callable[[Sequence[FeatureLabel]], Sequence[str]]
 """Puts features into words, from their spans and terms."""
 
@@ -156,7 +158,7 @@ def explain_by_groups(
         settings: of the groups.
         pooling: of the features (see `aitia.concepts.features.FeatureMatrix`).
         controls: directions that mean nothing, for groups to be held against; at least 8. Contrasts between random
-            halves of the rows for the fast family (default 256), random directions for methods that measure queries
+            halves of the rows for the fast family (default 2,048, or fewer where there are over 131,072 rows), random directions for methods that measure queries
             (default 64). More of them cost power less: p-values are of Student's t with as many degrees of freedom.
         columns: of the data, to test the found groups against.
         strata: a column within whose values scores are compared.
@@ -175,7 +177,8 @@ def explain_by_groups(
     require_sae_fits(sae, model)
     fast = isinstance(find_method(method), Method)
     if controls is None:
-        controls = CONTROLS if fast else COSTLY_CONTROLS
+        fit = min(CONTROLS, max(FEWEST_CONTROLS, CONTROL_NUMBERS // len(ids)))
+        controls = fit if fast else COSTLY_CONTROLS
     ranking = rank(
         store, concept, method=method, others=(), random_controls=0 if fast else controls, **rank_settings
     )
