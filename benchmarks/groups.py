@@ -26,10 +26,12 @@ from typing import Any
 
 import numpy as np
 
+from aitia.attribution import SignalStore
 from aitia.attribution.feature_shift import feature_shifts
 from aitia.attribution.group_removal import corrected_removal, first_order_removal
+from aitia.attribution.group_statistics import control_p_values, z_scores
 from aitia.attribution.groups import Group, GroupSettings, group_influence
-from aitia.concepts import SparseAutoencoder, auc, random_directions
+from aitia.concepts import Concept, SparseAutoencoder, auc, random_directions
 from aitia.files import digest, write_json
 from aitia.pipelines.demo import base_model
 from aitia.pipelines.groups import CONTROLS, explain_by_groups
@@ -79,6 +81,7 @@ def planted_kind(suite: Suite, draw: int, base: Path, sae: SparseAutoencoder, wo
                 "terms": list(result.labels[group.feature].terms) if group.feature in result.labels else None,
             }
             break
+    row["exactly_planted"] = exactly_planted(store, concept, planted)
     row["top"] = [
         {
             "feature": group.feature,
@@ -91,6 +94,22 @@ def planted_kind(suite: Suite, draw: int, base: Path, sae: SparseAutoencoder, wo
         for group in influence.tested[:3]
     ]
     return row
+
+
+def exactly_planted(store: SignalStore, concept: Concept, planted: np.ndarray) -> dict[str, float]:
+    """The strength that a group of the planted rows and no others would have: what no feature can surpass by much."""
+    import scipy.sparse as sparse
+
+    from aitia.attribution.methods import row_contrasts, score_vectors
+
+    membership = sparse.csr_array(planted[:, None])
+    score = score_vectors(store, concept.vector[None], concept.site, METHOD)[0]
+    contrasts = row_contrasts(store, concept.site, METHOD, count=CONTROLS)
+    z = z_scores(membership, score)
+    controls = score_vectors(store, contrasts, concept.site, METHOD)
+    p, wandering = control_p_values(membership, z, controls)
+    found = {"z": z, "wandering": wandering, "strength": z / wandering, "p": p}
+    return {name: float(value[0]) for name, value in found.items()}
 
 
 def suite_rows(

@@ -14,7 +14,7 @@ def _of(results: Mapping[str, Any], part: str) -> list[dict[str, Any]]:
 
 def _two_places(value: float) -> str:
     """Three decimals below a tenth, two above: 0.015, 0.29."""
-    return decimal(value, 3 if value < 0.1 else 2)
+    return "< 0.001" if value < 0.001 else decimal(value, 3 if value < 0.1 else 2)
 
 
 def removal(results: Mapping[str, Any]) -> str:
@@ -37,6 +37,8 @@ def planted(results: Mapping[str, Any]) -> str:
             "F1",
             "precision",
             "recall",
+            "strength",
+            "that of exactly the planted rows",
             "groups found / tested",
             "found by permutation alone",
         ],
@@ -47,6 +49,8 @@ def planted(results: Mapping[str, Any]) -> str:
                 str(row["rank"]),
                 _two_places(row["p_adjusted"]),
                 *(decimal(row[key]) for key in ("f1", "precision", "recall")),
+                decimal(row["strength"], 1),
+                decimal(row["exactly_planted"]["strength"], 1),
                 f"{row['found']} / {row['tested']}",
                 str(row["found_without_controls"]),
             ]

@@ -41,10 +41,13 @@ BITS = ("description-length", "k-complexity-bound")
 
 
 def judged(results: Mapping[str, Any], phenomenon: str) -> str:
-    """Virtues of every account of a phenomenon; a virtue that arises for none of them is left out."""
+    """Virtues of every account of a phenomenon; a virtue that arises for none of them is left out.
+
+    So is an account that the phenomenon cannot have; the result file says why.
+    """
     rows = [row for row in results["rows"] if row.get("phenomenon") == phenomenon]
     at = {(row["virtue"], row["account"]): row for row in rows}
-    accounts: list[str] = list(dict.fromkeys(row["account"] for row in rows))
+    accounts: list[str] = [account for virtue, account in at if virtue == "conditions met"]
     met = [at["conditions met", account]["met"] for account in accounts]
     unmet = [", ".join(name for name, share in each.items() if share < 1) or "none" for each in met]
     cells = [["*conditions not met*", *unmet]]
@@ -70,7 +73,7 @@ def _cell(row: Mapping[str, Any]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:,.{int(abs(value) < 1000)}f}"
 
 
 def grades(results: Mapping[str, Any]) -> str:
@@ -145,9 +148,13 @@ def worth(results: Mapping[str, Any], outcome: str) -> str:
                 [row["virtue"], slope(row), f"{row['rank correlation']:.2f}", slope(row, " beside all")]
                 for row in rows
             ),
-            *([row["virtue"], "all rivals alike", "", ""] for row in alike),
+            *([row["virtue"], _alike(row), "", ""] for row in alike),
         ],
     )
+
+
+def _alike(row: Mapping[str, Any]) -> str:
+    return f"rivals differ on {row['networks where rivals differ']} of {row['networks']} networks"
 
 
 TABLES = {

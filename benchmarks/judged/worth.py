@@ -55,6 +55,10 @@ VIRTUES = {
 OUTCOMES = ("unseen inputs", "unseen interventions")
 
 
+LEAST_NETWORKS = 3
+"""On which rivals must differ in a virtue, for its slope to have an interval over networks."""
+
+
 def rivals(network: GroupNetwork, seed: int, phenomenon: Phenomenon) -> Iterator[tuple[str, Explanation]]:
     """Many explanations of one network: every method, at several settings."""
     order, width = network.group.order, network.width
@@ -159,8 +163,12 @@ def regressed(
         labels = np.array([row["network"] for row in chosen])
         success = _standard(np.array([row[outcome] for row in chosen], dtype=float), labels)
         standard = {name: _standard(values, labels) for name, values in columns.items()}
-        alike = [name for name, values in standard.items() if not np.nan_to_num(values).any()]
-        found += [_alike(outcome, name, columns[name], len(set(labels))) for name in alike]
+        differs = {
+            name: len({label for label, value in zip(labels, values, strict=True) if np.nan_to_num(value)})
+            for name, values in standard.items()
+        }
+        alike = [name for name, count in differs.items() if count < LEAST_NETWORKS]
+        found += [_alike(outcome, name, columns[name], len(set(labels)), differs[name]) for name in alike]
         columns = {name: values for name, values in standard.items() if name not in alike}
         table = np.stack(list(columns.values()), axis=1)
         full = np.nan_to_num(table)  # a virtue that has no value stands at its network's mean
@@ -199,10 +207,11 @@ def regressed(
     return found
 
 
-def _alike(outcome: str, name: str, values: np.ndarray, networks: int) -> dict[str, Any]:
-    """The row of a virtue that no two rivals of a network differ in: nothing can be learned from it."""
+def _alike(outcome: str, name: str, values: np.ndarray, networks: int, differing: int) -> dict[str, Any]:
+    """The row of a virtue in which rivals differ on too few networks for a slope with an interval."""
     known = int((~np.isnan(values)).sum())
-    return {"outcome": outcome, "virtue": name, "rivals": known, "networks": networks, "slope": None}
+    common = {"outcome": outcome, "virtue": name, "rivals": known, "networks": networks}
+    return {**common, "networks where rivals differ": differing, "slope": None}
 
 
 def _column(rows: Sequence[dict[str, Any]], name: str) -> np.ndarray:

@@ -158,8 +158,9 @@ def explain_by_groups(
         settings: of the groups.
         pooling: of the features (see `aitia.concepts.features.FeatureMatrix`).
         controls: directions that mean nothing, for groups to be held against; at least 8. Contrasts between random
-            halves of the rows for the fast family (default 2,048, or fewer where there are over 131,072 rows), random directions for methods that measure queries
-            (default 64). More of them cost power less: p-values are of Student's t with as many degrees of freedom.
+            halves of the rows for the fast family (default 2,048, fewer where there are more than 131,072 rows),
+            random directions for methods that measure queries (default 64). More of them cost power less:
+            p-values are of Student's t with as many degrees of freedom.
         columns: of the data, to test the found groups against.
         strata: a column within whose values scores are compared.
         shown: how many groups from either end are labelled, beside those found.
