@@ -36,6 +36,7 @@ from aitia.files import digest, write_json
 from aitia.pipelines.demo import base_model
 from aitia.pipelines.groups import CONTROLS, explain_by_groups
 from harness import WORK, Target, at_least, at_most, report
+from planted.group_removals import language_removal
 from planted.kinds import PROMPTS, Clean, clean_sets, dictionary, scanned, traced
 from planted.suites import Suite, tone, trigger
 
@@ -297,6 +298,16 @@ def main() -> None:
         "nothing-planted": lambda: [nothing_planted(chosen, CONTROLS)],
         "dealt-out": lambda: [scores_dealt_out(sets, 20 if quick else 200)],
         "removal": removal,
+        "language-removal": lambda: [
+            language_removal(
+                tone(0, PROMPTS),
+                base,
+                sae,
+                work,
+                features=4 if quick else 16,
+                seeds=(0,) if quick else (0, 1, 2),
+            )
+        ],
     }
     for draw in (0,) if quick else (0, 1):
         for make in (tone, trigger):
