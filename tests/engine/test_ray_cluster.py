@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,11 @@ from aitia.concepts import fit_contrast
 from aitia.counterfactual import LikelihoodMargin, LoraSettings, retrain
 from aitia.counterfactual.retraining import Cell
 from aitia.engine import Engine, keeping_workers, run_tasks
-from aitia.errors import AitiaError, ModelError, RecordError
+from aitia.errors import AitiaError, ModelError, NetworkError, RecordError
 from aitia.models import load_model, save_model
+from aitia.proofs import prove_files
 from aitia.records import records_from_rows
+from proofs.proof_networks import planted_network
 
 pytest.importorskip("ray")
 SITE = "resid_post.2"
@@ -132,6 +135,23 @@ def test_retraining_cells_are_the_same_on_workers(saved, data, tmp_path, engine)
     ]
     assert [result.values for result in found[0]] == [result.values for result in found[1]]
     assert files(tmp_path / "local") == files(tmp_path / "ray")
+
+
+def test_certificates_are_the_same_on_workers(tmp_path, engine, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # names that only mean something here
+    networks = [planted_network(seed=seed).save(f"{seed}.network.safetensors") for seed in range(3)]
+    networks.insert(1, "missing.network.safetensors")
+    found = [
+        prove_files(networks, kind, engine=place) for kind, place in (("local", Engine()), ("ray", engine(2)))
+    ]
+    for here, there in zip(*found, strict=True):
+        if isinstance(here, NetworkError):
+            assert (type(there), str(there)) == (type(here), str(here))
+        else:
+            assert replace(there, certificate=None) == replace(here, certificate=None)
+    assert isinstance(found[1][1], NetworkError)
+    assert len(files("local")) == 3
+    assert files("local") == files("ray")
 
 
 def dies_once(folder, task, advance):
