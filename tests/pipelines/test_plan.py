@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 from attribution.test_cost_model import Counter
+from records.lines import write_lines
 from typer.testing import CliRunner
 
 from aitia.attribution import rank, scan, store_influence
@@ -18,11 +19,6 @@ from aitia.pipelines.configuration import read_configuration
 from aitia.records import read_records
 
 SITE = "resid_post.2"
-
-
-def write_lines(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")
