@@ -143,7 +143,6 @@ def test_retraining_cells_are_the_same_on_workers(saved, data, tmp_path, engine)
     assert files(tmp_path / "local") == files(tmp_path / "ray")
 
 
-@pytest.mark.slow
 def test_a_counterfactual_run_is_the_same_on_workers(make_model, tmp_path, engine, monkeypatch):
     """Its judge too, which is asked by the workers: they have a key of their own, and what they hear is kept."""
     pytest.importorskip("openai", reason="the extra `judge` is not installed")

@@ -72,8 +72,7 @@ def test_figures_hang_together(folder):
     assert one["data"]["rows"] == 24
     grown = {step["name"]: step["multiply_adds"] for step in many["steps"]}
     for step in one["steps"]:
-        if step["name"] != "curvature":  # which is fitted to the rows that there are
-            assert grown[step["name"]] == pytest.approx(1000 * step["multiply_adds"], rel=1e-3)
+        assert grown[step["name"]] == pytest.approx(1000 * step["multiply_adds"], rel=1e-3)
     for found, workers in ((one, 1), (many, 2)):
         assert found["machine"]["multiply_adds"] == 5e11
         assert found["money"] == pytest.approx(found["seconds"] / 3600 * workers * 3)

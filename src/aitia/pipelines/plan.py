@@ -18,6 +18,8 @@ from aitia.attribution.cost_model import (
     scan_step,
 )
 from aitia.attribution.curvature import CurvatureSettings
+from aitia.attribution.curvature_fitting import curvature_layers
+from aitia.attribution.gradients import factor_bytes
 from aitia.attribution.influence import layers_up_to
 from aitia.attribution.methods import METHODS, InfluenceMethod
 from aitia.attribution.planning import plan_curvature
@@ -98,14 +100,22 @@ def plan_attribute(
         where = site or f"resid_post.{block}"
         chosen = curvature_settings(configuration, where, adapted=part.adapter is not None)
         assert chosen is not None
-        fitted = plan_curvature(outline, tokenized, chosen)
+        grown, fitted_rows = data.rows / here.rows, min(chosen.rows or data.rows, data.rows)
+        kept_bytes = factor_bytes(tokenized, curvature_layers(outline, chosen)) * grown
         cached = (
             shares_factors(configuration, chosen)
-            and fitted.rows == here.rows
-            and fitted.cache_bytes * data.rows / here.rows <= settings.curvature.cache_gigabytes * 1e9
+            and fitted_rows == data.rows
+            and kept_bytes <= settings.curvature.cache_gigabytes * 1e9
+        )
+        fitted = plan_curvature(outline, tokenized, chosen, cached=cached)
+        more = fitted_rows / fitted.rows
+        fitted = replace(
+            fitted,
+            rows=fitted_rows,
+            tokens=round(fitted.tokens * more),
+            operations=round(fitted.operations * more),
         )
         if settings.curvature.file is None:
-            fitted = plan_curvature(outline, tokenized, chosen, cached=cached)
             steps.append(curvature_step(shape, data, fitted))
         shuffled = _SHUFFLED if loaded is None or loaded.shuffled is None else len(loaded.shuffled)
         controls = settings.random_controls + shuffled
