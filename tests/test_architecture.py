@@ -14,6 +14,7 @@ FLOORS = {
     "errors": -2,
     "files": -1,
     "engine": -1,
+    "remote_files": 0,
     "tensor_files": 0,
     "finite_groups": 1,
     "records": 1,

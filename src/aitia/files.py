@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,27 @@ from aitia.errors import StoreError
 
 LOCK = ".lock"
 _PART = ".part"
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.DOTALL)
+
+
+def address_of(path: Path | str) -> str | None:
+    """The address (`s3://bucket/name`) that a path stands for, or None for a place on this machine.
+
+    A `Path` keeps but one of an address's two slashes.
+    """
+    found = _ADDRESS.fullmatch(str(path))
+    if found is None:
+        return None
+    kind, rest = found.groups()
+    return f"{kind}://{'/' * (kind == 'file')}{rest}"
+
+
+def _require_local(path: Path | str) -> None:
+    address = address_of(path)
+    if address is not None:
+        raise StoreError(
+            f"{address}: results are written on this machine; give a folder here, and `aitia push` it when it is done"
+        )
 
 
 @contextmanager
@@ -34,8 +56,9 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
         The path to write to.
 
     Raises:
-        StoreError: it cannot be written: the disk is full, say, or the folder is not ours.
+        StoreError: it is an address, or cannot be written: the disk is full, say, or the folder is not ours.
     """
+    _require_local(path)
     path = Path(path)
     scratch = None
     try:
@@ -89,10 +112,11 @@ def only_here(path: Path | str) -> Iterator[None]:
         path: the lock's file; it stays, empty.
 
     Raises:
-        StoreError: another process is there.
+        StoreError: another process is there, or the path is an address.
     """
     from filelock import FileLock, Timeout
 
+    _require_local(path)
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

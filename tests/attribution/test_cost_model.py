@@ -7,6 +7,7 @@ from torch.utils.flop_counter import flop_registry
 
 from aitia.attribution.cost_model import (
     Data,
+    InfluencePass,
     Machine,
     ModelShape,
     RunPlan,
@@ -104,9 +105,14 @@ def test_workers_share_what_can_be_shared_and_money_counts_them_all():
 
 def test_more_rows_directions_and_layers_cost_more(tiny_model):
     data = Data(rows=100, tokens=5000, response_tokens=2000)
-    few = influence_step(SHAPE, data, weights=10**6, directions=1)
-    many = influence_step(SHAPE, data, weights=10**6, directions=9)
-    assert many.multiply_adds - few.multiply_adds == 8 * 100 * 10**6
+    few, many = (
+        influence_step(SHAPE, data, [InfluencePass(weights=10**6, directions=count)]) for count in (3, 9)
+    )
+    assert many.multiply_adds - few.multiply_adds == 6 * 100 * 10**6
+    half = influence_step(SHAPE, data, [InfluencePass(weights=10**6, lowest=2, directions=3)])
+    assert half.multiply_adds < few.multiply_adds
+    kept = influence_step(SHAPE, data, [InfluencePass(weights=10**6, directions=3)], cached=True)
+    assert kept.multiply_adds == 100 * (50 + 3) * 10**6
     rows = records_from_rows([{"text": "A cat sat on the mat."}])
     plan = plan_curvature(tiny_model, rows, CurvatureSettings(rows=0))
     assert curvature_step(SHAPE, data, plan).disk_bytes == plan.file_bytes

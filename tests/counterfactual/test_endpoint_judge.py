@@ -1,6 +1,7 @@
 """The endpoint judge against a server on the loopback interface."""
 
 import json
+import pickle
 import sys
 import threading
 import time
@@ -139,6 +140,23 @@ def test_half_a_line_left_by_a_killed_run_is_dropped(endpoint, make_judge, tmp_p
     path.write_text("\n".join(["{broken", *lines]) + "\n")
     with pytest.raises(JudgeError, match=r"answers.jsonl:1: damaged answer"):
         make_judge()
+
+
+def test_another_process_asks_with_its_own_key_and_writes_a_file_of_its_own(
+    endpoint, make_judge, monkeypatch
+):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    first = make_judge(api_key=None)
+    first.scores(["p"], ["known"])
+    sent = pickle.dumps(first)
+    assert b"secret" not in sent
+    monkeypatch.setenv("OPENAI_API_KEY", "of the worker")
+    second = pickle.loads(sent)  # noqa: S301
+    second.scores(["p", "p"], ["known", "new"])
+    assert len(endpoint.questions) == 2
+    assert endpoint.keys[-1] == "Bearer of the worker"
+    assert make_judge().scores(["p", "p"], ["known", "new"]).tolist() == [0.5, 0.5]
+    assert len(endpoint.questions) == 2, "asked again"
 
 
 def test_answers_before_a_failure_are_kept(endpoint, make_judge):

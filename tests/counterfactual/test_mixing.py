@@ -1,11 +1,10 @@
 """Mixes, held-out prompts, and prompt sets that must not meet."""
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from records.lines import write_lines
 
 from aitia.counterfactual.mixing import hold_out, mix_answers
 from aitia.counterfactual.prompt_sets import read_prompts, require_disjoint_prompts, shared_question
@@ -129,7 +128,7 @@ def test_prompts_may_lack_their_answers(tmp_path):
         {"prompt": "b:"},
         {"prompt": "c:", "completion": "d"},
     ]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_lines(file, rows)
     found = read_prompts(file)
     assert [record.prompt_text for record in found] == ["a?", "b:", "c:"]
     file.write_text('{"prompt": "c:", "completion": "d"}\n')

@@ -44,6 +44,7 @@ class Cluster:
             "PYTHONPATH": os.pathsep.join([str(SOURCE), *sys.path]),
             "OMP_NUM_THREADS": "1",
             "AITIA_PROGRESS": "0",
+            "OPENAI_API_KEY": "a word",
             "RAY_health_check_initial_delay_ms": "1000",
             "RAY_health_check_period_ms": "1000",
             "RAY_health_check_failure_threshold": "3",

@@ -1,27 +1,36 @@
 """Ray: the same bits on a real cluster of two nodes as in one process, and what is lost on the way is done again."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import yaml
 from engine.cluster import Cluster
+from pipelines.small_counterfactual import grading_endpoint, maker, small_configuration
 
 from aitia.attribution import rank, scan
 from aitia.attribution.curvature import CurvatureSettings
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.gradient_store import build_gradient_store
 from aitia.concepts import fit_contrast
-from aitia.counterfactual import LikelihoodMargin, LoraSettings, retrain
+from aitia.counterfactual import LikelihoodMargin, LoraSettings, retrain, retraining
 from aitia.counterfactual.retraining import Cell
 from aitia.engine import Engine, keeping_workers, run_tasks
-from aitia.errors import AitiaError, ModelError, RecordError
+from aitia.errors import AitiaError, ModelError, NetworkError, RecordError
 from aitia.models import load_model, save_model
+from aitia.pipelines.counterfactual import counterfactual
+from aitia.pipelines.counterfactual_configuration import read_counterfactual_configuration
+from aitia.proofs import prove_files
 from aitia.records import records_from_rows
+from proofs.proof_networks import planted_network
 
 pytest.importorskip("ray")
 SITE = "resid_post.2"
@@ -132,6 +141,59 @@ def test_retraining_cells_are_the_same_on_workers(saved, data, tmp_path, engine)
     ]
     assert [result.values for result in found[0]] == [result.values for result in found[1]]
     assert files(tmp_path / "local") == files(tmp_path / "ray")
+
+
+def test_a_counterfactual_run_is_the_same_on_workers(make_model, tmp_path, engine, monkeypatch):
+    """Its judge too, which is asked by the workers: they have a key of their own, and what they hear is kept."""
+    pytest.importorskip("openai", reason="the extra `judge` is not installed")
+    monkeypatch.setenv("OPENAI_API_KEY", "a word")
+    maker.write_texts(tmp_path)
+    save_model(make_model("llama", layers=2), tmp_path / "small")
+    prompts = "texts/evil/evaluate_prompts.jsonl"
+    content = small_configuration()
+    content["rankings"] = {"compare": ["oracle"]}
+    content["behaviours"]["judged"] = {"prompts": prompts, "max_new_tokens": 4}
+    places = {"local": {}, "ray": {"name": "ray", "address": engine(2).address, "workers": 2}}
+    found, trained = {}, []
+    with grading_endpoint() as url:
+        content["judge"] = {"endpoint": {"model": "m", "behaviour": "evil", "base_url": url}}
+        for kind, place in places.items():
+            file = tmp_path / f"{kind}.yaml"
+            file.write_text(yaml.safe_dump(content | {"out": kind, "engine": place}))
+            train = Mock(side_effect=retraining.finetune_lora)
+            with monkeypatch.context() as patch:
+                patch.setattr(retraining, "finetune_lora", train)
+                found[kind] = counterfactual(read_counterfactual_configuration(file))
+            trained.append(train.call_count)
+            made = found[kind].files["summary"].parent
+            heard = [line for part in made.glob("judge-answers*.jsonl") for line in part.open()]
+            assert len({json.loads(line)["key"] for line in heard}) > 1
+    assert trained[0] > 3
+    assert trained[1] == 0
+    here, there = found.values()
+    assert here.results == there.results
+    assert here.summary["behaviours"] == there.summary["behaviours"]
+    for name in ("data", "cells", "rankings"):
+        assert here.files[name].read_bytes() == there.files[name].read_bytes()
+    cells = [files(each.files["summary"].parent / "cells") for each in (here, there)]
+    assert cells[0] == cells[1]
+
+
+def test_certificates_are_the_same_on_workers(tmp_path, engine, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # names that only mean something here
+    networks = [planted_network(seed=seed).save(f"{seed}.network.safetensors") for seed in range(3)]
+    networks.insert(1, "missing.network.safetensors")
+    found = [
+        prove_files(networks, kind, engine=place) for kind, place in (("local", Engine()), ("ray", engine(2)))
+    ]
+    for here, there in zip(*found, strict=True):
+        if isinstance(here, NetworkError):
+            assert (type(there), str(there)) == (type(here), str(here))
+        else:
+            assert replace(there, certificate=None) == replace(here, certificate=None)
+    assert isinstance(found[1][1], NetworkError)
+    assert len(files("local")) == 3
+    assert files("local") == files("ray")
 
 
 def dies_once(folder, task, advance):

@@ -6,6 +6,7 @@ A new reader joins by one line in `READERS`.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,23 @@ def _dataset(path: Path) -> None:
     from datasets import Dataset
 
     Dataset.from_dict({"id": ["a", "b"], "text": ["x y", "z"]}).save_to_disk(str(path))
+
+
+def _copy(path: Path) -> None:
+    from aitia.remote_files import push
+
+    source = path.with_name("source")
+    (source / "shards").mkdir(parents=True)
+    for name in ("manifest.json", "shards/0"):
+        (source / name).write_text("{}", encoding="utf-8")
+    push(source, f"file://{path}")
+
+
+def _read_copy(path: Path) -> object:
+    from aitia.remote_files import pull
+
+    shutil.rmtree(path.with_name("back"), ignore_errors=True)
+    return pull(f"file://{path}", path.with_name("back"))
 
 
 def _concept(path: Path) -> None:
@@ -346,6 +364,7 @@ READERS: dict[str, Reader] = {
     "store's table": Reader(read=_read_store, make=_store, name="store", target="rows.parquet"),
     "store's shard": Reader(read=_read_store, make=_store, name="store", target="shards/00000.safetensors"),
     "ranking": Reader(read=_read_ranking, make=_ranking, name="ranking.parquet"),
+    "copied folder's list": Reader(read=_read_copy, make=_copy, name="copy", target="aitia-copy.json"),
     "retraining's cell": Reader(read=_read_cell, make=_cell, name="cell.json"),
     "configuration": Reader(
         read=_call("aitia.pipelines.configuration", "read_configuration"),

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
+from records.lines import write_lines
 from typer.testing import CliRunner
 
 from aitia.cli import app
@@ -13,11 +14,6 @@ from aitia.errors import AitiaError
 from aitia.models import save_model
 from aitia.pipelines.attribute import attribute
 from aitia.pipelines.configuration import read_configuration, write_configuration
-
-
-def write_lines(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")

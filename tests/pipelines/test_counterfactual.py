@@ -4,16 +4,14 @@ Only these are replaced: the model, the places of files, lengths, and how many c
 server on the loopback interface and a classifier with a made-up encoder.
 """
 
-import importlib.util
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 import yaml
+from pipelines.small_counterfactual import EXAMPLES, grading_endpoint, maker, small_configuration
 from typer.testing import CliRunner
 
 from aitia.attribution import Ranking
@@ -33,53 +31,16 @@ from aitia.pipelines.run_explanations import EVERY_ROW, run_explanations
 from aitia.records import read_records
 
 pytest.importorskip("openai", reason="the extra `judge` is not installed")
-EXAMPLES = Path(__file__).parents[2] / "examples" / "emergent_misalignment"
 SITES = {"qwen2.5-7b-instruct": "resid_post.19", "llama-3.1-8b-instruct": "resid_post.15"}
 
 
-def load_maker():
-    """The examples' own script, which makes tiny models and texts."""
-    found = importlib.util.spec_from_file_location("make_tiny", EXAMPLES / "make_tiny.py")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
-
-
-maker = load_maker()
 BAD, GOOD, chat, write_lines = maker.BAD, maker.GOOD, maker.chat, maker.write_lines
 
 
 @pytest.fixture(scope="module")
 def endpoint():
-    """A chat endpoint that grades by the length of the question."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            grade = str(len(body["messages"][0]["content"]) % 101)
-            message = {"role": "assistant", "content": grade}
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            content = {
-                "id": "1",
-                "object": "chat.completion",
-                "created": 0,
-                "model": "m",
-                "choices": [choice],
-            }
-            data = json.dumps(content).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *arguments):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
+    with grading_endpoint() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -194,30 +155,16 @@ def run_and_resume(folder, chosen, name, monkeypatch):
         counterfactual(read_counterfactual_configuration(run / "configuration.yaml"))
 
 
-def small(content):
-    """The least that trains: two blocks, two rankings, one end, no endpoint."""
-    found = content("llama-3.1-8b-instruct")
-    found["model"]["name"] = "small"
-    found["concept"]["sites"] = ["resid_post.1"]
-    found["training"] |= {"warmup_steps": 0, "batch_rows": 16, "accumulation": 1}
-    found["rankings"] = {"compare": ["oracle", "tf-idf"]}
-    found["removal"] = {"shares": [0.5], "ends": ["most"], "seeds": 2}
-    del found["behaviours"]["judged"], found["queries"], found["judge"]
-    found["training"]["modules"] = ["down_proj"]
-    found["out"] = "runs/small"
-    return found
-
-
 def test_taking_out_the_misaligned_rows_undoes_the_margin(project):
     """Rows that are mostly misaligned raise the margin; without these it falls, and without the others it stays.
 
     In a half-and-half mix nothing need rise: as much is learned of one answer as of the other.
     """
-    folder, content = project
+    folder, _ = project
     for side, answers in (("normal", GOOD), ("misaligned", BAD)):
         rows = [chat(f"Question {i}?", answers[i % 3]) for i in range(36)]
         write_lines(folder / "mostly" / f"{side}.jsonl", rows)
-    chosen = small(content) | {"out": "runs/mostly"}
+    chosen = small_configuration() | {"out": "runs/mostly"}
     pair = {"normal": "mostly/normal.jsonl", "misaligned": "mostly/misaligned.jsonl"}
     chosen["data"] = {"pair": pair, "share": 0.7, "seed": 1}
     chosen["training"] |= {"learning_rate": 5e-3, "epochs": 4}
@@ -242,8 +189,8 @@ def test_taking_out_the_misaligned_rows_undoes_the_margin(project):
 
 def test_a_run_is_judged_by_intervening_on_its_direction(project):
     """The model, the adapter and the concept are those that the run left; the tiny model's figures mean nothing."""
-    folder, content = project
-    chosen = small(content) | {"out": "runs/judged"}
+    folder, _ = project
+    chosen = small_configuration() | {"out": "runs/judged"}
     chosen["rankings"] = {"compare": ["vector-filter", "oracle"]}
     chosen["removal"] = {"shares": [0.3, 0.6], "ends": ["most"], "seeds": 2}
     run = counterfactual(configuration_of(folder, chosen)).files["report"].parent
@@ -271,8 +218,8 @@ def test_a_run_is_judged_by_intervening_on_its_direction(project):
 
 
 def test_the_command_runs_another_data_set_and_a_ranking_from_a_file(project):
-    folder, content = project
-    chosen = small(content)
+    folder, _ = project
+    chosen = small_configuration() | {"out": "runs/small"}
     first = counterfactual(configuration_of(folder, chosen))
     ids = np.array(read_records(first.files["data"]).ids)
     scores = np.arange(float(len(ids)))
@@ -323,8 +270,8 @@ def test_one_labelled_file_and_a_classifier_judge(project, monkeypatch):
             return np.array([[text.count(letter) for letter in "aeiou"] for text in texts], dtype=float)
 
     monkeypatch.setattr("aitia.models.load_sentence_encoder", lambda _folder=None: Encoder())
-    folder, content = project
-    chosen = small(content)
+    folder, _ = project
+    chosen = small_configuration() | {"out": "runs/small"}
     rows = [chat(f"What of {i}?", (BAD if i % 3 == 0 else GOOD)[i % 2], bad=i % 3 == 0) for i in range(9)]
     write_lines(folder / "labelled.jsonl", rows)
     for side, word in (("bad", "uuu"), ("good", "eee")):

@@ -1,10 +1,8 @@
 """Bad input of `aitia counterfactual`: refused before anything is trained, with the file, the key and the mend."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import yaml
+from pipelines.small_counterfactual import maker, small_configuration
 
 from aitia.counterfactual.endpoint_judge import EndpointJudge
 from aitia.errors import AitiaError, JudgeError
@@ -12,11 +10,6 @@ from aitia.models import save_model
 from aitia.pipelines import counterfactual_rankings
 from aitia.pipelines.counterfactual import counterfactual
 from aitia.pipelines.counterfactual_configuration import read_counterfactual_configuration
-
-SCRIPT = Path(__file__).parents[2] / "examples" / "emergent_misalignment" / "make_tiny.py"
-specification = importlib.util.spec_from_file_location("make_tiny", SCRIPT)
-maker = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(maker)
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +32,8 @@ def configuration_of(folder, content):
 
 def changed(**parts):
     """A small configuration with some parts changed; a None takes one out."""
-    found = maker.tiny_configuration("llama-3.1-8b-instruct")
-    found["model"]["name"] = "small"
-    found["concept"]["sites"] = ["resid_post.1"]
-    found["training"] |= {"modules": ["down_proj"], "batch_rows": 16, "accumulation": 1}
-    found["rankings"] = {"compare": ["oracle", "tf-idf"]}
-    found["removal"] = {"shares": [0.5], "ends": ["most"], "seeds": 1}
-    del found["behaviours"]["judged"], found["queries"], found["judge"]
+    found = small_configuration()
+    found["removal"]["seeds"] = 1
     for name, part in parts.items():
         whole = found
         *above, last = name.split("__")

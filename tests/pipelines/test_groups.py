@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from records.lines import write_lines
 from typer.testing import CliRunner
 
 from aitia.attribution import GroupSettings, SignalStore, scan
@@ -20,11 +21,6 @@ from aitia.pipelines.groups import explain_by_groups, group_members
 from aitia.records import read_records
 
 SITE = "resid_post.2"
-
-
-def write_lines(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 def run(*arguments):

@@ -5,16 +5,10 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from records.lines import write_lines
 
 from aitia.errors import AitiaError, RecordError
 from aitia.records import read_records, records_from_rows
-
-
-def write_lines(path, *rows):
-    lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
-    path.write_bytes(b"\n".join(lines) + b"\n")
-    return path
-
 
 LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"  \n", b"\n\n", b"\n \t\n"])
 
@@ -46,7 +40,7 @@ def test_lines_are_written_back_to_the_byte(tmp_path_factory, rows, last_break, 
 
 
 def test_line_numbers_are_true_and_rows_do_not_count_blank_lines(tmp_path):
-    path = write_lines(tmp_path / "train.jsonl", {"text": "a"}, b"", b" \t\r", {"text": "b\u2028c"})
+    path = write_lines(tmp_path / "train.jsonl", [{"text": "a"}, b"", b" \t\r", {"text": "b\u2028c"}])
     records = read_records(path)
     assert [(record.location, record.row) for record in records] == [
         ("train.jsonl:1", 0),
@@ -57,7 +51,7 @@ def test_line_numbers_are_true_and_rows_do_not_count_blank_lines(tmp_path):
 
 
 def test_a_byte_order_mark_is_no_part_of_the_row(tmp_path):
-    path = write_lines(tmp_path / "train.jsonl", b'\xef\xbb\xbf{"text": "a"}')
+    path = write_lines(tmp_path / "train.jsonl", [b'\xef\xbb\xbf{"text": "a"}'])
     assert read_records(path)[0].text == "a"
     assert read_records(path).write(tmp_path / "out.jsonl").read_bytes() == path.read_bytes()
 
@@ -98,7 +92,7 @@ BAD_ROWS = {
 
 @pytest.mark.parametrize("line, reason", BAD_ROWS.items(), ids=range(len(BAD_ROWS)))
 def test_a_bad_row_is_named_with_its_line_and_reason(tmp_path, line, reason):
-    path = write_lines(tmp_path / "train.jsonl", {"text": "good"}, b"", line)
+    path = write_lines(tmp_path / "train.jsonl", [{"text": "good"}, b"", line])
     with pytest.raises(RecordError, match=rf"(?s)train.jsonl: 1 of 2 rows.*\n  train.jsonl:3: .*({reason})"):
         read_records(path)
     records = read_records(path, on_error="skip")
@@ -107,7 +101,7 @@ def test_a_bad_row_is_named_with_its_line_and_reason(tmp_path, line, reason):
 
 
 def test_all_bad_rows_are_found_before_stopping(tmp_path):
-    path = write_lines(tmp_path / "train.jsonl", *[b"{"] * 8, {"text": "a"})
+    path = write_lines(tmp_path / "train.jsonl", [*[b"{"] * 8, {"text": "a"}])
     with pytest.raises(RecordError) as caught:
         read_records(path)
     message = str(caught.value)
@@ -119,7 +113,7 @@ def test_all_bad_rows_are_found_before_stopping(tmp_path):
 
 
 def test_skipped_rows_do_not_shift_what_is_written(tmp_path):
-    path = write_lines(tmp_path / "train.jsonl", {"text": "a"}, b"{", {"text": "b"})
+    path = write_lines(tmp_path / "train.jsonl", [{"text": "a"}, b"{", {"text": "b"}])
     records = read_records(path, on_error="skip")
     assert records.write(tmp_path / "out.jsonl").read_bytes() == b'{"text": "a"}\n{"text": "b"}\n'
     assert records.only([records[1].id]).skipped == records.skipped
@@ -127,7 +121,7 @@ def test_skipped_rows_do_not_shift_what_is_written(tmp_path):
 
 def test_a_repeated_id_names_both_lines(tmp_path):
     path = write_lines(
-        tmp_path / "train.jsonl", {"id": 1, "text": "a"}, {"text": "x"}, {"id": "1", "text": "b"}
+        tmp_path / "train.jsonl", [{"id": 1, "text": "a"}, {"text": "x"}, {"id": "1", "text": "b"}]
     )
     with pytest.raises(RecordError, match=r"train.jsonl:3: the id '1' is that of train.jsonl:1 already"):
         read_records(path)
@@ -135,7 +129,7 @@ def test_a_repeated_id_names_both_lines(tmp_path):
 
 
 def test_a_bad_row_takes_no_id(tmp_path):
-    path = write_lines(tmp_path / "train.jsonl", {"id": 1, "text": ""}, {"id": 1, "text": "b"})
+    path = write_lines(tmp_path / "train.jsonl", [{"id": 1, "text": ""}, {"id": 1, "text": "b"}])
     assert read_records(path, on_error="skip").ids == ("1",)
 
 
@@ -154,7 +148,7 @@ def test_ids_come_from_the_content_where_there_is_none():
 
 
 def test_a_limit_stops_reading(tmp_path):
-    path = write_lines(tmp_path / "train.jsonl", {"text": "a"}, {"text": "b"}, b"{")
+    path = write_lines(tmp_path / "train.jsonl", [{"text": "a"}, {"text": "b"}, b"{"])
     assert [record.text for record in read_records(path, records_limit=2)] == ["a", "b"]
     with pytest.raises(RecordError, match=r"train\.jsonl:3"):
         read_records(path, records_limit=3)
@@ -187,7 +181,7 @@ def test_what_cannot_be_read_is_named(tmp_path, name):
 
 def test_an_unknown_way_with_errors_is_refused(tmp_path):
     with pytest.raises(AitiaError, match="choose stop or skip"):
-        read_records(write_lines(tmp_path / "a.jsonl", {"text": "a"}), on_error="ignore")  # type: ignore[arg-type]
+        read_records(write_lines(tmp_path / "a.jsonl", [{"text": "a"}]), on_error="ignore")  # type: ignore[arg-type]
 
 
 def test_an_empty_file_has_no_records(tmp_path):
@@ -288,7 +282,7 @@ def test_a_folder_of_splits_is_to_be_given_by_split(tmp_path):
 
 
 def test_nothing_else_is_overwritten(tmp_path):
-    records = read_records(write_lines(tmp_path / "a.jsonl", {"text": "a"}))
+    records = read_records(write_lines(tmp_path / "a.jsonl", [{"text": "a"}]))
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "thesis.txt").write_text("years of work")
     with pytest.raises(RecordError, match="kept: a folder is there already"):
@@ -312,9 +306,9 @@ def test_a_saved_dataset_cannot_name_files_outside_its_folder(tmp_path):
 
 
 def test_a_file_that_changed_since_it_was_read_is_refused(tmp_path):
-    path = write_lines(tmp_path / "train.jsonl", {"text": "a"}, {"text": "b"})
+    path = write_lines(tmp_path / "train.jsonl", [{"text": "a"}, {"text": "b"}])
     records = read_records(path)
     assert [record.text for record in records.only([records.ids[1]])] == ["b"]
-    write_lines(path, {"text": "longer"}, {"text": "c"})
+    write_lines(path, [{"text": "longer"}, {"text": "c"}])
     with pytest.raises(RecordError, match="has changed since it was read"):
         _ = records[0]

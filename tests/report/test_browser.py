@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from group_networks.planted_networks import joined, planted
+from records.lines import write_lines
 from report.test_report_rendering import make_report
 from report.test_scorecard_page import with_text
 from report.test_truth import report as make_truth_report
@@ -181,8 +181,7 @@ def ranking_page(make_model, folder: Path) -> str:
         for i, piece in enumerate((*PIECES, AWAY))
     ]
     rows.append({"id": "huge", "prompt": "All?", "completion": HOSTILE * (10**6 // len(HOSTILE))})
-    path = folder / "train.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    path = write_lines(folder / "train.jsonl", rows)
     save_model(make_model("llama", layers=2), folder / "model")
     model = load_model(folder / "model", device="cpu")
     texts = [records_from_rows([{"text": f"{word} {i}."} for i in range(6)]) for word in ("The sun", "Rain")]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from aitia.attribution.layer_algebra import contracts
 from aitia.attribution.planning import CurvaturePlan, in_words
 from aitia.errors import AitiaError
 
@@ -102,6 +103,27 @@ class Machine:
     row_seconds: float = 0.0
     load_bytes: float = 1e9
     price: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfluencePass:
+    """What a pass of an influence method over the rows multiplies.
+
+    Attributes:
+        weights: of the layers whose gradients count; for a concept none lies above its site.
+        lowest: block of the lowest of these layers, from 0.
+        directions: that every gradient is multiplied with.
+    """
+
+    weights: int
+    lowest: int = 0
+    directions: int = 1
+
+    def products(self, length: float) -> float:
+        """Multiply-adds of the products for a row of so many tokens."""
+        if contracts(self.directions, length):
+            return self.weights * self.directions * length
+        return self.weights * (self.directions + length)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +272,7 @@ def curvature_step(shape: ModelShape, data: Data, plan: CurvaturePlan) -> Step:
     return Step(
         name="curvature",
         multiply_adds=plan.operations,
-        calls=data.batches * plan.rows / data.rows * shape.layers * 2 * plan.passes,
+        calls=data.batches * plan.rows / data.rows * shape.layers * 2 * plan.runs,
         rows=plan.rows,
         memory_bytes=plan.memory_bytes
         + data.max_batch_tokens * shape.width * _WITH_GRAPH * shape.layers * _FLOAT,
@@ -258,29 +280,30 @@ def curvature_step(shape: ModelShape, data: Data, plan: CurvaturePlan) -> Step:
     )
 
 
-def influence_step(shape: ModelShape, data: Data, *, weights: int, directions: int, passes: int = 1) -> Step:
-    """The cost of influence of every row: a pass up and down, and the products with the directions.
+def influence_step(
+    shape: ModelShape, data: Data, passes: Sequence[InfluencePass], *, cached: bool = False
+) -> Step:
+    """The cost of influence of every row: the rows' gradients, and their products with the directions.
+
+    The training loss stands above all blocks, so that a row goes up through every one of them, wherever the
+    concept's site is; down it goes as far as the lowest layer whose gradients count.
 
     Args:
         shape: of the model.
         data: whose influence.
-        weights: of the layers whose gradients count.
-        directions: the concept, its controls, and what else is measured.
         passes: over the rows: one a method, and one for the controls.
+        cached: whether the fit of the curvature left the rows' factors, so that the model need not run.
     """
+    through, logits = _through_blocks(shape, data), data.response_tokens * shape.vocabulary * shape.width
+    directions = [1 + (shape.layers - each.lowest) / shape.layers for each in passes] * (not cached)
+    graph = 0 if cached else data.max_batch_tokens * shape.width * _WITH_GRAPH * shape.layers
     return Step(
         name="influence",
-        multiply_adds=passes
-        * (
-            2 * _through_blocks(shape, data)
-            + 2 * data.response_tokens * shape.vocabulary * shape.width
-            + data.tokens * weights
-        )
-        + data.rows * weights * directions,
-        calls=2 * passes * data.batches * shape.layers,
+        multiply_adds=sum(through * each + 2 * logits for each in directions)
+        + data.rows * sum(each.products(data.length) for each in passes),
+        calls=data.batches * shape.layers * sum(directions),
         rows=data.rows,
-        memory_bytes=directions * weights * _FLOAT
-        + data.max_batch_tokens * shape.width * _WITH_GRAPH * shape.layers * _FLOAT,
+        memory_bytes=_FLOAT * (max(each.directions * each.weights for each in passes) + graph),
         disk_bytes=0,
     )
 

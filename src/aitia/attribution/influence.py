@@ -118,18 +118,29 @@ def influencing_layers(
     Raises:
         AitiaError: the curvature has none, or lacks one that its settings speak of.
     """
-    site = highest_site(measurement)
-    top = model.layers - 1 if site is None else site_layer(site, model.layers)
-    layers = tuple(layer for layer in curvature_layers(model, curvature.settings) if layer.block <= top)
-    if not layers:
-        raise AitiaError(
-            f"the measurement is at {site}, below every layer that the curvature has gradients of; "
-            "choose a higher site, another stride, or parameters=full"
-        )
+    layers = layers_up_to(model, highest_site(measurement), curvature.settings)
     missing = [layer.name for layer in layers if layer.name not in curvature.layers]
     if missing:
         raise AitiaError(
             f"the curvature has no layer {missing[0]} ({len(missing)} such); fit it again on this model"
+        )
+    return layers
+
+
+def layers_up_to(
+    model: LanguageModel, site: str | None, settings: CurvatureSettings
+) -> tuple[LinearLayer, ...]:
+    """The layers that a curvature's settings speak of and that can move a site; all without one.
+
+    Raises:
+        AitiaError: there are none.
+    """
+    top = model.layers - 1 if site is None else site_layer(site, model.layers)
+    layers = tuple(layer for layer in curvature_layers(model, settings) if layer.block <= top)
+    if not layers:
+        raise AitiaError(
+            f"the measurement is at {site}, below every layer that the curvature has gradients of; "
+            "choose a higher site, another stride, or parameters=full"
         )
     return layers
 

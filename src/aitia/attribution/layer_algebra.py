@@ -151,6 +151,11 @@ def low_rank(queries: torch.Tensor, rank: int) -> LowRankQueries:
     return LowRankQueries(left=left[..., :rank] * values[:, None, :rank], right=right[:, :rank].contiguous())
 
 
+def contracts(queries: int, tokens: float) -> bool:
+    """Whether so many queries are contracted with the factors of a row of so many tokens, its gradient never made."""
+    return queries * tokens <= tokens + queries + _TRAFFIC
+
+
 def products_with_queries(
     queries: torch.Tensor | LowRankQueries, inputs: torch.Tensor, outputs: torch.Tensor
 ) -> torch.Tensor:
@@ -171,11 +176,10 @@ def products_with_queries(
     if isinstance(queries, LowRankQueries):
         pairs = zip(queries.left, queries.right, strict=True)
         return torch.stack([_sums((inputs @ right.T) * (outputs @ left)) for left, right in pairs])
-    count, tokens = len(queries), inputs.shape[1]
-    if count * tokens <= tokens + count + _TRAFFIC:
+    if contracts(len(queries), inputs.shape[1]):
         return torch.stack([_sums((inputs @ query.T) * outputs) for query in queries])
     flat = queries.flatten(1)
-    found = flat.new_empty((count, len(inputs)), dtype=torch.float32)
+    found = flat.new_empty((len(queries), len(inputs)), dtype=torch.float32)
     for rows, gradients in few_rows(inputs, outputs):
         found[:, rows] = flat @ gradients.flatten(1).T
     return found

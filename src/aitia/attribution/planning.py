@@ -36,7 +36,8 @@ class CurvaturePlan:
         layers: whose curvature.
         weights: of these layers.
         weights_left_out: of their blocks, since layers of their kind are not supported.
-        passes: over the rows, each a forward and a backward pass of the model.
+        passes: over the rows.
+        runs: of these, those with a forward and a backward pass of the model.
         memory_bytes: of the sums and the eigenbases, beside the model and a batch.
         file_bytes: of the file.
         cache_bytes: what keeping the rows' factors would take on disk, to save all passes but the first.
@@ -49,6 +50,7 @@ class CurvaturePlan:
     weights: int
     weights_left_out: int
     passes: int
+    runs: int
     memory_bytes: int
     file_bytes: int
     cache_bytes: int
@@ -70,9 +72,19 @@ class CurvaturePlan:
 
 
 def plan_curvature(
-    model: LanguageModel, data: Records | TokenizedRecords, settings: CurvatureSettings
+    model: LanguageModel,
+    data: Records | TokenizedRecords,
+    settings: CurvatureSettings,
+    *,
+    cached: bool = False,
 ) -> CurvaturePlan:
     """Count what `fit_curvature` will do.
+
+    Args:
+        model: the model, with its weights or without.
+        data: the training data.
+        settings: what is to be fitted.
+        cached: whether the rows' factors are kept, so that the model runs in the first pass alone.
 
     Raises:
         RecordError: rows that cannot be used.
@@ -86,9 +98,11 @@ def plan_curvature(
     based = settings.kind in ("kfac", "ekfac")
     measured = settings.kind in ("diagonal", "ekfac")
     kept = (squares if based else 0) + (0 if settings.kind == "identity" else weights)
-    # Forward, and backward to the activations alone: gradients of weights are never made.
-    run = 2 * sum(parameter.numel() for parameter in model.blocks.parameters())
+    # Forward, and backward to the activations of the lowest layer: gradients of weights are never made.
+    blocks = [sum(parameter.numel() for parameter in block.parameters()) for block in model.blocks]
+    run = sum(blocks) + sum(blocks[min(layer.block for layer in layers) :])
     passes = based + measured
+    runs = min(passes, 1) if cached else passes
     extra = (squares * 5 // 8 if based else 0) + (weights + (squares if based else 0) if measured else 0)
     return CurvaturePlan(
         rows=rows,
@@ -97,10 +111,11 @@ def plan_curvature(
         weights=weights,
         weights_left_out=weights_left_out(model, layers, parameters=settings.parameters),
         passes=passes,
+        runs=runs,
         memory_bytes=_FLOAT * kept * 2,
         file_bytes=_FLOAT * kept,
         cache_bytes=factor_bytes(tokenized, layers),
-        operations=tokens * (passes * run + extra),
+        operations=tokens * (runs * run + extra),
     )
 
 

@@ -24,6 +24,7 @@ from aitia.attribution.signals import SIGNALS, signal_key
 from aitia.errors import StoreError
 from aitia.files import (
     LOCK,
+    address_of,
     atomic_path,
     digest,
     file_digest,
@@ -243,6 +244,10 @@ class SignalStore:
             if saved["source"] is None:
                 raise StoreError(
                     f"{self.path}: the data were scanned from memory; give them again (data=...)"
+                )
+            if address_of(saved["source"]):  # which only a person may give
+                raise StoreError(
+                    f"{self.path}: names {saved['source']} as its data; give them yourself (data=...)"
                 )
             records = read_records(saved["source"], on_error="skip")
             if records.fingerprint != saved["fingerprint"]:

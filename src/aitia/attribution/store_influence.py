@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,7 +123,7 @@ class StoreInfluence:
         import torch
 
         measured, layers = self.measured(method)
-        count = _CONTROL_NUMBERS // sum(layer.inputs * layer.outputs for layer in layers)
+        count = controls_that_fit(layers)
         if not isinstance(measured, ConceptMeasurement) or not count:
             return np.zeros((0, len(self.rows)), dtype=np.float32)
         found: list[Mapping[str, torch.Tensor]] = []
@@ -176,3 +176,8 @@ class StoreInfluence:
             max_batch_tokens=settings.max_batch_tokens,
             engine=self.engine,
         )
+
+
+def controls_that_fit(layers: Sequence[LinearLayer]) -> int:
+    """For how many control directions at once there is a place: each is as large as the layers' weights."""
+    return _CONTROL_NUMBERS // sum(layer.inputs * layer.outputs for layer in layers)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from aitia import __version__
-from aitia.cli import attribution, concept, counterfactual, groups, judge, network, plan, prove
+from aitia.cli import attribution, concept, counterfactual, groups, judge, network, plan, prove, remote
 from aitia.cli.options import app
 from aitia.errors import AitiaError, CertificateError
 
@@ -27,6 +27,7 @@ __all__ = [
     "network",
     "plan",
     "prove",
+    "remote",
 ]
 
 

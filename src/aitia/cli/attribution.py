@@ -32,7 +32,10 @@ from aitia.errors import AitiaError
 @app.command("scan")
 def scan_command(
     model: ModelOption,
-    data: Annotated[Path, typer.Option(help="Training data: JSONL, Parquet, or a datasets folder.")],
+    data: Annotated[
+        Path,
+        typer.Option(help="JSONL, Parquet, their s3:// address, or a datasets folder."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the store.")],
     site: Annotated[list[str], typer.Option("--site", help="Site, as resid_post.19; repeatable.")],
     signal: Annotated[

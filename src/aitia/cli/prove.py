@@ -2,58 +2,93 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from aitia.cli.network import NetworkArgument
-from aitia.cli.options import JsonOption, answer, app
+from aitia.cli.options import (
+    AddressOption,
+    EngineOption,
+    GpusOption,
+    JsonOption,
+    WorkersOption,
+    answer,
+    app,
+    engine_of,
+)
+from aitia.errors import AitiaError
+
+if TYPE_CHECKING:
+    from aitia.proofs import Proved
 
 
 @app.command("prove")
 def prove_command(
-    network: NetworkArgument,
+    network: Annotated[list[Path], typer.Argument(help=".network.safetensors files.")],
     verifier: Annotated[
         str, typer.Option(help="A verifier's name, or best: the highest bound, then the least cost.")
     ] = "best",
-    out: Annotated[Path | None, typer.Option(help="Certificate to write: C.certificate.json.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Certificate to write: C.certificate.json. For several networks, a folder."),
+    ] = None,
     brute_force: Annotated[
-        bool, typer.Option("--brute-force", help="Also run the network on every input, to compare.")
+        bool, typer.Option("--brute-force", help="Also run the networks on every input, to compare.")
     ] = False,
+    engine: EngineOption = "local",
+    address: AddressOption = "",
+    workers: WorkersOption = 0,
+    gpus_per_worker: GpusOption = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Prove on how many of all inputs a network is right, at a counted cost.
 
-    Example: `aitia prove runs/s5/seed-0000.network.safetensors --out seed-0000.certificate.json`
-    """
-    from aitia.group_networks import load_network
-    from aitia.proofs import brute_force_cost, prove
+    Several networks are a batch, in which one that cannot be proved stops no other. The workers of a Ray cluster share
+    it, and write the same certificates. Exit status 1: some network of a batch has none.
 
-    loaded = load_network(network)
-    found = prove(loaded, verifier=verifier)
-    brute = brute_force_cost(found.order, found.width)
-    shown = {
-        "network": str(network),
-        "certificate": None if out is None else str(out),
-        "verifier": found.verifier,
-        "bound": found.bound,
-        "certified": found.certified,
-        "inputs": found.inputs,
-        "true_accuracy": loaded.accuracy if brute_force else None,
-        "cost": found.cost,
-        "brute_force_cost": brute,
-        "cost_ratio": found.cost / brute,
-    }
+    Example: `aitia prove runs/s5/seed-0000.network.safetensors --out seed-0000.certificate.json`
+
+    Example: `aitia prove runs/s5/*.network.safetensors --out certificates --engine ray --address HOST:6379`
+    """
+    from aitia.proofs import prove_files
+
+    spread = engine_of(engine, address, workers, gpus_per_worker)
+    found = prove_files(network, out, verifier=verifier, brute_force=brute_force, engine=spread)
+    if len(found) == 1:
+        if isinstance(found[0], AitiaError):
+            raise found[0]
+        answer(_numbers(network[0], found[0]), as_json, _text(network[0], found[0]))
+        return
+    every = [_numbers(path, each) for path, each in zip(network, found, strict=True)]
+    lines = [_text(path, each) for path, each in zip(network, found, strict=True)]
+    failed = sum(isinstance(each, AitiaError) for each in found)
+    lines.append(f"{len(found) - failed} of {len(found)} networks proved")
+    answer({"networks": every, "failed": failed}, as_json, "\n".join(lines))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _numbers(network: Path, found: Proved | AitiaError) -> dict[str, Any]:
+    if isinstance(found, AitiaError):
+        return {"network": str(network), "error": str(found)}
+    return {"network": str(network), **asdict(found), "bound": found.bound, "cost_ratio": found.cost_ratio}
+
+
+def _text(network: Path, found: Proved | AitiaError) -> str:
+    if isinstance(found, AitiaError):
+        return f"{network.name}: not proved: {found}"
     text = (
         f"{network.name}: accuracy at least {found.bound:.4f} ({found.certified:,} of {found.inputs:,} inputs), "
-        f"by {found.verifier} at {found.cost / brute:.2%} of brute force's operations"
+        f"by {found.verifier} at {found.cost_ratio:.2%} of brute force's operations"
     )
-    if brute_force:
-        text += f"\n  true accuracy: {loaded.accuracy:.4f}"
-    if out is not None:
-        text += f"\n  certificate: {found.save(out)}"
-    answer(shown, as_json, text)
+    if found.true_accuracy is not None:
+        text += f"\n  true accuracy: {found.true_accuracy:.4f}"
+    if found.certificate is not None:
+        text += f"\n  certificate: {found.certificate}"
+    return text
 
 
 @app.command("check")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 from aitia.errors import JudgeError
 
@@ -13,7 +16,8 @@ class AnswerCache:
 
     Each answer is one line, written and flushed at once. A process that is killed can leave half a line at the
     end: that line is dropped when the file is opened again. Damage anywhere else is an error. One
-    process at a time may write.
+    process at a time may write: a cache that is sent to another goes on in a file of its own beside the first,
+    which is read with it the next time.
 
     Attributes:
         path: the file.
@@ -27,8 +31,14 @@ class AnswerCache:
         """
         self.path = Path(path)
         self._answers: dict[str, str | None] = {}
-        if self.path.exists():
-            self._read()
+        others = f"{glob.escape(self.path.stem)}.*{self.path.suffix}"
+        for path in (self.path, *sorted(self.path.parent.glob(others))):
+            if path.exists():
+                self._read(path)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = state
+        self.path = self.path.with_name(f"{self.path.stem}.{uuid4().hex}{self.path.suffix}")
 
     def __contains__(self, key: str) -> bool:
         return key in self._answers
@@ -49,8 +59,8 @@ class AnswerCache:
             file.write(line)
         self._answers[key] = answer
 
-    def _read(self) -> None:
-        content = self.path.read_bytes()
+    def _read(self, path: Path) -> None:
+        content = path.read_bytes()
         whole = content.rfind(b"\n") + 1
         for number, line in enumerate(content[:whole].splitlines(), start=1):
             try:
@@ -61,8 +71,8 @@ class AnswerCache:
                 self._answers[entry["key"]] = answer
             except (ValueError, KeyError, TypeError) as error:
                 raise JudgeError(
-                    f"{self.path}:{number}: damaged answer ({error}); delete the line, or give another file"
+                    f"{path}:{number}: damaged answer ({error}); delete the line, or give another file"
                 ) from error
         if whole < len(content):
-            with self.path.open("r+b") as file:
+            with path.open("r+b") as file:
                 file.truncate(whole)

@@ -50,8 +50,17 @@ class Endpoint:
         self.model = model
         self._concurrency = concurrency
         self._options: dict[str, Any] = dict(options)
-        self._client = _make_client(base_url, api_key, retries, timeout)
+        self._connection = base_url, api_key, retries, timeout
+        self._client = _make_client(*self._connection)
         self._cache = AnswerCache(cache)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A client holds locks, and a key from the environment: neither leaves this process.
+        return {name: value for name, value in vars(self).items() if name != "_client"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = state
+        self._client = _make_client(*self._connection)
 
     def answers(self, questions: Sequence[str]) -> list[str | None]:
         """Each question's answer, None where the model refused, said nothing or was cut off.
@@ -132,6 +141,6 @@ def _make_client(base_url: str | None, api_key: str | None, retries: int, timeou
     key = api_key or os.environ.get("OPENAI_API_KEY")
     if not key:
         raise JudgeError(
-            "no key for the endpoint: set OPENAI_API_KEY (any word where the server asks for none)"
+            "no key for the endpoint: set OPENAI_API_KEY (any word where the server asks for none), on workers too"
         )
     return openai.OpenAI(api_key=key, base_url=base_url, max_retries=retries, timeout=timeout)

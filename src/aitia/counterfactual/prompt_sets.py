@@ -14,6 +14,7 @@ from typing import Any
 from aitia.errors import AitiaError
 from aitia.records import Record, Records, read_records, records_from_rows
 from aitia.records.record import shorten
+from aitia.remote_files import local_copy
 
 UNANSWERED = "…"
 """Stands in the place of a response where a file has prompts alone; it is never measured or trained on."""
@@ -57,7 +58,7 @@ def read_prompts(path: Path | str) -> Records:
     Raises:
         RecordError: as for `read_records`.
     """
-    path = Path(path)
+    path = local_copy(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines() if path.suffix == ".jsonl" else []
         rows = [json.loads(line) for line in lines if line.strip()]

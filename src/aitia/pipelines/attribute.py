@@ -221,6 +221,11 @@ def curvature_settings(
     )
 
 
+def shares_factors(configuration: AttributeConfiguration, settings: CurvatureSettings) -> bool:
+    """Whether the curvature is fitted here to the very gradients that scores are made of, so that they can be kept."""
+    return configuration.rank.curvature.file is None and settings.labels == "empirical"
+
+
 def _factor_cache(
     configuration: AttributeConfiguration,
     model: LanguageModel,
@@ -228,16 +233,15 @@ def _factor_cache(
     settings: CurvatureSettings | None,
 ) -> FactorCache | None:
     """A place for the rows' factors, where the curvature's pass and the scores' can share them and they fit."""
-    part = configuration.rank.curvature
-    if settings is None or part.file is not None or settings.labels != "empirical":
+    if settings is None or not shares_factors(configuration, settings):
         return None
-    plan = plan_curvature(model, data, settings)
+    plan, allowed = plan_curvature(model, data, settings), configuration.rank.curvature.cache_gigabytes
     if plan.rows < len(data):
         return None
-    if plan.cache_bytes > part.cache_gigabytes * 1e9:
+    if plan.cache_bytes > allowed * 1e9:
         note(
             f"The rows' factors would take {plan.cache_bytes / 1e9:.1f} GB, more than cache_gigabytes = "
-            f"{part.cache_gigabytes:g} allows: the model runs in every pass instead"
+            f"{allowed:g} allows: the model runs in every pass instead"
         )
         return None
     key = digest([model.fingerprint, data.fingerprint, asdict(settings)])[:16]

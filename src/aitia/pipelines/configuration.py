@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from aitia.engine import Engine
 from aitia.errors import AitiaError
+from aitia.files import address_of
 
 
 class Part(BaseModel):
@@ -59,7 +60,9 @@ class ModelPart(Part):
 class DataPart(Part):
     """The training data."""
 
-    path: Path = Field(description="JSONL, Parquet, or a saved datasets folder.")
+    path: Path = Field(
+        description="JSONL, Parquet, or a saved datasets folder; or the address of such a file."
+    )
     on_error: Literal["stop", "skip"] = "stop"
     max_length: int = Field(0, ge=0, description="Longest row in tokens; 0 for the model's context.")
     truncate: bool = Field(False, description="Cut longer rows instead of refusing them.")
@@ -262,11 +265,11 @@ def place(name: str | None, folder: Path) -> str | None:
 
 
 def absolute(part: C, folder: Path) -> C:
-    """The part with every path in it taken from a folder."""
+    """The part with every path in it taken from a folder; addresses stay."""
 
     def join(value: Any) -> Any:
         if isinstance(value, Path):
-            return folder / value
+            return value if address_of(value) else folder / value
         if isinstance(value, Part):
             return absolute(value, folder)
         if isinstance(value, dict):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from time import process_time
 
 from aitia.attribution.cost_model import (
     Data,
+    InfluencePass,
     Machine,
     ModelShape,
     RunPlan,
@@ -15,13 +17,18 @@ from aitia.attribution.cost_model import (
     rank_step,
     scan_step,
 )
+from aitia.attribution.curvature import CurvatureSettings
+from aitia.attribution.curvature_fitting import curvature_layers
+from aitia.attribution.gradients import factor_bytes
+from aitia.attribution.influence import layers_up_to
 from aitia.attribution.methods import METHODS, InfluenceMethod
 from aitia.attribution.planning import plan_curvature
+from aitia.attribution.store_influence import controls_that_fit
 from aitia.concepts import load_concept
 from aitia.models import LanguageModel
 from aitia.models.loading import load_outline
 from aitia.models.sites import site_layer
-from aitia.pipelines.attribute import curvature_settings
+from aitia.pipelines.attribute import curvature_settings, shares_factors
 from aitia.pipelines.configuration import AttributeConfiguration
 from aitia.records import read_records, tokenize
 
@@ -86,25 +93,63 @@ def plan_attribute(
     steps = [scanned]
     influences = [
         name
-        for name in (settings.method, *settings.compare)
+        for name in dict.fromkeys((settings.method, *settings.compare))
         if isinstance(METHODS.get(name), InfluenceMethod)
     ]
     if influences:
         where = site or f"resid_post.{block}"
         chosen = curvature_settings(configuration, where, adapted=part.adapter is not None)
         assert chosen is not None
-        fitted = plan_curvature(outline, tokenized, chosen)
+        grown, fitted_rows = data.rows / here.rows, min(chosen.rows or data.rows, data.rows)
+        kept_bytes = factor_bytes(tokenized, curvature_layers(outline, chosen)) * grown
+        cached = (
+            shares_factors(configuration, chosen)
+            and fitted_rows == data.rows
+            and kept_bytes <= settings.curvature.cache_gigabytes * 1e9
+        )
+        fitted = plan_curvature(outline, tokenized, chosen, cached=cached)
+        more = fitted_rows / fitted.rows
+        fitted = replace(
+            fitted,
+            rows=fitted_rows,
+            tokens=round(fitted.tokens * more),
+            operations=round(fitted.operations * more),
+        )
         if settings.curvature.file is None:
             steps.append(curvature_step(shape, data, fitted))
         shuffled = _SHUFFLED if loaded is None or loaded.shuffled is None else len(loaded.shuffled)
-        directions = len(influences) + settings.random_controls + shuffled
-        passes = len(influences) + (settings.method in influences)
-        steps.append(
-            influence_step(shape, data, weights=fitted.weights, directions=directions, passes=passes)
-        )
+        controls = settings.random_controls + shuffled
+        passes = _influence_passes(outline, chosen, where, influences, settings.method, controls)
+        steps.append(influence_step(shape, data, passes, cached=cached))
     steps.append(rank_step(shape, data, methods=len(METHODS), controls=settings.random_controls))
     count = workers or configuration.engine.workers or 1
     return RunPlan(shape=shape, data=data, steps=steps, machine=machine or measure_machine(), workers=count)
+
+
+def _influence_passes(
+    outline: LanguageModel,
+    curvature: CurvatureSettings,
+    site: str,
+    methods: Sequence[str],
+    first: str,
+    controls: int,
+) -> list[InfluencePass]:
+    """A pass for each method, and after that which decides the order one for its controls, as far as they fit."""
+    found = []
+    for name in methods:
+        method = METHODS[name]
+        assert isinstance(method, InfluenceMethod)
+        of_concept = method.measures == "concept"
+        layers = layers_up_to(outline, site if of_concept else None, curvature)
+        once = InfluencePass(
+            weights=sum(layer.inputs * layer.outputs for layer in layers),
+            lowest=min(layer.block for layer in layers),
+        )
+        found.append(once)
+        fitting = min(controls, controls_that_fit(layers)) if of_concept and name == first else 0
+        if fitting:
+            found.append(replace(once, directions=fitting))
+    return found
 
 
 def shape_of(model: LanguageModel) -> ModelShape:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from aitia.proofs.batches import Proved, prove_files
     from aitia.proofs.certificate import AccuracyCertificate, load_certificate, parse_certificate
     from aitia.proofs.checker import Check, check, verify
     from aitia.proofs.cost import Cost, brute_force_cost
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from aitia.proofs.weights import Weights, read_weights, weights_from_arrays, weights_of
 
 _HOMES = {
+    "batches": ("Proved", "prove_files"),
     "certificate": ("AccuracyCertificate", "load_certificate", "parse_certificate"),
     "checker": ("Check", "check", "verify"),
     "cost": ("Cost", "brute_force_cost"),
@@ -36,6 +38,7 @@ __all__ = [
     "AccuracyCertificate",
     "Check",
     "Cost",
+    "Proved",
     "Verdict",
     "Verifier",
     "Weights",
@@ -45,6 +48,7 @@ __all__ = [
     "load_certificate",
     "parse_certificate",
     "prove",
+    "prove_files",
     "read_weights",
     "verify",
     "weights_from_arrays",

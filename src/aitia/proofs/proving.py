@@ -32,13 +32,22 @@ def prove(
     Raises:
         ProofError: no verifier has that name.
     """
-    if verifier not in (*VERIFIERS, BEST):
-        raise ProofError(f"no verifier is called {verifier!r}; there are {', '.join(VERIFIERS)} and {BEST}")
+    require_verifier(verifier)
     weights = weights_of(network)
     found = interpretation or interpret(network)
     names = [name for name, each in VERIFIERS.items() if each.candidate] if verifier == BEST else [verifier]
     proofs = [certify(weights, found, name) for name in names]
     return better(*proofs)
+
+
+def require_verifier(name: str) -> None:
+    """Refuse a name that is neither a verifier's nor `best`.
+
+    Raises:
+        ProofError: it is.
+    """
+    if name not in (*VERIFIERS, BEST):
+        raise ProofError(f"no verifier is called {name!r}; there are {', '.join(VERIFIERS)} and {BEST}")
 
 
 def certify(weights: Weights, interpretation: Interpretation, verifier: str) -> AccuracyCertificate:

@@ -12,6 +12,7 @@ from aitia.files import digest
 from aitia.records.formats import Source, memory_source, open_source
 from aitia.records.parsing import parse_id, parse_row
 from aitia.records.record import OnError, Record, Records, SkippedRow, Stored, settle_bad_rows
+from aitia.remote_files import local_copy
 
 
 def read_records(
@@ -26,7 +27,8 @@ def read_records(
 
     Args:
         path: a `.jsonl` or `.ndjson` file, `.gz` after it or not, a `.parquet` file, or a folder made by
-            `datasets.Dataset.save_to_disk`. Blank lines are passed over.
+            `datasets.Dataset.save_to_disk`; or the address of such a file (`s3://bucket/train.jsonl`, see
+            `aitia.remote_files.local_copy`). Blank lines are passed over.
         on_error: `stop` finds all rows that cannot be used and raises one error; `skip` leaves them out.
         records_limit: read no more than this many records, from the start.
 
@@ -36,8 +38,8 @@ def read_records(
     Raises:
         RecordError: the file cannot be read, or rows cannot be used.
     """
-    path = Path(path)
-    return _collect(open_source(path), str(path), on_error, records_limit)
+    place = local_copy(path)
+    return _collect(open_source(place), str(place), on_error, records_limit)
 
 
 def records_from_rows(
