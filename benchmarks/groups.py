@@ -298,16 +298,9 @@ def main() -> None:
         "nothing-planted": lambda: [nothing_planted(chosen, CONTROLS)],
         "dealt-out": lambda: [scores_dealt_out(sets, 20 if quick else 200)],
         "removal": removal,
-        "language-removal": lambda: [
-            language_removal(
-                tone(0, PROMPTS),
-                base,
-                sae,
-                work,
-                features=4 if quick else 16,
-                seeds=(0,) if quick else (0, 1, 2),
-            )
-        ],
+        "language-removal": lambda: language_removal(
+            tone(0, PROMPTS), base, sae, work, features=3 if quick else 8, seeds=(0,) if quick else (0, 1)
+        ),
     }
     for draw in (0,) if quick else (0, 1):
         for make in (tone, trigger):

@@ -12,68 +12,90 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from scipy.stats import pearsonr, spearmanr
 
-from aitia.attribution.curvature import CurvatureSettings
+from aitia.attribution.curvature import CurvatureSettings, Damping
 from aitia.attribution.curvature_fitting import fit_curvature
+from aitia.attribution.gradients import FactorCache
 from aitia.attribution.group_removal import corrected_removal, first_order_removal, influence_kernel
 from aitia.attribution.influence import influence
 from aitia.attribution.measurements import LogProbability
 from aitia.concepts import SparseAutoencoder, feature_matrix
 from aitia.counterfactual import Cell, LikelihoodMargin, finetune_lora, retrain
 from aitia.errors import NumericalError
+from aitia.files import atomic_path
 from aitia.models import LanguageModel, load_model
 from aitia.records import tokenize
+from aitia.report.agreement import spearman
 from planted.kinds import LORA
 from planted.suites import Suite
 
 SMALLEST, LARGEST = 6, 64
 RANDOM_SIZES = (13, 26, 52)
+DAMPINGS = (0.1, 10.0, 1_000.0, 100_000.0)
+"""Multiples of each layer's mean eigenvalue; the first is the default of influence."""
 
 
 def language_removal(
     suite: Suite, base: Path, sae: SparseAutoencoder, work: Path, *, features: int, seeds: Sequence[int]
-) -> dict[str, Any]:
+) -> list[dict[str, Any]]:
     """How well the estimates foretell what removal does, over groups of a feature, random ones and the planted one."""
     groups = removed_groups(suite, base, sae, features)
     ids = np.array(suite.data.ids)
     kept = [np.ones(len(ids), dtype=bool), *(~_members(rows, len(ids)) for rows in groups.values())]
     cells = [Cell(kept=tuple(ids[rows]), seed=seed) for rows in kept for seed in seeds]
     margin = LikelihoodMargin(behaviour=suite.behaviour, normal=suite.normal)
-    load = partial(load_model, base, dtype="bfloat16")
-    results = retrain(load, suite.data, cells, [margin], LORA, work / "language-removal")
+    results = retrain(
+        partial(load_model, base, dtype="bfloat16"),
+        suite.data,
+        cells,
+        [margin],
+        LORA,
+        work / "language-removal",
+    )
     means = np.array([each.mean(margin.name) for each in results]).reshape(len(kept), len(seeds))
     changes = means[1:] - means[:1]
-    estimates = [estimated(suite, base, seed, list(groups.values()), work) for seed in seeds]
     truth = changes.mean(axis=1)
-    found: dict[str, Any] = {
-        "part": "removal from a language model",
-        "seeds": len(seeds),
-        "groups": [
-            {"group": name, "rows": len(rows), "truth": float(value), "truth_spread": float(np.std(each))}
-            for (name, rows), value, each in zip(groups.items(), truth, changes, strict=True)
-        ],
+    estimates = [estimated(suite, base, seed, list(groups.values()), work) for seed in seeds]
+    rows: list[dict[str, Any]] = [
+        {
+            "part": "removal from a language model",
+            "group": name,
+            "rows": len(members),
+            "change": float(value),
+            "change_by_seed": each.tolist(),
+        }
+        for (name, members), value, each in zip(groups.items(), truth, changes, strict=True)
+    ]
+    for damping in DAMPINGS:
+        row: dict[str, Any] = {"part": "estimates of removal", "damping": damping, "seeds": len(seeds)}
+        for name in ("first_order", "corrected"):
+            told = np.array([each[damping][name] for each in estimates], dtype=float).mean(axis=0)
+            row |= {f"{name}_{key}": value for key, value in _agreement(told, truth).items()}
+        rows.append(row)
+    return rows
+
+
+def _agreement(told: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
+    """Of estimates and changes, over the groups that have an estimate.
+
+    `scale` is what estimates are multiplied by to fit best, and `error` what is left then, as a share of the changes.
+    """
+    known = ~np.isnan(told)
+    found: dict[str, float | None] = {"groups": int(known.sum())}
+    if known.sum() < 3:
+        return found | dict.fromkeys(("pearson", "spearman", "scale", "error"))
+    told, truth = told[known], truth[known]
+    scale = float(told @ truth / (told @ told))
+    return found | {
+        "pearson": float(np.corrcoef(told, truth)[0, 1]),
+        "spearman": spearman(told, truth),
+        "scale": scale,
+        "error": float(np.linalg.norm(truth - scale * told) / np.linalg.norm(truth)),
     }
-    for name in ("first_order", "corrected"):
-        values = np.array([[np.nan if v is None else v for v in each[name]] for each in estimates])
-        known = ~np.isnan(values).any(axis=0)
-        told = values.mean(axis=0)
-        for group, value in zip(found["groups"], told, strict=True):
-            group[name] = None if np.isnan(value) else float(value)
-        found[f"{name}_exists"] = int(known.sum())
-        if known.sum() > 2:
-            scale = float(told[known] @ truth[known] / (told[known] @ told[known]))
-            left = truth[known] - scale * told[known]
-            found |= {
-                f"{name}_pearson": float(pearsonr(told[known], truth[known])[0]),
-                f"{name}_spearman": float(spearmanr(told[known], truth[known])[0]),
-                f"{name}_scale": scale,
-                f"{name}_error": float(np.linalg.norm(left) / np.linalg.norm(truth[known])),
-            }
-    return found
 
 
 def removed_groups(suite: Suite, base: Path, sae: SparseAutoencoder, features: int) -> dict[str, np.ndarray]:
@@ -94,27 +116,55 @@ def removed_groups(suite: Suite, base: Path, sae: SparseAutoencoder, features: i
 
 def estimated(
     suite: Suite, base: Path, seed: int, groups: Sequence[np.ndarray], work: Path
-) -> dict[str, list[float | None]]:
-    """Both estimates for each group, by the adapter trained on all rows with one seed."""
-    model = _adapted(suite, base, seed, work)
-    curvature = fit_curvature(model, suite.data, CurvatureSettings(parameters="lora"))
-    shows, normal = (
-        influence(model, suite.data, texts, LogProbability(), curvature=curvature)
-        for texts in (suite.behaviour, suite.normal)
-    )
-    influences = (shows - normal).astype(np.float64)
-    kernel = influence_kernel(model, suite.data, np.arange(len(influences)), curvature)
-    rows = len(influences)
-    corrected: list[float | None] = []
-    for group in groups:
-        try:
-            corrected.append(corrected_removal(influences[group], kernel[np.ix_(group, group)], rows))
-        except NumericalError:
-            corrected.append(None)
-    return {
-        "first_order": [first_order_removal(influences[group], rows) for group in groups],
-        "corrected": corrected,
-    }
+) -> dict[float, dict[str, list[float]]]:
+    """Damping -> both estimates for each group, by the adapter trained on all rows with one seed.
+
+    NaN where the corrected one does not exist.
+    """
+    file = work / f"language-removal-{suite.data.fingerprint[:8]}-{seed}.npz"
+    if not file.is_file():
+        model = _adapted(suite, base, seed, work)
+        arrays: dict[str, Any] = {}
+        with TemporaryDirectory() as folder:
+            cache = FactorCache(folder=Path(folder))
+            curvature = fit_curvature(model, suite.data, CurvatureSettings(parameters="lora"), cache=cache)
+            for damping in DAMPINGS:
+                settings: dict[str, Any] = {
+                    "curvature": curvature,
+                    "damping": Damping(value=damping),
+                    "cache": cache,
+                }
+                shows, normal = (
+                    influence(model, suite.data, texts, LogProbability(), **settings)
+                    for texts in (suite.behaviour, suite.normal)
+                )
+                arrays[f"influences-{damping:g}"] = shows - normal
+                arrays[f"kernel-{damping:g}"] = influence_kernel(
+                    model, suite.data, np.arange(len(shows)), **settings
+                )
+        with atomic_path(file) as temporary, open(temporary, "wb") as stream:
+            np.savez(stream, **arrays)
+    with np.load(file, allow_pickle=False) as kept:
+        return {
+            damping: {
+                "first_order": [
+                    first_order_removal(kept[f"influences-{damping:g}"][group], len(suite.data))
+                    for group in groups
+                ],
+                "corrected": [
+                    _corrected(kept[f"influences-{damping:g}"], kept[f"kernel-{damping:g}"], group)
+                    for group in groups
+                ],
+            }
+            for damping in DAMPINGS
+        }
+
+
+def _corrected(influences: np.ndarray, kernel: np.ndarray, group: np.ndarray) -> float:
+    try:
+        return corrected_removal(influences[group], kernel[np.ix_(group, group)], len(influences))
+    except NumericalError:
+        return float("nan")
 
 
 def _adapted(suite: Suite, base: Path, seed: int, work: Path) -> LanguageModel:

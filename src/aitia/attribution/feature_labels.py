@@ -13,6 +13,9 @@ from aitia.concepts.sae import SparseAutoencoder
 from aitia.models import LanguageModel
 from aitia.records import TokenizedRecord, TokenizedRecords
 
+PRIOR_TEXTS = 2.0
+"""How many texts' worth the prior of a term's odds is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
@@ -102,11 +105,13 @@ def label_features(
 def distinctive_terms(
     texts: Sequence[str], members: Sequence[int] | np.ndarray, *, count: int = 8
 ) -> tuple[str, ...]:
-    """The words and word pairs that set some texts apart from the others, by class-based TF-IDF.
+    """The words and word pairs that set some texts apart from the others.
 
-    With f the share of a term among the terms of a class, and F its share among all terms: the terms with the
-    highest f log(1 + 1 / (2 F)) that are commoner in the group than outside it (Grootendorst 2022, for two
-    classes of equal weight). A term must stand in at least two texts of the group, where it has two.
+    With a of the group's n texts holding a term, and b of the other m: the log odds of either, with a prior of
+    `PRIOR_TEXTS` texts that hold the term as often as all texts do, and their difference over its standard error,
+    sqrt(1 / a + 1 / b). The largest come first (Monroe, Colaresi & Quinn 2008, here on texts instead of words, so
+    that one text that repeats a word counts once, and words that stand everywhere cancel). A term must stand in at
+    least two texts of the group, where it has two.
 
     Args:
         texts: [n].
@@ -124,12 +129,15 @@ def distinctive_terms(
         counts: Any = vectorizer.fit_transform(texts)
     except ValueError:  # no text has a word
         return ()
-    own = np.asarray(counts[inside].sum(axis=0)).ravel()
-    others = np.asarray(counts[~inside].sum(axis=0)).ravel()
-    share, beside = own / max(own.sum(), 1), others / max(others.sum(), 1)
-    spread = np.asarray((counts[inside] > 0).sum(axis=0)).ravel()
-    weight = share * np.log1p(1 / np.maximum(share + beside, 1e-12))
-    weight[(share <= beside) | (spread < min(2, inside.sum()))] = 0
+    held: Any = counts > 0
+    own, others = (np.asarray(held[rows].sum(axis=0)).ravel() for rows in (inside, ~inside))
+    texts_in, texts_out = int(inside.sum()), int((~inside).sum())
+    prior = PRIOR_TEXTS * (own + others) / len(texts)
+    with_it = np.stack([own, others]) + prior
+    without = np.array([[texts_in], [texts_out]]) + PRIOR_TEXTS - with_it
+    odds = np.log(with_it) - np.log(np.maximum(without, 1e-9))
+    weight = (odds[0] - odds[1]) / np.sqrt((1 / with_it).sum(axis=0))
+    weight[own < min(2, texts_in)] = 0
     names = vectorizer.get_feature_names_out()
     order = np.argsort(-weight, kind="stable")[:count]
     return tuple(str(names[i]) for i in order if weight[i] > 0)

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from aitia.attribution.curvature import Curvature, Damping
-from aitia.attribution.gradients import in_tokens
+from aitia.attribution.gradients import FactorCache, in_tokens
 from aitia.attribution.influence import influence
 from aitia.attribution.measurements import LogProbability
 from aitia.errors import AitiaError, NumericalError
@@ -78,6 +78,7 @@ def influence_kernel(
     curvature: Curvature,
     *,
     damping: Damping | None = None,
+    cache: FactorCache | None = None,
 ) -> np.ndarray:
     """The members' influence on each other's loss, K_ij = g_i^T (H + damping)^-1 g_j: [u, u] float64.
 
@@ -87,10 +88,18 @@ def influence_kernel(
         members: positions of the u members.
         curvature: from `fit_curvature`.
         damping: of it.
+        cache: keep the members' factors here, for further kernels of the same members.
     """
     tokenized = in_tokens(model, data)
     group = TokenizedRecords(records=tuple(tokenized[int(i)] for i in members))
     kernel = influence(
-        model, group, group, LogProbability(), curvature=curvature, damping=damping, average=False
+        model,
+        group,
+        group,
+        LogProbability(),
+        curvature=curvature,
+        damping=damping,
+        average=False,
+        cache=cache,
     )
     return (kernel + kernel.T).astype(np.float64) / 2
