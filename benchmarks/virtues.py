@@ -67,7 +67,7 @@ def laws(*, quick: bool) -> None:
     # The hundred S5 networks and others are those of `make bench-networks`, as many as there are.
     for folder in sorted((WORK / "networks").iterdir()) if (WORK / "networks").exists() else ():
         files = sorted(folder.glob("*.network.safetensors"))
-        if files:
+        if files and folder.name not in paths:
             paths[folder.name] = files[: 8 if quick else 48]
     if len(paths.get(tried.FOUND_ON, ())) < 4:
         print(f"no {tried.FOUND_ON} networks: run `make bench-networks` first")

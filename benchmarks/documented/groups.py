@@ -76,7 +76,31 @@ def nothing_planted(results: Mapping[str, Any]) -> str:
     )
 
 
+def language_removal(results: Mapping[str, Any]) -> str:
+    def cells(row: Mapping[str, Any], name: str) -> list[str]:
+        if row[f"{name}_pearson"] is None:
+            return ["does not exist", "", ""]
+        return [
+            decimal(row[f"{name}_pearson"]),
+            f"{row[f'{name}_scale']:.2g}",
+            f"{100 * row[f'{name}_error']:.0f} %",
+        ]
+
+    return table(
+        [
+            "damping",
+            *("first order: Pearson", "scale", "error"),
+            *("corrected: Pearson", "scale", "error"),
+        ],
+        [
+            [f"{row['damping']:,g}", *cells(row, "first_order"), *cells(row, "corrected")]
+            for row in _of(results, "estimates of removal")
+        ],
+    )
+
+
 TABLES = {
+    "groups.language_removal": Documented("groups", language_removal),
     "groups.removal": Documented("groups", removal),
     "groups.planted": Documented("groups", planted),
     "groups.nothing_planted": Documented("groups", nothing_planted),
