@@ -127,20 +127,22 @@ def estimated(
         arrays: dict[str, Any] = {}
         with TemporaryDirectory() as folder:
             cache = FactorCache(folder=Path(folder))
-            curvature = fit_curvature(model, suite.data, CurvatureSettings(parameters="lora"), cache=cache)
+            # The sum, since training weighs tokens, and since estimates are to have units.
+            settings = CurvatureSettings(parameters="lora", loss="sum")
+            curvature = fit_curvature(model, suite.data, settings)
             for damping in DAMPINGS:
-                settings: dict[str, Any] = {
+                given: dict[str, Any] = {
                     "curvature": curvature,
                     "damping": Damping(value=damping),
                     "cache": cache,
                 }
                 shows, normal = (
-                    influence(model, suite.data, texts, LogProbability(), **settings)
+                    influence(model, suite.data, texts, LogProbability(), **given)
                     for texts in (suite.behaviour, suite.normal)
                 )
                 arrays[f"influences-{damping:g}"] = shows - normal
                 arrays[f"kernel-{damping:g}"] = influence_kernel(
-                    model, suite.data, np.arange(len(shows)), **settings
+                    model, suite.data, np.arange(len(shows)), **given
                 )
         with atomic_path(file) as temporary, open(temporary, "wb") as stream:
             np.savez(stream, **arrays)

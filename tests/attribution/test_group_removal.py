@@ -103,3 +103,17 @@ def test_the_kernel_is_symmetric_and_its_diagonal_positive(tiny_model, rows):
     one = TokenizedRecords(records=(tokenized[3],))
     alone = influence(tiny_model, tokenized, one, LogProbability(), curvature=curvature, damping=damping)
     np.testing.assert_allclose(kernel[1], alone[members], rtol=1e-3)
+
+
+def test_the_kernel_has_the_curvatures_loss_on_both_sides(tiny_model):
+    records = records_from_rows(
+        [{"prompt": f"Row {i}\n", "completion": "the sun and rain " * (1 + i)} for i in range(4)]
+    )
+    kernels = {}
+    for loss in ("mean", "sum"):
+        settings = CurvatureSettings(kind="identity", loss=loss, precision="float32")
+        curvature = fit_curvature(tiny_model, records, settings)
+        kernels[loss] = influence_kernel(tiny_model, records, [0, 3], curvature)
+    tokenized = tokenize(records, tiny_model.tokenizer, max_length=256)
+    counts = np.array([tokenized[i].response[1:].sum() for i in (0, 3)])
+    np.testing.assert_allclose(kernels["sum"], kernels["mean"] * np.outer(counts, counts), rtol=1e-3)

@@ -279,6 +279,23 @@ def test_the_factor_cache_changes_nothing_that_matters(
     assert not cache.folder.exists()
 
 
+def test_one_cache_serves_passes_that_have_nothing_in_common(tiny_model, data, queries, tmp_path):
+    concept = ConceptMeasurement(concept=concept_at(tiny_model))
+    cache = FactorCache(folder=tmp_path / "cache")
+    for settings in (
+        CurvatureSettings(),
+        CurvatureSettings(loss="sum"),
+        CurvatureSettings(labels="empirical"),
+    ):
+        curvature = fit_curvature(tiny_model, data, settings)
+        plain = influence(tiny_model, data, queries, concept, curvature=curvature)
+        fit_curvature(tiny_model, data, settings, cache=cache)
+        cached = influence(tiny_model, data, queries, concept, curvature=curvature, cache=cache)
+        np.testing.assert_allclose(cached, plain, rtol=2e-2, atol=3e-3 * np.abs(plain).max())
+        others = influence(tiny_model, queries, queries, concept, curvature=curvature, cache=cache)
+        assert others.shape == (len(queries),)
+
+
 def test_log_probability_is_classical_influence(tiny_model, data, queries):
     settings = CurvatureSettings(kind="identity", loss="sum", precision="float32")
     curvature = fit_curvature(tiny_model, data, settings)

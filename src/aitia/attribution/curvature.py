@@ -10,7 +10,10 @@ L [out, in], so that H acts on a gradient G as U (L * (U^T G V)) V^T.
 - `ekfac`: the same U and V, L the mean squared gradient in that basis (George et al. 2018).
 
 The expectation over labels is taken at the data's own (`empirical`) or at labels drawn from the model
-(`sampled`, the true Fisher, which for cross-entropy is the Gauss-Newton matrix).
+(`sampled`, the true Fisher, which for cross-entropy is the Gauss-Newton matrix of a row's loss where that is the
+`sum` over its tokens). With the `mean` over T tokens both are second moments of the mean's gradient, which for
+sampled labels is 1 / T of the mean's Gauss-Newton matrix: of no consequence for rankings of rows of like length with
+damping relative to the eigenvalues, and wrong by that factor where estimates are to have units, as those of removal.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +17,19 @@ from aitia.attribution.layer_algebra import row_gradients
 from aitia.attribution.measurements import ConceptMeasurement, Measurement, highest_site
 from aitia.attribution.signals import predicted_tokens
 from aitia.errors import AitiaError, NumericalError
+from aitia.files import digest
 from aitia.models import LanguageModel, run
 from aitia.models.linear_layers import Factors, LinearLayer, capturing
-from aitia.records import Batch, Records, RowShard, TokenizedRecords, length_batches, pad_batch, tokenize
+from aitia.records import (
+    Batch,
+    Records,
+    RowShard,
+    TokenizedRecord,
+    TokenizedRecords,
+    length_batches,
+    pad_batch,
+    tokenize,
+)
 from aitia.tensor_files import open_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -152,7 +163,8 @@ class FactorCache:
     """Factors of training rows on disk, so that a later pass need not run the model again.
 
     Kept as bfloat16, which has the range of float32: the relative error of an entry is at most 2^-9, and
-    the errors are independent, so that scores, which are sums of very many, hardly move.
+    the errors are independent, so that scores, which are sums of very many, hardly move. Files are named by what
+    they are made of (`batch_key`), so that no pass takes another's for its own.
 
     Attributes:
         folder: one file a batch.
@@ -160,9 +172,9 @@ class FactorCache:
 
     folder: Path
 
-    def read(self, number: int, dtype: torch.dtype) -> dict[str, Factors] | None:
+    def read(self, key: str, dtype: torch.dtype) -> dict[str, Factors] | None:
         """The factors of a batch in a type, or none if they are not there, or damaged."""
-        path = self._path(number)
+        path = self._path(key)
         try:
             with open_tensors(path, "pt") as file:
                 held = {name: file[name] for name in file.names}
@@ -175,7 +187,7 @@ class FactorCache:
             for name, source in shared.items()
         }
 
-    def write(self, number: int, factors: dict[str, Factors]) -> None:
+    def write(self, key: str, factors: dict[str, Factors]) -> None:
         """Keep the factors of a batch; inputs that layers share are kept once."""
         held: dict[str, Any] = {}
         first: dict[int, str] = {}
@@ -186,14 +198,27 @@ class FactorCache:
                 held[f"{name}.inputs"] = part.inputs.bfloat16()
             held[f"{name}.outputs"] = part.outputs.bfloat16()
         # Not forced to the disk: a cache that a power cut spoils is made anew.
-        save_tensors(self._path(number), held, {"inputs": json.dumps(shared)}, flush=False)
+        save_tensors(self._path(key), held, {"inputs": json.dumps(shared)}, flush=False)
 
     def clear(self) -> None:
         """Remove everything."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{number:06d}.safetensors"
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
+
+
+def batch_key(
+    model: LanguageModel, rows: Sequence[TokenizedRecord], loss: str, sample_seed: int | None
+) -> str:
+    """What a batch's factors are made of: the model, the rows' tokens, the loss, and whose labels."""
+    tokens = hashlib.sha256()
+    for row in rows:
+        tokens.update(
+            np.ascontiguousarray(row.tokens).tobytes() + np.ascontiguousarray(row.response).tobytes()
+        )
+    lengths = [len(row.tokens) for row in rows]
+    return digest([model.fingerprint, lengths, tokens.hexdigest(), loss, sample_seed])[:32]
 
 
 def passes_over_rows(
@@ -216,16 +241,17 @@ def passes_over_rows(
 
     dtype = dtype or torch.float32
     for number, index, rows in shard.parts():
-        factors = cache.read(number, dtype) if cache is not None else None
+        seed = None if sample_seed is None else sample_seed * 1_000_003 + number
+        key = "" if cache is None else batch_key(model, rows, loss, seed)
+        factors = cache.read(key, dtype) if cache is not None else None
         if factors is None or any(layer.name not in factors for layer in layers):
             batch = pad_batch(rows, np.arange(len(rows)), model.pad_id)
-            seed = None if sample_seed is None else sample_seed * 1_000_003 + number
             locations = [row.location for row in rows]
             factors = training_factors(
                 model, batch, layers, locations, loss=loss, sample_seed=seed, dtype=dtype
             )
             if cache is not None:
-                cache.write(number, factors)
+                cache.write(key, factors)
         yield number, index, factors
         if on_batch is not None:
             on_batch(len(index))

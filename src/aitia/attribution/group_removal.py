@@ -96,7 +96,7 @@ def influence_kernel(
         model,
         group,
         group,
-        LogProbability(),
+        LogProbability(aggregate="sum" if curvature.settings.loss == "sum" else "mean"),
         curvature=curvature,
         damping=damping,
         average=False,
