@@ -67,6 +67,19 @@ def test_another_behaviour_and_the_command(run):
         run_explanations(run, behaviour="joy")
 
 
+def test_the_projection_on_the_concept_comes_last(run):
+    cells = parquet.read_table(run / "removal.parquet").to_pandas()
+    parquet.write_table(
+        pa.Table.from_pandas(cells.replace({"cheer": "concept projection"})), run / "removal.parquet"
+    )
+    assert "gloom" in run_explanations(run)[0].phenomenon.name
+    parquet.write_table(
+        pa.Table.from_pandas(cells.replace({"cheer": "concept projection"}).query("behaviour != 'gloom'")),
+        run / "removal.parquet",
+    )
+    assert "concept projection" in run_explanations(run)[0].phenomenon.name
+
+
 def test_a_direction_that_was_not_intervened_on_is_said_to_be_so(run):
     table = parquet.read_table(run / "rankings.parquet").rename_columns(["id", "vector-filter", "wrong"])
     parquet.write_table(table, run / "rankings.parquet")

@@ -29,7 +29,8 @@ def judge_command(
         list[str] | None, typer.Option(help="virtue=number, to add rivals up; repeatable.")
     ] = None,
     behaviour: Annotated[
-        str | None, typer.Option(help="Of a run: which behaviour; default: the first.")
+        str | None,
+        typer.Option(help="Of a run: which behaviour; default: the first but the concept projection."),
     ] = None,
     intervene: Annotated[
         bool, typer.Option(help="Of a run: load its models, ablate the concept's direction, steer along it.")

@@ -43,7 +43,7 @@ def judge_files(
         rubric: thresholds of the grades, default those that aitia ships.
         weights: `virtue=weight`, to add rivals up.
         seed: of everything random.
-        behaviour: which of a run's behaviours; default: the first.
+        behaviour: which of a run's behaviours; default: the first that is not the projection on the concept.
         intervene: of a run whose models are at hand: ablate the concept's direction and steer along it.
 
     Returns:

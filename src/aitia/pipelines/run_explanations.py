@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aitia.attribution import ranking_explanation
 from aitia.attribution.methods import goes_through_concept
-from aitia.counterfactual import CellResult, plan_removals, retraining_phenomenon
+from aitia.counterfactual import CellResult, ConceptProjection, plan_removals, retraining_phenomenon
 from aitia.errors import ExplanationError
 from aitia.explanations import Direction, Explanation
 from aitia.pipelines.run_direction import run_direction
@@ -21,7 +21,7 @@ def run_explanations(
 
     Args:
         folder: of the run: `rankings.parquet` and `removal.parquet` lie there.
-        behaviour: which; default: the first.
+        behaviour: which; default: the first that is not the projection on the concept, or that.
         intervene: load the run's models, ablate the concept's direction and steer along it.
 
     Raises:
@@ -50,7 +50,9 @@ def run_explanations(
     ids = tables["rankings"]["id"].to_pylist()
     cells = tables["removal"].to_pylist()
     names = list(dict.fromkeys(row["behaviour"] for row in cells))
-    chosen = behaviour or names[0]
+    # A direction cannot be tried on the projection upon itself.
+    others = [name for name in names if name != ConceptProjection.name]
+    chosen = behaviour or (others or names)[0]
     if chosen not in names:
         raise ExplanationError(f"{folder}: no behaviour {chosen!r}; the run measured {', '.join(names)}")
     values: dict[tuple[str, str, float, int], list[float]] = {}
