@@ -12,6 +12,9 @@ its rows are (Koh et al. 2019; Basu et al. 2020). The corrected form is a Newton
 Woodbury's identity it needs the members' influences on each other alone, if a row's curvature is
 w_i g_i g_i^T. For cross-entropy that is the empirical Fisher matrix, w = 1 (our reading); for a linear model with
 features x_i and loss l it is exact with w_i = l'' / l'^2.
+
+Both are estimates around an optimum. After a few dozen steps of fine-tuning, sums still order groups as training
+again does, but have no units at the usual damping, and the corrected form as a rule does not exist (docs/groups.md).
 """
 
 from __future__ import annotations
