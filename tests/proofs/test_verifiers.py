@@ -251,7 +251,10 @@ def test_cosets_certify_an_answer_that_is_always_given_and_no_trained_form():
 
 @pytest.mark.parametrize("noise", [0.0, 1e-4, 0.05])
 def test_equivariance_carries_margins_as_far_as_neurons_match(noise):
-    """A complete rho-set without noise is equivariant: half of the inputs are run, all are certified."""
+    """A complete rho-set without noise is equivariant: at most half of the inputs are run, all are certified.
+
+    How few depends on which symmetries the rounding of the neurons leaves exact, and that on the processor.
+    """
     network = joined([planted("S4", 6, "3a").network()], noise=0.0)
     noisy = noise * np.random.default_rng(0).standard_normal(network.unembed.shape)
     network = replace(network, unembed=network.unembed + noisy)
@@ -269,10 +272,9 @@ def test_equivariance_carries_margins_as_far_as_neurons_match(noise):
     assert found.bound >= 0.3
     if noise < 1e-3:
         assert found.bound == 1.0
-        assert (
-            found.cost.steps["logits"]
-            == verify(weights_of(network), certificate_for(network)).cost.steps["logits"] / 2
-        )
+        every = verify(weights_of(network), certificate_for(network)).cost.steps["logits"]
+        assert found.cost.steps["logits"] <= every / 2
+        assert every % found.cost.steps["logits"] == 0
 
 
 def test_every_verifier_says_what_it_rests_on():
