@@ -12,6 +12,7 @@ import numpy as np
 
 from aitia.concepts import Concept, random_directions, require_concept_fits
 from aitia.counterfactual.behaviours import Behaviour, ConceptProjection
+from aitia.engine import progress_bar
 from aitia.errors import AitiaError
 from aitia.explanations.direction import Direction, DirectionEffects, DirectionTrial
 from aitia.models import LanguageModel
@@ -113,18 +114,24 @@ def direction_trial(
             "no token's activations have a projection on the direction: there is nothing to ablate"
         )
     step = multiple * size
-    moved = [
-        (measure(projected_out(each)), *(measure(moved_by(end * step * _unit(each))) for end in (1, -1)))
-        for each in directions
-    ]
-    del measure  # two models at once may be one too many for the memory
-    measure = before()
-    plain_before = measure(None)
+    moved, removed_before = [], []
+    with progress_bar("Intervening", 4 * len(directions), unit="interventions") as advance:
+        for each in directions:
+            edits = (projected_out(each), *(moved_by(end * step * _unit(each)) for end in (1, -1)))
+            for edit in edits:
+                moved.append(measure(edit))
+                advance(1)
+        del measure  # two models at once may be one too many for the memory
+        measure = before()
+        plain_before = measure(None)
+        for each in directions:
+            removed_before.append(measure(projected_out(each)))
+            advance(1)
     effects = iter(
-        DirectionEffects(
-            removed=removed, removed_before=measure(projected_out(each)), raised=raised, lowered=lowered
+        DirectionEffects(removed=removed, removed_before=untrained, raised=raised, lowered=lowered)
+        for removed, raised, lowered, untrained in zip(
+            moved[0::3], moved[1::3], moved[2::3], removed_before, strict=True
         )
-        for each, (removed, raised, lowered) in zip(directions, moved, strict=True)
     )
     return DirectionTrial(
         behaviour=behaviour,
