@@ -45,7 +45,8 @@ def language_removal(
     """How well the estimates foretell what removal does, over groups of a feature, random ones and the planted one."""
     groups = removed_groups(suite, base, sae, features)
     ids = np.array(suite.data.ids)
-    kept = [np.ones(len(ids), dtype=bool), *(~_members(rows, len(ids)) for rows in groups.values())]
+    places = np.arange(len(ids))
+    kept = [np.ones(len(ids), dtype=bool), *(~np.isin(places, rows) for rows in groups.values())]
     cells = [Cell(kept=tuple(ids[rows]), seed=seed) for rows in kept for seed in seeds]
     margin = LikelihoodMargin(behaviour=suite.behaviour, normal=suite.normal)
     results = retrain(
@@ -174,9 +175,3 @@ def _adapted(suite: Suite, base: Path, seed: int, work: Path) -> LanguageModel:
     if not (adapter / "adapter_config.json").is_file():
         finetune_lora(load_model(base, dtype="bfloat16"), suite.data, replace(LORA, seed=seed), adapter)
     return load_model(base, adapter=adapter, dtype="float32")
-
-
-def _members(rows: np.ndarray, count: int) -> np.ndarray:
-    found = np.zeros(count, dtype=bool)
-    found[rows] = True
-    return found
