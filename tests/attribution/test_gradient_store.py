@@ -88,3 +88,11 @@ def test_corners_keep_the_budget(tiny_model, data):
         choose_corners(curvature, 1)
     with pytest.raises(AitiaError, match="needs the eigenbasis"):
         choose_corners(fit_curvature(tiny_model, data, CurvatureSettings(kind="diagonal")), 1000)
+
+
+def test_a_build_killed_while_it_wrote_the_manifest_leaves_nothing_behind(tiny_model, data, tmp_path):
+    left = tmp_path / "store" / ".manifest.json.abc.part"
+    left.mkdir(parents=True)
+    curvature = fit_curvature(tiny_model, data, CurvatureSettings(labels="empirical"))
+    build_gradient_store(tiny_model, data, curvature, out=tmp_path / "store")
+    assert not left.exists()

@@ -201,6 +201,7 @@ def _create_or_resume(folder: Path, manifest: dict[str, Any]) -> GradientStore:
         remove_parts(folder)
         remove_parts(folder / "shards")
         return store
+    remove_parts(folder)  # a writer may have been killed while it wrote the manifest
     (folder / "shards").mkdir(parents=True, exist_ok=True)
     manifest = json.loads(json.dumps(manifest))
     write_json(folder / "manifest.json", manifest | {"sha256": digest(manifest)})
