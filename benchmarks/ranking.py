@@ -33,6 +33,7 @@ def synthetic_store(folder: Path, rows: int, width: int):
     table = pa.table(
         {
             "id": [str(i) for i in range(rows)],
+            "content": [f"{i:016x}" for i in range(rows)],
             "row": np.arange(rows),
             "location": [f"row {i}" for i in range(rows)],
             "prompt_tokens": np.ones(rows, dtype=np.int32),

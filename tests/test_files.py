@@ -1,6 +1,7 @@
 import pytest
 
-from aitia.files import atomic_path, digest, write_json, write_text
+from aitia.errors import StoreError
+from aitia.files import atomic_path, digest, require_apart, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -12,13 +13,46 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_folder_is_replaced_whole(tmp_path):
-    for text in ("first", "second"):
-        with atomic_path(tmp_path / "folder") as temporary:
-            temporary.mkdir()
-            (temporary / text).write_text(text)
-    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["second"]
+def make(folder, **files):
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        for name, text in files.items():
+            (temporary / name.replace("_", ".")).write_text(text)
+
+
+def test_a_folder_is_replaced_whole_by_its_like(tmp_path):
+    make(tmp_path / "folder", a_txt="first", data0_bin="0", data1_bin="1")
+    make(tmp_path / "folder", a_txt="second", data0_bin="0")
+    assert {path.name for path in (tmp_path / "folder").iterdir()} == {"a.txt", "data0.bin"}
+    assert (tmp_path / "folder" / "a.txt").read_text() == "second"
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path):
+    kept = tmp_path / "folder"
+    make(kept, thesis_txt="years of work")
+    with pytest.raises(StoreError, match=r"holds something else \(thesis.txt\), which would be lost"):
+        make(kept, model_txt="")
+    with pytest.raises(StoreError, match="a folder is there already, and a file is to be written"):
+        write_text(kept, "a file")
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "thesis.txt"]
+    (tmp_path / "empty").mkdir()
+    make(tmp_path / "empty", model_txt="")
+    assert (tmp_path / "empty" / "model.txt").exists()
+
+
+def test_outputs_are_kept_apart_from_inputs_and_from_one_another(tmp_path):
+    (tmp_path / "data.jsonl").write_text("rows")
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "data.jsonl")
+    (tmp_path / "hard.jsonl").hardlink_to(tmp_path / "data.jsonl")
+    (tmp_path / "set").mkdir()
+    data = {"the data": tmp_path / "data.jsonl", "the set": tmp_path / "set"}
+    require_apart({"the result": tmp_path / "new.jsonl", "the rest": tmp_path / "other.jsonl"}, data)
+    for place in ("data.jsonl", "link.jsonl", "hard.jsonl", "set/../data.jsonl", "set", "set/new"):
+        with pytest.raises(StoreError, match="the result cannot be written there: it is the place of the"):
+            require_apart({"the result": tmp_path / place}, data)
+    with pytest.raises(StoreError, match="the rest cannot be written there: it is the place of the result"):
+        require_apart({"the result": tmp_path / "a", "the rest": tmp_path / "x" / ".." / "a"}, {})
 
 
 def test_digest_ignores_key_order_and_sees_values():

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,8 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
 
     The temporary file or folder lies in the same folder, so that the move is atomic; its bytes are
     flushed to the disk first. When the block raises, it is removed and `path` is left as it was.
-    An existing folder at `path` is replaced.
+    A folder at `path` is replaced by a folder that has the same files, and by nothing else: what somebody
+    keeps there is not ours to remove.
 
     Args:
         path: the final file or folder; missing parent folders are made.
@@ -56,7 +57,8 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
         The path to write to.
 
     Raises:
-        StoreError: it is an address, or cannot be written: the disk is full, say, or the folder is not ours.
+        StoreError: it is an address, a folder that holds something else, or cannot be written: the disk is
+            full, say, or the folder is not ours.
     """
     _require_local(path)
     path = Path(path)
@@ -69,6 +71,7 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
         if flush and temporary.is_file():
             _flush(temporary)
         if path.is_dir() and not path.is_symlink():
+            _require_replaceable(path, temporary)
             path.rename(scratch / "replaced")
         os.replace(temporary, path)
         if flush and os.name == "posix":
@@ -83,6 +86,58 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _require_replaceable(folder: Path, made: Path) -> None:
+    """Refuse to put what was made in the place of a folder that holds anything else than an earlier such."""
+    if not made.is_dir():
+        raise StoreError(f"{folder}: a folder is there already, and a file is to be written; give another name")
+    # Numbers aside: a data set may have been cut into more files, or fewer.
+    kinds = {re.sub(r"\d+", "0", item.name) for item in made.iterdir()}
+    others = [
+        item.name
+        for item in sorted(folder.iterdir())
+        if re.sub(r"\d+", "0", item.name) not in kinds and item.name != LOCK and not is_part(item)
+    ]
+    if others:
+        raise StoreError(
+            f"{folder}: holds something else ({', '.join(others[:3])}), which would be lost; give another place"
+        )
+
+
+def same_place(one: Path | str, other: Path | str) -> bool:
+    """Whether two paths name one file or folder, through links and whatever their spelling."""
+    one, other = Path(one), Path(other)
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
+
+
+def require_apart(outputs: Mapping[str, Path | str], inputs: Mapping[str, Path | str]) -> None:
+    """Refuse to write onto what is read, or two things into one place; checked before anything is written.
+
+    A folder that is written may not hold what is read either, nor lie inside it.
+
+    Args:
+        outputs: what it is, in words -> where it is to be written.
+        inputs: what it is, in words -> where it is read from.
+
+    Raises:
+        StoreError: two of them are one place; both are named.
+    """
+    seen: dict[str, Path] = {}
+    for what, given in (*inputs.items(), *outputs.items()):
+        path = Path(given)
+        for earlier, other in seen.items():
+            if what not in outputs:
+                continue
+            whole, part = path.resolve(), other.resolve()
+            if same_place(path, other) or part in whole.parents or whole in part.parents:
+                raise StoreError(
+                    f"{path}: {what} cannot be written there: it is the place of {earlier} ({other}); "
+                    "give another place"
+                )
+        seen[what] = path
 
 
 def remove_parts(folder: Path | str, name: str = "") -> None:

@@ -68,6 +68,7 @@ def test_a_ranking_explains_itself():
     ranking = Ranking(
         method="backward-signal",
         ids=numbers.astype(str),
+        contents=numbers.astype(str),
         rows=numbers,
         locations=numbers.astype(str),
         prompt_tokens=numbers,

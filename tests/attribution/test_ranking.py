@@ -321,6 +321,7 @@ def simple_ranking(scores):
     return Ranking(
         method="m",
         ids=np.array([f"r{i}" for i in range(n)], dtype=object),
+        contents=np.array([f"c{i}" for i in range(n)], dtype=object),
         rows=np.arange(n),
         locations=np.array([""] * n, dtype=object),
         prompt_tokens=np.ones(n),

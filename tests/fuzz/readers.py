@@ -207,6 +207,7 @@ def _ranking(path: Path) -> None:
     Ranking(
         method="vector-filter",
         ids=np.array(["a", "b"]),
+        contents=np.array(["c", "d"]),
         rows=np.arange(2),
         locations=np.array(["x", "y"]),
         prompt_tokens=np.ones(2, dtype=int),

@@ -227,6 +227,7 @@ def test_the_command_runs_another_data_set_and_a_ranking_from_a_file(project):
     mine = Ranking(
         method="mine",
         ids=ids[::-1],
+        contents=read_records(first.files["data"]).digests.astype(str)[::-1],
         rows=blank,
         locations=ids,
         prompt_tokens=blank,

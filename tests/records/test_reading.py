@@ -262,8 +262,10 @@ def test_a_saved_dataset_goes_and_comes_back(tmp_path):
     assert again.features == features
     assert again.to_dict() == {"text": ["a", "c"], "label": [0, 0]}
     assert read_records(tmp_path / "out").fingerprint == kept.fingerprint
-    kept.write(tmp_path / "saved")
-    assert read_records(tmp_path / "saved").ids == kept.ids
+    records.write(tmp_path / "out")  # a saved dataset may be replaced, but not by itself
+    assert read_records(tmp_path / "out").ids == records.ids
+    with pytest.raises(RecordError, match="would lose the other rows"):
+        kept.write(tmp_path / "saved")
     with pytest.raises(RecordError, match=r"out.jsonl: .* a dataset folder"):
         records.write(tmp_path / "out.jsonl")
 

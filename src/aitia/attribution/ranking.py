@@ -32,12 +32,12 @@ from aitia.errors import AitiaError, ConceptError
 from aitia.explanations import Direction, Explanation, Phenomenon
 from aitia.explanations.alignment import REAL_BITS
 from aitia.files import atomic_path
-from aitia.records import Records, TokenizedRecord
+from aitia.records import Records, RowIds, TokenizedRecord
 
 if TYPE_CHECKING:
     from aitia.report import GroupSection
 
-_COLUMNS = ("id", "row", "location", "score", "rank", "prompt_tokens", "response_tokens")
+_COLUMNS = ("id", "content", "row", "location", "score", "rank", "prompt_tokens", "response_tokens")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,6 +60,7 @@ class Ranking:
     Attributes:
         method: the name of the method that decides the order.
         ids: [n] the rows' ids, in data order.
+        contents: [n] digests of what the rows say, as in `aitia.records.Records.digests`.
         rows: [n] their numbers in the data, from 0.
         locations: [n] file and line.
         prompt_tokens: [n].
@@ -75,6 +76,7 @@ class Ranking:
 
     method: str
     ids: np.ndarray
+    contents: np.ndarray
     rows: np.ndarray
     locations: np.ndarray
     prompt_tokens: np.ndarray
@@ -107,14 +109,47 @@ class Ranking:
         ranks[self.order] = np.arange(1, len(self) + 1)
         return ranks
 
-    def top(self, amount: float | int) -> list[str]:
+    def top(self, amount: float | int) -> RowIds:
         """Ids of the most influential rows: a share of them (0.2) or a number (20)."""
-        return [str(name) for name in self.ids[self.order[: self._count(amount)]]]
+        return self._ids_at(self.order[: self._count(amount)])
 
-    def bottom(self, amount: float | int) -> list[str]:
+    def bottom(self, amount: float | int) -> RowIds:
         """Ids of the least influential rows, the least first: a share of them (0.2) or a number (20)."""
-        count = self._count(amount)
-        return [str(name) for name in self.ids[self.order[::-1][:count]]]
+        return self._ids_at(self.order[::-1][: self._count(amount)])
+
+    def score_of(self, data: Records) -> np.ndarray:
+        """The scores by the deciding method, in the order of other data that hold the same rows.
+
+        Args:
+            data: n rows, each of which was ranked.
+
+        Returns:
+            [n].
+
+        Raises:
+            AitiaError: a row was not ranked, or says something else than the one that was ranked under its id.
+        """
+        place = {str(name): number for number, name in enumerate(self.ids)}
+        at = [place.get(name, -1) for name in data.ids]
+        wrong = [
+            number
+            for number, (found, content) in enumerate(zip(at, data.digests, strict=True))
+            if found < 0 or str(self.contents[found]) != content.decode()
+        ]
+        if wrong:
+            first = data[wrong[0]]
+            what = (
+                "was not ranked" if at[wrong[0]] < 0 else "says something else than the row that was ranked"
+            )
+            raise AitiaError(
+                f"{first.location}: row {first.id!r} {what} ({len(wrong)} of {len(data)} such rows); "
+                "rank the very rows that are trained on"
+            )
+        return self.score[at]
+
+    def _ids_at(self, places: np.ndarray) -> RowIds:
+        names = self.ids[places].tolist()
+        return RowIds(names, dict(zip(names, self.contents[places].tolist(), strict=True)), "the ranking")
 
     def write(self, path: Path | str) -> Path:
         """Write a Parquet file: one row an example, one column a method; provenance in the file's metadata."""
@@ -123,6 +158,7 @@ class Ranking:
 
         columns: dict[str, Any] = {
             "id": self.ids.tolist(),
+            "content": self.contents.tolist(),
             "row": self.rows,
             "location": self.locations.tolist(),
             "score": self.score,
@@ -260,6 +296,7 @@ def rank(
     return Ranking(
         method=method,
         ids=store.column("id"),
+        contents=store.column("content"),
         rows=store.column("row"),
         locations=store.column("location"),
         prompt_tokens=store.column("prompt_tokens"),
@@ -306,6 +343,7 @@ def read_ranking(path: Path | str) -> Ranking:
         return Ranking(
             method=saved["method"],
             ids=columns["id"],
+            contents=columns["content"],
             rows=columns["row"],
             locations=columns["location"],
             prompt_tokens=columns["prompt_tokens"],

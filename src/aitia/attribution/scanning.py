@@ -117,7 +117,7 @@ def scan(
     shards = _plan_shards(tokenized, chosen)
     manifest = _manifest(model, records, tokenized, chosen, len(shards))
     with SignalStore.only_here(out):
-        store = SignalStore.create_or_resume(out, manifest, _rows_table(tokenized))
+        store = SignalStore.create_or_resume(out, manifest, _rows_table(tokenized, records))
         store.remove_parts()
         store.model, store.records = model, records
         todo = [number for number in range(len(shards)) if not store.shard_path(number).is_file()]
@@ -244,12 +244,14 @@ def _manifest(
     }
 
 
-def _rows_table(tokenized: TokenizedRecords) -> Any:
+def _rows_table(tokenized: TokenizedRecords, records: Records) -> Any:
     import pyarrow as pa
 
+    scanned = np.isin(np.asarray(records.rows), [row.row for row in tokenized])
     return pa.table(
         {
             "id": [row.id for row in tokenized],
+            "content": pa.array(records.digests[scanned], pa.binary()).cast(pa.string()),
             "row": pa.array([row.row for row in tokenized], pa.int64()),
             "location": [row.location for row in tokenized],
             "prompt_tokens": pa.array([int((~row.response).sum()) for row in tokenized], pa.int32()),

@@ -2,7 +2,7 @@
 
     store/
       manifest.json               what it was made of: model, tokenizer, data, settings, number of shards
-      rows.parquet                id, row, location, prompt_tokens, response_tokens of each row, in data order
+      rows.parquet                id, content, row, location, prompt_tokens, response_tokens of each row, in data order
       shards/00000.safetensors    position [m] and the signals [m, d] of m rows, written whole or not at all
 
 A shard exists if and only if it is complete, so a scan that was killed goes on where it stopped. Manifest, table
@@ -164,7 +164,7 @@ class SignalStore:
 
     @cached_property
     def rows(self) -> pa.Table:
-        """id, row, location, prompt_tokens and response_tokens of each row, in data order."""
+        """id, content (its digest), row, location, prompt_tokens and response_tokens of each row, in data order."""
         import pyarrow as pa
         import pyarrow.parquet as parquet
 

@@ -28,9 +28,10 @@ from aitia.concepts import (
 )
 from aitia.engine import keeping_workers, note
 from aitia.errors import AitiaError
-from aitia.files import digest, write_json, write_text
+from aitia.files import digest, require_apart, write_json, write_text
 from aitia.models import LanguageModel, load_model
 from aitia.pipelines.configuration import AttributeConfiguration, ConceptPart, write_configuration
+from aitia.pipelines.curation import curate
 from aitia.pipelines.groups import GroupsResult, explain_by_groups
 from aitia.records import Records, read_records
 
@@ -125,18 +126,19 @@ def _attribute(
     groups = _groups(configuration, model, data, store, concept, curvature, cache)
     grouped = perf_counter()
     text = write_configuration(configuration)
-    suffix = "" if data.format == "datasets" else {"parquet": ".parquet"}.get(data.format, ".jsonl")
+    places = _curated_places(configuration, data)
+    split = curate(
+        data,
+        ranking,
+        drop=configuration.curate.drop,
+        end=configuration.curate.end,
+        curated=places["curated"],
+        removed=places["removed"],
+    )
     files = {
         "concept": concept_file,
         "ranking": ranking.write(out / "ranking.parquet"),
-        **curate(
-            data,
-            ranking,
-            drop=configuration.curate.drop,
-            end=configuration.curate.end,
-            curated=out / f"curated{suffix}",
-            removed=out / f"removed{suffix}",
-        ),
+        **split.files,
         "configuration": write_text(out / "configuration.yaml", text),
         "report": ranking.report(
             out / "report.html",
@@ -157,7 +159,9 @@ def _attribute(
         "rows": len(ranking),
         "rows_skipped": len(store.manifest["data"]["skipped"]),
         "skipped": store.manifest["data"]["skipped"],
-        "rows_removed": len(_removed(ranking, configuration.curate.drop, configuration.curate.end)),
+        "rows_kept": split.rows_kept,
+        "rows_removed": split.rows_removed,
+        "rows_left_out": len(split.skipped),
         "seconds": {
             "concept": fitted - start,
             "scan": scanned - fitted,
@@ -170,30 +174,6 @@ def _attribute(
     }
     files["summary"] = write_json(out / "summary.json", summary)
     return AttributeResult(ranking=ranking, concept=concept, summary=summary, files=files, groups=groups)
-
-
-def curate(
-    data: Records, ranking: Ranking, *, drop: float | int, end: str, curated: Path | str, removed: Path | str
-) -> dict[str, Path]:
-    """Write the data without one end of a ranking, and the rows removed, each row untouched.
-
-    Args:
-        data: the data that was ranked.
-        ranking: of it.
-        drop: share (0.1) or number (10) of rows to drop.
-        end: `top` for the most influential, `bottom` for the least.
-        curated: file (or folder) for what stays.
-        removed: file (or folder) for what goes.
-
-    Returns:
-        `curated` and `removed`, where they were written.
-
-    Raises:
-        RecordError: the ranking is of other data.
-    """
-    gone = _removed(ranking, drop, end)
-    kept, dropped = data.without(gone), data.only(gone)
-    return {"curated": kept.write(curated), "removed": dropped.write(removed)}
 
 
 def _needs_queries(configuration: AttributeConfiguration) -> bool:
@@ -309,11 +289,18 @@ def _groups(
     )
 
 
-def _removed(ranking: Ranking, drop: float | int, end: str) -> list[str]:
-    return ranking.top(drop) if end == "top" else ranking.bottom(drop)
+def _curated_places(configuration: AttributeConfiguration, data: Records) -> dict[str, Path]:
+    """Where the parts of the data go, `curated` and `removed`."""
+    suffix = "" if data.format == "datasets" else {"parquet": ".parquet"}.get(data.format, ".jsonl")
+    return {name: configuration.out / f"{name}{suffix}" for name in ("curated", "removed")}
 
 
 def _check_before_work(configuration: AttributeConfiguration, data: Records) -> None:
+    if data.source is not None:
+        require_apart(
+            {f"out/{path.name}": path for path in _curated_places(configuration, data).values()},
+            {"data.path": data.source},
+        )
     method = configuration.rank.method
     for key, name in (("method", method), *(("compare", name) for name in configuration.rank.compare)):
         if name not in METHODS:

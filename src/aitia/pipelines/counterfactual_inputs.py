@@ -269,15 +269,10 @@ def _require_shares(shares: Sequence[float], rows: int) -> None:
 
 def _scores_of(path: Path, data: Records) -> np.ndarray:
     """A ranking's scores in the order of the data."""
-    ranking = read_ranking(path)
-    scores = dict(zip(ranking.ids.tolist(), ranking.score.tolist(), strict=True))
-    missing = [record for record in data if record.id not in scores]
-    if missing:
-        raise AitiaError(
-            f"{path}: has no score for {len(missing)} of {len(data)} rows, such as {missing[0].id!r} "
-            f"({missing[0].extra.get('origin', missing[0].location)}); rank the very rows that are trained on"
-        )
-    return np.array([scores[name] for name in data.ids])
+    try:
+        return read_ranking(path).score_of(data)
+    except AitiaError as error:
+        raise AitiaError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
 
 
 def _require_what_rankings_need(configuration: CounterfactualConfiguration, inputs: Inputs) -> None:

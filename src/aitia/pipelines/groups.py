@@ -19,7 +19,7 @@ from aitia.attribution.methods import Method, find_method, row_contrasts, score_
 from aitia.concepts import Concept, SparseAutoencoder, feature_matrix, require_sae_fits
 from aitia.errors import AitiaError
 from aitia.files import write_json
-from aitia.records import Records
+from aitia.records import RowIds
 from aitia.report import GroupSection, ReportGroup, ReportSpan
 
 FORMAT = "aitia-groups-v1"
@@ -66,6 +66,7 @@ class GroupsResult:
             "settings": asdict(influence.settings),
             "controls": influence.controls,
             "rows": influence.rows,
+            "contents": dict(zip(self.ranking.ids.tolist(), self.ranking.contents.tolist(), strict=True)),
             "tested": len(influence.tested),
             "found": [group.feature for group in influence.found],
             "groups": [self._group(group) for group in influence.tested],
@@ -247,7 +248,7 @@ def groups_table(result: GroupsResult, *, most: int = 12) -> str:
     return "\n".join(lines)
 
 
-def group_members(path: Path | str, feature: int) -> list[str]:
+def group_members(path: Path | str, feature: int) -> RowIds:
     """The ids of a group's rows, from a file that `aitia groups` wrote.
 
     Raises:
@@ -261,30 +262,15 @@ def group_members(path: Path | str, feature: int) -> list[str]:
             int(group["feature"]): [str(name) for name in group["members"]] for group in saved["groups"]
         }
         untested = {int(group["feature"]): str(group["reason"]) for group in saved["not_testable"]}
+        contents = {str(name): str(content) for name, content in saved["contents"].items()}
+        if not all(name in contents for members in groups.values() for name in members):
+            raise ValueError("a group has a row of which it does not say what the row holds")
     except FileNotFoundError:
         raise AitiaError(f"{path}: no such file; make one with `aitia groups`") from None
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise AitiaError(f"{path}: not a file that `aitia groups` wrote ({error})") from error
     if feature in untested:
         raise AitiaError(f"{path}: feature {feature} was not tested: {untested[feature]}")
     if feature not in groups:
         raise AitiaError(f"{path}: no feature {feature}; {len(groups)} groups were tested")
-    return groups[feature]
-
-
-def curate_group(
-    data: Records, groups: Path | str, feature: int, *, curated: Path | str, removed: Path | str
-) -> int:
-    """Write the data without the rows of a group, and those rows, each untouched.
-
-    Returns:
-        How many rows were removed.
-
-    Raises:
-        RecordError: the groups are of other data.
-        AitiaError: see `group_members`.
-    """
-    gone = group_members(groups, feature)
-    data.without(gone).write(curated)
-    data.only(gone).write(removed)
-    return len(gone)
+    return RowIds(groups[feature], contents, "the groups")

@@ -3,15 +3,18 @@
 from aitia.records.batching import Batch, RowShard, length_batches, pad_batch, padding_share, row_shards
 from aitia.records.masking import TokenizedRecord, TokenizedRecords, tokenize
 from aitia.records.reading import read_records, records_from_rows
-from aitia.records.record import Message, Record, Records, SkippedRow
+from aitia.records.record import Message, Record, Records, RowIds, SkippedRow
+from aitia.records.splitting import Split, split_records
 
 __all__ = [
     "Batch",
     "Message",
     "Record",
     "Records",
+    "RowIds",
     "RowShard",
     "SkippedRow",
+    "Split",
     "TokenizedRecord",
     "TokenizedRecords",
     "length_batches",
@@ -20,5 +23,6 @@ __all__ = [
     "read_records",
     "records_from_rows",
     "row_shards",
+    "split_records",
     "tokenize",
 ]

@@ -159,7 +159,7 @@ def _parse_line(line: bytes) -> Any:
 
 
 def _write_lines(lines: Iterable[bytes], path: Path) -> None:
-    _require_place(path, (".parquet",), "lines of JSON; name it .jsonl")
+    require_place(path, "jsonl")
     # A last line without a line break can only stand last: positions ascend.
     with atomic_path(path) as temporary, temporary.open("wb") as plain:
         if path.suffix == ".gz":
@@ -183,7 +183,7 @@ def _open_parquet(path: Path) -> Source:
         raise RecordError(f"{path}: cannot be read as Parquet ({error})") from error
 
     def write(positions: Sequence[int], target: Path) -> None:
-        _require_place(target, LINES, "Parquet; name it .parquet")
+        require_place(target, "parquet")
         mask = np.zeros(len(table), dtype=bool)
         mask[list(positions)] = True
         with atomic_path(target) as temporary:
@@ -218,9 +218,11 @@ def _open_dataset(path: Path) -> Source:
         raise RecordError(f"{path}: cannot be read as a saved dataset ({error})") from error
 
     def write(positions: Sequence[int], target: Path) -> None:
-        _require_place(target, (*LINES, ".parquet"), "a dataset folder", folder=True)
+        require_place(target, "datasets")
         with atomic_path(target) as temporary, _no_progress_bars():
-            dataset.select(list(positions)).save_to_disk(str(temporary))
+            chosen = dataset.select(list(positions))
+            # Left to itself, the library saves no rows as no file, and cannot read that back.
+            chosen.save_to_disk(str(temporary), num_shards=None if positions else 1)
 
     # Arrow batches, because rows in Python would have their images and sounds decoded.
     tables = dataset.with_format("arrow").iter(batch_size=ROWS_AT_ONCE)
@@ -249,12 +251,29 @@ def _row_or_error(row: RecordBatch) -> Any:
         return RecordError("a string that is not valid UTF-8" if is_text else f"damaged: {error}")
 
 
-def _require_place(path: Path, other_endings: tuple[str, ...], what: str, *, folder: bool = False) -> None:
-    """Refuse to write where the file would be misread, or where something else would be lost."""
+_NAMES: Mapping[Format, tuple[tuple[str, ...], str]] = {
+    "jsonl": ((".parquet",), "lines of JSON; name it .jsonl"),
+    "memory": ((".parquet",), "lines of JSON; name it .jsonl"),
+    "parquet": (LINES, "Parquet; name it .parquet"),
+    "datasets": ((*LINES, ".parquet"), "a dataset folder"),
+}
+"""The endings that belong to other formats, and what a format is called."""
+
+
+def require_place(path: Path, format: Format) -> None:
+    """Refuse to write rows where the file would be misread, or where something else would be lost.
+
+    Raises:
+        RecordError: the name's ending is that of another format, or a folder is there (unless the rows are
+            written as a saved dataset, and it holds one).
+    """
+    other_endings, what = _NAMES[format]
     if path.name.endswith(other_endings):
         raise RecordError(f"{path}: would be written in the format it was read in: {what}")
-    if path.is_dir() and not (folder and (path / "state.json").is_file()):
+    if path.is_dir() and not (format == "datasets" and (path / "state.json").is_file()):
         raise RecordError(f"{path}: a folder is there already; choose another name")
+    if format == "datasets" and path.is_file():
+        raise RecordError(f"{path}: a file is there already, and a dataset is a folder; choose another name")
 
 
 def _plain(value: Any) -> Any:

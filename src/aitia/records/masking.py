@@ -179,7 +179,7 @@ def _usable(
                     raise result
                 tokens, response = _fit(*result, max_length, truncate)
             except RecordError as error:
-                bad.append(SkippedRow(record.location, str(error)))
+                bad.append(SkippedRow(record.location, str(error), record.row))
             else:
                 yield TokenizedRecord(
                     id=record.id,

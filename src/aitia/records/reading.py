@@ -77,7 +77,7 @@ def _collect(source: Source, name: str, on_error: OnError, limit: int | None) ->
             if first != location:
                 raise RecordError(f"the id {given!r} is that of {first} already; ids must be unique")
         except RecordError as error:
-            bad.append(SkippedRow(location, str(error)))
+            bad.append(SkippedRow(location, str(error), row))
         else:
             rows.append(row)
             record = Record(id=given or "", row=row, location=location, **fields)

@@ -9,14 +9,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex
 
+import numpy as np
+
 from aitia.errors import AitiaError, RecordError
-from aitia.files import digest_of_list
+from aitia.files import digest, digest_of_list, same_place
 
 Kind = Literal["messages", "prompt-completion", "text"]
 Format = Literal["jsonl", "parquet", "datasets", "memory"]
 OnError = Literal["stop", "skip"]
 
 SHOWN_ROWS = 5
+DIGEST_LENGTH = 16
+"""Hex digits of the digest of a row's content: enough to tell mix-ups apart, which is what it is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +115,28 @@ class SkippedRow:
     Attributes:
         location: where it stands, as in `Record.location`.
         reason: what is wrong with it.
+        row: its 0-based position in the source, as in `Record.row`.
     """
 
     location: str
     reason: str
+    row: int
+
+
+class RowIds(list[str]):
+    """Ids of rows, with what the rows say, so that they are not taken for other rows that have the same ids.
+
+    Ids are often mere numbers, and another file has the same ones. `Records.only` and `Records.without` refuse
+    ids of this kind where a row's content is not the one that is meant.
+
+    Attributes:
+        contents: id -> digest of the row's content, as in `Records.digests`.
+        chosen_by: what chose the rows, for messages: `the ranking`, `the groups`.
+    """
+
+    def __init__(self, ids: Iterable[str], contents: Mapping[str, str], chosen_by: str):
+        super().__init__(ids)
+        self.contents, self.chosen_by = contents, chosen_by
 
 
 class Stored(Sequence[Record]):
@@ -140,6 +162,7 @@ class Records:
         source: the file or folder they were read from; None if they were made in memory.
         format: how they were stored, and how `write` stores them.
         skipped: the rows that were left out when reading.
+        write_rows: writes the source's rows at the given positions (ascending) to a path.
     """
 
     def __init__(
@@ -161,7 +184,7 @@ class Records:
             skipped: rows of the source that were left out.
         """
         self._records: Sequence[Record] = records if isinstance(records, Stored) else tuple(records)
-        self._write_rows = write_rows
+        self.write_rows = write_rows
         self.source = source
         self.format: Format = format
         self.skipped = tuple(skipped)
@@ -185,10 +208,27 @@ class Records:
             return tuple(self._records.ids)
         return tuple(record.id for record in self._records)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of ids and contents in order; other columns do not count."""
-        return digest_of_list([record.id, record.content] for record in self._records)
+        return self._identity[0]
+
+    @property
+    def digests(self) -> np.ndarray:
+        """Digest of each record's content: [n] strings of 16 hex digits, as bytes. Other columns do not count."""
+        return self._identity[1]
+
+    @cached_property
+    def _identity(self) -> tuple[str, np.ndarray]:
+        """Fingerprint and digests, from one pass over the records."""
+        digests = np.empty(len(self), dtype=f"S{DIGEST_LENGTH}")
+
+        def passed() -> Iterator[list[Any]]:
+            for place, record in enumerate(self._records):
+                digests[place] = digest(record.content)[:DIGEST_LENGTH]
+                yield [record.id, record.content]
+
+        return digest_of_list(passed()), digests
 
     def column(self, name: str) -> list[Any]:
         """One of the other columns, or `id`: a value for each record, None where it is absent.
@@ -211,7 +251,7 @@ class Records:
         """The other records, in the order of the source.
 
         Raises:
-            RecordError: an id that no record has.
+            RecordError: an id that no record has, or (with `RowIds`) whose record says something else.
         """
         dropped = self._known(ids)
         return self._subset([i for i, name in enumerate(self.ids) if name not in dropped])
@@ -220,7 +260,7 @@ class Records:
         """The records with these ids, in the order of the source.
 
         Raises:
-            RecordError: an id that no record has.
+            RecordError: an id that no record has, or (with `RowIds`) whose record says something else.
         """
         kept = self._known(ids)
         return self._subset([i for i, name in enumerate(self.ids) if name in kept])
@@ -238,13 +278,24 @@ class Records:
             The path.
 
         Raises:
-            RecordError: the path's ending is that of another format, a folder is in the way, or a row made
-                in memory cannot be written as JSON.
+            RecordError: the path is the source itself (the rows that are not written would be lost), its
+                ending is that of another format, a folder is in the way, or a row made in memory cannot be
+                written as JSON.
         """
         path = Path(path)
-        held = self._records
-        self._write_rows(held.rows if isinstance(held, Stored) else [record.row for record in held], path)
+        if self.source is not None and same_place(path, self.source):
+            raise RecordError(
+                f"{path}: holds the data that are read; writing over them would lose the other rows. "
+                "Give another place"
+            )
+        self.write_rows(self.rows, path)
         return path
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """[n] the records' 0-based positions in the source."""
+        held = self._records
+        return held.rows if isinstance(held, Stored) else [record.row for record in held]
 
     def _known(self, ids: Iterable[str]) -> set[str]:
         wanted = set(ids)
@@ -255,7 +306,25 @@ class Records:
                 f"{self.source or 'records'}: no record has the id {listed}; ids are those of the column "
                 "`id`, or come from the content where there is none"
             )
+        if isinstance(ids, RowIds):
+            self._require_contents(ids)
         return wanted
+
+    def _require_contents(self, ids: RowIds) -> None:
+        """Refuse ids whose records say something else than was meant."""
+        meant = {name: ids.contents[name] for name in ids}
+        others = [
+            place
+            for place, (name, found) in enumerate(zip(self.ids, self.digests, strict=True))
+            if name in meant and meant[name] != found.decode()
+        ]
+        if others:
+            listed = some_of([f"{self[place].location} (id {self.ids[place]!r})" for place in others], ", ")
+            raise RecordError(
+                f"{self.source or 'records'}: {ids.chosen_by} was made from other data: {len(others)} of "
+                f"{len(ids)} chosen rows have the same id here but another content: {listed}; give the data that "
+                "it was made from, or make it again from these"
+            )
 
     def _subset(self, positions: Sequence[int]) -> Records:
         held = self._records
@@ -263,7 +332,7 @@ class Records:
             held.take(positions) if isinstance(held, Stored) else [held[i] for i in positions],
             source=self.source,
             format=self.format,
-            write_rows=self._write_rows,
+            write_rows=self.write_rows,
             skipped=self.skipped,
         )
 

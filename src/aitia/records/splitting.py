@@ -1,0 +1,101 @@
+"""Splitting data in two without losing a row: those that stay, those that go, and those nobody could read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from aitia.files import atomic_path, require_apart
+from aitia.records.formats import require_place
+from aitia.records.record import Records, SkippedRow
+
+_ENDINGS = (".jsonl.gz", ".ndjson.gz", ".jsonl", ".ndjson", ".json", ".parquet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Data written in parts. Every row of the source is in one of them, byte for byte.
+
+    Attributes:
+        kept: where the rows that stay were written.
+        removed: where the rows that go were written.
+        left_out: where the rows that could not be read were written; none if there are none.
+        rows_kept: how many stay.
+        rows_removed: how many go.
+        skipped: the rows that could not be read, each with its place and the reason.
+    """
+
+    kept: Path
+    removed: Path
+    left_out: Path | None
+    rows_kept: int
+    rows_removed: int
+    skipped: tuple[SkippedRow, ...]
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """`curated`, `removed` and, where there is one, `left_out`: what was written where."""
+        files = {"curated": self.kept, "removed": self.removed}
+        return files if self.left_out is None else files | {"left_out": self.left_out}
+
+
+def split_records(
+    data: Records,
+    gone: Iterable[str],
+    *,
+    kept: Path | str,
+    removed: Path | str,
+    left_out: Path | str | None = None,
+    inputs: Mapping[str, Path | str] | None = None,
+) -> Split:
+    """Write the rows that stay and those that go to files of their own, each row untouched; all files or none.
+
+    Rows that were left out when the data were read are written too, to a third file, so that no row of the
+    source is lost. Nothing is written over the data or over another input.
+
+    Args:
+        data: the data.
+        gone: ids of the rows that go; `RowIds`, such as `Ranking.top` gives, are checked by content too.
+        kept: file (or folder, for a saved dataset) for the rows that stay.
+        removed: the same, for the rows that go.
+        left_out: the same, for rows that could not be read; default: beside `removed`, with `.left-out` in its name.
+        inputs: what else may not be written over, in words -> where it lies.
+
+    Raises:
+        RecordError: `gone` was chosen from other data, or a file cannot be written in the data's format.
+        StoreError: two of the files are one, or one is an input; or a file cannot be written.
+    """
+    kept, removed = Path(kept), Path(removed)
+    left_out = None if not data.skipped else Path(left_out or _beside(removed))
+    places = {"the rows that stay": kept, "the rows that go": removed}
+    if left_out is not None:
+        places["the rows that could not be read"] = left_out
+    source = {} if data.source is None else {"the data": data.source}
+    require_apart(places, source | dict(inputs or {}))
+    gone = gone if isinstance(gone, list) else list(gone)
+    stay, go = data.without(gone), data.only(gone)
+    parts = {kept: stay.rows, removed: go.rows}
+    if left_out is not None:
+        parts[left_out] = sorted(row.row for row in data.skipped)
+    for path in parts:
+        require_place(path, data.format)
+    with ExitStack() as stack:
+        # Every part is whole on the disk before the first one takes its place.
+        temporary = {path: stack.enter_context(atomic_path(path)) for path in parts}
+        for path, rows in parts.items():
+            data.write_rows(rows, temporary[path])
+    return Split(
+        kept=kept,
+        removed=removed,
+        left_out=left_out,
+        rows_kept=len(stay),
+        rows_removed=len(go),
+        skipped=data.skipped,
+    )
+
+
+def _beside(removed: Path) -> Path:
+    ending = next((ending for ending in _ENDINGS if removed.name.endswith(ending)), "")
+    return removed.with_name(f"{removed.name.removesuffix(ending)}.left-out{ending}")
