@@ -91,7 +91,9 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
 def _require_replaceable(folder: Path, made: Path) -> None:
     """Refuse to put what was made in the place of a folder that holds anything else than an earlier such."""
     if not made.is_dir():
-        raise StoreError(f"{folder}: a folder is there already, and a file is to be written; give another name")
+        raise StoreError(
+            f"{folder}: a folder is there already, and a file is to be written; give another name"
+        )
     # Numbers aside: a data set may have been cut into more files, or fewer.
     kinds = {re.sub(r"\d+", "0", item.name) for item in made.iterdir()}
     others = [

@@ -79,6 +79,9 @@ class CurvatureSettings:
                 raise AitiaError(
                     f"curvature {name} {getattr(self, name)!r}: choose among {', '.join(allowed)}"
                 )
+        for name, least in (("stride", 1), ("rows", 0), ("max_batch_tokens", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise AitiaError(f"curvature {name} {getattr(self, name)}: must be at least {least}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,15 @@ from aitia.concepts import Concept
 from aitia.errors import AitiaError, ConceptError, NumericalError, StoreError
 
 _COVARIANCE_ROWS = 20_000
+_ROUNDING = 1e-5
+
+
+class PromptsMissingError(StoreError):
+    """Rows without a prompt, which a method needs."""
+
+
+class RowsAlikeError(NumericalError):
+    """Rows that do not differ, so that no covariance can be divided out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,12 +278,25 @@ def score_vectors(store: SignalStore, vectors: np.ndarray, site: str, method: st
 
 
 def readout(store: SignalStore, vectors: np.ndarray, site: str, method: Method) -> np.ndarray:
-    """The vectors u that a method multiplies signals with: [c, d], the directions themselves or whitened."""
+    """The vectors u that a method multiplies signals with: [c, d], the directions themselves or whitened.
+
+    Raises:
+        RowsAlikeError: the rows have no covariance: there is one alone, or all are the same.
+    """
     if not method.whitened:
         return vectors
     from sklearn.covariance import LedoitWolf
 
-    covariance = LedoitWolf().fit(_sample(store, site, method)).covariance_
+    sample = _sample(store, site, method)
+    spread = sample.std(axis=0, dtype=np.float64).max(initial=0.0)
+    size = max(sample.max(initial=0.0), -sample.min(initial=0.0))
+    # Rounding makes equal rows differ a little where they stood in batches of other sizes.
+    if len(sample) < 2 or spread <= _ROUNDING * size:
+        raise RowsAlikeError(
+            f"{store.path}: the {len(sample)} rows are all alike at {site}, so their covariance is zero and method "
+            f"{method.name} cannot divide by it; use projection-difference-prompt, which does not"
+        )
+    covariance = LedoitWolf().fit(sample).covariance_
     return np.linalg.solve(covariance.astype(np.float64), vectors.T.astype(np.float64)).T
 
 
@@ -323,7 +345,7 @@ def _sample(store: SignalStore, site: str, method: Method) -> np.ndarray:
 def _require_prompts(store: SignalStore, method: str) -> None:
     without = np.flatnonzero(store.column("prompt_tokens") == 0)
     if len(without):
-        raise StoreError(
+        raise PromptsMissingError(
             f"{store.column('location')[without[0]]}: no prompt before the response, which method {method} needs "
             f"({len(without)} such rows); use vector-filter or backward-signal"
         )

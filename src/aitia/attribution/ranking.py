@@ -16,7 +16,8 @@ from aitia.attribution.explaining import ranking_explanation
 from aitia.attribution.gradients import FactorCache
 from aitia.attribution.methods import (
     InfluenceMethod,
-    Method,
+    PromptsMissingError,
+    RowsAlikeError,
     available_methods,
     find_method,
     goes_through_concept,
@@ -27,8 +28,8 @@ from aitia.attribution.store import SignalStore
 from aitia.attribution.store_influence import StoreInfluence
 from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept, random_directions
-from aitia.engine import LOCAL, Engine, keeping_workers
-from aitia.errors import AitiaError, ConceptError
+from aitia.engine import LOCAL, Engine, keeping_workers, note
+from aitia.errors import AitiaError, ConceptError, NumericalError
 from aitia.explanations import Direction, Explanation, Phenomenon
 from aitia.explanations.alignment import REAL_BITS
 from aitia.files import atomic_path
@@ -264,18 +265,25 @@ def rank(
     wanted = available_methods(store) if others is None else others
     names = [method, *(name for name in wanted if name != method)]
     influences, scores, seconds = None, {}, {}
+    left_out: dict[str, str] = {}
     with keeping_workers(engine):
         if any(isinstance(find_method(name), InfluenceMethod) for name in names):
             influences = StoreInfluence.prepare(store, concept, queries, curvature, damping, cache, engine)
         for name in names:
-            if name != method and others is None and _needs_prompts_in_vain(store, name):
-                continue
             start = perf_counter()
-            if isinstance(find_method(name), InfluenceMethod):
-                assert influences is not None
-                scores[name] = influences.scores(name)
-            else:
-                scores[name] = score_concepts(store, [concept], name)[0]
+            try:
+                if isinstance(find_method(name), InfluenceMethod):
+                    assert influences is not None
+                    scores[name] = influences.scores(name)
+                else:
+                    scores[name] = score_concepts(store, [concept], name)[0]
+            except (PromptsMissingError, RowsAlikeError) as error:
+                if name == method:
+                    raise
+                left_out[name] = str(error)
+                note(f"The comparison leaves out {name}: {error}")
+                continue
+            _require_finite(scores[name], name, store)
             seconds[name] = perf_counter() - start
         vectors, control_names = _control_vectors(concept, random_controls, seed)
         if not control_names:
@@ -315,6 +323,7 @@ def rank(
                 "recipe": dict(concept.recipe),
             },
             "settings": store.manifest["settings"],
+            "left_out": left_out,
         },
         concept=concept,
         store=store,
@@ -372,10 +381,13 @@ def require_concept_of_store(concept: Concept, store: SignalStore) -> None:
         )
 
 
-def _needs_prompts_in_vain(store: SignalStore, method: str) -> bool:
-    chosen = find_method(method)
-    needs = isinstance(chosen, Method) and chosen.baseline == "prompt_end"
-    return needs and bool((store.column("prompt_tokens") == 0).any())
+def _require_finite(scores: np.ndarray, method: str, store: SignalStore) -> None:
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        raise NumericalError(
+            f"{store.column('location')[bad[0]]}: the score by {method} is not finite ({len(bad)} such rows); where "
+            "the method divides by a curvature, give a larger damping"
+        )
 
 
 def _token_shares(concept: Concept, store: SignalStore, method: str, row: TokenizedRecord) -> np.ndarray:

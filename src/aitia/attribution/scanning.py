@@ -58,6 +58,15 @@ class ScanSettings:
         unknown = set(self.signals) - set(SIGNALS)
         if unknown:
             raise AitiaError(f"signal {', '.join(sorted(unknown))}: choose among {', '.join(SIGNALS)}")
+        for name, least in (
+            ("max_length", 0),
+            ("max_batch_tokens", 1),
+            ("shard_rows", 1),
+            ("own_response_tokens", 1),
+            ("temperature", 0),
+        ):
+            if not getattr(self, name) >= least:
+                raise AitiaError(f"{name} {getattr(self, name)}: must be at least {least}")
         wanted = {*FORWARD_SIGNALS, *self.signals}
         object.__setattr__(self, "signals", tuple(name for name in SIGNALS if name in wanted))
 

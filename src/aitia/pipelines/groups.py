@@ -178,6 +178,11 @@ def explain_by_groups(
     model = store.load_model()
     require_sae_fits(sae, model)
     fast = isinstance(find_method(method), Method)
+    if controls is not None and not 8 <= controls <= CONTROL_NUMBERS:
+        raise AitiaError(
+            f"controls {controls}: between 8, since fewer do not show how far a z-score strays by chance, and "
+            f"{CONTROL_NUMBERS:,}, which is what memory holds"
+        )
     if controls is None:
         fit = min(CONTROLS, max(FEWEST_CONTROLS, CONTROL_NUMBERS // len(ids)))
         controls = fit if fast else COSTLY_CONTROLS
