@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from aitia.concepts.concept import Concept
+from aitia.concepts.directions import DEFAULT_RECIPE
 from aitia.concepts.fitting import fit_concept
 from aitia.engine import progress_bar
 from aitia.errors import ConceptError
@@ -28,7 +29,7 @@ def fit_persona(
     questions: Sequence[str],
     name: str = "persona",
     judge: Judge | None = None,
-    recipe: str = "contrast",
+    recipe: str = DEFAULT_RECIPE,
     sites: Sequence[str] | None = None,
     rollouts: int = 1,
     max_new_tokens: int = 96,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from aitia.engine.progress import Advance
 from aitia.errors import AitiaError
@@ -36,7 +36,7 @@ class Engine:
         gpus: accelerators that a worker asks for; a share, 0.5, puts two workers on one.
     """
 
-    name: str = "local"
+    name: Literal["local", "ray"] = "local"
     address: str = ""
     workers: int = 0
     cpus: float = 1.0
