@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from aitia.concepts.concept import Concept
 from aitia.concepts.directions import DEFAULT_RECIPE
 from aitia.concepts.fitting import fit_concept
-from aitia.engine import progress_bar
+from aitia.engine import note, progress_bar
 from aitia.errors import ConceptError
 from aitia.models import LanguageModel, generate_responses
 from aitia.records import Records, records_from_rows
@@ -53,7 +53,7 @@ def fit_persona(
         seed: of sampling and fitting.
 
     Raises:
-        ConceptError: nothing left on a side after judging.
+        ConceptError: no response is left on a side: all were empty, or the judge took none.
     """
     settings = {"max_new_tokens": max_new_tokens, "temperature": temperature}
     positive = _rollouts(model, positive_systems, questions, rollouts, seed, settings)
@@ -71,7 +71,7 @@ def fit_persona(
         ]
     if not positive or not negative:
         raise ConceptError(
-            f"the judge left {len(positive)} positive and {len(negative)} negative responses; "
+            f"{len(positive)} positive and {len(negative)} negative responses are left to fit to; "
             "try stronger system prompts or more rollouts"
         )
     return fit_concept(
@@ -106,6 +106,8 @@ def _rollouts(
         text = model.tokenizer.decode(response, skip_special_tokens=True).strip()
         if text:
             rows.append({"messages": [*conversation, {"role": "assistant", "content": text}]})
+    if len(rows) < len(responses):
+        note(f"{len(responses) - len(rows)} of {len(responses)} responses were empty and are left out")
     return rows
 
 

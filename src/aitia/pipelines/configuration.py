@@ -22,6 +22,7 @@ from aitia.concepts import SaeSettings
 from aitia.concepts.directions import DEFAULT_RECIPE
 from aitia.concepts.features import DEFAULT_POOLING
 from aitia.engine import Engine
+from aitia.engine.tasks import EngineName
 from aitia.errors import AitiaError
 from aitia.files import address_of
 from aitia.pipelines.groups import CONTROLS_HELP, GROUPS_SHOWN
@@ -40,7 +41,7 @@ _LARGEST = 1_000_000
 class EnginePart(Part):
     """Where work is done: in this process, or on the workers of a Ray cluster."""
 
-    name: Literal["local", "ray"] = Engine.name
+    name: EngineName = Engine.name
     address: Annotated[
         str, Field(description="Address of the cluster: host:port, or auto; empty starts a cluster.")
     ] = Engine.address
