@@ -69,14 +69,14 @@ def test_a_judge_picks_what_shows_the_trait(tiny_model, fitted_to):
 
     def judge(question, response):
         asked.append((question, response))
-        return 50 if question in QUESTIONS[:3] else 49.9
+        return 50 if question in QUESTIONS[:2] else 49.9
 
-    with pytest.raises(ConceptError, match="6 positive and 0 negative responses are left"):
+    with pytest.raises(ConceptError, match="4 positive and 0 negative responses are left"):
         fit_persona(tiny_model, judge=judge, **SETTINGS | {"negative_systems": []})
     fit_persona(tiny_model, judge=judge, **SETTINGS | {"rollouts": 2, "negative_systems": ["A", "B", "C"]})
     positive, negative = fitted_to
-    assert {record.messages[1].content for record in positive} == set(QUESTIONS[:3])
-    assert {record.messages[1].content for record in negative} == set(QUESTIONS[3:])
+    assert {record.messages[1].content for record in positive} == set(QUESTIONS[:2])
+    assert {record.messages[1].content for record in negative} == set(QUESTIONS[2:])
     assert {question for question, _ in asked} == set(QUESTIONS)
     assert all(response for _, response in asked)
 
