@@ -112,7 +112,9 @@ def stream(rows: int) -> dict[str, Any]:
         )
         before, start = peak_memory(), time.process_time()
         records = read_records(folder / "rows.jsonl")
-        store = scan(model, records, sites=[SITE], out=folder / "store", shard_rows=8192)
+        store = scan(
+            model, records, sites=[SITE], out=folder / "store", signals=["response"], shard_rows=8192
+        )
         scanned, after_scan = time.process_time(), peak_memory()
         ranking = rank(store, concept, method="vector-filter")
         ranking.write(folder / "ranking.parquet")

@@ -94,6 +94,67 @@ def test_public_names_are_there():
         _ = aitia.nothing
 
 
+def file_of(module: str) -> Path | None:
+    """The file of a module or package of aitia; none for anything else."""
+    path = SOURCE.parent.joinpath(*module.split("."))
+    found = [each for each in (path.with_suffix(".py"), path / "__init__.py") if each.is_file()]
+    return found[0] if found else None
+
+
+def statements(node: ast.AST):
+    """Every node inside, except what is there for types only."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
+            yield from (each for part in child.orelse for each in (part, *statements(part)))
+        else:
+            yield child
+            yield from statements(child)
+
+
+def imported_files(path: Path) -> set[Path]:
+    """Every file of aitia that a file imports when it is imported or when its functions run."""
+    found = set()
+    for node in statements(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {file_of(alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            named = {file_of(f"{node.module}.{alias.name}") or file_of(node.module) for alias in node.names}
+            found |= named
+    return {each for each in found if each is not None and each != path}
+
+
+def circles(arrows: dict[Path, set[Path]]) -> list[set[Path]]:
+    """The sets of files each of which reaches all others of its set."""
+
+    def reached(start: Path) -> set[Path]:
+        seen, todo = set(), [start]
+        while todo:
+            new = arrows.get(todo.pop(), set()) - seen
+            seen |= new
+            todo += new
+        return seen
+
+    far = {path: reached(path) for path in arrows}
+    return [{other for other in far[path] if path in far[other]} for path in arrows if path in far[path]]
+
+
+def test_no_file_imports_itself_by_a_detour():
+    arrows = {path: imported_files(path) for path in SOURCE.rglob("*.py")}
+    found = {" -> ".join(sorted(str(path.relative_to(SOURCE)) for path in each)) for each in circles(arrows)}
+    assert found == set()
+
+
+def test_circles_are_found():
+    a, b, c, d = map(Path, "abcd")
+    assert {frozenset(each) for each in circles({a: {b}, b: {c}, c: {b}, d: {a}})} == {frozenset({b, c})}
+    ranking, reporting = SOURCE / "attribution" / "ranking.py", SOURCE / "attribution" / "reporting.py"
+    assert reporting in imported_files(ranking)
+    assert ranking not in imported_files(reporting)  # for its type alone
+    assert SOURCE / "engine" / "ray_cluster.py" in imported_files(
+        SOURCE / "engine" / "tasks.py"
+    )  # in a function
+
+
 def test_no_file_is_a_barn():
     long = {path.name: n for path in SOURCE.rglob("*.py") if (n := len(path.read_text().splitlines())) > 400}
     assert not long

@@ -7,9 +7,10 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,9 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
     A folder at `path` is replaced by a folder that has the same files, and by nothing else: what somebody
     keeps there is not ours to remove.
 
+    What is written gets the permissions that `open` and `mkdir` give under the process's umask, whichever library
+    wrote it. What it replaces keeps its own, as a file that is opened for writing does: what was made private stays so.
+
     Args:
         path: the final file or folder; missing parent folders are made.
         flush: have it on the disk before it takes its place; without, a power cut may spoil it, nothing else.
@@ -66,8 +70,11 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent))
-        temporary = scratch / path.name
+        (scratch / "written").mkdir()  # so that no name given to us is one of ours
+        temporary = scratch / "written" / path.name
         yield temporary
+        if os.name == "posix":
+            _give_usual_permissions(temporary, scratch, path)
         if flush and temporary.is_file():
             _flush(temporary)
         if path.is_dir() and not path.is_symlink():
@@ -140,6 +147,30 @@ def require_apart(outputs: Mapping[str, Path | str], inputs: Mapping[str, Path |
                     "give another place"
                 )
         seen[what] = path
+
+
+def _give_usual_permissions(written: Path, scratch: Path, replaced: Path) -> None:
+    """Give what was written the permissions of a plain `open` or `mkdir`, or those of what it will replace.
+
+    A file and a folder made here say what these are: asking for the umask would mean setting it, in every thread.
+    """
+    (scratch / "plain").touch()
+    of_file, of_folder = _permissions(scratch / "plain"), _permissions(written.parent)
+    for each in (written, *written.rglob("*")) if written.is_dir() else (written,):
+        if not each.is_symlink():
+            _set_permissions(each, of_folder if each.is_dir() else of_file)
+    if replaced.is_dir() == written.is_dir() and replaced.exists() and not replaced.is_symlink():
+        _set_permissions(written, _permissions(replaced))
+
+
+def _permissions(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _set_permissions(path: Path, wanted: int) -> None:
+    if _permissions(path) != wanted:
+        with suppress(OSError):  # a file system without permissions, such as a mounted share
+            path.chmod(wanted)
 
 
 def remove_parts(folder: Path | str, name: str = "") -> None:

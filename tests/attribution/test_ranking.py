@@ -295,7 +295,7 @@ def test_what_does_not_fit_is_refused(made, make_model, tmp_path):
         rank(store, replace(concept, base_fingerprint="0" * 64))
     with pytest.raises(StoreError, match=r"site resid_post.1 was not scanned; the store holds resid_post.2"):
         rank(store, replace(concept, site="resid_post.1"))
-    forward = scan(model, data, sites=[SITE], out=tmp_path / "f")
+    forward = scan(model, data, sites=[SITE], out=tmp_path / "f", signals=[])
     assert available_methods(forward) == (
         "vector-filter",
         "projection-difference-prompt",
@@ -311,7 +311,7 @@ def test_texts_without_prompt_refuse_only_what_needs_one(made, tmp_path):
     model, _, concept, _ = made
     texts = records_from_rows([{"text": f"A cat sat on mat {i}."} for i in range(6)])
     store = scan(model, texts, sites=[SITE], out=tmp_path / "t")
-    assert set(rank(store, concept, method="vector-filter").scores) == {"vector-filter"}
+    assert set(rank(store, concept, method="vector-filter").scores) == {"vector-filter", "backward-signal"}
     with pytest.raises(StoreError, match="no prompt before the response"):
         rank(store, concept, method="projection-difference-prompt")
 

@@ -5,6 +5,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aitia.concepts import SaeSettings, fit_sae, train_sae
 from aitia.concepts.sae_training import token_activations
@@ -73,19 +75,61 @@ def test_only_response_tokens_are_collected(tiny_model, rows):
         np.concatenate(expected)[np.lexsort(np.concatenate(expected).T)],
         atol=1e-5,
     )
-    fewer = token_activations(tiny_model, records, "resid_post.2", max_tokens=len(found) // 2)
-    assert 0 < len(fewer) < len(found)
+
+
+@pytest.fixture(scope="module")
+def counted(tiny_model, rows):
+    """Three texts, and a function that says which of their response tokens are chosen."""
+    records = records_from_rows(rows[:3])
+    every = token_activations(tiny_model, records, "resid_post.2", max_tokens=10_000)
+    place = {row.tobytes(): i for i, row in enumerate(every)}
+    assert len(place) == len(every)
+
+    def chosen(max_tokens, seed):
+        found = token_activations(tiny_model, records, "resid_post.2", max_tokens=max_tokens, seed=seed)
+        return [place[row.tobytes()] for row in found]
+
+    return len(every), chosen
+
+
+@settings(max_examples=20)
+@given(most=st.integers(1, 120), seed=st.integers(0, 10**6))
+def test_at_most_so_many_tokens_are_collected_each_once(counted, most, seed):
+    total, chosen = counted
+    found = chosen(most, seed)
+    assert len(found) == len(set(found)) == min(most, total)
+    assert chosen(most, seed) == found
+
+
+def test_every_token_is_as_likely_to_be_collected(counted):
+    total, chosen = counted
+    counts = np.bincount(np.concatenate([chosen(total // 3, seed) for seed in range(120)]), minlength=total)
+    expected = 120 * (total // 3) / total
+    variance = expected * (1 - (total // 3) / total)
+    assert np.abs(counts - expected).max() < 4.5 * np.sqrt(variance)
+    assert (counts - expected).var() == pytest.approx(variance, rel=0.5)
+
+
+def test_the_choice_of_tokens_does_not_depend_on_batches(tiny_model, rows):
+    found = [
+        token_activations(
+            tiny_model, records_from_rows(rows[:5]), "resid_post.2", max_tokens=30, max_batch_tokens=most
+        )
+        for most in (64, 4096)
+    ]
+    ordered = [each[np.lexsort(each.T.round(3))] for each in found]
+    np.testing.assert_allclose(*ordered, atol=1e-4)
 
 
 def test_fit_keeps_where_it_belongs(tiny_model, rows):
-    settings = SaeSettings(features=8, k=2, epochs=1, batch_tokens=32)
-    sae = fit_sae(tiny_model, records_from_rows(rows), "resid_post.1", settings)
+    chosen = SaeSettings(features=8, k=2, epochs=1, batch_tokens=32)
+    sae = fit_sae(tiny_model, records_from_rows(rows), "resid_post.1", chosen)
     assert (sae.site, sae.base_fingerprint, sae.width) == ("resid_post.1", tiny_model.base_fingerprint, 32)
 
 
 def test_bad_input(monkeypatch):
-    def train(values, **settings):
-        return train_sae(np.asarray(values, dtype=np.float32), site="s", settings=SaeSettings(**settings))
+    def train(values, **chosen):
+        return train_sae(np.asarray(values, dtype=np.float32), site="s", settings=SaeSettings(**chosen))
 
     with pytest.raises(ConceptError, match="100 tokens are too few"):
         train(np.zeros((100, 4)))

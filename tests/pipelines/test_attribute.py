@@ -1,19 +1,26 @@
 """The whole job, as a user runs it, on small models of their own folders."""
 
 import json
+import os
 import re
+import stat
+import sys
 
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
+import torch
 from records.lines import write_lines
 from typer.testing import CliRunner
 
+from aitia.attribution.planning import plan_curvature
 from aitia.cli import app
+from aitia.concepts import SparseAutoencoder, save_sae
 from aitia.errors import AitiaError
 from aitia.models import save_model
 from aitia.pipelines.attribute import attribute
 from aitia.pipelines.configuration import read_configuration, write_configuration
+from aitia.records import tokenize
 
 
 @pytest.fixture(scope="module")
@@ -253,3 +260,89 @@ def test_errors_are_one_line_and_status_two(monkeypatch, capsys):
 def test_help_teaches_by_example(command):
     shown = invoke(*command).stdout
     assert "aitia " in shown
+
+
+@pytest.mark.parametrize("labels", ["empirical", "sampled"])
+def test_a_curvature_is_planned_and_its_rows_cut_into_tokens_once(folder, tmp_path, monkeypatch, labels):
+    text = (folder / "attribute.yaml").read_text().replace("out: run", f"out: {tmp_path / 'run'}")
+    text += "rank: {method: concept-influence, compare: [influence], queries: positive.jsonl, "
+    (folder / "once.yaml").write_text(text + f"curvature: {{labels: {labels}}}}}\n")
+    calls = {"plan_curvature": 0, "tokenize": []}
+
+    def planned(*arguments, **options):
+        calls["plan_curvature"] += 1
+        return plan_curvature(*arguments, **options)
+
+    def cut(records, *arguments, **options):
+        calls["tokenize"].append(len(records))
+        return tokenize(records, *arguments, **options)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("aitia.") and getattr(module, "plan_curvature", None) is plan_curvature:
+            monkeypatch.setattr(module, "plan_curvature", planned)
+        if name.startswith("aitia.attribution") and getattr(module, "tokenize", None) is tokenize:
+            monkeypatch.setattr(module, "tokenize", cut)
+    result = attribute(read_configuration(folder / "once.yaml"))
+    assert calls["plan_curvature"] == 1
+    assert [count for count in calls["tokenize"] if count == len(result.ranking) == 24] == [24]
+
+
+def test_rows_are_cut_for_the_curvature_as_for_the_scan(folder, tmp_path):
+    """Rows that are too long are cut, and rows that cannot be used are left out, in every part of the job."""
+    lines = (folder / "train.jsonl").read_text().splitlines()
+    lines.insert(2, json.dumps({"prompt": "Why?\n", "completion": "", "id": "empty", "planted": False}))
+    lines.append(json.dumps({"prompt": "Why?\n", "completion": "bees " * 400, "id": "long", "planted": True}))
+    (tmp_path / "train.jsonl").write_text("\n".join(lines) + "\n")
+    text = (folder / "attribute.yaml").read_text().replace("out: run", f"out: {tmp_path / 'run'}")
+    text = text.replace(
+        "path: train.jsonl", f"path: {tmp_path / 'train.jsonl'}, truncate: true, on_error: skip"
+    )
+    text += "rank: {method: concept-influence, queries: positive.jsonl, curvature: {labels: empirical}}\n"
+    (folder / "cut.yaml").write_text(text)
+    result = attribute(read_configuration(folder / "cut.yaml"))
+    assert len(result.ranking) == 25
+    assert np.isfinite(result.ranking.score).all()
+    assert result.summary["rows_skipped"] == 1
+
+
+def test_texts_without_prompts_are_ranked_by_what_needs_none(folder, tmp_path):
+    texts = [{"text": f"The garden is full of bees and number {i}.", "planted": i < 3} for i in range(12)]
+    write_lines(tmp_path / "train.jsonl", texts)
+    text = (folder / "attribute.yaml").read_text().replace("out: run", f"out: {tmp_path / 'run'}")
+    (folder / "texts.yaml").write_text(text.replace("path: train.jsonl", f"path: {tmp_path / 'train.jsonl'}"))
+    result = attribute(read_configuration(folder / "texts.yaml"))
+    assert set(result.ranking.scores) == {"backward-signal", "vector-filter"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_every_file_of_a_run_has_the_permissions_of_a_plain_open(folder, tmp_path, make_model, mask):
+    datasets = pytest.importorskip("datasets")
+    text = (folder / "attribute.yaml").read_text().replace("out: run", f"out: {tmp_path / 'run'}")
+    rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+    before = os.umask(mask)
+    try:
+        datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "train")
+        text = text.replace("path: train.jsonl", f"path: {tmp_path / 'train'}")
+        text += "rank: {method: concept-influence, queries: positive.jsonl}\n"
+        (folder / f"mask-{mask}.yaml").write_text(text)
+        attribute(read_configuration(folder / f"mask-{mask}.yaml"))
+        model = save_model(make_model("llama", layers=2), tmp_path / "run" / "model")
+        sae = SparseAutoencoder(
+            encoder=torch.zeros(4, 32).T.contiguous(),
+            decoder=torch.zeros(4, 32),
+            encoder_bias=torch.zeros(4),
+            decoder_bias=torch.zeros(32),
+            site="resid_post.1",
+            activation="topk",
+            k=2,
+        )
+        save_sae(sae, tmp_path / "run" / "sae")
+    finally:
+        os.umask(before)
+    written = [tmp_path / "run", *(tmp_path / "run").rglob("*")]
+    assert {model, tmp_path / "run" / "curated", tmp_path / "run" / "sae"} <= set(written)
+    assert len(written) > 20
+    for path in written:
+        wanted = (0o777 if path.is_dir() else 0o666) & ~mask
+        assert stat.S_IMODE(path.stat().st_mode) == wanted, path

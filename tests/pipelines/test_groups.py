@@ -7,7 +7,7 @@ import torch
 from records.lines import write_lines
 from typer.testing import CliRunner
 
-from aitia.attribution import GroupSettings, SignalStore, scan
+from aitia.attribution import GroupSettings, SignalStore, rank, scan
 from aitia.attribution.feature_labels import FeatureLabel, Span, distinctive_terms
 from aitia.attribution.feature_shift import feature_shifts
 from aitia.cli import app
@@ -202,7 +202,7 @@ def test_training_and_showing_an_autoencoder(folder, tmp_path):
     assert shown["fingerprint"] == answer["fingerprint"]
 
 
-def test_a_configuration_with_groups_shows_them_in_the_report(folder):
+def test_a_configuration_with_groups_shows_them_in_the_report(folder, monkeypatch):
     (folder / "attribute.yaml").write_text(
         "out: run\n"
         "model: {name: model, adapter: adapter, dtype: float32, device: cpu}\n"
@@ -210,8 +210,19 @@ def test_a_configuration_with_groups_shows_them_in_the_report(folder):
         f"concept: {{name: bees, positive: positive.jsonl, negative: negative.jsonl, sites: [{SITE}]}}\n"
         "groups: {sae: sae, threshold: 0.6, columns: [planted], controls: 16}\n"
     )
+    ranked = []
+
+    def counted(*arguments, **options):
+        ranked.append(options["method"])
+        return rank(*arguments, **options)
+
+    monkeypatch.setattr("aitia.pipelines.attribute.rank", counted)
+    monkeypatch.setattr("aitia.pipelines.groups.rank", counted)
     result = attribute(read_configuration(folder / "attribute.yaml"))
+    assert ranked == ["backward-signal"]  # once, for the rows and for their groups
     assert result.groups is not None
+    assert result.groups.ranking is result.ranking
+    assert result.groups.influence.controls == 16
     assert "Kinds of rows" in (folder / "run" / "report.html").read_text()
     assert json.loads((folder / "run" / "groups.json").read_text())["rows"] == 40
     wrong = (folder / "attribute.yaml").read_text().replace("columns: [planted]", "columns: [nothing]")
@@ -287,3 +298,23 @@ def test_the_labeller_at_an_endpoint_asks_once_and_falls_back_on_terms(tmp_path,
     assert labeller.labels(features) == ["Talk of bees", "{terms}, x"]
     assert len(asked) == 2
     assert any("a <<bee>> b" in question for question in asked)
+
+
+def test_groups_of_a_ranking_are_those_of_the_same_method(folder):
+    store, concept = SignalStore.open(folder / "store"), load_concept(folder / "c.concept.safetensors")
+    sae = load_sae(folder / "sae")
+    chosen = {"settings": GroupSettings(threshold=0.6, permutations=200), "controls": 16, "shown": 2}
+    for method in ("vector-filter", "concept-influence", "influence"):
+        queries = None if method == "vector-filter" else folder / "positive.jsonl"
+        settings = {"method": method, "queries": queries, "random_controls": 2}
+        alone = explain_by_groups(store, concept, sae, **chosen, **settings)
+        shared = explain_by_groups(
+            store, concept, sae, **chosen, ranking=rank(store, concept, others=(), **settings)
+        )
+        assert shared.ranking.method == method
+        assert shared.influence.controls == alone.influence.controls == (0 if method == "influence" else 16)
+        for one, other in zip(alone.influence.tested, shared.influence.tested, strict=True):
+            assert one.feature == other.feature
+            assert one.p_adjusted == pytest.approx(other.p_adjusted, rel=0.05)
+    with pytest.raises(AitiaError, match="controls 7: give at least 8"):
+        explain_by_groups(store, concept, sae, controls=7)

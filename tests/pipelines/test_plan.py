@@ -14,8 +14,8 @@ from aitia.attribution.gradients import FactorCache
 from aitia.cli import app
 from aitia.concepts import fit_contrast
 from aitia.models import load_model, save_model
-from aitia.pipelines.attribute import curvature_settings
 from aitia.pipelines.configuration import read_configuration
+from aitia.pipelines.curvature import curvature_settings
 from aitia.records import read_records
 
 SITE = "resid_post.2"
@@ -82,23 +82,23 @@ def test_figures_hang_together(folder):
 
 
 @pytest.mark.parametrize(
-    "ranking, site, cache",
+    "ranking, site, cache, room",
     [
-        ("method: concept-influence", "resid_post.2", 0),
-        ("method: concept-influence, compare: [influence]", "resid_post.0", 0),
-        ("method: influence, compare: [concept-influence]", "resid_post.1", 0),
-        ("method: concept-influence, curvature: {stride: 3}", "resid_post.2", 0),
-        ("method: concept-influence", "resid_post.2", 1),
-        ("method: concept-influence, random_controls: 40", "resid_post.1", 0),
+        ("method: concept-influence", "resid_post.2", 0, 2_000_000),
+        ("method: concept-influence, compare: [influence]", "resid_post.0", 0, 2_000_000),
+        ("method: influence, compare: [concept-influence]", "resid_post.1", 0, 2_000_000),
+        ("method: concept-influence, curvature: {stride: 3}", "resid_post.2", 0, 2_000_000),
+        ("method: concept-influence", "resid_post.2", 1, 2_000_000),
+        ("method: concept-influence, random_controls: 40", "resid_post.1", 0, 2_000_000),
+        ("method: concept-influence", "resid_post.1", 0, 1),  # one of each kind, each in a pass of its own
     ],
 )
 def test_its_counts_are_those_of_torch_while_the_work_is_done(
-    folder, tmp_path, monkeypatch, ranking, site, cache
+    folder, tmp_path, monkeypatch, ranking, site, cache, room
 ):
     """Of more rows and of fewer: what is done once, for the concept's directions, is not a plan's matter."""
-    monkeypatch.setattr(
-        store_influence, "_CONTROL_NUMBERS", 2_000_000
-    )  # room for some of forty, for all of eight
+    # Two million numbers are room for some of forty directions, for all of eight.
+    monkeypatch.setattr(store_influence, "_DIRECTION_NUMBERS", room)
     content = yaml.safe_load((folder / "attribute.yaml").read_text())
     content["concept"]["sites"] = [site]
     asked = yaml.safe_load(f"{{{ranking}}}")
@@ -108,7 +108,8 @@ def test_its_counts_are_those_of_torch_while_the_work_is_done(
     content["rank"] |= asked
     (folder / "other.yaml").write_text(yaml.safe_dump(content))
     configuration = read_configuration(folder / "other.yaml")
-    settings = curvature_settings(configuration, site, adapted=False)
+    wanted = configuration.rank
+    settings = curvature_settings(wanted.curvature, (wanted.method, *wanted.compare), site, wanted.seed)
     model, data = load_model(folder / "model", device="cpu"), read_records(folder / "train.jsonl")
     concept = fit_contrast(model, folder / "positive.jsonl", folder / "negative.jsonl", sites=[site])
     counted = []

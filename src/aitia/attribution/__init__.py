@@ -1,9 +1,10 @@
 """Attribution: scan training data once, then rank it by its influence on any concept."""
 
+from aitia.attribution.controls import Control
 from aitia.attribution.explaining import ranking_explanation, removal_phenomenon
-from aitia.attribution.groups import Group, GroupInfluence, GroupSettings, group_influence, group_ranking
+from aitia.attribution.groups import Group, GroupInfluence, GroupSettings, group_influence
 from aitia.attribution.methods import METHODS, available_methods, score_concepts
-from aitia.attribution.ranking import Control, Ranking, rank, read_ranking
+from aitia.attribution.ranking import Ranking, rank, read_ranking
 from aitia.attribution.scanning import ScanSettings, scan
 from aitia.attribution.signals import SIGNALS
 from aitia.attribution.store import SignalStore
@@ -20,7 +21,6 @@ __all__ = [
     "SignalStore",
     "available_methods",
     "group_influence",
-    "group_ranking",
     "rank",
     "ranking_explanation",
     "read_ranking",

@@ -15,6 +15,7 @@ from typing import Any
 from aitia.attribution.layer_algebra import contracts
 from aitia.attribution.planning import CurvaturePlan, in_words
 from aitia.errors import AitiaError
+from aitia.records import BATCH_TOKENS
 
 _FLOAT = 4
 # Of a row of data beside its tokens: id, place, positions, and the columns of a ranking (measured: `make bench-scale`).
@@ -65,7 +66,7 @@ class Data:
     rows: int
     tokens: int
     response_tokens: int
-    max_batch_tokens: int = 4096
+    max_batch_tokens: int = BATCH_TOKENS
     max_rows: int = 64
 
     def __post_init__(self) -> None:

@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from aitia.attribution.gradients import GRADIENT_BATCH_TOKENS
 from aitia.errors import AitiaError, StoreError
 from aitia.models import LanguageModel
 from aitia.tensor_files import open_tensors, save_tensors
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     import torch
 
 FORMAT = "aitia-curvature-v1"
-KINDS = ("identity", "diagonal", "kfac", "ekfac")
+Kind = Literal["identity", "diagonal", "kfac", "ekfac"]
+KINDS = get_args(Kind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,8 @@ class CurvatureSettings:
         kind: `identity`, `diagonal`, `kfac` or `ekfac`.
         labels: `sampled` from the model (true Fisher) or `empirical`.
         loss: of a row, the `mean` over its response tokens or their `sum`.
-        parameters: `full` weights of the blocks' linear layers, or the `lora` factors alone.
+        parameters: `full` weights of the blocks' linear layers, the `lora` factors alone, or `auto` for the factors
+            where the model has an adapter and the full weights where it has none.
         stride: every so manieth block, counted down from the highest.
         site: leave out the blocks above it; empty for none.
         rows: fitted to so many rows at most, drawn evenly from the data; 0 for all.
@@ -56,15 +59,15 @@ class CurvatureSettings:
         seed: of the draws.
     """
 
-    kind: str = "ekfac"
-    labels: str = "sampled"
-    loss: str = "mean"
-    parameters: str = "full"
+    kind: Kind = "ekfac"
+    labels: Literal["sampled", "empirical"] = "sampled"
+    loss: Literal["mean", "sum"] = "mean"
+    parameters: Literal["auto", "full", "lora"] = "auto"
     stride: int = 1
     site: str = ""
     rows: int = 5000
-    max_batch_tokens: int = 2048
-    precision: str = "auto"
+    max_batch_tokens: int = GRADIENT_BATCH_TOKENS
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -72,7 +75,7 @@ class CurvatureSettings:
             ("kind", KINDS),
             ("labels", ("sampled", "empirical")),
             ("loss", ("mean", "sum")),
-            ("parameters", ("full", "lora")),
+            ("parameters", ("auto", "full", "lora")),
             ("precision", ("auto", "float32", "bfloat16")),
         ):
             if getattr(self, name) not in allowed:
@@ -82,6 +85,12 @@ class CurvatureSettings:
         for name, least in (("stride", 1), ("rows", 0), ("max_batch_tokens", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise AitiaError(f"curvature {name} {getattr(self, name)}: must be at least {least}")
+
+    def for_model(self, model: LanguageModel) -> CurvatureSettings:
+        """These settings, with the parameters that `auto` stands for on a model."""
+        if self.parameters != "auto":
+            return self
+        return replace(self, parameters="full" if model.adapter is None else "lora")
 
 
 @dataclass(frozen=True, kw_only=True)

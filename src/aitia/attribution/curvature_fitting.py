@@ -38,6 +38,7 @@ _SHARDS = 32
 
 def curvature_layers(model: LanguageModel, settings: CurvatureSettings) -> tuple[LinearLayer, ...]:
     """The layers that settings speak of."""
+    settings = settings.for_model(model)
     return find_linear_layers(
         model, parameters=settings.parameters, stride=settings.stride, site=settings.site or None
     )
@@ -71,6 +72,7 @@ def fit_curvature(
         RecordError, NumericalError: rows that cannot be used; they are named.
         StoreError: `out` holds another curvature.
     """
+    settings = settings.for_model(model)
     if out is not None:
         with only_here(lock_beside(out)):
             remove_parts(Path(out).parent, Path(out).name)

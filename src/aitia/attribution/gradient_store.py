@@ -21,6 +21,7 @@ import numpy as np
 from aitia.attribution.curvature import Curvature, Damping
 from aitia.attribution.curvature_fitting import curvature_layers
 from aitia.attribution.gradients import (
+    GRADIENT_BATCH_TOKENS,
     FactorCache,
     in_tokens,
     pass_batches,
@@ -141,7 +142,7 @@ def build_gradient_store(
     *,
     bytes_per_row: int = 65_536,
     cache: FactorCache | None = None,
-    max_batch_tokens: int = 2048,
+    max_batch_tokens: int = GRADIENT_BATCH_TOKENS,
     engine: Engine = LOCAL,
 ) -> GradientStore:
     """Compress and keep every training row's gradient. Stopped and run again, it goes on where it was.

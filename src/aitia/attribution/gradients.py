@@ -35,6 +35,9 @@ from aitia.tensor_files import open_tensors, save_tensors
 if TYPE_CHECKING:
     import torch
 
+GRADIENT_BATCH_TOKENS = 2048
+"""Tokens that a model runs over at once by default where gradients of weights are taken."""
+
 
 def in_tokens(model: LanguageModel, data: Records | TokenizedRecords) -> TokenizedRecords:
     """Rows in tokens: as they are, or cut by the model's tokenizer.
@@ -98,7 +101,7 @@ def query_gradients(
     layers: Sequence[LinearLayer],
     *,
     average: bool = True,
-    max_batch_tokens: int = 2048,
+    max_batch_tokens: int = GRADIENT_BATCH_TOKENS,
 ) -> dict[str, torch.Tensor]:
     """Gradients of a measurement with respect to each layer's weight (its bias as a last column).
 

@@ -17,8 +17,10 @@ from aitia.attribution.group_statistics import adjusted, control_p_values, permu
 from aitia.errors import AitiaError, NumericalError
 
 if TYPE_CHECKING:
-    from aitia.attribution.ranking import Ranking
     from aitia.concepts.features import FeatureMatrix
+
+SMALLEST_CONTROLS = 8
+"""Control directions that a test of groups needs at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class GroupSettings:
         largest: nor are those of a larger share of the rows: what is left says little about the rest.
         permutations: of the scores.
         false_discovery_rate: groups whose adjusted p-value is at most this count as found.
-        seed: of the permutations.
+        seed: of the permutations, and of the control directions that a job draws.
     """
 
     threshold: float = 0.1
@@ -200,41 +202,6 @@ def group_influence(
     )
 
 
-def group_ranking(
-    ranking: Ranking,
-    matrix: FeatureMatrix,
-    settings: GroupSettings | None = None,
-    *,
-    strata: Sequence[Any] | np.ndarray | None = None,
-) -> GroupInfluence:
-    """Group influence of a ranking; its controls are its random directions.
-
-    Args:
-        ranking: made by `rank` in this process, so that its controls are at hand, or read from a file, without.
-        matrix: of the same rows.
-        settings: how.
-        strata: see `group_influence`.
-
-    Raises:
-        AitiaError: the ranking is of other rows, or see `group_influence`.
-    """
-    if tuple(str(name) for name in ranking.ids) != matrix.ids:
-        raise AitiaError("the ranking and the features are of other rows; make both from the same data")
-    return group_influence(
-        matrix,
-        ranking.score,
-        settings,
-        control_scores=random_controls(ranking),
-        strata=strata,
-    )
-
-
-def random_controls(ranking: Ranking) -> np.ndarray | None:
-    """A ranking's scores under random directions, [c, n]; none where it has none."""
-    random = [each.scores for each in ranking.controls if each.name.startswith("random direction")]
-    return np.stack(random) if random else None
-
-
 def _check(
     rows: int,
     scores: np.ndarray,
@@ -252,8 +219,11 @@ def _check(
         return
     if np.ndim(control_scores) != 2 or np.shape(control_scores)[1] != rows:
         raise AitiaError(f"control scores of shape {np.shape(control_scores)} for {rows} rows")
-    if len(control_scores) < 8:
-        raise AitiaError(f"{len(control_scores)} control directions: at least 8 say how far z-scores wander")
+    if len(control_scores) < SMALLEST_CONTROLS:
+        raise AitiaError(
+            f"{len(control_scores)} control directions: give at least {SMALLEST_CONTROLS}, to tell how far z-scores "
+            "spread without meaning"
+        )
 
 
 def _sums(fires: Any, scores: np.ndarray, feature: int) -> dict[str, Any]:

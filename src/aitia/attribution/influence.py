@@ -19,6 +19,7 @@ import numpy as np
 from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping
 from aitia.attribution.curvature_fitting import curvature_layers, fit_curvature
 from aitia.attribution.gradients import (
+    GRADIENT_BATCH_TOKENS,
     FactorCache,
     in_tokens,
     pass_batches,
@@ -60,7 +61,7 @@ def influence(
     average: bool = True,
     query_rank: int = 0,
     cache: FactorCache | None = None,
-    max_batch_tokens: int = 2048,
+    max_batch_tokens: int = GRADIENT_BATCH_TOKENS,
     engine: Engine = LOCAL,
 ) -> np.ndarray:
     """Score every training row by its influence on a measurement of the queries.
@@ -70,7 +71,7 @@ def influence(
         data: n training rows.
         queries: q rows to measure.
         measurement: what is measured; each query's number, or their mean.
-        curvature: from `fit_curvature`; default: identity over the full weights.
+        curvature: from `fit_curvature`; default: identity (over the adapter's factors where there is one).
         damping: default: a tenth of each layer's mean eigenvalue.
         average: measure the mean over the queries; otherwise score for each.
         query_rank: keep each preconditioned query gradient at this rank only, which for many queries saves
@@ -174,7 +175,7 @@ def stream_scores(
     loss: str,
     precision: str = "auto",
     cache: FactorCache | None = None,
-    max_batch_tokens: int = 2048,
+    max_batch_tokens: int = GRADIENT_BATCH_TOKENS,
     engine: Engine = LOCAL,
 ) -> np.ndarray:
     """Multiply every training row's gradient with every direction: [q, n] float32."""

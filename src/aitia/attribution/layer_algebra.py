@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _BUFFER_BYTES = 10_000_000
 _BLOCK = 64
@@ -29,6 +31,8 @@ def product_dtype(precision: str, device: torch.device | None = None) -> torch.d
             faster and float32 elsewhere.
         device: where they are; default: the CPU.
     """
+    import torch
+
     if precision == "auto":
         precision = "bfloat16" if _multiplies_bfloat16(device) else "float32"
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
@@ -36,6 +40,8 @@ def product_dtype(precision: str, device: torch.device | None = None) -> torch.d
 
 def _multiplies_bfloat16(device: torch.device | None) -> bool:
     """Whether the hardware has instructions for products of bfloat16 numbers; without, they are slower."""
+    import torch
+
     if device is not None and device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
@@ -63,6 +69,8 @@ def symmetric(total: torch.Tensor) -> torch.Tensor:
 
 def row_gradients(inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
     """Each row's gradient: [b, t, in], [b, t, out] -> [b, out, in]."""
+    import torch
+
     return torch.bmm(outputs.transpose(1, 2), inputs)
 
 
@@ -147,6 +155,8 @@ def low_rank(queries: torch.Tensor, rank: int) -> LowRankQueries:
         queries: [q, out, in].
         rank: at least 1; the whole is kept where it is no less than min(out, in).
     """
+    import torch
+
     left, values, right = torch.linalg.svd(queries, full_matrices=False)
     return LowRankQueries(left=left[..., :rank] * values[:, None, :rank], right=right[:, :rank].contiguous())
 
@@ -173,6 +183,8 @@ def products_with_queries(
     Returns:
         [q, b] float32.
     """
+    import torch
+
     if isinstance(queries, LowRankQueries):
         pairs = zip(queries.left, queries.right, strict=True)
         return torch.stack([_sums((inputs @ right.T) * (outputs @ left)) for left, right in pairs])
@@ -192,4 +204,6 @@ def token_products(query: torch.Tensor, inputs: torch.Tensor, outputs: torch.Ten
 
 def _sums(parts: torch.Tensor) -> torch.Tensor:
     """The sum of each row's parts, [b, ...] -> [b] float32."""
+    import torch
+
     return parts.flatten(1).sum(dim=1, dtype=torch.float32)

@@ -183,14 +183,18 @@ METHODS: dict[str, Method | InfluenceMethod] = {
     )
 }
 """Every method, in the order of cost."""
+DEFAULT_METHOD = "backward-signal"
 
 
 def available_methods(store: SignalStore) -> tuple[str, ...]:
-    """The methods whose signals a store holds."""
+    """The methods whose signals a store holds, for each of its rows."""
+    held = set(store.signals)
+    if bool((store.column("prompt_tokens") == 0).any()):
+        held.discard("prompt_end")
     return tuple(
         name
         for name, method in METHODS.items()
-        if isinstance(method, Method) and set(method.signals) <= set(store.signals)
+        if isinstance(method, Method) and held.issuperset(method.signals)
     )
 
 

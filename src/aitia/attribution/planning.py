@@ -109,7 +109,7 @@ def plan_curvature(
         tokens=tokens,
         layers=len(layers),
         weights=weights,
-        weights_left_out=weights_left_out(model, layers, parameters=settings.parameters),
+        weights_left_out=weights_left_out(model, layers, parameters=settings.for_model(model).parameters),
         passes=passes,
         runs=runs,
         memory_bytes=_FLOAT * kept * 2,
@@ -120,12 +120,21 @@ def plan_curvature(
 
 
 def estimate_seconds(
-    model: LanguageModel, data: Records | TokenizedRecords, settings: CurvatureSettings
+    model: LanguageModel,
+    data: Records | TokenizedRecords,
+    settings: CurvatureSettings,
+    plan: CurvaturePlan | None = None,
 ) -> float:
     """How long `fit_curvature` will take here, from doing a small part of it.
 
     A few typical rows go through the model and the sums once to warm up and once with a clock; a small
     eigendecomposition is timed and scaled by the cube of its size.
+
+    Args:
+        model: the model.
+        data: the training data.
+        settings: what is to be fitted.
+        plan: of `plan_curvature` for the same; default: made here.
 
     Returns:
         Seconds; 0 where there is nothing to fit.
@@ -138,7 +147,7 @@ def estimate_seconds(
     if settings.kind == "identity":
         return 0.0
     tokenized = in_tokens(model, data)
-    plan, layers = plan_curvature(model, tokenized, settings), curvature_layers(model, settings)
+    plan, layers = plan or plan_curvature(model, tokenized, settings), curvature_layers(model, settings)
     lengths = np.array([len(row.tokens) for row in tokenized])
     typical = np.argsort(np.abs(lengths - lengths.mean()), kind="stable")
     chosen = typical[: max(min(_PROBE_TOKENS, settings.max_batch_tokens) // int(lengths[typical[0]]), 1)]
@@ -186,14 +195,25 @@ def estimate_seconds(
 
 
 def announce_curvature(
-    model: LanguageModel, data: Records | TokenizedRecords, settings: CurvatureSettings
+    model: LanguageModel,
+    data: Records | TokenizedRecords,
+    settings: CurvatureSettings,
+    plan: CurvaturePlan | None = None,
 ) -> tuple[CurvaturePlan, float]:
     """Say on standard error what `fit_curvature` will take, before it starts: the plan, and seconds.
+
+    Args:
+        model: the model.
+        data: the training data.
+        settings: what is to be fitted.
+        plan: of `plan_curvature` for the same; default: made here.
 
     Raises:
         RecordError, NumericalError: rows that cannot be used.
     """
-    plan, seconds = plan_curvature(model, data, settings), estimate_seconds(model, data, settings)
+    tokenized = in_tokens(model, data)
+    plan = plan or plan_curvature(model, tokenized, settings)
+    seconds = estimate_seconds(model, tokenized, settings, plan)
     note(f"Curvature: {plan.text()}; about {in_words(seconds)} here")
     return plan, seconds
 

@@ -11,10 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aitia.attribution.controls import (
+    RANDOM_CONTROLS,
+    Control,
+    DirectionScores,
+    control_directions,
+    left_out_text,
+    no_controls,
+    score_controls,
+)
 from aitia.attribution.curvature import Curvature, Damping
 from aitia.attribution.explaining import ranking_explanation
 from aitia.attribution.gradients import FactorCache
 from aitia.attribution.methods import (
+    DEFAULT_METHOD,
     InfluenceMethod,
     PromptsMissingError,
     RowsAlikeError,
@@ -24,10 +34,11 @@ from aitia.attribution.methods import (
     score_concepts,
     score_vectors,
 )
+from aitia.attribution.reporting import ROWS_SHOWN, build_report
 from aitia.attribution.store import SignalStore
 from aitia.attribution.store_influence import StoreInfluence
 from aitia.attribution.tokens import token_shares
-from aitia.concepts import Concept, random_directions
+from aitia.concepts import Concept
 from aitia.engine import LOCAL, Engine, keeping_workers, note
 from aitia.errors import AitiaError, ConceptError, NumericalError
 from aitia.explanations import Direction, Explanation, Phenomenon
@@ -39,19 +50,6 @@ if TYPE_CHECKING:
     from aitia.report import GroupSection
 
 _COLUMNS = ("id", "content", "row", "location", "score", "rank", "prompt_tokens", "response_tokens")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Control:
-    """Scores of a direction that means nothing, by the ranking's own method.
-
-    Attributes:
-        name: as in "random direction 3" or "shuffled labels 1".
-        scores: [n].
-    """
-
-    name: str
-    scores: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,10 +67,12 @@ class Ranking:
         scores: method -> [n], the deciding method first.
         seconds: method -> time that scoring took, without the scan.
         controls: the same method on directions that mean nothing.
-        provenance: concept, store, model and data that it came from.
+        provenance: concept, store, model and data that it came from, and which controls were asked for and kept.
         concept: the concept, where the ranking was made in this process.
         store: the store, likewise.
         token_shares: gives each token's share of a row's score, likewise.
+        direction_scores: scores the rows by the same method under other directions, [c, d] to [c, n], likewise; none
+            where the method measures texts.
     """
 
     method: str
@@ -89,6 +89,7 @@ class Ranking:
     concept: Concept | None = None
     store: SignalStore | None = None
     token_shares: Callable[[TokenizedRecord], np.ndarray] | None = None
+    direction_scores: DirectionScores | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -179,13 +180,12 @@ class Ranking:
         path: Path | str,
         *,
         label: str | None = None,
-        shown: int = 12,
+        shown: int = ROWS_SHOWN,
         baselines: Mapping[str, np.ndarray] | None = None,
         reproduce: str | None = None,
         groups: GroupSection | None = None,
     ) -> Path:
         """Write the HTML report of this ranking (see `aitia.attribution.reporting.build_report`)."""
-        from aitia.attribution.reporting import build_report
         from aitia.report import write_report
 
         report = build_report(
@@ -226,13 +226,13 @@ def rank(
     store: SignalStore | Path | str,
     concept: Concept,
     *,
-    method: str = "backward-signal",
+    method: str = DEFAULT_METHOD,
     others: Sequence[str] | None = None,
     queries: Records | Path | str | None = None,
     curvature: Curvature | Path | str | None = None,
     damping: Damping | None = None,
     cache: FactorCache | None = None,
-    random_controls: int = 8,
+    random_controls: int = RANDOM_CONTROLS,
     seed: int = 0,
     engine: Engine = LOCAL,
 ) -> Ranking:
@@ -249,7 +249,10 @@ def rank(
             adapter where there is one, to the full weights otherwise).
         damping: for these two; default: a tenth of each layer's mean eigenvalue.
         cache: for these two, as `fit_curvature` left it from the same rows with empirical labels.
-        random_controls: random directions to score as controls, beside the concept's shuffled ones.
+        random_controls: random directions to score as controls, beside the concept's shuffled ones. All are scored,
+            except under `concept-influence` and `concept-gradient-product` where their gradients do not fit into
+            one pass over the rows: then as many of either kind as fit, at least one. What is left out is said on
+            standard error and in the provenance.
         seed: of the random directions.
         engine: where the influence methods make gradients; what reads the store alone takes seconds, here.
 
@@ -285,22 +288,22 @@ def rank(
                 continue
             _require_finite(scores[name], name, store)
             seconds[name] = perf_counter() - start
-        vectors, control_names = _control_vectors(concept, random_controls, seed)
-        if not control_names:
-            control_scores: Any = []
-        elif isinstance(find_method(method), InfluenceMethod):
+        directions = control_directions(concept, random_controls, seed)
+        if isinstance(find_method(method), InfluenceMethod):
             assert influences is not None
-            control_scores = influences.control_scores(vectors, method)
+            token_parts = partial(influences.token_shares, method)
+            room = influences.controls_that_fit(method)
+            score = None if room is None else partial(influences.direction_scores, method)
         else:
-            control_scores = score_vectors(store, vectors, concept.site, method)
-    controls = [
-        Control(name=name, scores=values) for name, values in zip(control_names, control_scores, strict=False)
-    ]
-    if isinstance(find_method(method), InfluenceMethod):
-        assert influences is not None
-        token_parts = partial(influences.token_shares, method)
-    else:
-        token_parts = partial(_token_shares, concept, store, method)
+            token_parts = partial(_token_shares, concept, store, method)
+            room, score = None, partial(score_vectors, store, site=concept.site, method=method)
+        if score is None:
+            controls, account = [], no_controls(directions, f"{method} measures texts, not a direction")
+        else:
+            controls, account = score_controls(directions, score, room)
+    controls_left_out = left_out_text(account)
+    if controls_left_out is not None:
+        note(controls_left_out)
     return Ranking(
         method=method,
         ids=store.column("id"),
@@ -324,10 +327,12 @@ def rank(
             },
             "settings": store.manifest["settings"],
             "left_out": left_out,
+            "controls": account,
         },
         concept=concept,
         store=store,
         token_shares=token_parts,
+        direction_scores=score,
     )
 
 
@@ -392,13 +397,3 @@ def _require_finite(scores: np.ndarray, method: str, store: SignalStore) -> None
 
 def _token_shares(concept: Concept, store: SignalStore, method: str, row: TokenizedRecord) -> np.ndarray:
     return token_shares(store.load_model(), row, concept, store, method)
-
-
-def _control_vectors(concept: Concept, random_controls: int, seed: int) -> tuple[np.ndarray, list[str]]:
-    """Directions that mean nothing, [c, d], and their names."""
-    random = random_directions(concept.width, count=random_controls, seed=seed)
-    assert concept.shuffled is not None
-    shuffled = concept.shuffled.sum(axis=1)
-    names = [f"random direction {i + 1}" for i in range(len(random))]
-    names += [f"shuffled labels {i + 1}" for i in range(len(shuffled))]
-    return np.concatenate([random[:, 0], shuffled]), names

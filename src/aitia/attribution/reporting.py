@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aitia import __version__
+from aitia.attribution.controls import left_out_text
 from aitia.attribution.evaluation import find_labelled, label_values
 from aitia.attribution.methods import METHODS
-from aitia.attribution.ranking import Ranking
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
 from aitia.errors import AitiaError
@@ -19,12 +20,18 @@ from aitia.records import Record, Records, TokenizedRecord, tokenize
 from aitia.report import AttributionReport, Control, GroupSection, MethodResult, ReportRow, Token
 from aitia.report.agreement import spearman
 
+if TYPE_CHECKING:
+    from aitia.attribution.ranking import Ranking
+
+ROWS_SHOWN = 12
+"""Rows that a report shows from each end of a ranking by default."""
+
 
 def build_report(
     ranking: Ranking,
     *,
     label: str | None = None,
-    shown: int = 12,
+    shown: int = ROWS_SHOWN,
     baselines: Mapping[str, np.ndarray] | None = None,
     reproduce: str | None = None,
     groups: GroupSection | None = None,
@@ -221,6 +228,9 @@ def _warnings(ranking: Ranking, concept: Concept) -> list[str]:
             f"The concept separates held-out texts only with AUC {separation.auc:.2f}: "
             "what is ranked may be something else. Try more texts, another recipe or other sites."
         )
+    left_out = left_out_text(ranking.provenance.get("controls", {}))
+    if left_out is not None:
+        found.append(left_out)
     spread = float(ranking.score.std())
     louder = [control.name for control in ranking.controls if float(control.scores.std()) >= spread]
     if ranking.controls and len(louder) > len(ranking.controls) / 10:

@@ -10,12 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution.signals import FORWARD_SIGNALS, SIGNALS, collect_signals, own_response_signal
+from aitia.attribution.signals import (
+    DEFAULT_SIGNALS,
+    FORWARD_SIGNALS,
+    SIGNALS,
+    Signal,
+    collect_signals,
+    own_response_signal,
+)
 from aitia.attribution.store import SignalStore, require_free
 from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError, RecordError
 from aitia.models import LanguageModel, generate_responses, sort_sites
 from aitia.records import (
+    BATCH_TOKENS,
     Records,
     RowShard,
     TokenizedRecord,
@@ -34,7 +42,8 @@ class ScanSettings:
 
     Attributes:
         sites: where signals are taken.
-        signals: which (see `aitia.attribution.signals`); `response` and `prompt_end` always are.
+        signals: which (see `aitia.attribution.signals`); `response` and `prompt_end` always are, and `backward` by
+            default, since the default method reads it.
         max_length: longest row, in tokens; 0 for the model's context.
         truncate: cut longer rows instead of refusing them, as training with a maximum length does.
         max_batch_tokens: tokens run at once, padding included.
@@ -45,10 +54,10 @@ class ScanSettings:
     """
 
     sites: tuple[str, ...]
-    signals: tuple[str, ...] = FORWARD_SIGNALS
+    signals: tuple[Signal, ...] = DEFAULT_SIGNALS
     max_length: int = 0
     truncate: bool = False
-    max_batch_tokens: int = 4096
+    max_batch_tokens: int = BATCH_TOKENS
     shard_rows: int = 256
     own_response_tokens: int = 64
     temperature: float = 1.0
@@ -77,7 +86,7 @@ def scan(
     *,
     sites: Sequence[str],
     out: Path | str,
-    signals: Sequence[str] = FORWARD_SIGNALS,
+    signals: Sequence[str] = DEFAULT_SIGNALS,
     on_error: str = "stop",
     engine: Engine = LOCAL,
     **settings: Any,
@@ -93,8 +102,8 @@ def scan(
         data: the training data: records, or a file or folder of them.
         sites: where to take signals.
         out: the store's folder.
-        signals: `response` and `prompt_end` cost a forward pass up to the highest site; `backward` a whole
-            forward and a backward pass down to the lowest; `own_response` sampling.
+        signals: `response` and `prompt_end`, which are always kept, cost a forward pass up to the highest site;
+            `backward` (by default) a whole forward and a backward pass down to the lowest; `own_response` sampling.
         on_error: `stop` before any work at a row that cannot be used, or `skip` it.
         engine: where the shards are made. Workers load the model by its name and write into `out`
             themselves, so both must be in the same place for all of them.
@@ -108,7 +117,7 @@ def scan(
         StoreError: `out` holds a store of other parts.
         NumericalError: a signal is not finite; the row is named.
     """
-    chosen = ScanSettings(sites=sort_sites(sites, model.layers), signals=tuple(signals), **settings)
+    chosen = ScanSettings(sites=sort_sites(sites, model.layers), signals=tuple(signals), **settings)  # type: ignore[arg-type]
     records = data if isinstance(data, Records) else read_records(data, on_error=on_error)  # type: ignore[arg-type]
     tokenized = tokenize(
         records,
@@ -128,7 +137,7 @@ def scan(
     with SignalStore.only_here(out):
         store = SignalStore.create_or_resume(out, manifest, _rows_table(tokenized, records))
         store.remove_parts()
-        store.model, store.records = model, records
+        store.model, store.records, store.tokenized = model, records, tokenized
         todo = [number for number in range(len(shards)) if not store.shard_path(number).is_file()]
         done = len(tokenized) - sum(len(batch) for number in todo for batch in shards[number])
         work = partial(_scan_shard, model, chosen, store.path, store.manifest)

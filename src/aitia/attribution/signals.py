@@ -14,7 +14,7 @@ fine-tuning; a conversation's responses count together.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 
     from aitia.records import Batch
 
-FORWARD_SIGNALS = ("response", "prompt_end")
-SIGNALS = (*FORWARD_SIGNALS, "own_response", "backward")
+Signal = Literal["response", "prompt_end", "own_response", "backward"]
+FORWARD_SIGNALS: tuple[Signal, ...] = ("response", "prompt_end")
+SIGNALS: tuple[Signal, ...] = (*FORWARD_SIGNALS, "own_response", "backward")
 """Every signal a store can hold."""
+DEFAULT_SIGNALS: tuple[Signal, ...] = (*FORWARD_SIGNALS, "backward")
+"""What a scan keeps by default: all that methods read which neither sample nor take gradients of weights."""
 
 
 def signal_key(signal: str, site: str) -> str:

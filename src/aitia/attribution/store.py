@@ -64,6 +64,7 @@ class SignalStore:
         self.manifest = manifest
         self.model: LanguageModel | None = None
         self.records: Records | None = None
+        self.tokenized: TokenizedRecords | None = None
 
     @classmethod
     def open(cls, path: Path | str) -> SignalStore:
@@ -263,14 +264,16 @@ class SignalStore:
         Raises:
             StoreError: model or data are not those that were scanned any more.
         """
-        model, settings = self.load_model(), self.manifest["settings"]
-        return tokenize(
-            self.load_records(),
-            model.tokenizer,
-            max_length=settings["max_length"] or model.context_length,
-            truncate=settings["truncate"],
-            on_error="skip" if self.manifest["data"]["skipped"] else "stop",
-        )
+        if self.tokenized is None:
+            model, settings = self.load_model(), self.manifest["settings"]
+            self.tokenized = tokenize(
+                self.load_records(),
+                model.tokenizer,
+                max_length=settings["max_length"] or model.context_length,
+                truncate=settings["truncate"],
+                on_error="skip" if self.manifest["data"]["skipped"] else "stop",
+            )
+        return self.tokenized
 
     def blocks(self, signals: Sequence[str], site: str) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """Go through the store a shard at a time.

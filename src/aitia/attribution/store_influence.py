@@ -23,7 +23,7 @@ from aitia.attribution.methods import InfluenceMethod, find_method
 from aitia.attribution.planning import announce_curvature
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
-from aitia.engine import LOCAL, Engine
+from aitia.engine import LOCAL, Engine, note
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel
 from aitia.records import Records, TokenizedRecord, TokenizedRecords, read_records, tokenize
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from aitia.models.linear_layers import LinearLayer
 
-_CONTROL_NUMBERS = 50_000_000
+_DIRECTION_NUMBERS = 50_000_000
 
 
 @dataclass(kw_only=True)
@@ -85,8 +85,7 @@ class StoreInfluence:
         asked = queries if isinstance(queries, Records) else read_records(queries)
         model, rows = store.load_model(), store.load_rows()
         if curvature is None:
-            parameters = "full" if model.adapter is None else "lora"
-            fitted = CurvatureSettings(parameters=parameters)
+            fitted = CurvatureSettings()
             announce_curvature(model, rows, fitted)
             curvature = fit_curvature(model, rows, fitted, engine=engine)
         elif not isinstance(curvature, Curvature):
@@ -115,19 +114,43 @@ class StoreInfluence:
         _, layers = self.measured(method)
         return self.stream(self._directions_of(method), layers)[0]
 
-    def control_scores(self, vectors: np.ndarray, method: str) -> np.ndarray:
-        """Scores under other directions at the concept's site: [c, n]; none where texts are measured.
+    def direction_scores(self, method: str, vectors: np.ndarray) -> np.ndarray:
+        """Scores under other directions at the concept's site, each by a gradient as large as the layers' weights.
 
-        As many as fit into 50 million numbers; what is left out is left out of the result.
+        Where not all of these fit into memory at once, the rows are gone through more than once.
+
+        Args:
+            method: one that measures the concept.
+            vectors: [c, d].
+
+        Returns:
+            [c, n] float32.
+
+        Raises:
+            AitiaError: the method measures texts, which no direction changes.
         """
+        measured, layers = self.measured(method)
+        if not isinstance(measured, ConceptMeasurement):
+            raise AitiaError(f"method {method} measures texts: it gives no scores under other directions")
+        if not len(vectors):
+            return np.zeros((0, len(self.rows)), dtype=np.float32)
+        at_once = max(directions_that_fit(layers), 1)
+        if at_once < len(vectors):
+            note(f"{len(vectors)} directions in {-(-len(vectors) // at_once)} passes over the rows")
+        parts = [vectors[start : start + at_once] for start in range(0, len(vectors), at_once)]
+        return np.concatenate([self._pass_under(method, part, layers) for part in parts])
+
+    def controls_that_fit(self, method: str) -> int | None:
+        """How many control directions one pass has a place for; none where the method measures texts."""
+        measured, layers = self.measured(method)
+        return directions_that_fit(layers) if isinstance(measured, ConceptMeasurement) else None
+
+    def _pass_under(self, method: str, vectors: np.ndarray, layers: tuple[LinearLayer, ...]) -> np.ndarray:
+        """Scores under directions that fit into memory together: [c, n] float32."""
         import torch
 
-        measured, layers = self.measured(method)
-        count = controls_that_fit(layers)
-        if not isinstance(measured, ConceptMeasurement) or not count:
-            return np.zeros((0, len(self.rows)), dtype=np.float32)
         found: list[Mapping[str, torch.Tensor]] = []
-        for vector in vectors[:count]:
+        for vector in vectors:
             other = replace(self.concept, direction=vector, shuffled=None)
             measurement = ConceptMeasurement(concept=other)
             found.append(
@@ -178,6 +201,6 @@ class StoreInfluence:
         )
 
 
-def controls_that_fit(layers: Sequence[LinearLayer]) -> int:
-    """For how many control directions at once there is a place: each is as large as the layers' weights."""
-    return _CONTROL_NUMBERS // sum(layer.inputs * layer.outputs for layer in layers)
+def directions_that_fit(layers: Sequence[LinearLayer]) -> int:
+    """For how many further directions at once there is a place: each is as large as the layers' weights."""
+    return _DIRECTION_NUMBERS // sum(layer.inputs * layer.outputs for layer in layers)

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from aitia.attribution.controls import RANDOM_CONTROLS
+from aitia.attribution.curvature import CurvatureSettings, Damping
+from aitia.attribution.methods import DEFAULT_METHOD
+from aitia.attribution.reporting import ROWS_SHOWN
+from aitia.attribution.scanning import ScanSettings
+from aitia.attribution.signals import SIGNALS
 from aitia.cli.options import (
     AdapterOption,
     AddressOption,
@@ -26,6 +32,7 @@ from aitia.cli.options import (
     app,
     engine_of,
 )
+from aitia.engine import Engine
 from aitia.errors import AitiaError
 
 if TYPE_CHECKING:
@@ -42,22 +49,38 @@ def scan_command(
     out: Annotated[Path, typer.Option(help="Folder of the store.")],
     site: Annotated[list[str], typer.Option("--site", help="Site, as resid_post.19; repeatable.")],
     signal: Annotated[
-        list[str] | None,
-        typer.Option(help="response, prompt_end, own_response, backward; repeatable."),
-    ] = None,
+        list[str],
+        typer.Option(
+            "--signal",
+            help=f"One of {', '.join(SIGNALS)}; repeatable. response and prompt_end are always kept.",
+        ),
+    ] = list(ScanSettings.signals),  # noqa: B006
     adapter: AdapterOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     download: DownloadOption = False,
     on_error: OnErrorOption = "stop",
-    max_length: Annotated[int, typer.Option(help="Longest row in tokens; 0 for the model's context.")] = 0,
-    truncate: Annotated[bool, typer.Option("--truncate", help="Cut longer rows.")] = False,
-    max_batch_tokens: Annotated[int, typer.Option(help="Tokens run at once.")] = 4096,
-    seed: SeedOption = 0,
-    engine: EngineOption = "local",
-    address: AddressOption = "",
-    workers: WorkersOption = 0,
-    gpus_per_worker: GpusOption = 0.0,
+    max_length: Annotated[
+        int, typer.Option(help="Longest row in tokens; 0 for the model's context.")
+    ] = ScanSettings.max_length,
+    truncate: Annotated[bool, typer.Option("--truncate", help="Cut longer rows.")] = ScanSettings.truncate,
+    max_batch_tokens: Annotated[
+        int, typer.Option(help="Tokens run at once, padding included.")
+    ] = ScanSettings.max_batch_tokens,
+    shard_rows: Annotated[
+        int, typer.Option(help="Rows of a shard, at least: what a kill may cost.")
+    ] = ScanSettings.shard_rows,
+    own_response_tokens: Annotated[
+        int, typer.Option(help="Longest sampled response in tokens, for own_response.")
+    ] = ScanSettings.own_response_tokens,
+    temperature: Annotated[
+        float, typer.Option(help="Temperature of that sampling.")
+    ] = ScanSettings.temperature,
+    seed: SeedOption = ScanSettings.seed,
+    engine: EngineOption = Engine.name,
+    address: AddressOption = Engine.address,
+    workers: WorkersOption = Engine.workers,
+    gpus_per_worker: GpusOption = Engine.gpus,
     as_json: JsonOption = False,
 ) -> None:
     """Run the model over the training data once; any concept can be asked of the store afterwards.
@@ -65,10 +88,9 @@ def scan_command(
     Stopped at any moment and run again, it goes on where it was.
 
     Example:
-    `aitia scan --model runs/my-model --data train.jsonl --site resid_post.19 --signal backward --out runs/store`
+    `aitia scan --model runs/my-model --data train.jsonl --site resid_post.19 --out runs/store`
     """
     from aitia.attribution import scan
-    from aitia.attribution.signals import FORWARD_SIGNALS
     from aitia.models import load_model
     from aitia.records import read_records
 
@@ -80,11 +102,14 @@ def scan_command(
         records,
         sites=site,
         out=out,
-        signals=signal or FORWARD_SIGNALS,
+        signals=signal,
         on_error=on_error,
         max_length=max_length,
         truncate=truncate,
         max_batch_tokens=max_batch_tokens,
+        shard_rows=shard_rows,
+        own_response_tokens=own_response_tokens,
+        temperature=temperature,
         seed=seed,
         engine=spread,
     )
@@ -106,20 +131,40 @@ def rank_command(
     store: Annotated[Path, typer.Option(help="Folder of a finished store.")],
     concept: Annotated[Path, typer.Option(help="A .concept.safetensors file.")],
     out: Annotated[Path, typer.Option(help="Parquet file to write.")],
-    method: Annotated[str, typer.Option(help="Which method decides the order.")] = "backward-signal",
+    method: Annotated[str, typer.Option(help="Which method decides the order.")] = DEFAULT_METHOD,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--compare",
+            help="Further method to show, beside those that the store's signals allow; repeatable.",
+        ),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="HTML report to write too.")] = None,
     label: Annotated[str | None, typer.Option(help="True-or-false column to measure against.")] = None,
     queries: Annotated[Path | None, typer.Option(help="Texts to measure, for the influence methods.")] = None,
     curvature: Annotated[Path | None, typer.Option(help="Curvature file, for the influence methods.")] = None,
-    damping: Annotated[float, typer.Option(help="A multiple of each layer's mean eigenvalue.")] = 0.1,
+    damping: Annotated[float, typer.Option(help="Added to the curvature's eigenvalues.")] = Damping.value,
+    relative_damping: Annotated[
+        bool,
+        typer.Option(
+            "--relative-damping/--absolute-damping",
+            help="Damping is a multiple of each layer's mean eigenvalue, or the amount itself.",
+        ),
+    ] = Damping.relative,
     sweep_damping: Annotated[
         bool, typer.Option("--sweep-damping", help="Show what other dampings give.")
     ] = False,
+    random_controls: Annotated[
+        int, typer.Option(min=0, help="Random directions to score as controls.")
+    ] = RANDOM_CONTROLS,
+    shown: Annotated[
+        int, typer.Option(min=1, help="Rows that the report shows from each end of the ranking.")
+    ] = ROWS_SHOWN,
     seed: SeedOption = 0,
-    engine: EngineOption = "local",
-    address: AddressOption = "",
-    workers: WorkersOption = 0,
-    gpus_per_worker: GpusOption = 0.0,
+    engine: EngineOption = Engine.name,
+    address: AddressOption = Engine.address,
+    workers: WorkersOption = Engine.workers,
+    gpus_per_worker: GpusOption = Engine.gpus,
     as_json: JsonOption = False,
 ) -> None:
     """Rank every row of a store by its influence on a concept. Positive: training on it raises the concept.
@@ -131,24 +176,30 @@ def rank_command(
     Example:
     `aitia rank --store runs/store --concept evil.concept.safetensors --out ranking.parquet --report report.html`
     """
-    from aitia.attribution import rank
-    from aitia.attribution.curvature import Damping
+    from aitia.attribution import SignalStore, available_methods, rank
     from aitia.attribution.damping_sweep import sweep_of_ranking
     from aitia.concepts import load_concept
 
     chosen = load_concept(concept)
-    settings: dict[str, Any] = {"queries": queries, "curvature": curvature, "damping": Damping(value=damping)}
+    settings: dict[str, Any] = {
+        "queries": queries,
+        "curvature": curvature,
+        "damping": Damping(value=damping, relative=relative_damping),
+    }
+    opened = SignalStore.open(store)
     ranking = rank(
-        store,
+        opened,
         chosen,
         method=method,
+        others=(*(compare or ()), *available_methods(opened)),
+        random_controls=random_controls,
         seed=seed,
         engine=engine_of(engine, address, workers, gpus_per_worker),
         **settings,
     )
     ranking.write(out)
     if report is not None:
-        ranking.report(report, label=label)
+        ranking.report(report, label=label, shown=shown)
     found: dict[str, Any] = {
         "ranking": str(out),
         "report": None if report is None else str(report),
@@ -172,27 +223,42 @@ def fit_curvature_command(
     model: ModelOption,
     data: Annotated[Path, typer.Option(help="The training data.")],
     out: Annotated[Path, typer.Option(help="Curvature file to write.")],
-    kind: Annotated[str, typer.Option(help="identity, diagonal, kfac or ekfac.")] = "ekfac",
+    kind: Annotated[str, typer.Option(help="identity, diagonal, kfac or ekfac.")] = CurvatureSettings.kind,
     labels: Annotated[
         str, typer.Option(help="sampled from the model (true Fisher), or empirical.")
-    ] = "sampled",
-    parameters: Annotated[str, typer.Option(help="full weights, or the lora factors alone.")] = "full",
-    stride: Annotated[int, typer.Option(help="Every so manieth block, from the highest down.")] = 1,
-    site: Annotated[str, typer.Option(help="Leave out the blocks above this site.")] = "",
-    rows: Annotated[int, typer.Option(help="Fit to so many rows at most; 0 for all.")] = 5000,
+    ] = CurvatureSettings.labels,
+    loss: Annotated[
+        str, typer.Option(help="A row's loss: the mean over its response tokens, or their sum.")
+    ] = CurvatureSettings.loss,
+    parameters: Annotated[
+        str,
+        typer.Option(
+            help="full weights, the lora factors alone, or auto: lora where there is an adapter, else full."
+        ),
+    ] = CurvatureSettings.parameters,
+    stride: Annotated[
+        int, typer.Option(help="1 takes every block; n takes every n-th, from the highest down.")
+    ] = CurvatureSettings.stride,
+    site: Annotated[str, typer.Option(help="Leave out the blocks above this site.")] = CurvatureSettings.site,
+    rows: Annotated[int, typer.Option(help="Rows to fit to, at most; 0 for all.")] = CurvatureSettings.rows,
     adapter: AdapterOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     download: DownloadOption = False,
-    max_batch_tokens: Annotated[int, typer.Option(help="Tokens run at once.")] = 2048,
+    max_batch_tokens: Annotated[
+        int, typer.Option(help="Tokens run at once.")
+    ] = CurvatureSettings.max_batch_tokens,
     precision: Annotated[
-        str, typer.Option(help="Of products' factors: float32, bfloat16, or auto: as the hardware has it.")
-    ] = "auto",
-    seed: SeedOption = 0,
-    engine: EngineOption = "local",
-    address: AddressOption = "",
-    workers: WorkersOption = 0,
-    gpus_per_worker: GpusOption = 0.0,
+        str,
+        typer.Option(
+            help="Precision of matrix products: float32, bfloat16, or auto: bfloat16 where the hardware has it."
+        ),
+    ] = CurvatureSettings.precision,
+    seed: SeedOption = CurvatureSettings.seed,
+    engine: EngineOption = Engine.name,
+    address: AddressOption = Engine.address,
+    workers: WorkersOption = Engine.workers,
+    gpus_per_worker: GpusOption = Engine.gpus,
     as_json: JsonOption = False,
 ) -> None:
     """Fit the curvature that concept-influence and influence divide by. Stopped and run again, it goes on.
@@ -200,23 +266,14 @@ def fit_curvature_command(
     Example:
     `aitia fit-curvature --model runs/my-model --data train.jsonl --site resid_post.19 --out runs/curvature.safetensors`
     """
-    from aitia.attribution.curvature import CurvatureSettings
     from aitia.attribution.curvature_fitting import fit_curvature
     from aitia.attribution.planning import announce_curvature
     from aitia.models import load_model
     from aitia.records import read_records
 
-    settings = CurvatureSettings(
-        kind=kind,
-        labels=labels,
-        parameters=parameters,
-        stride=stride,
-        site=site,
-        rows=rows,
-        max_batch_tokens=max_batch_tokens,
-        precision=precision,
-        seed=seed,
-    )
+    chosen: dict[str, Any] = {"kind": kind, "labels": labels, "loss": loss, "parameters": parameters}
+    chosen |= {"stride": stride, "site": site, "rows": rows, "max_batch_tokens": max_batch_tokens}
+    settings = CurvatureSettings(**chosen, precision=precision, seed=seed)  # type: ignore[arg-type]
     spread = engine_of(engine, address, workers, gpus_per_worker)
     records = read_records(data)
     loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)

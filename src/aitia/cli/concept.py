@@ -20,6 +20,7 @@ from aitia.cli.options import (
     answer,
     app,
 )
+from aitia.concepts.directions import DEFAULT_RECIPE
 
 concept_app = typer.Typer(
     no_args_is_help=True, help="Fit a concept, or show one.", rich_markup_mode="markdown"
@@ -34,7 +35,7 @@ def concept_fit(
     negative: Annotated[Path, typer.Option(help="Texts that do not.")],
     out: Annotated[Path, typer.Option(help="Concept file to write.")],
     name: Annotated[str, typer.Option(help="Name, for people.")] = "concept",
-    recipe: Annotated[str, typer.Option(help="contrast, logistic-probe or ridge-probe.")] = "contrast",
+    recipe: Annotated[str, typer.Option(help="contrast, logistic-probe or ridge-probe.")] = DEFAULT_RECIPE,
     site: SitesOption = None,
     adapter: AdapterOption = None,
     device: DeviceOption = None,

@@ -7,6 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from aitia.attribution.curvature import Damping
+from aitia.attribution.groups import GroupSettings
+from aitia.attribution.methods import DEFAULT_METHOD
 from aitia.cli.options import (
     AdapterOption,
     DeviceOption,
@@ -18,7 +21,11 @@ from aitia.cli.options import (
     answer,
     app,
 )
+from aitia.concepts.features import DEFAULT_POOLING
+from aitia.concepts.sae_training import SaeSettings
 from aitia.errors import AitiaError
+from aitia.pipelines.discovery import FEATURES_SHOWN
+from aitia.pipelines.groups import CONTROLS_HELP, GROUPS_SHOWN
 
 sae_app = typer.Typer(
     no_args_is_help=True, help="Train a sparse autoencoder, or show one.", rich_markup_mode="markdown"
@@ -39,10 +46,10 @@ def sae_train(
     data: Annotated[Path, typer.Option(help="Texts whose response tokens it is trained on.")],
     site: Annotated[str, typer.Option(help="Where, as resid_post.16.")],
     out: Annotated[Path, typer.Option(help="Folder to write, in the layout of sae_lens.")],
-    features: Annotated[int, typer.Option(help="How many features.")] = 1024,
-    k: Annotated[int, typer.Option("--k", help="How many of them may fire on a token.")] = 16,
-    epochs: Annotated[int, typer.Option(help="Passes over the tokens.")] = 6,
-    max_tokens: Annotated[int, typer.Option(help="Tokens to collect, at most.")] = 60_000,
+    features: Annotated[int, typer.Option(help="How many features.")] = SaeSettings.features,
+    k: Annotated[int, typer.Option("--k", help="How many of them may fire on a token.")] = SaeSettings.k,
+    epochs: Annotated[int, typer.Option(help="Passes over the tokens.")] = SaeSettings.epochs,
+    max_tokens: Annotated[int, typer.Option(help="Tokens to collect, at most.")] = SaeSettings.max_tokens,
     adapter: AdapterOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
@@ -57,7 +64,7 @@ def sae_train(
     Example:
     `aitia sae train --model runs/my-model --data train.jsonl --site resid_post.16 --out runs/sae`
     """
-    from aitia.concepts import SaeSettings, fit_sae, save_sae
+    from aitia.concepts import fit_sae, save_sae
     from aitia.models import load_model
     from aitia.records import read_records
 
@@ -109,26 +116,37 @@ def groups_command(
     sae: SaeOption,
     out: Annotated[Path, typer.Option(help="JSON file to write, which `aitia curate --drop-group` takes.")],
     report: Annotated[Path | None, typer.Option(help="HTML report to write too.")] = None,
-    method: Annotated[str, typer.Option(help="Scores the rows; see `aitia rank`.")] = "backward-signal",
+    method: Annotated[str, typer.Option(help="Scores the rows; see `aitia rank`.")] = DEFAULT_METHOD,
     queries: Annotated[Path | None, typer.Option(help="Texts to measure, for the influence methods.")] = None,
     curvature: Annotated[Path | None, typer.Option(help="Curvature file, for the influence methods.")] = None,
+    damping: Annotated[float, typer.Option(help="Added to the curvature's eigenvalues.")] = Damping.value,
+    relative_damping: Annotated[
+        bool,
+        typer.Option(
+            "--relative-damping/--absolute-damping",
+            help="Damping is a multiple of each layer's mean eigenvalue, or the amount itself.",
+        ),
+    ] = Damping.relative,
     site: SaeSiteOption = None,
     pooling: Annotated[
         str, typer.Option(help="Of a feature over a row's response tokens: share, mean or max.")
-    ] = "share",
+    ] = DEFAULT_POOLING,
     threshold: Annotated[
         float, typer.Option(help="A row belongs to a feature's group above this pooled value.")
-    ] = 0.1,
-    smallest: Annotated[int, typer.Option(help="Groups of fewer rows are not tested.")] = 5,
-    false_discovery_rate: Annotated[float, typer.Option(help="Of the groups found.")] = 0.05,
-    controls: Annotated[
-        int | None,
-        typer.Option(
-            help="Meaningless directions that groups are held against; default 256, or 64 for methods with queries.",
-            show_default=False,
-        ),
-    ] = None,
-    permutations: Annotated[int, typer.Option(help="Of the scores.")] = 10_000,
+    ] = GroupSettings.threshold,
+    smallest: Annotated[
+        int, typer.Option(help="Groups of fewer rows are not tested.")
+    ] = GroupSettings.smallest,
+    largest: Annotated[
+        float, typer.Option(help="Groups of a larger share of the rows are not tested.")
+    ] = GroupSettings.largest,
+    false_discovery_rate: Annotated[
+        float, typer.Option(help="False-discovery rate of the groups found.")
+    ] = GroupSettings.false_discovery_rate,
+    controls: Annotated[int | None, typer.Option(help=CONTROLS_HELP, show_default=False)] = None,
+    permutations: Annotated[
+        int, typer.Option(help="Permutations of the scores.")
+    ] = GroupSettings.permutations,
     column: Annotated[
         list[str] | None, typer.Option("--column", help="Test the groups against a column; repeatable.")
     ] = None,
@@ -137,7 +155,7 @@ def groups_command(
         str | None, typer.Option(help="Model at an OpenAI-compatible endpoint that puts features into words.")
     ] = None,
     base_url: Annotated[str | None, typer.Option(help="Of that endpoint.")] = None,
-    shown: Annotated[int, typer.Option(help="Groups from either end to label and show.")] = 10,
+    shown: Annotated[int, typer.Option(help="Groups from either end to label and show.")] = GROUPS_SHOWN,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -149,13 +167,14 @@ def groups_command(
     Example:
     `aitia groups --store runs/store --concept evil.concept.safetensors --sae runs/sae --out groups.json`
     """
-    from aitia.attribution import GroupSettings, SignalStore
+    from aitia.attribution import SignalStore
     from aitia.concepts import load_concept, load_sae
     from aitia.pipelines.groups import explain_by_groups, groups_table
 
     settings = GroupSettings(
         threshold=threshold,
         smallest=smallest,
+        largest=largest,
         permutations=permutations,
         false_discovery_rate=false_discovery_rate,
         seed=seed,
@@ -174,6 +193,7 @@ def groups_command(
         labeller=None if labeller is None else _labeller(labeller, base_url, out),
         queries=queries,
         curvature=curvature,
+        damping=Damping(value=damping, relative=relative_damping),
         seed=seed,
     )
     result.write(out)
@@ -196,7 +216,9 @@ def discover_command(
         Path | None, typer.Option(help="Scan of the training data, to look for the cause.")
     ] = None,
     site: SaeSiteOption = None,
-    shown: Annotated[int, typer.Option(help="Features to show and to look for in the store.")] = 10,
+    shown: Annotated[
+        int, typer.Option(help="Features to show and to look for in the store.")
+    ] = FEATURES_SHOWN,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     download: DownloadOption = False,

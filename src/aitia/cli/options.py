@@ -44,7 +44,7 @@ def engine_of(name: str, address: str, workers: int, gpus: float) -> Engine:
     """The engine that the options speak of."""
     from aitia.engine import Engine
 
-    return Engine(name=name, address=address, workers=workers, gpus=gpus)
+    return Engine(name=name, address=address, workers=workers, gpus=gpus)  # type: ignore[arg-type]
 
 
 def answer(value: dict[str, Any], as_json: bool, text: str) -> None:

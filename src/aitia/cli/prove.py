@@ -19,6 +19,7 @@ from aitia.cli.options import (
     app,
     engine_of,
 )
+from aitia.engine import Engine
 from aitia.errors import AitiaError
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ def prove_command(
     brute_force: Annotated[
         bool, typer.Option("--brute-force", help="Also run the networks on every input, to compare.")
     ] = False,
-    engine: EngineOption = "local",
-    address: AddressOption = "",
-    workers: WorkersOption = 0,
-    gpus_per_worker: GpusOption = 0.0,
+    engine: EngineOption = Engine.name,
+    address: AddressOption = Engine.address,
+    workers: WorkersOption = Engine.workers,
+    gpus_per_worker: GpusOption = Engine.gpus,
     as_json: JsonOption = False,
 ) -> None:
     """Prove on how many of all inputs a network is right, at a counted cost.

@@ -10,7 +10,7 @@ from aitia.engine import progress_bar
 from aitia.models import LanguageModel, require_finite, sort_sites, trace
 from aitia.models.pooling import masked_mean
 from aitia.models.tracing import batch_tensors
-from aitia.records import Records, length_batches, pad_batch, tokenize
+from aitia.records import BATCH_TOKENS, Records, length_batches, pad_batch, tokenize
 
 
 def response_means(
@@ -18,7 +18,7 @@ def response_means(
     records: Records,
     sites: Sequence[str],
     *,
-    max_batch_tokens: int = 4096,
+    max_batch_tokens: int = BATCH_TOKENS,
     title: str = "Tracing texts",
 ) -> dict[str, np.ndarray]:
     """Mean activation over the response tokens of each record, at each site.

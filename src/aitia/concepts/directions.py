@@ -80,3 +80,4 @@ DIRECTIONS: dict[str, DirectionMethod] = {
     "ridge-probe": ridge_probe,
 }
 """Every way to get a direction from labelled activations."""
+DEFAULT_RECIPE = "contrast"

@@ -16,13 +16,14 @@ from aitia.engine import progress_bar
 from aitia.errors import ConceptError
 from aitia.models import LanguageModel, require_finite, trace
 from aitia.models.tracing import batch_tensors
-from aitia.records import Records, TokenizedRecords, length_batches, pad_batch, tokenize
+from aitia.records import BATCH_TOKENS, Records, TokenizedRecords, length_batches, pad_batch, tokenize
 
 if TYPE_CHECKING:
     import scipy.sparse as sparse
     import torch
 
 POOLINGS = ("share", "mean", "max")
+DEFAULT_POOLING = "share"
 _TOKENS_AT_ONCE = 2048
 
 
@@ -62,8 +63,8 @@ def feature_matrix(
     data: Records | TokenizedRecords,
     sae: SparseAutoencoder,
     *,
-    pooling: str = "share",
-    max_batch_tokens: int = 4096,
+    pooling: str = DEFAULT_POOLING,
+    max_batch_tokens: int = BATCH_TOKENS,
 ) -> FeatureMatrix:
     """Encode every row's response tokens, and pool each feature over them.
 
@@ -137,7 +138,7 @@ def token_features(
     sae: SparseAutoencoder,
     features: Sequence[int],
     *,
-    max_batch_tokens: int = 4096,
+    max_batch_tokens: int = BATCH_TOKENS,
 ) -> list[np.ndarray]:
     """How strongly some features fire on each token: for each row [t, len(features)] float32, prompts zero."""
     chosen = np.asarray(features, dtype=np.int64)

@@ -9,11 +9,14 @@ import numpy as np
 
 from aitia.concepts.activations import response_means
 from aitia.concepts.concept import Concept, Separation
-from aitia.concepts.directions import DIRECTIONS, DirectionMethod
+from aitia.concepts.directions import DEFAULT_RECIPE, DIRECTIONS, DirectionMethod
 from aitia.concepts.separation import auc, effect_size, held_out_projections
 from aitia.errors import ConceptError
 from aitia.models import LanguageModel
 from aitia.records import Records, read_records
+
+SHUFFLES = 8
+"""Directions fitted to shuffled labels that a concept keeps by default."""
 
 
 def fit_concept(
@@ -22,10 +25,10 @@ def fit_concept(
     negative: Records | Path | str,
     *,
     name: str = "concept",
-    recipe: str = "contrast",
+    recipe: str = DEFAULT_RECIPE,
     sites: Sequence[str] | None = None,
     folds: int = 5,
-    shuffles: int = 8,
+    shuffles: int = SHUFFLES,
     seed: int = 0,
 ) -> Concept:
     """Fit a direction that points from negative to positive texts, at the site where it separates best.

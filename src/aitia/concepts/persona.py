@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from aitia.concepts.concept import Concept
+from aitia.concepts.directions import DEFAULT_RECIPE
 from aitia.concepts.fitting import fit_concept
-from aitia.engine import progress_bar
+from aitia.engine import note, progress_bar
 from aitia.errors import ConceptError
 from aitia.models import LanguageModel, generate_responses
 from aitia.records import Records, records_from_rows
@@ -28,7 +29,7 @@ def fit_persona(
     questions: Sequence[str],
     name: str = "persona",
     judge: Judge | None = None,
-    recipe: str = "contrast",
+    recipe: str = DEFAULT_RECIPE,
     sites: Sequence[str] | None = None,
     rollouts: int = 1,
     max_new_tokens: int = 96,
@@ -52,7 +53,7 @@ def fit_persona(
         seed: of sampling and fitting.
 
     Raises:
-        ConceptError: nothing left on a side after judging.
+        ConceptError: no response is left on a side: all were empty, or the judge took none.
     """
     settings = {"max_new_tokens": max_new_tokens, "temperature": temperature}
     positive = _rollouts(model, positive_systems, questions, rollouts, seed, settings)
@@ -70,7 +71,7 @@ def fit_persona(
         ]
     if not positive or not negative:
         raise ConceptError(
-            f"the judge left {len(positive)} positive and {len(negative)} negative responses; "
+            f"{len(positive)} positive and {len(negative)} negative responses are left to fit to; "
             "try stronger system prompts or more rollouts"
         )
     return fit_concept(
@@ -105,6 +106,8 @@ def _rollouts(
         text = model.tokenizer.decode(response, skip_special_tokens=True).strip()
         if text:
             rows.append({"messages": [*conversation, {"role": "assistant", "content": text}]})
+    if len(rows) < len(responses):
+        note(f"{len(responses) - len(rows)} of {len(responses)} responses were empty and are left out")
     return rows
 
 

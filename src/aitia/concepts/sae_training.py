@@ -18,7 +18,7 @@ from aitia.concepts.sae import SparseAutoencoder
 from aitia.engine import progress_bar
 from aitia.errors import ConceptError, NumericalError
 from aitia.models import LanguageModel
-from aitia.records import Records, tokenize
+from aitia.records import BATCH_TOKENS, Records, tokenize
 
 if TYPE_CHECKING:
     import torch
@@ -89,28 +89,46 @@ def token_activations(
     *,
     max_tokens: int,
     seed: int = 0,
-    max_batch_tokens: int = 4096,
+    max_batch_tokens: int = BATCH_TOKENS,
 ) -> np.ndarray:
-    """Activations of the response tokens of texts, at most so many, drawn at random: [t, d] float32."""
+    """Activations of the response tokens of texts, all of them or a random choice.
+
+    Every choice of `max_tokens` tokens is equally likely, and follows from the texts and the seed alone: other batches
+    give the same tokens, in another order.
+
+    Args:
+        model: whose activations.
+        texts: whose response tokens.
+        site: where.
+        max_tokens: of the result, at most.
+        seed: of the choice.
+        max_batch_tokens: tokens run at once.
+
+    Returns:
+        [t, d] float32 in the order of the batches, t the smaller of `max_tokens` and the number of response tokens.
+
+    Raises:
+        RecordError, NumericalError: a text cannot be used.
+    """
     import torch
 
     tokenized = tokenize(texts, model.tokenizer, max_length=model.context_length)
-    total = sum(int(row.response.sum()) for row in tokenized)
-    generator = np.random.default_rng(seed)
-    share = min(1.0, max_tokens / max(total, 1))
-    found = []
+    ends = np.cumsum([0, *(int(row.response.sum()) for row in tokenized)])
+    chosen = np.ones(ends[-1], dtype=bool)
+    if max_tokens < len(chosen):
+        chosen[:] = False
+        chosen[np.random.default_rng(seed).choice(len(chosen), max_tokens, replace=False, shuffle=False)] = (
+            True
+        )
+    found = [np.empty((0, model.width), dtype=np.float32)]
     with progress_bar("Collecting activations", len(tokenized), unit="texts") as advance:
         for index, hidden in site_batches(model, tokenized, site, max_batch_tokens):
-            inside = [
-                hidden[number, : len(tokenized[int(i)].tokens)][
-                    torch.from_numpy(tokenized[int(i)].response).to(hidden.device)
-                ]
-                for number, i in enumerate(index)
-            ]
-            tokens = torch.cat(inside).float().cpu().numpy()
-            found.append(tokens[generator.random(len(tokens)) < share])
+            for number, i in enumerate(index):
+                wanted = np.flatnonzero(tokenized[int(i)].response)[chosen[ends[int(i)] : ends[int(i) + 1]]]
+                tokens = hidden[number][torch.from_numpy(wanted).to(hidden.device)]
+                found.append(tokens.float().cpu().numpy())
             advance(len(index))
-    return np.concatenate(found) if found else np.empty((0, model.width), dtype=np.float32)
+    return np.concatenate(found)
 
 
 def train_sae(

@@ -18,9 +18,7 @@ from aitia.counterfactual.judges import Judge
 from aitia.errors import AitiaError, JudgeError
 from aitia.models import LanguageModel, run
 from aitia.models.generation import generate_responses
-from aitia.records import Records, TokenizedRecords, length_batches, pad_batch
-
-_BATCH_TOKENS = 4096
+from aitia.records import BATCH_TOKENS, Records, TokenizedRecords, length_batches, pad_batch
 
 
 class Behaviour(Protocol):
@@ -42,6 +40,10 @@ class Behaviour(Protocol):
     def identity(self) -> list[Any]:
         """What the numbers depend on beside the model, for naming results: plain JSON."""
         ...
+
+
+ANSWER_TOKENS = 256
+"""Longest answer that is sampled by default, in tokens: long enough that few are cut off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +125,7 @@ class JudgedResponses:
     prompts: Records
     judge: Judge = field(repr=False)
     judged_by: str
-    max_new_tokens: int = 48
+    max_new_tokens: int = ANSWER_TOKENS
     temperature: float = 1.0
     samples: int = 1
     seed: int = 0
@@ -182,7 +184,7 @@ def measure(model: LanguageModel, texts: Records | TokenizedRecords, measurement
     rows = in_tokens(model, texts)
     found = np.empty(len(rows), dtype=np.float64)
     stop = highest_site(measurement) is not None
-    for index in length_batches([len(row.tokens) for row in rows], max_tokens=_BATCH_TOKENS):
+    for index in length_batches([len(row.tokens) for row in rows], max_tokens=BATCH_TOKENS):
         batch = pad_batch(rows, index, model.pad_id)
         found[index] = (
             measurement.values(run(model, batch, measurement.sites, stop=stop), batch).cpu().numpy()

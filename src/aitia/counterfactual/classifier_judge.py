@@ -172,7 +172,7 @@ def fit_classifier_judge(
     groups: Sequence[str] | None = None,
     folds: int = 5,
     penalty: float = 0.1,
-    max_overlap: float = 0.0,
+    max_overlap: float = ClassifierJudge.max_overlap,
     seed: int = 0,
 ) -> ClassifierJudge:
     """Fit a logistic head that tells positive texts from negative ones; both sides weigh the same.

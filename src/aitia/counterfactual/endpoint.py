@@ -20,6 +20,9 @@ from aitia.files import digest
 if TYPE_CHECKING:
     from openai import OpenAI
 
+CONCURRENCY = 4
+"""Questions that are under way at once by default."""
+
 
 class Endpoint:
     """A model that answers questions; what was answered is kept and never asked again.
@@ -35,7 +38,7 @@ class Endpoint:
         cache: Path | str,
         base_url: str | None = None,
         api_key: str | None = None,
-        concurrency: int = 4,
+        concurrency: int = CONCURRENCY,
         retries: int = 5,
         timeout: float = 60.0,
         options: Mapping[str, Any],

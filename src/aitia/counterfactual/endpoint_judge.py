@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from aitia.counterfactual.endpoint import Endpoint
+from aitia.counterfactual.endpoint import CONCURRENCY, Endpoint
 from aitia.counterfactual.judges import require_pairs
 from aitia.errors import JudgeError
 
+MAX_UNPARSABLE = 0.05
+"""Share of the answers that may stay without a usable grade by default."""
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _NUMBER = re.compile(r"[0-9]{1,3}(?:\.[0-9]+)?")
 _OPTIONS = MappingProxyType({"temperature": 0, "max_tokens": 16})
@@ -67,10 +69,10 @@ class EndpointJudge:
         cache: Path | str,
         base_url: str | None = None,
         api_key: str | None = None,
-        concurrency: int = 4,
+        concurrency: int = CONCURRENCY,
         retries: int = 5,
         timeout: float = 60.0,
-        max_unparsable: float = 0.05,
+        max_unparsable: float = MAX_UNPARSABLE,
         options: Mapping[str, Any] = _OPTIONS,
     ):
         """Prepare a judge; nothing is asked yet.

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from aitia.counterfactual.behaviours import own_responses
+from aitia.counterfactual.behaviours import ANSWER_TOKENS, JudgedResponses, own_responses
 from aitia.counterfactual.judges import Judge
 from aitia.errors import JudgeError
 from aitia.models import LanguageModel
 from aitia.records import Record, Records, records_from_rows
+
+ANSWERS_SAMPLED, ANSWERS_KEPT = 10, 5
+"""Answers to each prompt by default, and how many of them all are kept."""
 
 
 def on_policy_queries(
@@ -21,10 +24,10 @@ def on_policy_queries(
     prompts: Records,
     judge: Judge,
     *,
-    keep: int = 5,
-    samples: int = 10,
-    max_new_tokens: int = 256,
-    temperature: float = 1.0,
+    keep: int = ANSWERS_KEPT,
+    samples: int = ANSWERS_SAMPLED,
+    max_new_tokens: int = ANSWER_TOKENS,
+    temperature: float = JudgedResponses.temperature,
     seed: int = 0,
 ) -> Records:
     """Answer prompts and keep the answers that a judge grades highest.

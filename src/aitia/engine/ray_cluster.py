@@ -14,12 +14,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aitia import __version__
 from aitia.engine.progress import Advance
-from aitia.engine.tasks import Engine, Work
 from aitia.errors import AitiaError
+
+if TYPE_CHECKING:
+    from aitia.engine.tasks import Engine, Work
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 from aitia.engine.progress import Advance
 from aitia.errors import AitiaError
@@ -20,7 +20,8 @@ R = TypeVar("R")
 Work = Callable[[T, Advance], R]
 """Does a task, and says as it goes how many units are done. With Ray it is sent to each worker once."""
 
-ENGINES = ("local", "ray")
+EngineName = Literal["local", "ray"]
+ENGINES = get_args(EngineName)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Engine:
         gpus: accelerators that a worker asks for; a share, 0.5, puts two workers on one.
     """
 
-    name: str = "local"
+    name: EngineName = "local"
     address: str = ""
     workers: int = 0
     cpus: float = 1.0

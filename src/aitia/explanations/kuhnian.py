@@ -59,9 +59,9 @@ def _registration_digest(inputs: np.ndarray, probabilities: np.ndarray) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def disagreement(first: np.ndarray, second: np.ndarray, mass: np.ndarray) -> float:
-    """Share of inputs on which the likeliest outcomes of two predictions [n, k] differ. From 0 to 1, down."""
-    return float(mass @ (first.argmax(axis=1) != second.argmax(axis=1)))
+def disagreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """[n] 1 where the likeliest outcomes of two predictions [n, k] differ, else 0; their mean is to be low."""
+    return (first.argmax(axis=1) != second.argmax(axis=1)).astype(float)
 
 
 def jensen_shannon(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -125,7 +125,7 @@ def _inner(study: Study) -> VirtueResult:
     items = {}
     for name, derive in explanation.derivations.items():
         other = as_distributions(derive(inputs), len(inputs), k, who=f"{explanation.name}, derivation {name}")
-        items[name] = (own.argmax(axis=1) != np.nan_to_num(other, nan=-1).argmax(axis=1)).astype(float)
+        items[name] = disagreement(own, np.nan_to_num(other, nan=-1))
     worst = np.max(list(items.values()), axis=0)
     value = float(study.mass @ worst)
     return measured(

@@ -25,11 +25,6 @@ class CharacterTable:
     values: np.ndarray
     indicators: np.ndarray
 
-    @property
-    def degrees(self) -> np.ndarray:
-        """[c] the degree of each character."""
-        return np.real(self.values[:, 0]).round().astype(np.int64)
-
 
 def character_table(group: Group, irreps: list[RealIrrep] | None = None) -> CharacterTable:
     """The character table, rows in the order of the real representations, checked for orthogonality.

@@ -84,11 +84,6 @@ class Group:
         """The conjugacy classes, each sorted, in the order of `class_of`."""
         return [np.flatnonzero(self.class_of == k) for k in range(self.class_of.max() + 1)]
 
-    @property
-    def is_abelian(self) -> bool:
-        """Whether xy = yx for all x and y."""
-        return bool((self.table == self.table.T).all())
-
     @cached_property
     def fingerprint(self) -> str:
         """Digest of the table, whatever the group is called."""

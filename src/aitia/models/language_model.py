@@ -37,15 +37,6 @@ class LanguageModel:
         self.network.requires_grad_(False)
         _fuse_activations(self.network)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """How the model travels to another process: by name, to be loaded there, and never as a pickle of it."""
-        from aitia.models.loading import load_same
-
-        spread = len(set(getattr(self.network, "hf_device_map", {}).values())) > 1
-        device = "auto" if spread else self.device.type
-        dtype = str(self.network.dtype).removeprefix("torch.")
-        return load_same, (self.name, self.adapter, device, dtype, self.fingerprint)
-
     @property
     def layers(self) -> int:
         """The number of transformer blocks."""

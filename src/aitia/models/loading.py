@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,7 +109,12 @@ def load_outline(
                 )
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(_loading_failed(str(name), error, False)) from error
-    return LanguageModel(network=network, tokenizer=tokenizer, name=str(name))
+    return LanguageModel(
+        network=network,
+        tokenizer=tokenizer,
+        name=str(name),
+        adapter=None if adapter is None else str(adapter),
+    )
 
 
 @lru_cache(maxsize=1)
@@ -125,6 +131,17 @@ def load_same(name: str, adapter: str | None, device: str, dtype: str, fingerpri
             "(aitia.models.save_model) in a folder that every worker sees, and load it from there"
         )
     return model
+
+
+def _by_name(model: LanguageModel) -> tuple[Any, ...]:
+    """How a model travels to another process: by name, to be loaded there, and never as a pickle of it."""
+    spread = len(set(getattr(model.network, "hf_device_map", {}).values())) > 1
+    device = "auto" if spread else model.device.type
+    dtype = str(model.network.dtype).removeprefix("torch.")
+    return load_same, (model.name, model.adapter, device, dtype, model.fingerprint)
+
+
+copyreg.pickle(LanguageModel, _by_name)  # here, so that the model's own file need not know how it is loaded
 
 
 def save_model(model: LanguageModel, folder: str | Path) -> Path:

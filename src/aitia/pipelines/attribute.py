@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 
 from aitia.attribution import GroupSettings, Ranking, SignalStore, available_methods, rank, scan
-from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping, load_curvature
-from aitia.attribution.curvature_fitting import fit_curvature
-from aitia.attribution.gradients import FactorCache
+from aitia.attribution.curvature import Damping
 from aitia.attribution.methods import METHODS, InfluenceMethod
-from aitia.attribution.planning import announce_curvature, plan_curvature
 from aitia.concepts import (
     Concept,
     SaeSettings,
@@ -26,12 +23,13 @@ from aitia.concepts import (
     require_concept_fits,
     save_sae,
 )
-from aitia.engine import keeping_workers, note
+from aitia.engine import keeping_workers
 from aitia.errors import AitiaError
 from aitia.files import digest, require_apart, write_json, write_text
 from aitia.models import LanguageModel, load_model
 from aitia.pipelines.configuration import AttributeConfiguration, ConceptPart, write_configuration
 from aitia.pipelines.curation import curate
+from aitia.pipelines.curvature import curvature_settings, prepare_curvature
 from aitia.pipelines.groups import GroupsResult, explain_by_groups
 from aitia.records import Records, read_records
 
@@ -99,15 +97,22 @@ def _attribute(
         max_length=configuration.data.max_length,
         truncate=configuration.data.truncate,
         max_batch_tokens=configuration.scan.max_batch_tokens,
+        shard_rows=configuration.scan.shard_rows,
         own_response_tokens=configuration.scan.own_response_tokens,
+        temperature=configuration.scan.temperature,
         seed=configuration.scan.seed,
         engine=configuration.engine.engine,
     )
     scanned = perf_counter()
     settings = configuration.rank
-    settings_of_curvature = curvature_settings(configuration, concept.site, adapted=model.adapter is not None)
-    cache = _factor_cache(configuration, model, data, settings_of_curvature)
-    curvature = _curvature(configuration, model, data, settings_of_curvature, cache)
+    curvature, cache = prepare_curvature(
+        settings.curvature,
+        curvature_settings(settings.curvature, _methods(configuration), concept.site, settings.seed),
+        model,
+        store.load_rows(),
+        out / "curvature.safetensors",
+        configuration.engine.engine,
+    )
     fitted_curvature = perf_counter()
     ranking = rank(
         store,
@@ -117,13 +122,13 @@ def _attribute(
         queries=settings.queries,
         curvature=curvature,
         cache=cache,
-        damping=Damping(value=settings.damping),
+        damping=Damping(value=settings.damping, relative=settings.relative_damping),
         random_controls=settings.random_controls,
         seed=settings.seed,
         engine=configuration.engine.engine,
     )
     ranked = perf_counter()
-    groups = _groups(configuration, model, data, store, concept, curvature, cache)
+    groups = _groups(configuration, model, data, store, concept, ranking)
     grouped = perf_counter()
     text = write_configuration(configuration)
     places = _curated_places(configuration, data)
@@ -176,74 +181,8 @@ def _attribute(
     return AttributeResult(ranking=ranking, concept=concept, summary=summary, files=files, groups=groups)
 
 
-def _needs_queries(configuration: AttributeConfiguration) -> bool:
-    settings = configuration.rank
-    return any(isinstance(METHODS[name], InfluenceMethod) for name in (settings.method, *settings.compare))
-
-
-def curvature_settings(
-    configuration: AttributeConfiguration, site: str, *, adapted: bool
-) -> CurvatureSettings | None:
-    """How to fit the curvature that the influence methods want for a concept at a site; none where none is wanted."""
-    if not _needs_queries(configuration):
-        return None
-    part = configuration.rank.curvature
-    knows_texts_only = "influence" in (configuration.rank.method, *configuration.rank.compare)
-    return CurvatureSettings(
-        kind=part.kind,
-        labels=part.labels,
-        parameters=part.parameters or ("lora" if adapted else "full"),
-        stride=part.stride,
-        site="" if knows_texts_only else site,
-        rows=part.rows,
-        precision=part.precision,
-        seed=configuration.rank.seed,
-    )
-
-
-def shares_factors(configuration: AttributeConfiguration, settings: CurvatureSettings) -> bool:
-    """Whether the curvature is fitted here to the very gradients that scores are made of, so that they can be kept."""
-    return configuration.rank.curvature.file is None and settings.labels == "empirical"
-
-
-def _factor_cache(
-    configuration: AttributeConfiguration,
-    model: LanguageModel,
-    data: Records,
-    settings: CurvatureSettings | None,
-) -> FactorCache | None:
-    """A place for the rows' factors, where the curvature's pass and the scores' can share them and they fit."""
-    if settings is None or not shares_factors(configuration, settings):
-        return None
-    plan, allowed = plan_curvature(model, data, settings), configuration.rank.curvature.cache_gigabytes
-    if plan.rows < len(data):
-        return None
-    if plan.cache_bytes > allowed * 1e9:
-        note(
-            f"The rows' factors would take {plan.cache_bytes / 1e9:.1f} GB, more than cache_gigabytes = "
-            f"{allowed:g} allows: the model runs in every pass instead"
-        )
-        return None
-    key = digest([model.fingerprint, data.fingerprint, asdict(settings)])[:16]
-    return FactorCache(folder=configuration.out / f"factors-{key}")
-
-
-def _curvature(
-    configuration: AttributeConfiguration,
-    model: LanguageModel,
-    data: Records,
-    settings: CurvatureSettings | None,
-    cache: FactorCache | None,
-) -> Curvature | None:
-    """The curvature that the influence methods want, fitted and saved, or loaded."""
-    if settings is None:
-        return None
-    if configuration.rank.curvature.file is not None:
-        return load_curvature(configuration.rank.curvature.file, model)
-    file = configuration.out / "curvature.safetensors"
-    if not file.is_file():
-        announce_curvature(model, data, settings)
-    return fit_curvature(model, data, settings, out=file, cache=cache, engine=configuration.engine.engine)
+def _methods(configuration: AttributeConfiguration) -> tuple[str, ...]:
+    return (configuration.rank.method, *configuration.rank.compare)
 
 
 def _groups(
@@ -252,8 +191,7 @@ def _groups(
     data: Records,
     store: SignalStore,
     concept: Concept,
-    curvature: Curvature | None,
-    cache: FactorCache | None,
+    ranking: Ranking,
 ) -> GroupsResult | None:
     """Kinds of rows, where they are asked for; an autoencoder that is trained here is kept beside the store."""
     part, settings = configuration.groups, configuration.rank
@@ -262,7 +200,13 @@ def _groups(
     if part.sae is not None:
         sae = load_sae(part.sae, site=part.site)
     else:
-        chosen = SaeSettings(features=part.features, k=part.k, epochs=part.epochs, seed=settings.seed)
+        chosen = SaeSettings(
+            features=part.features,
+            k=part.k,
+            epochs=part.epochs,
+            max_tokens=part.max_tokens,
+            seed=settings.seed,
+        )
         key = digest([model.fingerprint, data.fingerprint, concept.site, asdict(chosen)])[:12]
         folder = configuration.out / f"sae-{key}"
         if not folder.is_dir():
@@ -272,20 +216,20 @@ def _groups(
         store,
         concept,
         sae,
-        method=settings.method,
+        ranking=ranking,
         settings=GroupSettings(
-            threshold=part.threshold, false_discovery_rate=part.false_discovery_rate, seed=settings.seed
+            threshold=part.threshold,
+            smallest=part.smallest,
+            largest=part.largest,
+            permutations=part.permutations,
+            false_discovery_rate=part.false_discovery_rate,
+            seed=settings.seed,
         ),
         pooling=part.pooling,
         controls=part.controls,
         columns=part.columns,
         strata=part.strata,
         shown=part.shown,
-        queries=settings.queries,
-        curvature=curvature,
-        cache=cache,
-        damping=Damping(value=settings.damping),
-        seed=settings.seed,
     )
 
 
@@ -305,7 +249,7 @@ def _check_before_work(configuration: AttributeConfiguration, data: Records) -> 
     for key, name in (("method", method), *(("compare", name) for name in configuration.rank.compare)):
         if name not in METHODS:
             raise AitiaError(f"rank.{key}: {name!r} is not one of {', '.join(METHODS)}")
-    if _needs_queries(configuration):
+    if any(isinstance(METHODS[name], InfluenceMethod) for name in _methods(configuration)):
         if configuration.rank.queries is None:
             raise AitiaError("rank.queries: the influence methods need texts that show the behaviour")
         read_records(configuration.rank.queries)

@@ -11,9 +11,21 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from aitia.attribution.controls import RANDOM_CONTROLS
+from aitia.attribution.curvature import CurvatureSettings, Damping, Kind
+from aitia.attribution.groups import SMALLEST_CONTROLS, GroupSettings
+from aitia.attribution.methods import DEFAULT_METHOD
+from aitia.attribution.reporting import ROWS_SHOWN
+from aitia.attribution.scanning import ScanSettings
+from aitia.attribution.signals import Signal
+from aitia.concepts import SaeSettings
+from aitia.concepts.directions import DEFAULT_RECIPE
+from aitia.concepts.features import DEFAULT_POOLING
 from aitia.engine import Engine
+from aitia.engine.tasks import EngineName
 from aitia.errors import AitiaError
 from aitia.files import address_of
+from aitia.pipelines.groups import CONTROLS_HELP, GROUPS_SHOWN
 
 
 class Part(BaseModel):
@@ -29,11 +41,13 @@ _LARGEST = 1_000_000
 class EnginePart(Part):
     """Where work is done: in this process, or on the workers of a Ray cluster."""
 
-    name: Literal["local", "ray"] = "local"
-    address: Annotated[str, Field(description="Of the cluster: host:port, or auto; empty starts one.")] = ""
-    workers: Annotated[int, Field(ge=0, description="Ray workers; 0 for as many as fit.")] = 0
-    cpus: Annotated[float, Field(ge=0, description="Processors that a worker asks for.")] = 1.0
-    gpus: Annotated[float, Field(ge=0, description="Accelerators that a worker asks for.")] = 0.0
+    name: EngineName = Engine.name
+    address: Annotated[
+        str, Field(description="Address of the cluster: host:port, or auto; empty starts a cluster.")
+    ] = Engine.address
+    workers: Annotated[int, Field(ge=0, description="Ray workers; 0 for as many as fit.")] = Engine.workers
+    cpus: Annotated[float, Field(ge=0, description="Processors that a worker asks for.")] = Engine.cpus
+    gpus: Annotated[float, Field(ge=0, description="Accelerators that a worker asks for.")] = Engine.gpus
 
     @model_validator(mode="after")
     def _fits_together(self) -> EnginePart:
@@ -64,8 +78,10 @@ class DataPart(Part):
         description="JSONL, Parquet, or a saved datasets folder; or the address of such a file."
     )
     on_error: Literal["stop", "skip"] = "stop"
-    max_length: int = Field(0, ge=0, description="Longest row in tokens; 0 for the model's context.")
-    truncate: bool = Field(False, description="Cut longer rows instead of refusing them.")
+    max_length: int = Field(
+        ScanSettings.max_length, ge=0, description="Longest row in tokens; 0 for the model's context."
+    )
+    truncate: bool = Field(ScanSettings.truncate, description="Cut longer rows instead of refusing them.")
     label: str | None = Field(None, description="A true-or-false column to measure the methods against.")
 
 
@@ -76,7 +92,7 @@ class ConceptPart(Part):
     name: str = "concept"
     positive: Path | None = Field(None, description="Texts that show the concept.")
     negative: Path | None = Field(None, description="Texts that do not.")
-    recipe: Literal["contrast", "logistic-probe", "ridge-probe"] = "contrast"
+    recipe: Literal["contrast", "logistic-probe", "ridge-probe"] = Field(DEFAULT_RECIPE)
     sites: tuple[str, ...] = Field((), description="Where to look; default: all sites.")
     seed: int = 0
 
@@ -91,30 +107,52 @@ class ConceptPart(Part):
 class ScanPart(Part):
     """What to keep of each row."""
 
-    signals: tuple[Literal["response", "prompt_end", "own_response", "backward"], ...] = (
-        "response",
-        "prompt_end",
-        "backward",
+    signals: tuple[Signal, ...] = ScanSettings.signals
+    max_batch_tokens: Annotated[int, Field(ge=1, description="Tokens run at once, padding included.")] = (
+        ScanSettings.max_batch_tokens
     )
-    max_batch_tokens: Annotated[int, Field(ge=1)] = 4096
-    own_response_tokens: Annotated[int, Field(ge=1)] = 64
-    seed: int = 0
+    shard_rows: Annotated[
+        int, Field(ge=1, description="Rows of a shard, at least: what a kill may cost.")
+    ] = ScanSettings.shard_rows
+    own_response_tokens: Annotated[
+        int, Field(ge=1, description="Longest sampled response in tokens, for own_response.")
+    ] = ScanSettings.own_response_tokens
+    temperature: Annotated[float, Field(ge=0, description="Temperature of that sampling.")] = (
+        ScanSettings.temperature
+    )
+    seed: int = ScanSettings.seed
 
 
 class CurvaturePart(Part):
     """The curvature for the influence methods: a file, or how to fit it."""
 
     file: Annotated[Path | None, Field(description="As `aitia fit-curvature` wrote it.")] = None
-    kind: Literal["identity", "diagonal", "kfac", "ekfac"] = "ekfac"
-    labels: Literal["sampled", "empirical"] = "sampled"
+    kind: Kind = CurvatureSettings.kind
+    labels: Annotated[
+        Literal["sampled", "empirical"],
+        Field(description="Labels sampled from the model (true Fisher), or the data's own."),
+    ] = CurvatureSettings.labels
+    loss: Annotated[
+        Literal["mean", "sum"],
+        Field(description="A row's loss: the mean over its response tokens, or their sum."),
+    ] = CurvatureSettings.loss
     parameters: Annotated[
-        Literal["full", "lora"] | None, Field(description="Default: lora under an adapter.")
-    ] = None
-    stride: Annotated[int, Field(ge=1)] = 1
-    rows: Annotated[int, Field(ge=0)] = 5000
+        Literal["auto", "full", "lora"],
+        Field(description="auto: the LoRA factors where there is an adapter, else the full weights."),
+    ] = CurvatureSettings.parameters
+    stride: Annotated[
+        int, Field(ge=1, description="1 takes every block; n takes every n-th, from the highest down.")
+    ] = CurvatureSettings.stride
+    rows: Annotated[int, Field(ge=0, description="Rows to fit to, at most; 0 for all.")] = (
+        CurvatureSettings.rows
+    )
+    max_batch_tokens: Annotated[int, Field(ge=1, description="Tokens run at once.")] = (
+        CurvatureSettings.max_batch_tokens
+    )
     precision: Annotated[
-        Literal["auto", "float32", "bfloat16"], Field(description="Of the products' factors.")
-    ] = "auto"
+        Literal["auto", "float32", "bfloat16"],
+        Field(description="Precision of the matrix products that make eigenvalues and scores."),
+    ] = CurvatureSettings.precision
     cache_gigabytes: Annotated[
         float,
         Field(ge=0, description="With empirical labels: run the model once if its factors fit into this."),
@@ -124,13 +162,21 @@ class CurvaturePart(Part):
 class RankPart(Part):
     """How to rank."""
 
-    method: str = "backward-signal"
-    compare: Annotated[tuple[str, ...], Field(description="Influence methods to show beside it.")] = ()
+    method: str = DEFAULT_METHOD
+    compare: Annotated[
+        tuple[str, ...],
+        Field(description="Further methods to show, beside those that the store's signals allow."),
+    ] = ()
     queries: Annotated[Path | None, Field(description="Texts to measure, for the influence methods.")] = None
     curvature: CurvaturePart = CurvaturePart()
-    damping: Annotated[float, Field(ge=0, description="A multiple of each layer's mean eigenvalue.")] = 0.1
-    random_controls: Annotated[int, Field(ge=0)] = 8
-    shown: Annotated[int, Field(ge=1, description="Rows shown from each end of the ranking.")] = 12
+    damping: Annotated[float, Field(ge=0, description="Added to the eigenvalues.")] = Damping.value
+    relative_damping: Annotated[
+        bool, Field(description="damping is a multiple of each layer's mean eigenvalue.")
+    ] = Damping.relative
+    random_controls: Annotated[int, Field(ge=0, description="Random directions to score as controls.")] = (
+        RANDOM_CONTROLS
+    )
+    shown: Annotated[int, Field(ge=1, description="Rows shown from each end of the ranking.")] = ROWS_SHOWN
     seed: int = 0
 
 
@@ -149,22 +195,36 @@ class GroupsPart(Part):
         Field(description="Its folder or file; default: train one on the data, at the concept's site."),
     ] = None
     site: Annotated[str | None, Field(description="Where it lives, if its files do not say.")] = None
-    features: Annotated[int, Field(ge=1, description="Of the one that is trained.")] = 512
-    k: Annotated[int, Field(ge=1, description="Features that may fire on a token, likewise.")] = 16
-    epochs: Annotated[int, Field(ge=1, description="Likewise.")] = 4
-    pooling: Literal["share", "mean", "max"] = "share"
-    threshold: Annotated[float, Field(ge=0)] = 0.1
-    false_discovery_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    controls: Annotated[
-        int | None,
-        Field(
-            ge=8,
-            description="Meaningless directions to hold groups against; default 256, or 64 for methods with queries.",
-        ),
-    ] = None
+    features: Annotated[
+        int, Field(ge=1, description="Number of features, where an autoencoder is trained.")
+    ] = SaeSettings.features
+    k: Annotated[
+        int, Field(ge=1, description="Features that may fire on a token, where an autoencoder is trained.")
+    ] = SaeSettings.k
+    epochs: Annotated[
+        int, Field(ge=1, description="Passes over the tokens, where an autoencoder is trained.")
+    ] = SaeSettings.epochs
+    max_tokens: Annotated[
+        int, Field(ge=1, description="Tokens collected at most, where an autoencoder is trained.")
+    ] = SaeSettings.max_tokens
+    pooling: Literal["share", "mean", "max"] = Field(DEFAULT_POOLING)
+    threshold: Annotated[
+        float, Field(ge=0, description="A row belongs to a feature's group above this pooled value.")
+    ] = GroupSettings.threshold
+    smallest: Annotated[int, Field(ge=2, description="Groups of fewer rows are not tested.")] = (
+        GroupSettings.smallest
+    )
+    largest: Annotated[
+        float, Field(gt=0, le=1, description="Groups of a larger share of the rows are not tested.")
+    ] = GroupSettings.largest
+    permutations: Annotated[int, Field(ge=1, description="Permutations of the scores.")] = (
+        GroupSettings.permutations
+    )
+    false_discovery_rate: Annotated[float, Field(gt=0, lt=1)] = GroupSettings.false_discovery_rate
+    controls: Annotated[int | None, Field(ge=SMALLEST_CONTROLS, description=CONTROLS_HELP)] = None
     columns: Annotated[tuple[str, ...], Field(description="Columns of the data to test groups against.")] = ()
     strata: Annotated[str | None, Field(description="Compare rows within the values of this column.")] = None
-    shown: Annotated[int, Field(ge=1)] = 8
+    shown: Annotated[int, Field(ge=1, description="Groups from either end to label and show.")] = GROUPS_SHOWN
 
 
 class AttributeConfiguration(Part):

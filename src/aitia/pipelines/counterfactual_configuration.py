@@ -10,8 +10,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from aitia.attribution.methods import METHODS
+from aitia.attribution.curvature import Damping
+from aitia.attribution.methods import DEFAULT_METHOD, METHODS
+from aitia.attribution.scanning import ScanSettings
 from aitia.counterfactual import LoraSettings
+from aitia.counterfactual.behaviours import ANSWER_TOKENS, JudgedResponses
+from aitia.counterfactual.classifier_judge import ClassifierJudge
+from aitia.counterfactual.endpoint import CONCURRENCY
+from aitia.counterfactual.endpoint_judge import MAX_UNPARSABLE
+from aitia.counterfactual.on_policy import ANSWERS_KEPT, ANSWERS_SAMPLED
 from aitia.pipelines.configuration import ConceptPart, CurvaturePart, EnginePart, Part, parse_configuration
 
 BASELINES = (
@@ -86,20 +93,20 @@ class TrainingDataPart(Part):
 class TrainingPart(Part):
     """How adapters are trained; see `LoraSettings`."""
 
-    rank: Count = 8
-    alpha: Count = 16
-    rank_stabilised: bool = False
-    modules: tuple[str, ...] = ()
-    layers: tuple[int, ...] = ()
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    epochs: Count = 2
-    batch_rows: Count = 8
-    accumulation: Count = 1
-    max_length: Annotated[int, Field(ge=0)] = 0
-    seed: int = 0
+    rank: Count = LoraSettings.rank
+    alpha: Count = LoraSettings.alpha
+    rank_stabilised: bool = LoraSettings.rank_stabilised
+    modules: tuple[str, ...] = LoraSettings.modules
+    layers: tuple[int, ...] = LoraSettings.layers
+    learning_rate: Annotated[float, Field(gt=0)] = LoraSettings.learning_rate
+    warmup: Annotated[float, Field(ge=0, le=1)] = LoraSettings.warmup
+    warmup_steps: Annotated[int, Field(ge=0)] = LoraSettings.warmup_steps
+    weight_decay: Annotated[float, Field(ge=0)] = LoraSettings.weight_decay
+    epochs: Count = LoraSettings.epochs
+    batch_rows: Count = LoraSettings.batch_rows
+    accumulation: Count = LoraSettings.accumulation
+    max_length: Annotated[int, Field(ge=0)] = LoraSettings.max_length
+    seed: int = LoraSettings.seed
 
     @property
     def settings(self) -> LoraSettings:
@@ -120,10 +127,12 @@ class QueriesPart(Part):
 
     texts: Path | None = Field(None, description="Texts that show the behaviour.")
     prompts: Path | None = Field(None, description="Answered by the tuned model, graded by the judge.")
-    samples: Count = 10
-    keep: Annotated[int, Field(ge=1, description="Answers with the highest grades that are kept.")] = 5
-    max_new_tokens: Count = 256
-    temperature: Annotated[float, Field(ge=0)] = 1.0
+    samples: Count = ANSWERS_SAMPLED
+    keep: Annotated[int, Field(ge=1, description="Answers with the highest grades that are kept.")] = (
+        ANSWERS_KEPT
+    )
+    max_new_tokens: Count = ANSWER_TOKENS
+    temperature: Annotated[float, Field(ge=0)] = JudgedResponses.temperature
     seed: int = 0
 
     @model_validator(mode="after")
@@ -136,15 +145,17 @@ class QueriesPart(Part):
 class RankingsPart(Part):
     """The rankings that are held against each other."""
 
-    compare: Annotated[tuple[str, ...], Field(description="Methods and baselines.")] = ("backward-signal",)
+    compare: Annotated[tuple[str, ...], Field(description="Methods and baselines.")] = (DEFAULT_METHOD,)
     files: dict[str, Path] = Field(
         default_factory=dict, description="Rankings made elsewhere, as aitia writes them."
     )
     curvature: CurvaturePart = CurvaturePart()
-    damping: Annotated[float, Field(ge=0)] = 0.1
-    relative_damping: Annotated[bool, Field(description="A multiple of each layer's mean eigenvalue.")] = True
-    own_response_tokens: Count = 64
-    max_batch_tokens: Count = 4096
+    damping: Annotated[float, Field(ge=0)] = Damping.value
+    relative_damping: Annotated[
+        bool, Field(description="damping is a multiple of each layer's mean eigenvalue.")
+    ] = Damping.relative
+    own_response_tokens: Count = ScanSettings.own_response_tokens
+    max_batch_tokens: Count = ScanSettings.max_batch_tokens
     seed: int = 0
 
     @model_validator(mode="after")
@@ -178,7 +189,7 @@ class ClassifierPart(Part):
     positive: Path
     negative: Path
     encoder: Path | None = Field(None, description="Folder of a sentence encoder; default: MiniLM.")
-    max_overlap: Annotated[float, Field(ge=0, le=1)] = 0.0
+    max_overlap: Annotated[float, Field(ge=0, le=1)] = ClassifierJudge.max_overlap
 
 
 class EndpointPart(Part):
@@ -190,8 +201,8 @@ class EndpointPart(Part):
     rubric: Path | None = Field(
         None, description="Text file of a whole question, with {prompt} and {response}."
     )
-    concurrency: Count = 4
-    max_unparsable: Annotated[float, Field(ge=0, le=1)] = 0.05
+    concurrency: Count = CONCURRENCY
+    max_unparsable: Annotated[float, Field(ge=0, le=1)] = MAX_UNPARSABLE
 
     @model_validator(mode="after")
     def _one_of_both(self) -> EndpointPart:
@@ -238,10 +249,10 @@ class JudgedPart(Part):
     """What a judge says of the model's own responses."""
 
     prompts: Path
-    samples: Count = 1
-    max_new_tokens: Count = 256
-    temperature: Annotated[float, Field(ge=0)] = 1.0
-    seed: int = 0
+    samples: Count = JudgedResponses.samples
+    max_new_tokens: Count = JudgedResponses.max_new_tokens
+    temperature: Annotated[float, Field(ge=0)] = JudgedResponses.temperature
+    seed: int = JudgedResponses.seed
 
 
 class BehavioursPart(Part):

@@ -20,9 +20,8 @@ from aitia.attribution.baselines import (
     tfidf_similarity,
     training_loss,
 )
-from aitia.attribution.curvature import Curvature, CurvatureSettings, Damping, load_curvature
-from aitia.attribution.curvature_fitting import fit_curvature
-from aitia.attribution.methods import METHODS, InfluenceMethod
+from aitia.attribution.curvature import Damping
+from aitia.attribution.methods import DEFAULT_METHOD, METHODS
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
 from aitia.counterfactual import finetune_lora
@@ -31,7 +30,8 @@ from aitia.files import atomic_path, digest, file_digest
 from aitia.models import LanguageModel, load_sentence_encoder
 from aitia.pipelines.counterfactual_configuration import CounterfactualConfiguration
 from aitia.pipelines.counterfactual_inputs import Inputs, NamedJudge
-from aitia.records import Records, TokenizedRecords, tokenize
+from aitia.pipelines.curvature import curvature_settings, prepare_curvature
+from aitia.records import Records
 
 Load = Callable[[Path | None], LanguageModel]
 """Loads the base model, with the adapter in a folder if one is given."""
@@ -138,20 +138,33 @@ def _score(
     scores: dict[str, np.ndarray] = {}
     seconds: dict[str, float] = {}
     if methods:
-        queried = any(isinstance(METHODS[name], InfluenceMethod) for name in methods)
+        settings = curvature_settings(part.curvature, methods, concept.site, part.seed)
+        rows = store.load_rows()
+        name = _key([model.fingerprint, rows.fingerprint, repr(settings)])
+        curvature, cache = prepare_curvature(
+            part.curvature,
+            settings,
+            model,
+            rows,
+            parts / f"curvature-{name}.safetensors",
+            configuration.engine.engine,
+        )
         ranking = rank(
             store,
             replace(concept, shuffled=None),  # its controls are a baseline of their own here
             method=methods[0],
             others=methods[1:],
-            queries=_queries(configuration, inputs, model, judge) if queried else None,
-            curvature=_curvature(configuration, inputs, model, concept, parts) if queried else None,
+            queries=None if settings is None else _queries(configuration, inputs, model, judge),
+            curvature=curvature,
+            cache=cache,
             damping=Damping(value=part.damping, relative=part.relative_damping),
             random_controls=0,
             seed=part.seed,
         )
         assert tuple(ranking.ids.tolist()) == inputs.data.ids
         scores, seconds = dict(ranking.scores), dict(ranking.seconds)
+        if cache is not None:
+            cache.clear()
     for name in part.compare:
         if name not in METHODS:
             start = perf_counter()
@@ -168,9 +181,9 @@ def _baseline(name: str, inputs: Inputs, store: SignalStore, concept: Concept, s
         case "training-loss":
             return training_loss(store)
         case "random-direction":
-            return random_direction_scores(store, concept, "backward-signal", count=1, seed=seed)[0]
+            return random_direction_scores(store, concept, DEFAULT_METHOD, count=1, seed=seed)[0]
         case "shuffled-labels":
-            return shuffled_direction_scores(store, concept, "backward-signal")[0]
+            return shuffled_direction_scores(store, concept, DEFAULT_METHOD)[0]
         case "oracle":
             assert inputs.labels is not None
             return inputs.labels.astype(float)
@@ -225,34 +238,6 @@ def _queries(
     )
     found.write(configuration.folder / "queries.jsonl")
     return found
-
-
-def _curvature(
-    configuration: CounterfactualConfiguration,
-    inputs: Inputs,
-    model: LanguageModel,
-    concept: Concept,
-    parts: Path,
-) -> Curvature:
-    part, length = configuration.rankings.curvature, configuration.training.max_length
-    if part.file is not None:
-        return load_curvature(part.file, model)
-    settings = CurvatureSettings(
-        kind=part.kind,
-        labels=part.labels,
-        parameters=part.parameters or "lora",
-        stride=part.stride,
-        site="" if "influence" in configuration.rankings.compare else concept.site,
-        rows=part.rows,
-        seed=configuration.rankings.seed,
-    )
-    rows: TokenizedRecords = tokenize(
-        inputs.data, model.tokenizer, max_length=length or model.context_length, truncate=length > 0
-    )
-    name = _key([model.fingerprint, rows.fingerprint, repr(settings)])
-    return fit_curvature(
-        model, rows, settings, out=parts / f"curvature-{name}.safetensors", engine=configuration.engine.engine
-    )
 
 
 def _concept_depends(configuration: CounterfactualConfiguration, inputs: Inputs) -> list[object]:

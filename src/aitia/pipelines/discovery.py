@@ -12,13 +12,15 @@ import numpy as np
 from aitia.attribution import SignalStore
 from aitia.attribution.feature_labels import FeatureLabel, label_features
 from aitia.attribution.feature_shift import FeatureShift, feature_shifts
-from aitia.attribution.methods import find_signal_method, score_vectors
+from aitia.attribution.methods import DEFAULT_METHOD, find_signal_method, score_vectors
 from aitia.concepts import SparseAutoencoder, concept_from_feature, feature_matrix
 from aitia.files import write_json
 from aitia.models import LanguageModel
 from aitia.records import Records, tokenize
 
 FALSE_DISCOVERY_RATE = 0.05
+FEATURES_SHOWN = 10
+"""Features that are labelled and looked for by default."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,8 +90,8 @@ def discover(
     *,
     base: LanguageModel | None = None,
     store: SignalStore | None = None,
-    method: str = "backward-signal",
-    shown: int = 10,
+    method: str = DEFAULT_METHOD,
+    shown: int = FEATURES_SHOWN,
 ) -> DiscoveryResult:
     """Rank features by how far training moved them, label them, and look for the rows behind them.
 

@@ -14,9 +14,11 @@ import numpy as np
 from aitia.attribution import Ranking, SignalStore, rank
 from aitia.attribution.enrichment import Enrichment, enrichments
 from aitia.attribution.feature_labels import FeatureLabel, label_features
-from aitia.attribution.groups import Group, GroupInfluence, GroupSettings, group_influence, random_controls
-from aitia.attribution.methods import Method, find_method, row_contrasts, score_vectors
-from aitia.concepts import Concept, SparseAutoencoder, feature_matrix, require_sae_fits
+from aitia.attribution.groups import SMALLEST_CONTROLS, Group, GroupInfluence, GroupSettings, group_influence
+from aitia.attribution.methods import DEFAULT_METHOD, Method, find_method, row_contrasts
+from aitia.concepts import Concept, SparseAutoencoder, feature_matrix, random_directions, require_sae_fits
+from aitia.concepts.features import DEFAULT_POOLING
+from aitia.engine import note
 from aitia.errors import AitiaError
 from aitia.files import write_json
 from aitia.records import RowIds
@@ -27,6 +29,12 @@ CONTROLS, FEWEST_CONTROLS, COSTLY_CONTROLS = 2048, 256, 64
 """Meaningless directions by default: where each is a matrix product (fewer of many rows, so that their scores fit into
 `CONTROL_NUMBERS`), and where each is a gradient over queries."""
 CONTROL_NUMBERS = 2**28
+CONTROLS_HELP = (
+    f"Meaningless directions that groups are held against; at least {SMALLEST_CONTROLS}. Default: {CONTROLS:,} (fewer, "
+    f"down to {FEWEST_CONTROLS}, where there are many rows), or {COSTLY_CONTROLS} for methods with queries."
+)
+GROUPS_SHOWN = 10
+"""Groups from either end that are labelled by default, beside those found."""
 Labeller = Callable[[Sequence[FeatureLabel]], Sequence[str]]
 """Puts features into words, from their spans and terms."""
 
@@ -139,13 +147,14 @@ def explain_by_groups(
     concept: Concept,
     sae: SparseAutoencoder,
     *,
-    method: str = "backward-signal",
+    method: str = DEFAULT_METHOD,
+    ranking: Ranking | None = None,
     settings: GroupSettings | None = None,
-    pooling: str = "share",
+    pooling: str = DEFAULT_POOLING,
     controls: int | None = None,
     columns: Sequence[str] = (),
     strata: str | None = None,
-    shown: int = 10,
+    shown: int = GROUPS_SHOWN,
     labeller: Labeller | None = None,
     **rank_settings: Any,
 ) -> GroupsResult:
@@ -156,45 +165,39 @@ def explain_by_groups(
         concept: at a site that was scanned.
         sae: at any site of the store's model.
         method: scores the rows.
+        ranking: of the store's rows by this concept, as `rank` made it in this process, where there is one already: it
+            takes the place of `method` and `rank_settings`.
         settings: of the groups.
         pooling: of the features (see `aitia.concepts.features.FeatureMatrix`).
         controls: directions that mean nothing, for groups to be held against; at least 8. Contrasts between random
             halves of the rows for the fast family (default 2,048, fewer where there are more than 131,072 rows),
-            random directions for methods that measure queries (default 64). More of them cost power less:
+            random directions for methods that measure the concept on queries (default 64), none for `influence`, which
+            measures texts. More of them cost power less:
             p-values are of Student's t with as many degrees of freedom.
         columns: of the data, to test the found groups against.
         strata: a column within whose values scores are compared.
         shown: how many groups from either end are labelled, beside those found.
         labeller: puts the shown features into words.
-        rank_settings: further arguments of `rank`: queries, curvature, damping, cache, seed.
+        rank_settings: further arguments of `rank`: queries, curvature, damping, seed.
 
     Raises:
         AitiaError: see the parts.
     """
+    if controls is not None and controls < SMALLEST_CONTROLS:
+        raise AitiaError(f"controls {controls}: give at least {SMALLEST_CONTROLS}")
+    if controls is not None and controls * len(store) > CONTROL_NUMBERS:
+        most = CONTROL_NUMBERS // len(store)
+        raise AitiaError(f"controls {controls}: memory holds the scores of {most:,} for {len(store)} rows")
     ids = [str(name) for name in store.column("id")]
     given = store.load_records().only(ids)
     values = {name: given.column(name) for name in columns}
     kinds = None if strata is None else given.column(strata)
     model = store.load_model()
     require_sae_fits(sae, model)
-    fast = isinstance(find_method(method), Method)
-    if controls is not None and not 8 <= controls <= CONTROL_NUMBERS:
-        raise AitiaError(
-            f"controls {controls}: between 8, since fewer do not show how far a z-score strays by chance, and "
-            f"{CONTROL_NUMBERS:,}, which is what memory holds"
-        )
-    if controls is None:
-        fit = min(CONTROLS, max(FEWEST_CONTROLS, CONTROL_NUMBERS // len(ids)))
-        controls = fit if fast else COSTLY_CONTROLS
-    ranking = rank(
-        store, concept, method=method, others=(), random_controls=0 if fast else controls, **rank_settings
-    )
-    if fast:
-        seed = rank_settings.get("seed", 0)
-        contrasts = row_contrasts(store, concept.site, method, count=controls, seed=seed)
-        control_scores = score_vectors(store, contrasts, concept.site, method)
-    else:
-        control_scores = random_controls(ranking)
+    if ranking is None:
+        ranking = rank(store, concept, method=method, others=(), **rank_settings)
+    settings = settings or GroupSettings()
+    control_scores = _control_scores(ranking, store, concept, controls, settings.seed)
     rows = store.load_rows()
     matrix = feature_matrix(model, rows, sae, pooling=pooling)
     influence = group_influence(matrix, ranking.score, settings, control_scores=control_scores, strata=kinds)
@@ -220,6 +223,23 @@ def explain_by_groups(
             "site": sae.site,
         },
     )
+
+
+def _control_scores(
+    ranking: Ranking, store: SignalStore, concept: Concept, controls: int | None, seed: int
+) -> np.ndarray | None:
+    """The rows' scores under directions that mean nothing, by the ranking's own method: [c, n]."""
+    if ranking.direction_scores is None:
+        note(f"{ranking.method} measures texts, not a direction: groups are held against other rows alone")
+        return None
+    if isinstance(find_method(ranking.method), Method):
+        fit = min(CONTROLS, max(FEWEST_CONTROLS, CONTROL_NUMBERS // len(ranking)))
+        count = fit if controls is None else controls
+        return ranking.direction_scores(
+            row_contrasts(store, concept.site, ranking.method, count=count, seed=seed)
+        )
+    count = COSTLY_CONTROLS if controls is None else controls
+    return ranking.direction_scores(random_directions(concept.width, count=count, seed=seed)[:, 0])
 
 
 def groups_table(result: GroupsResult, *, most: int = 12) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import process_time
 
+from aitia.attribution.controls import controls_kept
 from aitia.attribution.cost_model import (
     Data,
     InfluencePass,
@@ -23,18 +24,17 @@ from aitia.attribution.gradients import factor_bytes
 from aitia.attribution.influence import layers_up_to
 from aitia.attribution.methods import METHODS, InfluenceMethod
 from aitia.attribution.planning import plan_curvature
-from aitia.attribution.store_influence import controls_that_fit
+from aitia.attribution.store_influence import directions_that_fit
 from aitia.concepts import load_concept
+from aitia.concepts.fitting import SHUFFLES
 from aitia.models import LanguageModel
 from aitia.models.loading import load_outline
 from aitia.models.sites import site_layer
-from aitia.pipelines.attribute import curvature_settings, shares_factors
 from aitia.pipelines.configuration import AttributeConfiguration
+from aitia.pipelines.curvature import curvature_settings, shares_factors
 from aitia.records import read_records, tokenize
 
 _PROBE = 768
-_SHUFFLED = 8
-"""Directions fitted to shuffled labels that a concept keeps as controls, unless it is told otherwise."""
 
 
 def plan_attribute(
@@ -98,12 +98,13 @@ def plan_attribute(
     ]
     if influences:
         where = site or f"resid_post.{block}"
-        chosen = curvature_settings(configuration, where, adapted=part.adapter is not None)
+        methods = (settings.method, *settings.compare)
+        chosen = curvature_settings(settings.curvature, methods, where, settings.seed)
         assert chosen is not None
         grown, fitted_rows = data.rows / here.rows, min(chosen.rows or data.rows, data.rows)
         kept_bytes = factor_bytes(tokenized, curvature_layers(outline, chosen)) * grown
         cached = (
-            shares_factors(configuration, chosen)
+            shares_factors(settings.curvature, chosen)
             and fitted_rows == data.rows
             and kept_bytes <= settings.curvature.cache_gigabytes * 1e9
         )
@@ -117,8 +118,8 @@ def plan_attribute(
         )
         if settings.curvature.file is None:
             steps.append(curvature_step(shape, data, fitted))
-        shuffled = _SHUFFLED if loaded is None or loaded.shuffled is None else len(loaded.shuffled)
-        controls = settings.random_controls + shuffled
+        shuffled = SHUFFLES if loaded is None or loaded.shuffled is None else len(loaded.shuffled)
+        controls = {"random direction": settings.random_controls, "shuffled labels": shuffled}
         passes = _influence_passes(outline, chosen, where, influences, settings.method, controls)
         steps.append(influence_step(shape, data, passes, cached=cached))
     steps.append(rank_step(shape, data, methods=len(METHODS), controls=settings.random_controls))
@@ -132,9 +133,9 @@ def _influence_passes(
     site: str,
     methods: Sequence[str],
     first: str,
-    controls: int,
+    controls: Mapping[str, int],
 ) -> list[InfluencePass]:
-    """A pass for each method, and after that which decides the order one for its controls, as far as they fit."""
+    """A pass for each method, and after that which decides the order those for its controls."""
     found = []
     for name in methods:
         method = METHODS[name]
@@ -146,9 +147,10 @@ def _influence_passes(
             lowest=min(layer.block for layer in layers),
         )
         found.append(once)
-        fitting = min(controls, controls_that_fit(layers)) if of_concept and name == first else 0
-        if fitting:
-            found.append(replace(once, directions=fitting))
+        if of_concept and name == first:
+            room = directions_that_fit(layers)
+            kept, at_once = sum(controls_kept(controls, room).values()), max(room, 1)
+            found += [replace(once, directions=min(at_once, kept - done)) for done in range(0, kept, at_once)]
     return found
 
 

@@ -1,12 +1,21 @@
 """Training examples: read, checked, cut into tokens with their responses marked, and batched."""
 
-from aitia.records.batching import Batch, RowShard, length_batches, pad_batch, padding_share, row_shards
+from aitia.records.batching import (
+    BATCH_TOKENS,
+    Batch,
+    RowShard,
+    length_batches,
+    pad_batch,
+    padding_share,
+    row_shards,
+)
 from aitia.records.masking import TokenizedRecord, TokenizedRecords, tokenize
 from aitia.records.reading import read_records, records_from_rows
 from aitia.records.record import Message, Record, Records, RowIds, SkippedRow
 from aitia.records.splitting import Split, split_records
 
 __all__ = [
+    "BATCH_TOKENS",
     "Batch",
     "Message",
     "Record",

@@ -10,6 +10,9 @@ import numpy as np
 from aitia.errors import AitiaError
 from aitia.records.masking import TokenizedRecord, TokenizedRecords
 
+BATCH_TOKENS = 4096
+"""Tokens that a model runs over at once by default, padding included."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
@@ -76,7 +79,7 @@ def row_shards(
 
 
 def length_batches(
-    lengths: Sequence[int] | np.ndarray, *, max_tokens: int = 4096, max_rows: int = 64
+    lengths: Sequence[int] | np.ndarray, *, max_tokens: int = BATCH_TOKENS, max_rows: int = 64
 ) -> list[np.ndarray]:
     """Group rows of like length into batches, the longest first.
 

@@ -1,0 +1,97 @@
+"""Controls of a ranking: directions that mean nothing, scored by the ranking's own method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from aitia.concepts import Concept, random_directions
+
+RANDOM_CONTROLS = 8
+"""Random directions that are scored beside a concept by default."""
+
+DirectionScores = Callable[[np.ndarray], np.ndarray]
+"""Scores the rows under other directions than the concept's: [c, d] to [c, n]."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Control:
+    """Scores of a direction that means nothing, by the ranking's own method.
+
+    Attributes:
+        name: as in "random direction 3" or "shuffled labels 1".
+        scores: [n].
+    """
+
+    name: str
+    scores: np.ndarray
+
+
+def control_directions(concept: Concept, random_controls: int, seed: int) -> dict[str, np.ndarray]:
+    """Directions that mean nothing, by kind: random ones, and the recipe's own on shuffled labels; [c, d] each."""
+    assert concept.shuffled is not None
+    return {
+        "random direction": random_directions(concept.width, count=random_controls, seed=seed)[:, 0],
+        "shuffled labels": concept.shuffled.sum(axis=1),
+    }
+
+
+def score_controls(
+    directions: Mapping[str, np.ndarray], score: DirectionScores, room: int | None
+) -> tuple[list[Control], dict[str, Any]]:
+    """Score controls of every kind, all of them where there is room.
+
+    Args:
+        directions: kind -> [c, d].
+        score: the ranking's method.
+        room: for how many directions there is a place; none for as many as there are.
+
+    Returns:
+        The controls, and how many of each kind were asked for and kept, and why any were left out.
+    """
+    asked = {kind: len(vectors) for kind, vectors in directions.items()}
+    kept = asked if room is None else controls_kept(asked, room)
+    reason = None if kept == asked else f"only the gradients of {room} fit into one pass over the rows"
+    account = {"asked": asked, "kept": kept, "left_out": reason}
+    names = [f"{kind} {i + 1}" for kind, count in kept.items() for i in range(count)]
+    if not names:
+        return [], account
+    scores = score(np.concatenate([directions[kind][:count] for kind, count in kept.items()]))
+    return [Control(name=name, scores=each) for name, each in zip(names, scores, strict=True)], account
+
+
+def no_controls(directions: Mapping[str, np.ndarray], reason: str) -> dict[str, Any]:
+    """The account of a ranking that can have no controls (see `score_controls`)."""
+    asked = {kind: len(vectors) for kind, vectors in directions.items()}
+    return {
+        "asked": asked,
+        "kept": dict.fromkeys(asked, 0),
+        "left_out": reason if any(asked.values()) else None,
+    }
+
+
+def controls_kept(asked: Mapping[str, int], room: int) -> dict[str, int]:
+    """How many controls of each kind are scored where there is room for so many: in turn, and one of each at least.
+
+    Args:
+        asked: kind -> how many are wanted.
+        room: for how many there is a place.
+    """
+    kept = {kind: min(count, 1) for kind, count in asked.items()}
+    for turn in range(1, max(asked.values(), default=0)):
+        for kind, count in asked.items():
+            kept[kind] += turn < count and sum(kept.values()) < room
+    return kept
+
+
+def left_out_text(account: Mapping[str, Any]) -> str | None:
+    """One line on controls that were left out, from the account of `score_controls`; none where none were."""
+    if account.get("left_out") is None:
+        return None
+    counts = [
+        f"{account['kept'][kind]} of {count} ({kind})" for kind, count in account["asked"].items() if count
+    ]
+    return f"Controls scored: {' and '.join(counts)}, because {account['left_out']}."

@@ -1,0 +1,108 @@
+"""What the commands are given reaches the library."""
+
+import json
+
+import numpy as np
+import pytest
+from records.lines import write_lines
+from typer.testing import CliRunner
+
+from aitia.attribution import SignalStore, rank, read_ranking
+from aitia.attribution.curvature import Damping, load_curvature
+from aitia.cli import app
+from aitia.concepts import fit_contrast, load_concept
+from aitia.models import save_model
+
+SITE = "resid_post.1"
+
+
+@pytest.fixture(scope="module")
+def folder(make_model, rows, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("options")
+    model = make_model("llama", layers=2)
+    save_model(model, folder / "model")
+    write_lines(folder / "train.jsonl", rows)
+    for name, word in (("positive", "garden"), ("negative", "nothing"), ("queries", "bees")):
+        texts = [{"prompt": f"{name} {i}?\n", "completion": f"The {word} {word} {i}."} for i in range(6)]
+        write_lines(folder / f"{name}.jsonl", texts)
+    concept = fit_contrast(model, folder / "positive.jsonl", folder / "negative.jsonl", sites=[SITE])
+    concept.save(folder / "c.concept.safetensors")
+    return folder
+
+
+def run(*arguments):
+    done = CliRunner().invoke(app, [str(argument) for argument in (*arguments, "--json")])
+    assert done.exception is None, done.output
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def made(folder):
+    """A store with every signal, and a curvature."""
+    model = ("--model", folder / "model", "--dtype", "float32", "--device", "cpu")
+    data = ("--data", folder / "train.jsonl")
+    options = ("--signal", "own_response", "--signal", "backward", "--own-response-tokens", 3)
+    more = ("--temperature", 0, "--shard-rows", 7, "--max-batch-tokens", 300)
+    run("scan", *model, *data, "--site", SITE, "--out", folder / "store", *options, *more)
+    run("scan", *model, *data, "--site", SITE, "--out", folder / "plain")
+    run(
+        "fit-curvature",
+        *model,
+        *data,
+        "--out",
+        folder / "curvature.safetensors",
+        "--loss",
+        "sum",
+        "--rows",
+        9,
+    )
+    return folder
+
+
+def test_scans_and_curvatures_are_made_as_asked(made):
+    settings = SignalStore.open(made / "store").manifest["settings"]
+    assert {name: settings[name] for name in ("own_response_tokens", "temperature", "shard_rows")} == {
+        "own_response_tokens": 3,
+        "temperature": 0,
+        "shard_rows": 7,
+    }
+    assert SignalStore.open(made / "store").shards > 1
+    assert SignalStore.open(made / "plain").signals == ("response", "prompt_end", "backward")
+    found = load_curvature(made / "curvature.safetensors")
+    assert (found.settings.loss, found.settings.rows, found.settings.parameters) == ("sum", 9, "full")
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_ranking_has_the_methods_controls_and_damping_that_are_asked_for(made, tmp_path, relative):
+    common = ("--store", made / "plain", "--concept", made / "c.concept.safetensors")
+    influence = ("--queries", made / "queries.jsonl", "--curvature", made / "curvature.safetensors")
+    damping = ("--damping", 0.5, "--relative-damping" if relative else "--absolute-damping")
+    out = tmp_path / "ranking.parquet"
+    run(
+        "rank",
+        *common,
+        *influence,
+        *damping,
+        "--compare",
+        "concept-influence",
+        "--random-controls",
+        3,
+        "--out",
+        out,
+    )
+    found = read_ranking(out)
+    assert found.method == "backward-signal"
+    assert "concept-influence" in found.scores
+    assert "vector-filter" in found.scores
+    assert found.provenance["controls"]["kept"] == {"random direction": 3, "shuffled labels": 8}
+    expected = rank(
+        made / "plain",
+        load_concept(made / "c.concept.safetensors"),
+        method="concept-influence",
+        others=(),
+        queries=made / "queries.jsonl",
+        curvature=made / "curvature.safetensors",
+        damping=Damping(value=0.5, relative=relative),
+        random_controls=0,
+    ).score
+    np.testing.assert_allclose(found.scores["concept-influence"], expected, rtol=1e-4)
