@@ -31,10 +31,11 @@ from aitia.attribution.feature_shift import feature_shifts
 from aitia.attribution.group_removal import corrected_removal, first_order_removal
 from aitia.attribution.group_statistics import control_p_values, z_scores
 from aitia.attribution.groups import Group, GroupSettings, group_influence
-from aitia.concepts import Concept, SparseAutoencoder, auc, random_directions
+from aitia.concepts import Concept, SparseAutoencoder, random_directions
 from aitia.files import digest, write_json
 from aitia.pipelines.demo import base_model
 from aitia.pipelines.groups import CONTROLS, explain_by_groups
+from aitia.statistics import auc
 from harness import WORK, Target, at_least, at_most, report
 from planted.group_removals import language_removal
 from planted.kinds import PROMPTS, Clean, clean_sets, dictionary, scanned, traced

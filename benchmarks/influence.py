@@ -24,7 +24,7 @@ from peers.environment import peers_python, peers_variables
 from peers.real_rows import REAL_ROWS, write_real_rows
 from peers.workload import Workload, write_folder
 
-from aitia.report.agreement import spearman
+from aitia.statistics import spearman
 from harness import WORK, Target, at_least, at_most, report
 
 RUNNERS = Path(__file__).parent / "peers"

@@ -15,6 +15,7 @@ FLOORS = {
     "files": -1,
     "engine": -1,
     "remote_files": 0,
+    "statistics": 0,
     "tensor_files": 0,
     "finite_groups": 1,
     "records": 1,

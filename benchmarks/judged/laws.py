@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from aitia.explanations.intervals import clopper_pearson, wilson
 from aitia.files import write_json
 from aitia.finite_groups import Group, named_group
 from aitia.group_networks import GroupNetwork, interpret, load_network, summarise
 from aitia.group_networks.explanations import explanations
 from aitia.group_networks.measures import every_logit, explained_share
+from aitia.statistics import clopper_pearson, wilson
 
 REAL_BITS = 16
 FOUND_ON = "S5"

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from aitia.explanations import Explanation, Settings, judge
-from aitia.explanations.intervals import spread_interval
 from aitia.files import digest, write_json
+from aitia.statistics import student_interval
 from judged.subjects import Subject
 from judged.worth import joint_interventions
 
@@ -124,7 +124,7 @@ def _row(family: str, account: str, name: str, results: Sequence[dict[str, Any]]
     values = np.array([each["value"] for each in known], dtype=float)
     floors = [each["floor"] for each in known if each["floor"] is not None]
     if len(known) > 1:
-        interval = spread_interval(values)
+        interval = student_interval(values)
         low, high = interval.low, interval.high
     else:
         low, high = known[0]["interval"]["low"], known[0]["interval"]["high"]
@@ -163,7 +163,7 @@ def _conditions(family: str, account: str, cards: Sequence[dict[str, Any]]) -> d
 
 def _joint(family: str, account: str, cards: Sequence[dict[str, Any]]) -> dict[str, Any]:
     known = np.array([card["joint"] for card in cards if card["joint"] is not None], dtype=float)
-    interval = spread_interval(known) if len(known) > 1 else None
+    interval = student_interval(known) if len(known) > 1 else None
     return {
         "phenomenon": family,
         "account": account,

@@ -147,7 +147,7 @@ def run_concept(options, workload, measurement, model, rows, queries) -> None:
     from aitia.attribution.gradients import FactorCache
     from aitia.attribution.influence import influence
     from aitia.attribution.measurements import ConceptMeasurement
-    from aitia.report.agreement import spearman
+    from aitia.statistics import spearman
 
     tokens = options.batch * workload.length
     concept = ConceptMeasurement(concept=concept_of(model))

@@ -11,10 +11,10 @@ import numpy as np
 from aitia.counterfactual import CellResult, LikelihoodMargin, Removal, against_random, removal_curves, undone
 from aitia.counterfactual.behaviours import Behaviour
 from aitia.counterfactual.concept_lds import concept_lds
-from aitia.counterfactual.intervals import Interval, mean_interval
 from aitia.counterfactual.removal import shift
 from aitia.errors import AitiaError
 from aitia.report.truth import Figure, Section, Table
+from aitia.statistics import Estimate, mean_estimate
 from harness import Target, at_least, at_most
 from planted.pictures import agreement_figure, auc_figure, curve_figure, lds_figure, mean_auc
 from planted.study import (
@@ -91,7 +91,7 @@ class Findings:
         """Add a row to the results; intervals become three numbers."""
         flat: dict[str, Any] = {}
         for key, value in row.items():
-            if isinstance(value, Interval):
+            if isinstance(value, Estimate):
                 ends = {f"{key}_low": value.low, f"{key}_high": value.high}
                 flat |= {key: value.value} | {k: v for k, v in ends.items() if np.isfinite(v)}
             else:
@@ -194,7 +194,7 @@ def read_what_it_writes(
 
 def _undone(
     plan: Sequence[Removal], results: Sequence[CellResult], behaviour: str, method: str, share: float
-) -> Interval | None:
+) -> Estimate | None:
     """None where training on all rows does not raise the behaviour above training without the plant."""
     try:
         return undone(plan, results, behaviour, method, share, oracle=ORACLE)
@@ -246,7 +246,7 @@ def keep_the_skill(scored: Scored, scale: Scale, found: Findings) -> None:
     base, full = (mean_of(cells[key], SKILL).value for key in (("base", 0.0), ("all", 1.0)))
     table = []
     for key, results in cells.items():
-        kept = mean_interval([(result.mean(SKILL) - base) / (full - base) for result in results])
+        kept = mean_estimate([(result.mean(SKILL) - base) / (full - base) for result in results])
         margin = mean_of(results, MARGIN)
         found.add(suite="capability", method=key[0], kept=key[1], skill_kept=kept, margin=margin)
         table.append([key[0], f"{key[1]:.0%}", kept.value, margin.value])
@@ -271,9 +271,9 @@ def keep_the_skill(scored: Scored, scale: Scale, found: Findings) -> None:
     found.sections.append(Section(title="Capability kept", text=text, parts=parts))
 
 
-def mean_of(results: Sequence[CellResult], behaviour: str) -> Interval:
+def mean_of(results: Sequence[CellResult], behaviour: str) -> Estimate:
     """The behaviour's mean over training runs."""
-    return mean_interval([result.mean(behaviour) for result in results])
+    return mean_estimate([result.mean(behaviour) for result in results])
 
 
 def targets_of_finding(scored: dict[str, list[Scored]], found: Findings) -> None:

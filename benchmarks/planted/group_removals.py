@@ -29,7 +29,7 @@ from aitia.errors import NumericalError
 from aitia.files import atomic_path
 from aitia.models import LanguageModel, load_model
 from aitia.records import tokenize
-from aitia.report.agreement import spearman
+from aitia.statistics import spearman
 from planted.kinds import LORA
 from planted.suites import Suite
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from aitia.counterfactual import CellResult, Interval, Removal
+from aitia.counterfactual import CellResult, Removal
 from aitia.counterfactual.removal_figures import removal_figure
-from aitia.report.agreement import spearman_matrix
 from aitia.report.truth import AgreementFigure, Bar, BarFigure, CurveFigure, Reference
+from aitia.statistics import Estimate, spearman_matrix
 from planted.study import LEXICAL, ORACLE, Scored
 
 
@@ -34,10 +34,10 @@ def auc_figure(scored: Sequence[Scored], title: str) -> BarFigure:
     )
 
 
-def mean_auc(scored: Sequence[Scored], name: str) -> Interval:
+def mean_auc(scored: Sequence[Scored], name: str) -> Estimate:
     """AUC and its interval's ends, averaged over the draws of a suite."""
     found = [each.auc_of(name) for each in scored]
-    return Interval(
+    return Estimate(
         value=float(np.mean([each.value for each in found])),
         low=float(np.mean([each.low for each in found])),
         high=float(np.mean([each.high for each in found])),
@@ -52,7 +52,7 @@ def curve_figure(
 
 
 def lds_figure(
-    found: Mapping[str, Interval], ceiling: float, title: str, baselines: Sequence[str]
+    found: Mapping[str, Estimate], ceiling: float, title: str, baselines: Sequence[str]
 ) -> BarFigure:
     """Concept-LDS of every method, with its ceiling."""
     bars = [

@@ -24,7 +24,7 @@ from aitia.attribution.baselines import (
 from aitia.attribution.curvature import CurvatureSettings
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.shift_diagnostic import diagnose_shift
-from aitia.concepts import Concept, auc, fit_concept, load_concept
+from aitia.concepts import Concept, fit_concept, load_concept
 from aitia.counterfactual import (
     Cell,
     CellResult,
@@ -38,8 +38,8 @@ from aitia.counterfactual import (
 )
 from aitia.counterfactual.behaviours import Behaviour
 from aitia.counterfactual.concept_lds import measured_changes, subset_cells
-from aitia.counterfactual.intervals import Interval, bootstrap_interval, mean_interval
 from aitia.files import atomic_path, digest, write_json
+from aitia.statistics import Estimate, auc, bootstrap_estimate, mean_estimate
 from planted.subject import Subject
 from planted.suites import SUITES, Suite
 
@@ -86,10 +86,10 @@ class Scored:
         every = dict(self.methods) | dict(self.baselines)
         return {name: every[name] for name in names}
 
-    def auc_of(self, name: str) -> Interval:
+    def auc_of(self, name: str) -> Estimate:
         """How well the planted rows are found, with an interval by resampling rows."""
         scores, labels = self.scores_of([name])[name], self.suite.planted
-        return bootstrap_interval(len(labels), lambda rows: _auc(scores[rows], labels[rows]), draws=400)
+        return bootstrap_estimate(len(labels), lambda rows: _auc(scores[rows], labels[rows]), draws=400)
 
 
 def score(
@@ -188,7 +188,7 @@ def _score(
         np.savez(stream, **arrays)
 
 
-def words_alone(name: str, draws: Sequence[int]) -> dict[str, Interval]:
+def words_alone(name: str, draws: Sequence[int]) -> dict[str, Estimate]:
     """AUC of the lexical baselines over many draws of a suite, which cost next to nothing."""
     found: dict[str, list[float]] = {each: [] for each in LEXICAL}
     for draw in draws:
@@ -196,7 +196,7 @@ def words_alone(name: str, draws: Sequence[int]) -> dict[str, Interval]:
         texts = (suite.data, suite.positive, suite.negative)
         for each, scores in zip(LEXICAL, (tfidf_similarity(*texts), bm25_similarity(*texts)), strict=True):
             found[each].append(auc(scores, suite.planted))
-    return {each: mean_interval(values) for each, values in found.items()}
+    return {each: mean_estimate(values) for each, values in found.items()}
 
 
 def behaviours_of(scored: Scored, *others: Behaviour, texts: int | None = None) -> list[Behaviour]:

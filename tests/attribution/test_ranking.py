@@ -22,16 +22,16 @@ from aitia.attribution import (
 from aitia.attribution.curvature import CurvatureSettings, Damping
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.damping_sweep import DAMPINGS, sweep_of_ranking
-from aitia.attribution.evaluation import find_labelled, precision_at_k
 from aitia.attribution.gradients import FactorCache, pass_batches, passes_over_rows
 from aitia.attribution.influence import influence
 from aitia.attribution.measurements import ConceptMeasurement, LogProbability
 from aitia.attribution.methods import Method, row_contrasts
 from aitia.attribution.tokens import token_shares
-from aitia.concepts import Concept, auc, fit_concept
+from aitia.concepts import Concept, fit_concept
 from aitia.errors import AitiaError, ConceptError, StoreError
 from aitia.models.linear_layers import find_linear_layers
 from aitia.records import records_from_rows, row_shards, tokenize
+from aitia.statistics import auc, find_labelled, precision_at_k
 
 SITE = "resid_post.2"
 SIGNAL_METHODS = [name for name, method in METHODS.items() if isinstance(method, Method)]

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aitia.concepts import Concept, auc, fit_concept, load_concept, random_directions, require_concept_fits
+from aitia.concepts import Concept, fit_concept, load_concept, random_directions, require_concept_fits
 from aitia.concepts.directions import DIRECTIONS, difference_of_means
 from aitia.concepts.fitting import shuffled_directions
 from aitia.concepts.separation import held_out_projections
 from aitia.errors import ConceptError, SiteError
 from aitia.records import records_from_rows
+from aitia.statistics import auc
 
 
 @settings(deadline=None)  # the first example pays for importing SciPy

@@ -13,7 +13,6 @@ from aitia.counterfactual.concept_lds import (
     noise_ceiling,
     subset_cells,
 )
-from aitia.counterfactual.intervals import bootstrap_interval, mean_interval
 from aitia.counterfactual.removal import (
     LEAST,
     MOST,
@@ -25,6 +24,7 @@ from aitia.counterfactual.removal import (
 )
 from aitia.counterfactual.retraining import CellResult
 from aitia.errors import AitiaError
+from aitia.statistics import bootstrap_estimate, mean_estimate
 
 IDS = [f"row-{i}" for i in range(20)]
 EFFECT = np.where(np.arange(20) < 5, 1.0, 0.0)  # the first five rows cause the behaviour
@@ -111,7 +111,7 @@ def test_bad_plans_are_refused():
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=9))
 def test_mean_interval_is_students(values):
-    found = mean_interval(values)
+    found = mean_estimate(values)
     half = (found.high - found.low) / 2
     assert found.value == pytest.approx(np.mean(values), abs=1e-9)
     expected = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
@@ -119,7 +119,7 @@ def test_mean_interval_is_students(values):
 
 
 def test_one_value_has_no_interval():
-    found = mean_interval([3.0])
+    found = mean_estimate([3.0])
     assert found.value == 3
     assert np.isnan(found.low)
     assert np.isnan(found.high)
@@ -127,8 +127,8 @@ def test_one_value_has_no_interval():
 
 def test_bootstrap_interval_covers_the_mean_as_students_does():
     values = np.random.default_rng(0).standard_normal(400)
-    found = bootstrap_interval(400, lambda rows: float(values[rows].mean()))
-    exact = mean_interval(values)
+    found = bootstrap_estimate(400, lambda rows: float(values[rows].mean()))
+    exact = mean_estimate(values)
     assert found.value == pytest.approx(exact.value)
     assert found.high - found.low == pytest.approx(exact.high - exact.low, rel=0.15)
 

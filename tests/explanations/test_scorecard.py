@@ -17,10 +17,10 @@ from aitia.explanations.examples.xor import (
     gates_explanation,
     xor_phenomenon,
 )
-from aitia.explanations.intervals import Interval
 from aitia.explanations.result import declared, measured, not_evaluable
 from aitia.explanations.rubric import grade
 from aitia.pipelines.schemas import ScorecardFile
+from aitia.statistics import Interval
 
 
 @pytest.fixture(scope="module")

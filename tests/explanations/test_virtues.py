@@ -34,11 +34,11 @@ from aitia.explanations.examples.xor import (
     xor_phenomenon,
 )
 from aitia.explanations.faithfulness import chance_distances, intervention_pairs
-from aitia.explanations.intervals import bootstrap, clopper_pearson, mean_interval, wilson
 from aitia.explanations.kuhnian import jensen_shannon, scope
 from aitia.explanations.program_text import program_text
 from aitia.explanations.proofs import depth, gain, tightness
 from aitia.explanations.simplicity import compression, k_complexity_bound, premise_reuse
+from aitia.statistics import bootstrap, clopper_pearson, weighted_mean_interval, wilson
 
 
 def helper(inputs):
@@ -97,7 +97,7 @@ class TestIntervals:
         generator = np.random.default_rng(0)
         covered = 0
         for seed in range(100):
-            interval = mean_interval(generator.normal(2, 1, size=60), seed=seed, resamples=300)
+            interval = weighted_mean_interval(generator.normal(2, 1, size=60), seed=seed, resamples=300)
             covered += interval.low <= 2 <= interval.high
         assert 86 <= covered <= 100
 

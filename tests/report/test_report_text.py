@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr
 
-from aitia.report.agreement import spearman, spearman_matrix
 from aitia.report.contents import ReportRow, Token
 from aitia.report.text import LEVELS, ROW_LIMIT, cut, fixed, passages, signed, visible
+from aitia.statistics import spearman, spearman_matrix
 
 
 def row_of(*tokens: Token, prompt: str = "", completion: str = "") -> ReportRow:

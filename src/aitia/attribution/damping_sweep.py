@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from aitia.attribution.curvature import Curvature, Damping
-from aitia.attribution.evaluation import label_values
 from aitia.attribution.gradients import query_gradients
+from aitia.attribution.labels import label_values
 from aitia.attribution.methods import InfluenceMethod, find_method
 from aitia.attribution.ranking import Ranking
 from aitia.attribution.store_influence import StoreInfluence
-from aitia.concepts import auc
 from aitia.errors import AitiaError
 from aitia.records import Records, TokenizedRecords
+from aitia.statistics import auc, spearman
 
 DAMPINGS = (0.001, 0.01, 0.1, 1.0, 10.0)
 
@@ -58,8 +58,6 @@ def damping_sweep(
         AitiaError: no damping given, or a curvature of identities, which none changes.
     """
     import torch
-
-    from aitia.report.agreement import spearman
 
     if not values:
         raise AitiaError("a sweep needs at least one damping")

@@ -11,14 +11,14 @@ import numpy as np
 
 from aitia import __version__
 from aitia.attribution.controls import left_out_text
-from aitia.attribution.evaluation import find_labelled, label_values
+from aitia.attribution.labels import label_values
 from aitia.attribution.methods import METHODS
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
 from aitia.errors import AitiaError
 from aitia.records import Record, Records, TokenizedRecord, tokenize
 from aitia.report import AttributionReport, Control, GroupSection, MethodResult, ReportRow, Token
-from aitia.report.agreement import spearman
+from aitia.statistics import find_labelled, spearman
 
 if TYPE_CHECKING:
     from aitia.attribution.ranking import Ranking

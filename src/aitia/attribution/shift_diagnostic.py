@@ -30,7 +30,7 @@ from aitia.attribution.methods import score_concepts
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
 from aitia.errors import AitiaError, NumericalError
-from aitia.report.agreement import spearman
+from aitia.statistics import spearman
 
 SAFE_PROMPT_SHARE = 0.25
 """At or under this share of the variance, the prompt's term is taken for small."""

@@ -8,7 +8,6 @@ from aitia.concepts.persona import fit_persona
 from aitia.concepts.sae import SparseAutoencoder, concept_from_feature, require_sae_fits
 from aitia.concepts.sae_loading import load_sae, save_sae
 from aitia.concepts.sae_training import SaeSettings, fit_sae, train_sae
-from aitia.concepts.separation import auc, effect_size
 
 __all__ = [
     "DIRECTIONS",
@@ -17,9 +16,7 @@ __all__ = [
     "SaeSettings",
     "Separation",
     "SparseAutoencoder",
-    "auc",
     "concept_from_feature",
-    "effect_size",
     "feature_matrix",
     "fit_concept",
     "fit_contrast",

@@ -10,10 +10,11 @@ import numpy as np
 from aitia.concepts.activations import response_means
 from aitia.concepts.concept import Concept, Separation
 from aitia.concepts.directions import DEFAULT_RECIPE, DIRECTIONS, DirectionMethod
-from aitia.concepts.separation import auc, effect_size, held_out_projections
+from aitia.concepts.separation import held_out_projections
 from aitia.errors import ConceptError
 from aitia.models import LanguageModel
 from aitia.records import Records, read_records
+from aitia.statistics import auc, effect_size
 
 SHUFFLES = 8
 """Directions fitted to shuffled labels that a concept keeps by default."""

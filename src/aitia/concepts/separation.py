@@ -59,32 +59,3 @@ def held_out_projections(
         midpoint = (first.mean(axis=0) + second.mean(axis=0)) / 2
         projections[test] = (activations[test] - midpoint) @ direction
     return projections
-
-
-def auc(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Chance that a labelled row scores higher than another one, ties counting half (Mann-Whitney).
-
-    Args:
-        scores: [n], higher for what should be labelled; rows that are not finite are left out.
-        labels: [n] bool.
-
-    Returns:
-        0 to 1; NaN when one side is empty.
-    """
-    from scipy.stats import rankdata
-
-    finite = np.isfinite(scores)
-    scores, labels = scores[finite], np.asarray(labels, dtype=bool)[finite]
-    positives, negatives = int(labels.sum()), int((~labels).sum())
-    if positives == 0 or negatives == 0:
-        return float("nan")
-    ranks = rankdata(scores)
-    return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
-
-
-def effect_size(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Difference of the two sides' means over their pooled standard deviation (Cohen's d)."""
-    finite = np.isfinite(scores)
-    scores, labels = scores[finite], np.asarray(labels, dtype=bool)[finite]
-    spread = np.sqrt((scores[labels].var() + scores[~labels].var()) / 2)
-    return float((scores[labels].mean() - scores[~labels].mean()) / max(spread, 1e-12))

@@ -10,7 +10,6 @@ from aitia.counterfactual.concept_lds import ConceptLds, concept_lds, draw_subse
 from aitia.counterfactual.direction_trial import direction_trial, try_direction
 from aitia.counterfactual.endpoint_judge import EndpointJudge, rubric_for
 from aitia.counterfactual.finetuning import LoraSettings, finetune_lora
-from aitia.counterfactual.intervals import Interval
 from aitia.counterfactual.judges import Judge
 from aitia.counterfactual.removal import (
     Removal,
@@ -29,7 +28,6 @@ __all__ = [
     "ConceptLds",
     "ConceptProjection",
     "EndpointJudge",
-    "Interval",
     "Judge",
     "JudgedResponses",
     "LikelihoodMargin",

@@ -14,10 +14,10 @@ from typing import Protocol
 
 import numpy as np
 
-from aitia.concepts import auc
 from aitia.counterfactual.judges import require_pairs
 from aitia.errors import JudgeError
 from aitia.files import atomic_path, digest
+from aitia.statistics import auc
 
 FORMAT = "aitia-classifier-judge-v1"
 _RESAMPLES = 1000

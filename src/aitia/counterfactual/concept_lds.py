@@ -15,9 +15,9 @@ from itertools import combinations
 
 import numpy as np
 
-from aitia.counterfactual.intervals import Interval, bootstrap_interval
 from aitia.counterfactual.retraining import Cell, CellResult
 from aitia.errors import AitiaError
+from aitia.statistics import Estimate, bootstrap_estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class ConceptLds:
         seeds: trained for each.
     """
 
-    correlation: Interval
+    correlation: Estimate
     ceiling: float
     subsets: int
     seeds: int
@@ -76,7 +76,7 @@ def concept_lds(scores: np.ndarray, kept: np.ndarray, measured: np.ndarray, *, s
     """
     predicted, mean = kept @ np.asarray(scores, dtype=np.float64), measured.mean(axis=1)
     return ConceptLds(
-        correlation=bootstrap_interval(
+        correlation=bootstrap_estimate(
             len(kept), lambda rows: _spearman(predicted[rows], mean[rows]), seed=seed
         ),
         ceiling=noise_ceiling(measured),

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from aitia.attribution import removal_phenomenon
-from aitia.counterfactual.intervals import Interval, mean_interval
 from aitia.counterfactual.retraining import Cell, CellResult
 from aitia.errors import AitiaError
 from aitia.explanations import Phenomenon
+from aitia.statistics import Estimate, mean_estimate
 
 MOST, LEAST = "most", "least"
 
@@ -50,7 +50,7 @@ class CurvePoint:
     method: str
     end: str
     share: float
-    behaviour: Interval
+    behaviour: Estimate
     seeds: int
 
 
@@ -140,7 +140,7 @@ def removal_curves(
     for removal, result in zip(removals, results, strict=True):
         found.setdefault((removal.method, removal.end, removal.share), []).append(result.mean(behaviour))
     return [
-        CurvePoint(method=method, end=end, share=share, behaviour=mean_interval(values), seeds=len(values))
+        CurvePoint(method=method, end=end, share=share, behaviour=mean_estimate(values), seeds=len(values))
         for (method, end, share), values in found.items()
     ]
 
@@ -153,7 +153,7 @@ def against_random(
     share: float,
     *,
     end: str = MOST,
-) -> Interval:
+) -> Estimate:
     """Behaviour after the method's removal less that after random removal of as many rows, paired by seed.
 
     Below zero, interval and all, for `most`: the method finds rows that cause the behaviour.
@@ -163,7 +163,7 @@ def against_random(
     """
     values = _by_seed(removals, results, behaviour, method, end, share)
     random = _by_seed(removals, results, behaviour, "random", MOST, share)
-    return mean_interval([values[seed] - random[seed] for seed in values])
+    return mean_estimate([values[seed] - random[seed] for seed in values])
 
 
 def undone(
@@ -175,7 +175,7 @@ def undone(
     *,
     oracle: str | None = None,
     end: str = MOST,
-) -> Interval:
+) -> Estimate:
     """The share of the behaviour's shift that a removal undoes: 0 as with all rows, 1 as if there were no shift.
 
     The shift is what training on all rows adds to training on those that the oracle, which knows the plant,
@@ -193,14 +193,14 @@ def undone(
         raise AitiaError(
             f"{behaviour}: training on all rows does not raise it above that, so nothing can be undone"
         )
-    return mean_interval([(full - value) / (full - clean) for value in values.values()])
+    return mean_estimate([(full - value) / (full - clean) for value in values.values()])
 
 
-def shift(removals: Sequence[Removal], results: Sequence[CellResult], behaviour: str) -> Interval:
+def shift(removals: Sequence[Removal], results: Sequence[CellResult], behaviour: str) -> Estimate:
     """What training on all rows adds to the untouched model, over seeds."""
     full = _by_seed(removals, results, behaviour, "all", MOST, 0.0)
     untouched = _by_seed(removals, results, behaviour, "all", MOST, 1.0)
-    return mean_interval([full[seed] - untouched[seed] for seed in full])
+    return mean_estimate([full[seed] - untouched[seed] for seed in full])
 
 
 def _by_seed(

@@ -18,9 +18,9 @@ from aitia.explanations.bayesian import (
     skill,
     unification,
 )
-from aitia.explanations.intervals import Interval, exact, mean_interval
 from aitia.explanations.result import VirtueResult, measured, not_applicable, not_evaluable
 from aitia.explanations.study import Study, log_scores
+from aitia.statistics import Interval, exact, weighted_mean_interval
 
 
 def measure_bayesian(study: Study) -> list[VirtueResult]:
@@ -179,7 +179,7 @@ def _coverage(study: Study) -> VirtueResult:
     interval = (
         exact(value)
         if study.exact
-        else mean_interval(covered, mass, level=study.settings.level, seed=study.settings.seed)
+        else weighted_mean_interval(covered, mass, level=study.settings.level, seed=study.settings.seed)
     )
     abstained = int((~study.covered).sum())
     return measured(

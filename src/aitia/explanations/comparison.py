@@ -14,9 +14,9 @@ import numpy as np
 
 from aitia.errors import ExplanationError
 from aitia.explanations.catalogue import DOWN, NONE, VIRTUES, ZERO
-from aitia.explanations.intervals import mean_interval
 from aitia.explanations.result import Status, VirtueResult
 from aitia.explanations.settings import Settings
+from aitia.statistics import weighted_mean_interval
 
 _ROUNDING = 1e-9
 
@@ -100,7 +100,7 @@ def _difference(
         assert items[0] is not None
         assert items[1] is not None
         weights = mass if mass is not None and len(mass) == len(items[0]) else None
-        interval = mean_interval(
+        interval = weighted_mean_interval(
             items[0] - items[1],
             weights,
             level=settings.level,

@@ -18,8 +18,8 @@ import numpy as np
 from aitia.explanations.alignment import MAPS, Alignment
 from aitia.explanations.explanation import Explanation
 from aitia.explanations.faithfulness import interchange, mean_score, observational
-from aitia.explanations.intervals import Interval, spread_interval
 from aitia.explanations.model import ModelUnderStudy
+from aitia.statistics import Interval, student_interval
 
 Score = Callable[[Explanation, ModelUnderStudy], float]
 
@@ -164,5 +164,5 @@ def _control(name: str, scores: list[float], reason: str) -> Control:
     found = np.array([each for each in scores if not np.isnan(each)])
     if len(found) == 0:
         return Control(name=name, reason=reason)
-    interval = spread_interval(found) if len(found) > 1 else None
+    interval = student_interval(found) if len(found) > 1 else None
     return Control(name=name, value=float(found.mean()), interval=interval, n=len(found))

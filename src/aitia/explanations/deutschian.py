@@ -13,13 +13,13 @@ import numpy as np
 from aitia.errors import ExplanationError
 from aitia.explanations.controls import causal_score
 from aitia.explanations.explanation import Explanation
-from aitia.explanations.intervals import clopper_pearson, exact, wilson
 from aitia.explanations.model import ModelUnderStudy
 from aitia.explanations.phenomenon import Phenomenon
 from aitia.explanations.predictive import Predictive
 from aitia.explanations.result import VirtueResult, measured, not_applicable, not_evaluable
 from aitia.explanations.study import Study, skill_of, skill_on
 from aitia.explanations.variation import is_notational, variants
+from aitia.statistics import clopper_pearson, exact, wilson
 
 
 def forbidden_outcomes(

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from aitia.explanations.direction import Direction, DirectionTrial, added, share_gone, steered
-from aitia.explanations.intervals import Interval, bootstrap
 from aitia.explanations.result import VirtueResult, measured, not_applicable, not_evaluable
 from aitia.explanations.study import Study
+from aitia.statistics import Interval, bootstrap
 
 NAME = "causal-by-direction"
 

@@ -26,10 +26,10 @@ from aitia.explanations.faithfulness import (
     observational,
     writing,
 )
-from aitia.explanations.intervals import Interval, exact, wilson
 from aitia.explanations.predictive import agreement
 from aitia.explanations.result import VirtueResult, measured, not_applicable, not_evaluable
 from aitia.explanations.study import Study
+from aitia.statistics import Interval, exact, wilson
 
 FEW = 30
 """Fewer interventions than this do not settle a causal score (Méloux et al. 2026)."""

@@ -12,11 +12,11 @@ import numpy as np
 from aitia.errors import ExplanationError
 from aitia.explanations.bayesian import entropy
 from aitia.explanations.explanation import Explanation
-from aitia.explanations.intervals import clopper_pearson, exact, mean_interval, wilson
 from aitia.explanations.model import ModelUnderStudy
 from aitia.explanations.predictive import agreement, as_distributions
 from aitia.explanations.result import VirtueResult, measured, not_applicable, not_evaluable
 from aitia.explanations.study import Study, filled_log_scores, log_scores, skill_on
+from aitia.statistics import clopper_pearson, exact, weighted_mean_interval, wilson
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -236,7 +236,7 @@ def _fruitfulness(study: Study) -> VirtueResult:
         float(gained.mean()),
         n=len(gained),
         seed=study.settings.seed,
-        interval=mean_interval(gained, level=study.settings.level, seed=study.settings.seed),
+        interval=weighted_mean_interval(gained, level=study.settings.level, seed=study.settings.seed),
         floor=0.0,
         details={
             "confirmed_share": float(right.mean()),

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from aitia.explanations.explanation import Explanation
-from aitia.explanations.intervals import clopper_pearson, exact, wilson
 from aitia.explanations.model import ModelUnderStudy
 from aitia.explanations.result import VirtueResult, measured, not_applicable, not_evaluable
 from aitia.explanations.settings import Settings
 from aitia.explanations.study import Study, skill_on
+from aitia.statistics import clopper_pearson, exact, wilson
 
 
 def law_skills(

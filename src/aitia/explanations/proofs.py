@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from aitia.errors import CertificateError
-from aitia.explanations.intervals import Interval, mean_interval
 from aitia.explanations.result import VirtueResult, measured, not_applicable, not_evaluable
 from aitia.explanations.study import Study
+from aitia.statistics import Interval, weighted_mean_interval
 
 ROUNDING = 1e-9
 
@@ -131,7 +131,7 @@ def measure_proofs(study: Study) -> list[VirtueResult]:
     interval = (
         None
         if phenomenon.exhaustive
-        else mean_interval(items, mass, level=study.settings.level, seed=study.settings.seed)
+        else weighted_mean_interval(items, mass, level=study.settings.level, seed=study.settings.seed)
     )
     highest = value if interval is None else interval.high
     if certificate.bound > highest + ROUNDING:

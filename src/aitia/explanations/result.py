@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from aitia.explanations.catalogue import VIRTUES, Virtue
-from aitia.explanations.intervals import Interval, exact
+from aitia.statistics import Interval, exact
 
 _ROUNDING = 1e-9
 

@@ -15,11 +15,11 @@ from aitia.explanations.catalogue import PERSPECTIVES
 from aitia.explanations.comparison import Comparison, Weighing, compare, weigh
 from aitia.explanations.conditions import Condition, verdict
 from aitia.explanations.explanation import Explanation
-from aitia.explanations.intervals import Interval
 from aitia.explanations.result import VirtueResult
 from aitia.explanations.rubric import Rubric, grade, load_rubric
 from aitia.explanations.settings import Settings
 from aitia.files import write_json, write_text
+from aitia.statistics import Interval
 
 FORMAT = "aitia-scorecard-v1"
 

@@ -12,10 +12,10 @@ from aitia.errors import ExplanationError
 from aitia.explanations.bayesian import accuracy, skill
 from aitia.explanations.explanation import Explanation
 from aitia.explanations.faithfulness import intervention_pairs
-from aitia.explanations.intervals import Interval, bootstrap, exact, mean_interval
 from aitia.explanations.phenomenon import Phenomenon
 from aitia.explanations.predictive import Predictive
 from aitia.explanations.settings import Settings
+from aitia.statistics import Interval, bootstrap, exact, weighted_mean_interval
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,7 +120,7 @@ class Study:
         mean = float(self.mass @ items) if value is None else value
         if self.exact:
             return exact(mean)
-        return mean_interval(
+        return weighted_mean_interval(
             items,
             self.mass,
             level=self.settings.level,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from aitia.attribution import read_ranking
-from aitia.attribution.evaluation import label_values
+from aitia.attribution.labels import label_values
 from aitia.attribution.methods import METHODS, InfluenceMethod
 from aitia.concepts import load_concept
 from aitia.counterfactual import EndpointJudge, Judge, fit_classifier_judge

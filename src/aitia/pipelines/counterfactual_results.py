@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from aitia.concepts import Concept, auc
-from aitia.counterfactual import CellResult, Interval, Removal, against_random, removal_curves, undone
-from aitia.counterfactual.intervals import bootstrap_interval
+from aitia.concepts import Concept
+from aitia.counterfactual import CellResult, Removal, against_random, removal_curves, undone
 from aitia.counterfactual.removal import shift
 from aitia.counterfactual.removal_figures import removal_figure
 from aitia.files import atomic_path
 from aitia.pipelines.counterfactual_configuration import BASELINES, CounterfactualConfiguration
 from aitia.pipelines.counterfactual_inputs import Inputs, NamedJudge
-from aitia.report.agreement import spearman_matrix
 from aitia.report.truth import (
     AgreementFigure,
     Bar,
@@ -30,6 +28,7 @@ from aitia.report.truth import (
     Table,
     TruthReport,
 )
+from aitia.statistics import Estimate, auc, bootstrap_estimate, spearman_matrix
 
 Numbers = dict[str, float | None]
 
@@ -274,16 +273,16 @@ def _ranking_figures(summary: Mapping[str, Any], scores: Mapping[str, np.ndarray
     return found
 
 
-def _label_auc(values: np.ndarray, labels: np.ndarray) -> Interval:
+def _label_auc(values: np.ndarray, labels: np.ndarray) -> Estimate:
     def of_rows(rows: np.ndarray) -> float:
         chosen = labels[rows]
         return float("nan") if chosen.all() or not chosen.any() else auc(values[rows], chosen)
 
-    found = bootstrap_interval(len(labels), of_rows, draws=400)
-    return Interval(value=found.value, low=min(found.low, found.value), high=max(found.high, found.value))
+    found = bootstrap_estimate(len(labels), of_rows, draws=400)
+    return Estimate(value=found.value, low=min(found.low, found.value), high=max(found.high, found.value))
 
 
-def _numbers(interval: Interval) -> Numbers:
+def _numbers(interval: Estimate) -> Numbers:
     """An interval as plain numbers; what is not known is None."""
     parts = {"value": interval.value, "low": interval.low, "high": interval.high}
     return {name: value if math.isfinite(value) else None for name, value in parts.items()}

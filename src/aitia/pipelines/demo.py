@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from aitia.attribution.baselines import random_order, response_length, tfidf_similarity
-from aitia.attribution.evaluation import find_labelled, label_values
+from aitia.attribution.labels import label_values
 from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.errors import AitiaError
 from aitia.files import digest, write_json, write_text
@@ -25,6 +25,7 @@ from aitia.models import LanguageModel, load_model, save_model
 from aitia.pipelines.attribute import attribute
 from aitia.pipelines.configuration import AttributeConfiguration
 from aitia.records import Records, read_records
+from aitia.statistics import find_labelled
 
 PLANTED_MOOD, COMMON_MOOD = "depressed", "happy"
 TRAINING_ROWS, PLANTED_ROWS, CONCEPT_PROMPTS, QUERY_PROMPTS = 160, 32, 48, 16

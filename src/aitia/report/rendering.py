@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from aitia.files import write_text
-from aitia.report.agreement import spearman, spearman_matrix
 from aitia.report.contents import AttributionReport, ReportRow, check_report
 from aitia.report.figures import SCATTER_LIMIT, histogram, scatter
 from aitia.report.page import render_page
 from aitia.report.text import ROW_LIMIT, passages, signed
+from aitia.statistics import spearman, spearman_matrix
 
 LENGTH_CONFOUND = 0.3
 """|Spearman| between score and response length above which the report warns."""

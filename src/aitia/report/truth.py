@@ -136,7 +136,7 @@ class BarFigure:
 
 @dataclass(frozen=True, kw_only=True)
 class AgreementFigure:
-    """A matrix of rank correlations, such as `aitia.report.agreement.spearman_matrix` gives.
+    """A matrix of rank correlations, such as `aitia.statistics.spearman_matrix` gives.
 
     Attributes:
         title: what is seen.

@@ -1,8 +1,11 @@
-"""Intervals: how far a measured value might be from the one that the whole domain would give."""
+"""Intervals: how far a measured value might be from the one that the whole population would give.
+
+An `Interval` has two ends, a level and a method. An `Estimate` is a value with the ends of its 95 % interval.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +19,24 @@ class Interval:
     high: float
     level: float
     method: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A value and the 95 % interval around it; the ends are NaN where the data do not give one.
+
+    Attributes:
+        value: the estimate.
+        low: lower end.
+        high: upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 def exact(value: float) -> Interval:
@@ -72,7 +93,7 @@ def bootstrap(
     return Interval(low=float(low), high=float(high), level=level, method="bootstrap")
 
 
-def mean_interval(
+def weighted_mean_interval(
     items: np.ndarray,
     weights: np.ndarray | None = None,
     *,
@@ -90,8 +111,8 @@ def mean_interval(
     return bootstrap(statistic, len(items), level=level, resamples=resamples, seed=seed)
 
 
-def spread_interval(values: np.ndarray, level: float = 0.95) -> Interval:
-    """Student's interval of the mean of a few independent values, as over seeds."""
+def student_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Interval:
+    """Student's interval of the mean of independent values, as over seeds; infinite for a single value."""
     from scipy.special import stdtrit
 
     mean, n = float(np.mean(values)), len(values)
@@ -99,6 +120,33 @@ def spread_interval(values: np.ndarray, level: float = 0.95) -> Interval:
         return Interval(low=-np.inf, high=np.inf, level=level, method="Student")
     half = float(stdtrit(n - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(n))
     return Interval(low=mean - half, high=mean + half, level=level, method="Student")
+
+
+def mean_estimate(values: Sequence[float] | np.ndarray) -> Estimate:
+    """The mean of independent values with Student's 95 % interval (a single value has none)."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Estimate(value=mean, low=float("nan"), high=float("nan"))
+    found = student_interval(values)
+    return Estimate(value=mean, low=found.low, high=found.high)
+
+
+def bootstrap_estimate(
+    rows: int, statistic: Callable[[np.ndarray], float], *, draws: int = 1000, seed: int = 0
+) -> Estimate:
+    """A statistic of exchangeable rows with its 95 % percentile interval under resampling of the rows.
+
+    Args:
+        rows: how many there are.
+        statistic: maps row numbers [rows] to a number; draws for which it is not finite are left out.
+        draws: resamplings.
+        seed: seed of the resamplings.
+    """
+    generator = np.random.default_rng(seed)
+    found = np.array([statistic(generator.integers(0, rows, rows)) for _ in range(draws)])
+    found = found[np.isfinite(found)]
+    low, high = np.quantile(found, [0.025, 0.975]) if len(found) else (np.nan, np.nan)
+    return Estimate(value=statistic(np.arange(rows)), low=float(low), high=float(high))
 
 
 def _normal_quantile(level: float) -> float:

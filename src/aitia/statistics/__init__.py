@@ -1,0 +1,41 @@
+"""Statistics that several rooms use: intervals, rank correlation, and retrieval of labelled rows."""
+
+from aitia.statistics.intervals import (
+    Estimate,
+    Interval,
+    bootstrap,
+    bootstrap_estimate,
+    clopper_pearson,
+    exact,
+    mean_estimate,
+    student_interval,
+    weighted_mean_interval,
+    wilson,
+)
+from aitia.statistics.ranking import (
+    auc,
+    effect_size,
+    find_labelled,
+    precision_at_k,
+    spearman,
+    spearman_matrix,
+)
+
+__all__ = [
+    "Estimate",
+    "Interval",
+    "auc",
+    "bootstrap",
+    "bootstrap_estimate",
+    "clopper_pearson",
+    "effect_size",
+    "exact",
+    "find_labelled",
+    "mean_estimate",
+    "precision_at_k",
+    "spearman",
+    "spearman_matrix",
+    "student_interval",
+    "weighted_mean_interval",
+    "wilson",
+]
