@@ -1,0 +1,51 @@
+"""What an opened source of rows is, and where rows may be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aitia.errors import RecordError
+from aitia.records.record import Format
+
+LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+JSON = (".json", ".json.gz")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """An opened source of rows.
+
+    Attributes:
+        path: the file or folder; None for rows in memory.
+        format: of the source.
+        rows: the place of each row and its content, or the error that stands in the content's place.
+        write_rows: writes the rows at some positions (from 0, ascending) to a path.
+        read_rows: reads the rows at some positions again, place and content, so that they need not be kept.
+    """
+
+    path: Path | None
+    format: Format
+    rows: Iterable[tuple[str, Any]]
+    write_rows: Callable[[Sequence[int], Path], None]
+    read_rows: Callable[[Iterable[int]], Iterator[tuple[str, Any]]] | None = None
+
+
+def require_place(path: Path, other_endings: tuple[str, ...], what: str, *, folder: bool = False) -> None:
+    """Refuse to write where the file would be misread, or where something else would be lost.
+
+    Args:
+        path: where rows are to be written.
+        other_endings: endings of names of other formats.
+        what: the format that would be written, for the message.
+        folder: whether a folder of a saved dataset may be there.
+
+    Raises:
+        RecordError: the name ends as that of another format, or a folder is there.
+    """
+    if path.name.endswith(other_endings):
+        raise RecordError(f"{path}: would be written in the format it was read in: {what}")
+    if path.is_dir() and not (folder and (path / "state.json").is_file()):
+        raise RecordError(f"{path}: a folder is there already; choose another name")
