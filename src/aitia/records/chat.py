@@ -9,26 +9,45 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from aitia.errors import RecordError
 from aitia.records.clock import day_of_this_run, pin_date, reads_clock
-from aitia.records.marking import can_mark, column_marked, marked_turn, require_written, silenced_turn, spoken_parts
+from aitia.records.contents import content_forms, in_parts, require_no_lists, turn_of
+from aitia.records.marking import (
+    Turns,
+    align,
+    column_marked,
+    marked_turn,
+    marks_for,
+    require_written,
+    silenced_turn,
+)
 from aitia.records.record import Message, is_trained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Turns = list[dict[str, Any]]
-
-_QUESTION: Turns = [{"role": "user", "content": "u"}]
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
-# What a template writes of a list of parts that it takes for a string.
-_LISTS = ("'type': 'text'", '"type": "text"')
-_OPENING = re.compile(r"\s*(<[^<>\s]+>|\[[^\[\]\s]+\])")
+_TOKEN = re.compile(r"\s*(<[^<>\s]+>|\[[^\[\]\s]+\])")
+
+
+@dataclass(frozen=True, slots=True)
+class _Habits:
+    """What holds for all conversations.
+
+    Attributes:
+        prompts: whether the template heeds `add_generation_prompt`; many need not, some forget to.
+        opening: what the prompt for an answer begins with, like `<|im_start|>`; "" where it is no such token.
+        footer: the end-of-turn token of a last answer; "" where there is none.
+    """
+
+    prompts: bool
+    opening: str
+    footer: str
 
 
 class ChatTemplate:
@@ -51,6 +70,7 @@ class ChatTemplate:
         asks = any(reads_clock(source) for source in sources)
         self.today = (today or day_of_this_run()) if asks else None
         self._written: set[str] = set()
+        self._seen: dict[bool, _Habits] = {}
 
     def render(
         self, turns: Turns, *, prompt: bool = False, arguments: Mapping[str, Any] | None = None
@@ -109,7 +129,7 @@ class ChatTemplate:
         given = [message.turn for message in messages]
         first: RecordError | None = None
         for turns in _shorter(given, chosen[-1] + 1):
-            for form in _forms(turns):
+            for form in content_forms(turns):
                 try:
                     return self._responses(form, chosen, dict(arguments or {}))
                 except RecordError as error:
@@ -121,7 +141,7 @@ class ChatTemplate:
         self, turns: Turns, chosen: Sequence[int], arguments: dict[str, Any]
     ) -> tuple[str, list[tuple[int, int]]]:
         text = self.render(turns, arguments=arguments)
-        _require_no_lists(text, turns, arguments)
+        require_no_lists(text, turns, arguments)
         self._require_columns(turns, arguments)
         ends = self._ends(text, turns, chosen, arguments)
         spans, earlier = [], 0
@@ -145,17 +165,17 @@ class ChatTemplate:
         self, text: str, turns: Turns, chosen: Sequence[int], arguments: dict[str, Any]
     ) -> dict[int, int]:
         """Where the content of each chosen turn ends in the text, once all turns are found to be written."""
-        marks = _marks(text, turns, chosen)
+        marks = marks_for(text, turns, chosen)
         everything = self._marked(turns, marks, arguments)
         for i in [i for i, mark in marks.items() if mark not in everything]:
             self._require_turn(text, turns, i, marks[i], arguments, chosen)
-        found = _align(text, everything, turns, marks)
+        found = align(text, everything, turns, marks)
         if found is not None:
             return found
         # A mark may change how a template reads other turns: then each answer is marked alone.
         found = {}
         for i in chosen:
-            alone = _align(text, self._marked(turns, {i: marks[i]}, arguments), turns, {i: marks[i]})
+            alone = align(text, self._marked(turns, {i: marks[i]}, arguments), turns, {i: marks[i]})
             if alone is None:
                 raise _rewritten(i)
             found |= alone
@@ -186,62 +206,62 @@ class ChatTemplate:
         return self.render(marked, arguments=arguments)
 
     def _start(self, text: str, turns: Turns, i: int, arguments: dict[str, Any]) -> int | None:
-        if i > 0 and self._opening is not None:
+        prompt = ""
+        habits = self._habits(turns)
+        if i > 0 and habits.prompts:
             prompt = self.render(turns[:i], prompt=True, arguments=arguments)
             if text.startswith(prompt):
                 return len(prompt)
-        header, _ = self._around(turns[:i], arguments)
-        return len(header) if text.startswith(header) else None
+        header, _ = self._around(turns, i, arguments)
+        if text.startswith(header):
+            return len(header)
+        # The prompt may go on with a thought that the answer begins otherwise.
+        shared = _whole_tokens(_common_start(text, prompt))
+        closed = self.render(turns[:i], arguments=arguments) if shared else ""
+        return len(shared) if len(shared) >= len(closed) + len(habits.opening) > 0 else None
 
     def _end(self, text: str, turns: Turns, i: int, spoken: int, arguments: dict[str, Any]) -> int | None:
         """The end of a turn of which the content ends at `spoken`."""
-        rest, calls = text[spoken:], bool(turns[i].get("tool_calls"))
-        if not calls and self._footer and rest.startswith(self._footer):
-            return spoken + len(self._footer)
+        rest, calls, habits = text[spoken:], bool(turns[i].get("tool_calls")), self._habits(turns)
+        if not calls and habits.footer and rest.startswith(habits.footer):
+            return spoken + len(habits.footer)
         if i == len(turns) - 1:
             return max(spoken, len(text.rstrip()))
-        mark = _marks(text, turns, [i])[i]
+        mark = marks_for(text, turns, [i])[i]
         try:
-            last = self._marked(turns[: i + 1], {i: mark}, arguments).rpartition(mark)[2].rstrip()
+            last = self._marked(turns[: i + 1], {i: mark}, arguments).partition(mark)[2]
         except RecordError:  # some templates want no conversation that ends so
             last = ""
-        if last and rest.startswith(last):
-            return spoken + len(last)
-        place = rest.find(self._opening) if self._opening else -1
-        if place > 0:
-            return spoken + len(rest[:place].rstrip())
+        shared = _whole_tokens(_common_start(rest, last)).rstrip()
+        if shared:
+            return spoken + len(shared)
+        before = rest[: max(rest.find(habits.opening), 0)].rstrip()
+        if _TOKEN.fullmatch(before):
+            return spoken + len(before)
         return None if calls else spoken
 
-    def _around(self, turns: Turns, arguments: Mapping[str, Any] | None = None) -> tuple[str, str]:
+    def _around(self, turns: Turns, i: int, arguments: Mapping[str, Any] | None = None) -> tuple[str, str]:
         """What the template writes up to an answer's first character, and after its last one."""
+        parts = in_parts(turns)
         one, other = (
-            self.render([*turns, {"role": "assistant", "content": content}], arguments=arguments)
-            for content in "xy"
+            self.render([*turns[:i], turn_of("assistant", said, parts), *turns[i + 1 :]], arguments=arguments)
+            for said in "xy"
         )
         return _common_start(one, other), _common_start(one[::-1], other[::-1])[::-1]
 
-    @cached_property
-    def _footer(self) -> str:
-        """The end-of-turn token of a last answer; "" where there is none."""
-        try:
-            return self._around(_QUESTION)[1].rstrip()
-        except RecordError:
-            return ""
-
-    @cached_property
-    def _opening(self) -> str | None:
-        """What the prompt for an answer begins with, like `<|im_start|>`; "" where it is no such token.
-
-        None where the template does not heed `add_generation_prompt`; many need not, some forget to.
-        """
-        try:
-            open_, closed = self.render(_QUESTION, prompt=True), self.render(_QUESTION)
-        except RecordError:
-            return ""
-        if open_ == closed:
-            return None
-        found = _OPENING.match(open_.removeprefix(closed)) if open_.startswith(closed) else None
-        return found[1] if found else ""
+    def _habits(self, turns: Turns) -> _Habits:
+        """How the template begins and ends an answer, where content comes in the manner of these turns."""
+        parts = in_parts(turns)
+        if parts not in self._seen:
+            question = [turn_of("user", "u", parts)]
+            try:
+                footer = self._around(question, 1)[1].rstrip()
+                open_, closed = self.render(question, prompt=True), self.render(question)
+            except RecordError:  # some templates want more than one question
+                footer, open_, closed = "", "u", ""
+            found = _TOKEN.match(open_.removeprefix(closed)) if open_.startswith(closed) else None
+            self._seen[parts] = _Habits(open_ != closed, found[1] if found else "", footer)
+        return self._seen[parts]
 
     def _source(self, arguments: Mapping[str, Any]) -> str:
         source: str = self._tokenizer.get_chat_template(tools=arguments.get("tools"))
@@ -308,77 +328,14 @@ def _shorter(turns: Turns, length: int) -> list[Turns]:
     return [turns] if length == len(turns) else [turns, turns[:length]]
 
 
-def _forms(turns: Turns) -> Iterable[Turns]:
-    """A conversation as it is; then with all content in parts, and with all content in strings."""
-    yield turns
-    parts = [
-        turn | {"content": [{"type": "text", "text": turn["content"]}]}
-        if isinstance(turn.get("content"), str)
-        else turn
-        for turn in turns
-    ]
-    if parts != turns:
-        yield parts
-    lists = [turn["content"] for turn in turns if isinstance(turn.get("content"), list)]
-    # Several parts are not joined: trainers differ in what they put between them.
-    if lists and all(len(content) == 1 for content in lists):
-        yield [
-            turn | {"content": turn["content"][0]["text"]} if isinstance(turn.get("content"), list) else turn
-            for turn in turns
-        ]
-
-
-def _require_no_lists(text: str, turns: Turns, arguments: Mapping[str, Any]) -> None:
-    """Refuse a text in which a list of parts stands as a program would print it."""
-    if not any(isinstance(turn.get("content"), list) for turn in turns):
-        return
-    said = [part for turn in turns for part in spoken_parts(turn)]
-    said.append(json.dumps(arguments, ensure_ascii=False))
-    if any(mark in text and not any(mark in part for part in said) for mark in _LISTS):
-        raise RecordError(
-            "the chat template writes content in parts as a list; give the content of each turn as one string"
-        )
-
-
-def _marks(text: str, turns: Turns, chosen: Sequence[int]) -> dict[int, str]:
-    """A mark for each turn that says something or is chosen; none of them stands in the text."""
-    salt = "q"
-    while f"Z{salt}" in text:
-        salt += "q"
-    numbers = (i for i, turn in enumerate(turns) if i in chosen or can_mark(turn))
-    return {i: f"Z{salt}{i}xZ" for i in numbers}
-
-
-def _align(text: str, marked: str, turns: Turns, marks: Mapping[int, str]) -> dict[int, int] | None:
-    """Where each marked turn's content ends in the text without marks; None where the texts differ."""
-    places = sorted((marked.find(mark), i) for i, mark in marks.items())
-    if any(marked.count(mark) != 1 for mark in marks.values()):
-        return None
-    pieces, last = [], 0
-    for place, i in places:
-        pieces.append(marked[last:place])
-        last = place + len(marks[i])
-    pieces.append(marked[last:])
-    if not text.startswith(pieces[0]):
-        return None
-    ends, position = {}, len(pieces[0])
-    for (_, i), piece in zip(places, pieces[1:], strict=True):
-        # The mark stands in the place of the spaces at the content's end, which templates keep or take away.
-        parts = [] if turns[i].get("tool_calls") else spoken_parts(turns[i])
-        spaces = parts[-1][len(parts[-1].rstrip()) :] if parts else ""
-        kept = (
-            length
-            for length in range(len(spaces), -1, -1)
-            if text.startswith(spaces[:length] + piece, position)
-        )
-        length = next(kept, None)
-        if length is None:
-            return None
-        ends[i] = position + length
-        position += length + len(piece)
-    return ends if position == len(text) else None
-
-
 def _common_start(one: str, other: str) -> str:
     differs = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
     return one[: next(differs, min(len(one), len(other)))]
+
+
+def _whole_tokens(text: str) -> str:
+    """A text without a token like `<|end|>` that is cut off at its end."""
+    for opens, closes in ("<>", "[]"):
+        if text.rfind(opens) > text.rfind(closes):
+            text = text[: text.rfind(opens)]
+    return text

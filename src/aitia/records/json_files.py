@@ -52,11 +52,12 @@ def open_json(path: Path) -> Source:
     head = _read(path, _HEAD).removeprefix(codecs.BOM_UTF8).lstrip()
     if head.startswith(b"["):
         return _open_array(path, _read(path))
-    if head and isinstance(_parse_line(head.split(b"\n", 1)[0]), RecordError):
-        if isinstance(_parse_line(_read(path)), dict):
-            raise RecordError(
-                f"{path}: holds one object over several lines; give an array of objects, or one object a line"
-            )
+    one_line = head.split(b"\n", 1)[0]
+    broken = bool(head) and isinstance(_parse_line(one_line), RecordError)
+    if broken and isinstance(_parse_line(_read(path)), dict):
+        raise RecordError(
+            f"{path}: holds one object over several lines; give an array of objects, or one object a line"
+        )
     return open_lines(path)
 
 
@@ -226,5 +227,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"a {type(value).__name__} has no form in JSON")
-
-

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aitia.errors import RecordError
+from aitia.records.contents import Turns, spoken_parts
 from aitia.records.turns import REASONING, called
 
 
-def spoken_parts(turn: Mapping[str, Any]) -> list[str]:
-    """The texts of a turn's content that are not empty, in order."""
-    content = turn.get("content") or []
-    texts = [content] if isinstance(content, str) else [part["text"] for part in content]
-    return [text for text in texts if text.strip()]
-
-
-def can_mark(turn: Mapping[str, Any]) -> bool:
+def _can_mark(turn: Mapping[str, Any]) -> bool:
     """Whether a turn says something that a mark can be put after."""
     return bool(turn.get("tool_calls") or spoken_parts(turn))
 
@@ -52,7 +47,51 @@ def silenced_turn(turn: dict[str, Any], mark: str) -> dict[str, Any]:
     return kept | {"content": [{"type": "text", "text": mark}] if parts else mark}
 
 
-def column_marked(column: str, values: Sequence[dict[str, Any]], marks: Sequence[str]) -> list[dict[str, Any]]:
+def marks_for(text: str, turns: Turns, chosen: Sequence[int]) -> dict[int, str]:
+    """A mark for each turn that says something or is chosen; none of them stands in the text."""
+    salt = "q"
+    while f"Z{salt}" in text:
+        salt += "q"
+    numbers = (i for i, turn in enumerate(turns) if i in chosen or _can_mark(turn))
+    return {i: f"Z{salt}{i}xZ" for i in numbers}
+
+
+def align(text: str, marked: str, turns: Turns, marks: Mapping[int, str]) -> dict[int, int] | None:
+    """Where each marked turn's content ends in the text without marks; None where the texts differ."""
+    places = sorted((found.start(), i) for i, mark in marks.items() for found in re.finditer(mark, marked))
+    # The name of a call may come again, before its result; content that is written twice has no one place.
+    said = [i for _, i in places if not turns[i].get("tool_calls")]
+    if len(said) != len(set(said)) or len({i for _, i in places}) != len(marks):
+        return None
+    pieces, last = [], 0
+    for place, i in places:
+        pieces.append(marked[last:place])
+        last = place + len(marks[i])
+    pieces.append(marked[last:])
+    if not text.startswith(pieces[0]):
+        return None
+    ends: dict[int, int] = {}
+    position = len(pieces[0])
+    for (_, i), piece in zip(places, pieces[1:], strict=True):
+        # The mark stands in the place of the spaces at the content's end, which templates keep or take away.
+        parts = [] if turns[i].get("tool_calls") else spoken_parts(turns[i])
+        spaces = parts[-1][len(parts[-1].rstrip()) :] if parts else ""
+        kept = (
+            length
+            for length in range(len(spaces), -1, -1)
+            if text.startswith(spaces[:length] + piece, position)
+        )
+        length = next(kept, None)
+        if length is None:
+            return None
+        ends.setdefault(i, position + length)
+        position += length + len(piece)
+    return ends if position == len(text) else None
+
+
+def column_marked(
+    column: str, values: Sequence[dict[str, Any]], marks: Sequence[str]
+) -> list[dict[str, Any]]:
     """Tools with a mark after each one's name, or documents with one after each one's longest string."""
     if column == "tools":
         return [_renamed(tool, mark) for tool, mark in zip(values, marks, strict=True)]
@@ -98,7 +137,12 @@ def require_written(
         if found < 0:
             _refuse(number, "all of the content", where)
         place = found + len(part)
-    if parts and spoken is not None and not turn.get("tool_calls") and not _squeezed(spoken).endswith(parts[-1]):
+    if (
+        parts
+        and spoken is not None
+        and not turn.get("tool_calls")
+        and not _squeezed(spoken).endswith(parts[-1])
+    ):
         _refuse(number, "all of the content", where)
     for key in REASONING:
         if turn.get(key) and _squeezed(str(turn[key])) not in text:

@@ -140,11 +140,11 @@ def tokenize(
     """Cut records into tokens and mark the responses.
 
     A conversation is written by the tokenizer's chat template and cut as one text; the assistant's turns,
-    with their end-of-turn tokens, are responses, unless flags of theirs say otherwise. Prompt and completion are cut as one text too, with the
-    tokenizer's special tokens before and its end token after it; the completion is the response, the end
-    token with it. So is all of a text. A token that straddles the boundary counts as response: its loss is
-    in part the response's. (A tokenizer that does not give the place of its tokens cuts prompt and response
-    apart.)
+    with their end-of-turn tokens, are responses, unless flags of theirs say otherwise. Prompt and completion
+    are cut as one text too, with the tokenizer's special tokens before and its end token after it; the
+    completion is the response, the end token with it. So is all of a text. A token that straddles the
+    boundary counts as response: its loss is in part the response's. (A tokenizer that does not give the place
+    of its tokens cuts prompt and response apart.)
 
     Args:
         records: n records.

@@ -35,10 +35,11 @@ _REFUSED = {
 }
 # What `chat_template_kwargs` may not hold: it is the business of who renders a conversation.
 _RESERVED = (
-    "conversation conversations messages tools documents chat_template add_generation_prompt "
-    "continue_final_message tokenize padding truncation max_length return_tensors return_dict "
-    "return_assistant_tokens_mask tokenizer_kwargs sanitize_control_tokens strftime_now raise_exception"
-).split()
+    *("conversation", "conversations", "messages", "tools", "documents", "chat_template", "tokenize"),
+    *("add_generation_prompt", "continue_final_message", "padding", "truncation", "max_length"),
+    *("return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs"),
+    *("sanitize_control_tokens", "strftime_now", "raise_exception"),
+)
 
 
 def parse_row(row: Any) -> dict[str, Any]:
@@ -184,7 +185,9 @@ def _prompt_completion(given: Mapping[str, Any], answers: list[str]) -> tuple[se
         else parse_turns(completion, answer)
     )
     mixed = isinstance(prompt, str) or isinstance(completion, str)
-    if mixed and (before[-1:] and before[-1].role == "assistant" or after[:1] and after[0].role != "assistant"):
+    if mixed and (
+        (before[-1:] and before[-1].role == "assistant") or (after[:1] and after[0].role != "assistant")
+    ):
         raise RecordError(
             f"one of `prompt` and `{answer}` is a string and the other a list of turns, and they do not meet as "
             "question and answer; give both as strings, or both as turns"

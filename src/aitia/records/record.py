@@ -135,9 +135,7 @@ class Record:
         """The columns of a row that reads as this record, its id and other columns left out."""
         if self.messages is None:
             return self.content
-        turns = [
-            message.turn | ({} if message.trained else {"train": False}) for message in self.messages
-        ]
+        turns = [message.turn | ({} if message.trained else {"train": False}) for message in self.messages]
         row = {"prompt": turns[: self.context], "completion": turns[self.context :]}
         arguments = dict(self.template_arguments)
         row = row if self.context else {"messages": turns}
@@ -280,7 +278,8 @@ class Records:
         """Write the records in the format that they were read in, each row untouched, whole or not at all.
 
         Lines of JSON keep their very bytes (a path that ends in `.gz` is compressed), and so do the rows of
-        a JSON array, which are written as an array again; Parquet keeps schema and values; a dataset is saved to a folder; rows made in memory become lines of JSON.
+        a JSON array, which are written as an array again; Parquet keeps schema and values; a dataset is saved
+        to a folder; rows made in memory become lines of JSON.
 
         Args:
             path: the file, or the folder of a dataset.

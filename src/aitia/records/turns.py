@@ -97,7 +97,9 @@ def _message(turn: Any, place: str) -> Message:
 
 def _from_sharegpt(turn: dict[str, Any], place: str) -> dict[str, Any]:
     if "role" in turn or "content" in turn:
-        raise RecordError(f"{place} has both `from` and `value`, and `role` and `content`; leave one pair out")
+        raise RecordError(
+            f"{place} has both `from` and `value`, and `role` and `content`; leave one pair out"
+        )
     speaker = turn.get("from")
     if not isinstance(speaker, str) or speaker not in SPEAKERS:
         raise RecordError(f"{place} is from {speaker!r:.40}; those that are read are {', '.join(SPEAKERS)}")
@@ -114,7 +116,9 @@ def _calls_in(value: Any, place: str) -> list[dict[str, Any]]:
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{place} is from function_call, but is not valid JSON: {error}") from error
     calls = found if isinstance(found, list) else [found]
-    if not calls or not all(isinstance(call, dict) and {"name", "arguments"} <= call.keys() for call in calls):
+    if not calls or not all(
+        isinstance(call, dict) and {"name", "arguments"} <= call.keys() for call in calls
+    ):
         raise RecordError(f"{place} is from function_call, but has no `name` and `arguments`")
     return [{"type": "function", "function": call} for call in calls]
 
