@@ -125,7 +125,7 @@ def _attribute(
     groups = _groups(configuration, model, data, store, concept, curvature, cache)
     grouped = perf_counter()
     text = write_configuration(configuration)
-    suffix = "" if data.format == "datasets" else {"parquet": ".parquet"}.get(data.format, ".jsonl")
+    suffix = "" if data.format == "datasets" else {"parquet": ".parquet", "json": ".json"}.get(data.format, ".jsonl")
     files = {
         "concept": concept_file,
         "ranking": ranking.write(out / "ranking.parquet"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aitia.errors import RecordError
 from aitia.files import atomic_path, read_json
-from aitia.records.source import JSON, LINES, Source, require_place
+from aitia.records.source import Source, require_place
 
 if TYPE_CHECKING:
     from pyarrow import DataType, RecordBatch
@@ -39,7 +39,7 @@ def open_parquet(path: Path) -> Source:
         raise RecordError(f"{path}: cannot be read as Parquet ({error})") from error
 
     def write(positions: Sequence[int], target: Path) -> None:
-        require_place(target, (*LINES, *JSON), "Parquet; name it .parquet")
+        require_place(target, "parquet")
         mask = np.zeros(len(table), dtype=bool)
         mask[list(positions)] = True
         with atomic_path(target) as temporary:
@@ -79,9 +79,11 @@ def open_dataset(path: Path) -> Source:
         raise RecordError(f"{path}: cannot be read as a saved dataset ({error})") from error
 
     def write(positions: Sequence[int], target: Path) -> None:
-        require_place(target, (*LINES, *JSON, ".parquet"), "a dataset folder", folder=True)
+        require_place(target, "datasets")
         with atomic_path(target) as temporary, _no_progress_bars():
-            dataset.select(list(positions)).save_to_disk(str(temporary))
+            chosen = dataset.select(list(positions))
+            # Left to itself, the library saves no rows as no file, and cannot read that back.
+            chosen.save_to_disk(str(temporary), num_shards=None if positions else 1)
 
     # Arrow batches, because rows in Python would have their images and sounds decoded.
     tables = dataset.with_format("arrow").iter(batch_size=ROWS_AT_ONCE)

@@ -54,7 +54,8 @@ class ChatTemplate:
     """The chat template of a tokenizer.
 
     Attributes:
-        today: the date that it writes, if it asks for one; None if it does not.
+        today: the date that it finds where it asks for one; None if it does not ask.
+        dated: whether a conversation was rendered with that date.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, today: date | None = None):
@@ -69,6 +70,7 @@ class ChatTemplate:
         sources = template.values() if isinstance(template, Mapping) else [template or ""]
         asks = any(reads_clock(source) for source in sources)
         self.today = (today or day_of_this_run()) if asks else None
+        self.dated = False
         self._written: set[str] = set()
         self._seen: dict[bool, _Habits] = {}
 
@@ -90,6 +92,7 @@ class ChatTemplate:
         given = dict(arguments or {})
         if self.today is not None:
             given["chat_template"] = self._source(given)
+            self.dated = True
         try:
             return str(
                 self._tokenizer.apply_chat_template(

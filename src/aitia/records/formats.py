@@ -7,7 +7,9 @@ from pathlib import Path
 from aitia.errors import RecordError
 from aitia.records.arrow_files import open_dataset, open_parquet
 from aitia.records.json_files import open_json, open_lines
-from aitia.records.source import JSON, LINES, Source
+from aitia.records.source import JSON, LINES, Source, require_place
+
+__all__ = ["open_source", "require_place"]
 
 
 def open_source(path: Path) -> Source:

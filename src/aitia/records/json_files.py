@@ -15,7 +15,7 @@ from typing import Any
 
 from aitia.errors import RecordError
 from aitia.files import atomic_path
-from aitia.records.source import LINES, Source, require_place
+from aitia.records.source import Source, require_place
 
 # Enough of a file to see what it is.
 _HEAD = 1 << 16
@@ -91,7 +91,7 @@ def _open_array(path: Path, content: bytes) -> Source:
             yield f"{path.name} row {position}", json.loads(row)
 
     def write(positions: Sequence[int], target: Path) -> None:
-        require_place(target, (*LINES, ".parquet"), "a JSON array; name it .json")
+        require_place(target, "json")
         pieces = [text[: starts[0]], text[ends[-1] :]] if starts else [text, ""]
         between = (text[ends[i - 1] : starts[i]] for i in positions[1:])
         rows = [text[starts[i] : ends[i]] for i in positions]
@@ -206,7 +206,7 @@ def _parse_line(line: bytes) -> Any:
 
 
 def _write_lines(lines: Iterable[bytes], path: Path) -> None:
-    require_place(path, (".parquet",), "lines of JSON; name it .jsonl")
+    require_place(path, "jsonl")
     # A last line without a line break can only stand last: positions ascend.
     _write_bytes(lines, path)
 

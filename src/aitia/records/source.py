@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,19 +33,27 @@ class Source:
     read_rows: Callable[[Iterable[int]], Iterator[tuple[str, Any]]] | None = None
 
 
-def require_place(path: Path, other_endings: tuple[str, ...], what: str, *, folder: bool = False) -> None:
-    """Refuse to write where the file would be misread, or where something else would be lost.
+_NAMES: Mapping[Format, tuple[tuple[str, ...], str]] = {
+    "jsonl": ((".parquet",), "lines of JSON; name it .jsonl"),
+    "memory": ((".parquet",), "lines of JSON; name it .jsonl"),
+    "json": ((*LINES, ".parquet"), "an array in JSON; name it .json"),
+    "parquet": ((*LINES, *JSON), "Parquet; name it .parquet"),
+    "datasets": ((*LINES, *JSON, ".parquet"), "a dataset folder"),
+}
+"""The endings that belong to other formats, and what a format is called."""
 
-    Args:
-        path: where rows are to be written.
-        other_endings: endings of names of other formats.
-        what: the format that would be written, for the message.
-        folder: whether a folder of a saved dataset may be there.
+
+def require_place(path: Path, format: Format) -> None:
+    """Refuse to write rows where the file would be misread, or where something else would be lost.
 
     Raises:
-        RecordError: the name ends as that of another format, or a folder is there.
+        RecordError: the name's ending is that of another format, or a folder is there (unless the rows are
+            written as a saved dataset, and it holds one).
     """
+    other_endings, what = _NAMES[format]
     if path.name.endswith(other_endings):
         raise RecordError(f"{path}: would be written in the format it was read in: {what}")
-    if path.is_dir() and not (folder and (path / "state.json").is_file()):
+    if path.is_dir() and not (format == "datasets" and (path / "state.json").is_file()):
         raise RecordError(f"{path}: a folder is there already; choose another name")
+    if format == "datasets" and path.is_file():
+        raise RecordError(f"{path}: a file is there already, and a dataset is a folder; choose another name")
