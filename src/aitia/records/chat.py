@@ -7,7 +7,6 @@ written is one that the template drops, and then the row is refused.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aitia.errors import RecordError
 from aitia.records.clock import day_of_this_run, pin_date, reads_clock
-from aitia.records.contents import content_forms, in_parts, require_no_lists, turn_of
+from aitia.records.contents import content_forms, in_parts, require_no_lists, spoken_parts, turn_of
 from aitia.records.marking import (
     Turns,
     align,
@@ -71,7 +70,6 @@ class ChatTemplate:
         asks = any(reads_clock(source) for source in sources)
         self.today = (today or day_of_this_run()) if asks else None
         self.dated = False
-        self._written: set[str] = set()
         self._seen: dict[bool, _Habits] = {}
 
     def render(
@@ -156,6 +154,7 @@ class ChatTemplate:
                     f"the chat template writes turn {i + 1} in a way in which it cannot be found in the text; "
                     "give one answer a row, or prompt and completion"
                 )
+            start = min(start, _content_start(text, turns[i], ends[i]))
             require_written(turns[i], text[start : ends[i]], text[start:end], i)
             spans.append((start, end))
             earlier = end
@@ -200,9 +199,10 @@ class ChatTemplate:
                 f"the chat template does not write what turn {i + 1} (of the {turns[i]['role']}) says; "
                 "leave the turn out, or take a template that writes it"
             )
+        if i not in chosen or turns[i].get("tool_calls"):
+            require_written(turns[i], None, text, i)
         if i in chosen:
             raise _rewritten(i)
-        require_written(turns[i], None, text, i)
 
     def _marked(self, turns: Turns, marks: Mapping[int, str], arguments: dict[str, Any]) -> str:
         marked = [marked_turn(turn, marks[i]) if i in marks else turn for i, turn in enumerate(turns)]
@@ -304,9 +304,6 @@ class ChatTemplate:
             values = arguments.get(column)
             if not values:
                 continue
-            key = json.dumps([column, values], sort_keys=True)
-            if key in self._written:
-                continue
             marks = [f"Zq{number}xqZ" for number in range(len(values))]
             marked = arguments | {column: column_marked(column, values, marks)}
             text = self.render(turns, arguments=marked)
@@ -317,7 +314,14 @@ class ChatTemplate:
                     "template that the model was trained with, or leave the column out if it was not "
                     "trained on"
                 )
-            self._written.add(key)
+
+
+def _content_start(text: str, turn: Mapping[str, Any], end: int) -> int:
+    """Where content begins that ends at `end`, if it is written as it is: a prompt may reach into it."""
+    parts, written = spoken_parts(turn), text[:end].rstrip()
+    if len(parts) == 1 and not turn.get("tool_calls") and written.endswith(parts[0].strip()):
+        return len(written) - len(parts[0].strip())
+    return end
 
 
 def _rewritten(i: int) -> RecordError:

@@ -134,6 +134,8 @@ def open_lines(path: Path) -> Source:
     Raises:
         RecordError: it cannot be read.
     """
+    if _read(path, _HEAD).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
+        _require_no_array(path)
     if path.suffix != ".gz":
         return _open_plain_lines(path)
     numbered = enumerate(BytesIO(_read(path)), start=1)
@@ -144,6 +146,16 @@ def open_lines(path: Path) -> Source:
 
     located = ((f"{path.name}:{number}", _parse_line(line)) for number, line in lines)
     return Source(path=path, format="jsonl", rows=located, write_rows=write)
+
+
+def _require_no_array(path: Path) -> None:
+    """Refuse a file of lines that is an array of objects in fact."""
+    try:
+        rows = json.loads(_read(path))
+    except (ValueError, RecursionError):  # which is said of each line
+        return
+    if any(isinstance(row, dict) for row in rows):
+        raise RecordError(f"{path}: holds an array of objects, not one object a line; name it .json")
 
 
 def _open_plain_lines(path: Path) -> Source:

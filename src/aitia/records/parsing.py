@@ -55,7 +55,8 @@ def parse_row(row: Any) -> dict[str, Any]:
     if not isinstance(row, Mapping):
         raise RecordError(f"a row must be an object with named columns, not {described(row)}")
     given = {name: value for name, value in row.items() if value is not None}
-    talks = [name for name in TALKS if name in given]
+    talks = [name for name in TALKS if name in given and (name == "messages" or _is_list(given[name]))]
+    talks = [name for name in talks if len(given[name])] or talks[:1]
     answers = [name for name in ANSWERS if name in given]
     if {"chosen", "rejected"} <= given.keys():
         raise RecordError(
@@ -106,11 +107,15 @@ def filled(value: Any, column: str) -> str:
     return value
 
 
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple) or (isinstance(value, str) and value.lstrip().startswith("["))
+
+
 def _conversation(given: Mapping[str, Any], talks: list[str]) -> tuple[set[str], dict[str, Any]]:
     name, *others = talks
     messages = parse_turns(given[name], name)
     for other in others:
-        if isinstance(given[other], list | tuple) and parse_turns(given[other], other) != messages:
+        if parse_turns(given[other], other) != messages:
             raise RecordError(f"`{name}` and `{other}` do not say the same; leave one of them out")
     used, fields = _template_columns(given, messages, 0)
     return used | {name}, fields

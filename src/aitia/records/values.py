@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date, time
+from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
 
@@ -12,7 +14,8 @@ from aitia.errors import RecordError
 def plain_json(value: Any, name: str) -> Any:
     """A value in the plain types of JSON; keys of objects that are null are left out.
 
-    Arrow puts nulls where the objects of a list have different keys, so that a null there says nothing.
+    Arrow puts nulls where the objects of a list have different keys, so that a null there says nothing. Dates
+    and decimal numbers become strings.
 
     Raises:
         RecordError: a part of it has no form in JSON, or is no text.
@@ -29,6 +32,8 @@ def plain_json(value: Any, name: str) -> Any:
         return int(value)
     if isinstance(value, Real):
         return float(value)
+    if isinstance(value, date | time | Decimal):
+        return str(value)
     if hasattr(value, "tolist"):  # of NumPy
         return plain_json(value.tolist(), name)
     raise RecordError(f"{name} holds {described(value)}, which has no form in JSON")
