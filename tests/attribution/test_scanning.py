@@ -256,27 +256,6 @@ def test_own_response_signal_is_that_of_the_stored_tokens(tiny_model, data, tmp_
         )
 
 
-@pytest.fixture
-def dated_model(tiny_model):
-    """A model whose chat template writes the date."""
-    tokenizer = copy.deepcopy(tiny_model.tokenizer)
-    tokenizer.chat_template = "It is {{ strftime_now('%d %B %Y') }}.\n" + tokenizer.chat_template
-    return replace(tiny_model, tokenizer=tokenizer)
-
-
-@pytest.fixture
-def talks(rows):
-    return [
-        {
-            "messages": [
-                {"role": "user", "content": row["prompt"]},
-                {"role": "assistant", "content": row["completion"]},
-            ]
-        }
-        for row in rows[:12]
-    ]
-
-
 def test_a_scan_that_goes_on_the_next_day_gives_the_same_bits(dated_model, talks, tmp_path, monkeypatch):
     def on(day, out, **settings):
         monkeypatch.setattr(chat_module, "day_of_this_run", lambda: date(2033, 5, day))
