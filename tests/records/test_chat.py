@@ -103,6 +103,13 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(make_tokenizer):
         responses(make_tokenizer(SHORTENING), talk("Hi", "Certainly", "And?", "No"))
 
 
+@pytest.mark.parametrize("fault", ["1 // 0", "messages.append(1)", "missing.part", "'a' + 1", "again(1)"])
+def test_a_template_may_fail_in_any_way(make_tokenizer, fault):
+    tokenizer = make_tokenizer("{% macro again(x) %}{{ again(x) }}{% endmacro %}{{ " + fault + " }}")
+    with pytest.raises(RecordError, match="the chat template refuses the conversation"):
+        responses(tokenizer, talk("Hi", "Yes"))
+
+
 def test_a_template_may_refuse(gemma):
     with pytest.raises(RecordError, match="refuses the conversation: System role not supported"):
         responses(gemma, (Message("system", "Be kind"), *talk("Hi", "Yes")))

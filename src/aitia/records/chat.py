@@ -8,7 +8,8 @@ written is one that the template drops, and then the row is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -85,20 +86,16 @@ class ChatTemplate:
         Raises:
             RecordError: the template refuses the conversation.
         """
-        from jinja2 import TemplateError
-
         given = dict(arguments or {})
         if self.today is not None:
             given["chat_template"] = self._source(given)
             self.dated = True
-        try:
+        with _refusals():
             return str(
                 self._tokenizer.apply_chat_template(
                     turns, tokenize=False, add_generation_prompt=prompt, **given
                 )
             )
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
-            raise RecordError(f"the chat template refuses the conversation: {error}") from error
 
     def responses(
         self,
@@ -267,7 +264,8 @@ class ChatTemplate:
         return self._seen[parts]
 
     def _source(self, arguments: Mapping[str, Any]) -> str:
-        source: str = self._tokenizer.get_chat_template(tools=arguments.get("tools"))
+        with _refusals():
+            source: str = self._tokenizer.get_chat_template(tools=arguments.get("tools"))
         return source if self.today is None else pin_date(source, self.today)
 
     def _generated(
@@ -281,12 +279,13 @@ class ChatTemplate:
         """The parts of the turns that the template itself marks as generated."""
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        rendered: Any = render_jinja_template(
-            conversations=[turns],
-            chat_template=source,
-            return_assistant_tokens_mask=True,
-            **{**self._tokenizer.special_tokens_map, **arguments},
-        )
+        with _refusals():
+            rendered: Any = render_jinja_template(
+                conversations=[turns],
+                chat_template=source,
+                return_assistant_tokens_mask=True,
+                **{**self._tokenizer.special_tokens_map, **arguments},
+            )
         places: list[tuple[int, int]] = rendered[1][0]
         found: list[tuple[int, int]] = []
         for i, (start, end) in zip(chosen, spans, strict=True):
@@ -314,6 +313,16 @@ class ChatTemplate:
                     "template that the model was trained with, or leave the column out if it was not "
                     "trained on"
                 )
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Name what a template raises as its refusal: it is a program, and may raise anything."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RecordError(f"the chat template refuses the conversation: {reason}") from error
 
 
 def _content_start(text: str, turn: Mapping[str, Any], end: int) -> int:
