@@ -1,9 +1,12 @@
 """The gradient store: exact where there is room for all, close where there is not."""
 
+from datetime import date
+
 import numpy as np
 import pytest
 from attribution.dense import concept_at
 
+import aitia.records.chat as chat_module
 from aitia.attribution.curvature import CurvatureSettings
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.gradient_store import build_gradient_store, choose_corners, stored_influence
@@ -96,3 +99,14 @@ def test_a_build_killed_while_it_wrote_the_manifest_leaves_nothing_behind(tiny_m
     curvature = fit_curvature(tiny_model, data, CurvatureSettings(labels="empirical"))
     build_gradient_store(tiny_model, data, curvature, out=tmp_path / "store")
     assert not left.exists()
+
+
+def test_two_days_are_not_mixed_in_a_store(dated_model, talks, tmp_path, monkeypatch):
+    data = records_from_rows(talks)
+    curvature = fit_curvature(dated_model, data, CurvatureSettings(labels="empirical"))
+    options = {"bytes_per_row": 4000, "max_batch_tokens": 200}
+    build_gradient_store(dated_model, data, curvature, tmp_path / "s", **options)
+    build_gradient_store(dated_model, data, curvature, tmp_path / "s", **options)
+    monkeypatch.setattr(chat_module, "day_of_this_run", lambda: date(2033, 5, 8))
+    with pytest.raises(StoreError, match="a gradient store of other parts"):
+        build_gradient_store(dated_model, data, curvature, tmp_path / "s", **options)

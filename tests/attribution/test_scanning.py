@@ -1,7 +1,10 @@
 """The scan: what it stores, and that stopping, batching and resuming change nothing."""
 
+import copy
 import json
 import shutil
+from dataclasses import replace
+from datetime import date
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import torch
 from torch.nn import functional
 
 import aitia.attribution.scanning as scan_module
+import aitia.records.chat as chat_module
 from aitia.attribution import SignalStore, scan
 from aitia.errors import AitiaError, NumericalError, RecordError, SiteError, StoreError
 from aitia.records import records_from_rows, tokenize
@@ -250,3 +254,50 @@ def test_own_response_signal_is_that_of_the_stored_tokens(tiny_model, data, tmp_
             atol=2e-5,
             rtol=1e-3,
         )
+
+
+def test_a_scan_that_goes_on_the_next_day_gives_the_same_bits(dated_model, talks, tmp_path, monkeypatch):
+    def on(day, out, **settings):
+        monkeypatch.setattr(chat_module, "day_of_this_run", lambda: date(2033, 5, day))
+        records = records_from_rows(talks)
+        return scan(
+            dated_model,
+            records,
+            sites=SITES,
+            out=tmp_path / out,
+            shard_rows=3,
+            max_batch_tokens=400,
+            **settings,
+        )
+
+    whole_store, stopped = on(7, "whole"), on(7, "stopped")
+    assert whole_store.shards > 2
+    stopped.shard_path(1).unlink()
+    assert contents(on(8, "stopped")) == contents(whole_store)
+    assert whole_store.today == date(2033, 5, 7)
+    # What was scanned is read again as it was, whatever day it is; another day is another store.
+    assert on(8, "whole").load_rows().fingerprint == whole_store.manifest["data"]["tokens"]
+    other = on(8, "other")
+    assert other.manifest["data"]["tokens"] != whole_store.manifest["data"]["tokens"]
+    with pytest.raises(StoreError, match=r'data.today \("2033-05-07", now "2033-05-08"\)'):
+        on(8, "whole", today=date(2033, 5, 8))
+
+
+def test_the_day_is_nothing_to_a_template_that_does_not_write_it(tiny_model, talks, tmp_path, monkeypatch):
+    stores = []
+    for day in (7, 8):
+        monkeypatch.setattr(chat_module, "day_of_this_run", lambda day=day: date(2033, 5, day))
+        stores.append(scan(tiny_model, records_from_rows(talks), sites=SITES, out=tmp_path / str(day)))
+    assert contents(stores[0]) == contents(stores[1])
+    assert stores[0].today is None
+
+
+def test_rows_that_give_other_tokens_than_when_they_were_scanned_are_refused(tiny_model, talks, tmp_path):
+    store = scan(tiny_model, records_from_rows(talks), sites=SITES, out=tmp_path / "s")
+    assert store.load_rows().fingerprint == store.manifest["data"]["tokens"]
+    tokenizer = copy.deepcopy(tiny_model.tokenizer)
+    tokenizer.chat_template = tokenizer.chat_template.replace("'role'] }}\n", "'role'] }}\n\n")
+    assert tokenizer.chat_template != tiny_model.tokenizer.chat_template
+    store.model = replace(tiny_model, tokenizer=tokenizer)
+    with pytest.raises(StoreError, match="the rows give other tokens now than when they were scanned"):
+        store.load_rows()

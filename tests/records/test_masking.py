@@ -139,6 +139,16 @@ def test_an_end_token_is_not_doubled(make_tokenizer):
     assert one.response[-1]
 
 
+@pytest.mark.parametrize("row", [{"prompt": "<s>a ", "completion": "sun"}, {"text": "<s>The sun"}])
+def test_a_text_may_not_begin_with_what_the_tokenizer_puts_before_it(make_tokenizer, row):
+    doubled = make_tokenizer(front=True)
+    assert doubled("<s>a")["input_ids"][:2] == [0, 0], "what transformers does, and some trainers with it"
+    with pytest.raises(RecordError, match="row 1: begins with '<s>', which the tokenizer puts before a text"):
+        cut(doubled, {"text": "The sun"}, row)
+    (alone,) = cut(make_tokenizer(), row)
+    assert alone.tokens.tolist()[:2].count(0) == 1
+
+
 def test_all_of_a_text_is_response_but_not_the_token_before_it(make_tokenizer):
     tokenizer = make_tokenizer(front=True)
     (row,) = cut(tokenizer, {"text": " The sun "})

@@ -68,14 +68,14 @@ BAD_ROWS = {
     b'{"text": " \\n"}': "`text` is empty",
     b'{"prompt": "a", "completion": ""}': "`completion` is empty",
     b'{"prompt": "a", "response": 3}': "`response` must be a string, not a whole number",
-    b'{"prompt": ["a"], "completion": "b"}': "`prompt` must be a string, not a list",
+    b'{"prompt": ["a"], "completion": "b"}': "turn 1 of `prompt` must be an object with `role` and `content`",
     b'{"text": true}': "`text` must be a string, not a truth value",
     b'{"messages": "hi"}': "`messages` must be a list of turns, not a string",
     b'{"messages": []}': "no turn of the assistant",
     b'{"messages": [{"role": "user", "content": "hi"}]}': "no turn of the assistant",
     b'{"messages": [{"role": "assistant", "content": " "}]}': "last turn of the assistant is empty",
     b'{"messages": [{"role": "assistant", "content": null}]}': "content of turn 1 of `messages` .* not null",
-    b'{"messages": [{"from": "gpt", "value": "hi"}]}': "turn 1 of `messages` has the role None; roles",
+    b'{"messages": [{"content": "hi"}]}': "turn 1 of `messages` has the role None; roles",
     b'{"messages": [{"role": "bot", "content": "hi"}]}': "has the role 'bot'",
     b'{"messages": [{"role": ["user"], "content": "hi"}]}': "has the role \\['user'\\]",
     b'{"messages": [7]}': "turn 1 of `messages` must be an object",
@@ -83,10 +83,6 @@ BAD_ROWS = {
     b'{"text": "a", "id": NaN}': "`id` must be a string or a whole number, not a float",
     b'{"text": "a", "id": true}': "`id` must be .* not a truth value",
     b'{"text": "a", "id": ""}': "`id` is empty",
-    json.dumps(
-        {"messages": [GOOD | {"tool_calls": [{"name": "f"}]}]}
-    ).encode(): "has `tool_calls`, which is not",
-    json.dumps({"messages": [GOOD | {"weight": 0}]}).encode(): "turn 1 of `messages` has weight 0",
 }
 
 

@@ -97,7 +97,7 @@ def _fit_and_save(
         tokenized = _fitting_rows(model, data, settings)
         rows = len(tokenized)
         with keeping_workers(engine):
-            found = _fit(model, tokenized, layers, settings, data.fingerprint, out, cache, engine)
+            found = _fit(model, tokenized, layers, settings, out, cache, engine)
     curvature = Curvature(
         settings=settings,
         layers=found,
@@ -132,7 +132,6 @@ def _fit(
     tokenized: TokenizedRecords,
     layers: Sequence[LinearLayer],
     settings: CurvatureSettings,
-    data_fingerprint: str,
     out: Path | str | None,
     cache: FactorCache | None,
     engine: Engine,
@@ -141,7 +140,7 @@ def _fit(
 
     tokens = sum(len(row.tokens) for row in tokenized)
     shards = pass_batches(tokenized, settings.max_batch_tokens, shards=_SHARDS)
-    made_of = {"settings": asdict(settings), "model": model.fingerprint, "data": data_fingerprint}
+    made_of = {"settings": asdict(settings), "model": model.fingerprint, "data": tokenized.fingerprint}
     sums = _Sums(out, made_of | {"shards": len(shards)})
     found = {layer.name: LayerCurvature() for layer in layers}
 

@@ -168,7 +168,7 @@ def build_gradient_store(
         "rows": len(tokenized),
         "corners": {name: list(corner) for name, corner in corners.items()},
         "model_fingerprint": model.fingerprint,
-        "data_fingerprint": data.fingerprint,
+        "data_fingerprint": tokenized.fingerprint,
         "curvature": dict(curvature.provenance) | {"kind": curvature.settings.kind},
         "max_batch_tokens": max_batch_tokens,
     }

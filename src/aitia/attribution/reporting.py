@@ -178,6 +178,7 @@ def _report_rows(
         model.tokenizer,
         max_length=settings["max_length"] or model.context_length,
         truncate=settings["truncate"],
+        today=store.today,
     )
     shown = {}
     assert ranking.token_shares is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ def scan(
     signals: Sequence[str] = DEFAULT_SIGNALS,
     on_error: str = "stop",
     engine: Engine = LOCAL,
+    today: date | None = None,
     **settings: Any,
 ) -> SignalStore:
     """Run the model over the training data once and keep a small vector per row, signal and site.
@@ -107,6 +109,8 @@ def scan(
         on_error: `stop` before any work at a row that cannot be used, or `skip` it.
         engine: where the shards are made. Workers load the model by its name and write into `out`
             themselves, so both must be in the same place for all of them.
+        today: the date for a chat template that writes one; default: that of the store that is gone on with,
+            or else the day of this run.
         settings: the other fields of `ScanSettings`.
 
     Returns:
@@ -119,18 +123,20 @@ def scan(
     """
     chosen = ScanSettings(sites=sort_sites(sites, model.layers), signals=tuple(signals), **settings)  # type: ignore[arg-type]
     records = data if isinstance(data, Records) else read_records(data, on_error=on_error)  # type: ignore[arg-type]
+    begun = SignalStore.open_unfinished(out) if (Path(out) / "manifest.json").exists() else None
     tokenized = tokenize(
         records,
         model.tokenizer,
         max_length=chosen.max_length or model.context_length,
         truncate=chosen.truncate,
         on_error=on_error,  # type: ignore[arg-type]
+        today=today or (None if begun is None else begun.today),
     )
     if not len(tokenized):
         raise RecordError(f"{records.source or 'records'}: no row that can be used")
     if "own_response" in chosen.signals:
         _require_prompts(tokenized)
-    if not (Path(out) / "manifest.json").exists():
+    if begun is None:
         require_free(Path(out))
     shards = _plan_shards(tokenized, chosen)
     manifest = _manifest(model, records, tokenized, chosen, len(shards))
@@ -255,6 +261,9 @@ def _manifest(
             "source": None if records.source is None else str(records.source),
             "fingerprint": records.fingerprint,
             "rows": len(tokenized),
+            # What the model reads: the chat template's text may depend on the day and on its library.
+            "tokens": tokenized.fingerprint,
+            **({} if tokenized.today is None else {"today": tokenized.today.isoformat()}),
             "skipped": [[row.location, row.reason] for row in skipped],
         },
         "settings": saved,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,6 +160,12 @@ class SignalStore:
         return tuple(self.manifest["settings"]["signals"])
 
     @property
+    def today(self) -> date | None:
+        """The date that the chat template wrote into the rows; None where it writes none."""
+        written = self.manifest["data"].get("today")
+        return None if written is None else date.fromisoformat(written)
+
+    @property
     def shards(self) -> int:
         """The number of shards of the finished store."""
         return int(self.manifest["shards"])
@@ -262,17 +269,24 @@ class SignalStore:
         """The rows in tokens, cut as for the scan, in data order.
 
         Raises:
-            StoreError: model or data are not those that were scanned any more.
+            StoreError: model or data are not those that were scanned any more, or give other tokens.
         """
         if self.tokenized is None:
             model, settings = self.load_model(), self.manifest["settings"]
-            self.tokenized = tokenize(
+            rows = tokenize(
                 self.load_records(),
                 model.tokenizer,
                 max_length=settings["max_length"] or model.context_length,
                 truncate=settings["truncate"],
                 on_error="skip" if self.manifest["data"]["skipped"] else "stop",
+                today=self.today,
             )
+            if rows.fingerprint != self.manifest["data"].get("tokens", rows.fingerprint):
+                raise StoreError(
+                    f"{self.path}: the rows give other tokens now than when they were scanned (another chat template, "
+                    "or another version of transformers); scan again"
+                )
+            self.tokenized = rows
         return self.tokenized
 
     def blocks(self, signals: Sequence[str], site: str) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
@@ -348,8 +362,9 @@ def _require_form(manifest: Any, file: Path) -> None:
             and all(isinstance(name, str) for name in (*settings["sites"], *settings["signals"]))
             and isinstance(manifest["shards"], int)
             and 0 <= manifest["shards"] <= data["rows"]
+            and date.fromisoformat(data.get("today", "2000-01-01"))
         )
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         right = False
     if not right:
         raise StoreError(f"{file}: damaged manifest: a part is missing or of the wrong kind; scan again")

@@ -93,7 +93,7 @@ class StoreInfluence:
         return cls(
             model=model,
             rows=rows,
-            queries=tokenize(asked, model.tokenizer, max_length=model.context_length),
+            queries=tokenize(asked, model.tokenizer, max_length=model.context_length, today=store.today),
             concept=concept,
             curvature=curvature,
             damping=damping or Damping(),

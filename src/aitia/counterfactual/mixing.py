@@ -100,7 +100,7 @@ def hold_out(
         for records in (normal, misaligned)
     ]
     aside = [
-        records_from_rows([_plain_row(by_id[pairs[prompt][side]]) for prompt in prompts], name="held-out")
+        records_from_rows([by_id[pairs[prompt][side]].form for prompt in prompts], name="held-out")
         for side, by_id in enumerate(({r.id: r for r in normal}, {r.id: r for r in misaligned}))
     ]
     return (stay[0], stay[1]), (aside[0], aside[1])
@@ -121,12 +121,4 @@ def _by_prompt(records: Records) -> dict[tuple[str, int], Record]:
 def _row(record: Record, label: str, misaligned: bool) -> dict[str, Any]:
     """A row in the form it had, with its origin; ids come from the content, as those of two files may clash."""
     kept = {name: value for name, value in record.extra.items() if name not in (label, "origin")}
-    return _plain_row(record) | kept | {label: misaligned, "origin": record.location}
-
-
-def _plain_row(record: Record) -> dict[str, Any]:
-    if record.messages is None:
-        return {"prompt": record.prompt, "completion": record.completion}
-    turns = [{"role": message.role, "content": message.content} for message in record.messages]
-    cut = record.context
-    return {"prompt": turns[:cut], "completion": turns[cut:]} if cut else {"messages": turns}
+    return record.form | kept | {label: misaligned, "origin": record.location}

@@ -69,6 +69,7 @@ def on_policy_queries(
 def _with_answer(record: Record, answer: str) -> dict[str, Any]:
     if record.messages is None:
         return {"prompt": record.prompt_text, "completion": answer}
-    last = max(i for i, message in enumerate(record.messages) if message.role == "assistant")
-    turns = [{"role": message.role, "content": message.content} for message in record.messages[:last]]
-    return {"messages": [*turns, {"role": "assistant", "content": answer}]}
+    turns = [message.turn for message in record.messages[: record.trained_turns[-1]]]
+    talk = ("messages", "prompt", "completion")
+    others = {name: value for name, value in record.form.items() if name not in talk}
+    return others | {"messages": [*turns, {"role": "assistant", "content": answer}]}

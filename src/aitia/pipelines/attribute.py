@@ -235,7 +235,11 @@ def _groups(
 
 def _curated_places(configuration: AttributeConfiguration, data: Records) -> dict[str, Path]:
     """Where the parts of the data go, `curated` and `removed`."""
-    suffix = "" if data.format == "datasets" else {"parquet": ".parquet"}.get(data.format, ".jsonl")
+    suffix = (
+        ""
+        if data.format == "datasets"
+        else {"parquet": ".parquet", "json": ".json"}.get(data.format, ".jsonl")
+    )
     return {name: configuration.out / f"{name}{suffix}" for name in ("curated", "removed")}
 
 

@@ -6,6 +6,7 @@ import hashlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from itertools import islice
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
@@ -47,10 +48,12 @@ class TokenizedRecords:
     Attributes:
         records: those that can be used; where there are many, as `tokenize` packs them.
         skipped: those that were left out.
+        today: the date that the chat template wrote into the rows; None where it writes none.
     """
 
     records: Sequence[TokenizedRecord]
     skipped: tuple[SkippedRow, ...] = ()
+    today: date | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -132,15 +135,16 @@ def tokenize(
     max_length: int,
     truncate: bool = False,
     on_error: OnError = "stop",
+    today: date | None = None,
 ) -> TokenizedRecords:
     """Cut records into tokens and mark the responses.
 
     A conversation is written by the tokenizer's chat template and cut as one text; the assistant's turns,
-    with their end-of-turn tokens, are responses. Prompt and completion are cut as one text too, with the
-    tokenizer's special tokens before and its end token after it; the completion is the response, the end
-    token with it. So is all of a text. A token that straddles the boundary counts as response: its loss is
-    in part the response's. (A tokenizer that does not give the place of its tokens cuts prompt and response
-    apart.)
+    with their end-of-turn tokens, are responses, unless flags of theirs say otherwise. Prompt and completion
+    are cut as one text too, with the tokenizer's special tokens before and its end token after it; the
+    completion is the response, the end token with it. So is all of a text. A token that straddles the
+    boundary counts as response: its loss is in part the response's. (A tokenizer that does not give the place
+    of its tokens cuts prompt and response apart.)
 
     Args:
         records: n records.
@@ -148,29 +152,35 @@ def tokenize(
         max_length: longest row, in tokens.
         truncate: cut longer rows instead of refusing them.
         on_error: `stop` finds all rows that cannot be used and raises one error; `skip` leaves them out.
+        today: the date for a chat template that asks what day it is; default: the day on which this process
+            first needed one.
 
     Returns:
         Up to n records in tokens, in order.
 
     Raises:
-        RecordError: a row is too long, is refused by the chat template, or has no response token that the
+        RecordError: a row is too long, is refused by the chat template or not written in full by it, begins
+            with the token that the tokenizer itself puts first, or has no response token that the
             model would predict (the token at position 0 is never predicted); or there is no chat template.
     """
     bad: list[SkippedRow] = []
-    done = PackedRecords(_usable(records, tokenizer, max_length, truncate, bad))
+    template = ChatTemplate(tokenizer, today)
+    done = PackedRecords(_usable(records, tokenizer, template, max_length, truncate, bad))
     settle_bad_rows(str(records.source or "records"), bad, len(records), on_error)
-    return TokenizedRecords(records=done, skipped=tuple(bad))
+    return TokenizedRecords(
+        records=done, skipped=tuple(bad), today=template.today if template.dated else None
+    )
 
 
 def _usable(
     records: Records,
     tokenizer: PreTrainedTokenizerBase,
+    template: ChatTemplate,
     max_length: int,
     truncate: bool,
     bad: list[SkippedRow],
 ) -> Iterator[TokenizedRecord]:
     """The records that can be used, in tokens; the others go to `bad`."""
-    template = ChatTemplate(tokenizer)
     source = iter(records)
     while chunk := list(islice(source, TEXTS_AT_ONCE)):
         for record, result in zip(chunk, _tokenize_chunk(chunk, tokenizer, template), strict=True):
@@ -215,13 +225,23 @@ def _tokenize_chunk(
     results: list[Any] = [_mark(record, tokenizer, template) for record in chunk]
     cut = _cut_whole if tokenizer.is_fast else _cut_apart
     end: Any = tokenizer.eos_token_id
+    front = _front_tokens(tokenizer)
     for plain in (True, False):
         chosen = [i for i, part in enumerate(results) if isinstance(part, _Marked) and part.plain == plain]
         if not chosen:
             continue
         parts = [results[i] for i in chosen]
         for i, (tokens, response) in zip(chosen, cut(parts, tokenizer, plain), strict=True):
-            results[i] = _with_end(tokens, response, end) if plain else (tokens, response)
+            if not plain:
+                results[i] = tokens, response
+            elif front and tokens[: len(front) + 1].tolist() == [*front, front[-1]]:
+                results[i] = RecordError(
+                    f"begins with {tokenizer.decode(front[-1:])!r}, which the tokenizer puts before a text as "
+                    "well, so it would stand there twice (some trainers leave it so, some do not); take it "
+                    "out of the text"
+                )
+            else:
+                results[i] = _with_end(tokens, response, end)
     return results
 
 
@@ -237,7 +257,7 @@ def _mark(
             "and completion, or a tokenizer whose chat_template is set"
         )
     try:
-        text, spans = template.responses(record.messages, record.context)
+        text, spans = template.responses(record.messages, record.context, record.template_arguments)
     except RecordError as error:
         return error
     return _Marked(text, tuple(spans), False)

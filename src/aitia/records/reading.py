@@ -9,26 +9,29 @@ from typing import Any, SupportsIndex, overload
 
 from aitia.errors import RecordError
 from aitia.files import digest
-from aitia.records.formats import Source, memory_source, open_source
+from aitia.records.formats import open_source
+from aitia.records.json_files import memory_source
 from aitia.records.parsing import parse_id, parse_row
 from aitia.records.record import OnError, Record, Records, SkippedRow, Stored, settle_bad_rows
+from aitia.records.source import Source
 from aitia.remote_files import local_copy
 
 
 def read_records(
     path: Path | str, *, on_error: OnError = "stop", records_limit: int | None = None
 ) -> Records:
-    """Read training data: lines of JSON, Parquet, or a dataset saved to disk.
+    """Read training data: JSON, Parquet, or a dataset saved to disk.
 
-    A row has `messages` (turns with `role` and `content`), or `prompt` with `completion` or `response`
-    (two strings, or two lists of turns), or `text`; the first of these counts, and other columns are
-    carried along. A row's `id` (string or whole number) is kept; without it, the id is the first 16 hex
-    digits of the SHA-256 of the content, with `-2`, `-3`, ... where the same content comes again.
+    A row has `messages` or `conversations` (turns with `role` and `content`, or with ShareGPT's `from` and
+    `value`), or `prompt` with `completion` or `response` (strings, or lists of turns), or `text`, or Alpaca's
+    `instruction`, `input` and `output`; the first of these counts, and other columns are carried along. A
+    row's `id` (string or whole number) is kept; without it, the id is the first 16 hex digits of the SHA-256
+    of the content, with `-2`, `-3`, ... where the same content comes again.
 
     Args:
-        path: a `.jsonl` or `.ndjson` file, `.gz` after it or not, a `.parquet` file, or a folder made by
-            `datasets.Dataset.save_to_disk`; or the address of such a file (`s3://bucket/train.jsonl`, see
-            `aitia.remote_files.local_copy`). Blank lines are passed over.
+        path: a `.jsonl` or `.ndjson` file, or a `.json` file (an array of objects), `.gz` after it or not, a
+            `.parquet` file, or a folder made by `datasets.Dataset.save_to_disk`; or the address of such a file
+            (`s3://bucket/train.jsonl`, see `aitia.remote_files.local_copy`). Blank lines are passed over.
         on_error: `stop` finds all rows that cannot be used and raises one error; `skip` leaves them out.
         records_limit: read no more than this many records, from the start.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from aitia.errors import AitiaError, RecordError
 from aitia.files import digest, digest_of_list, same_place
 
 Kind = Literal["messages", "prompt-completion", "text"]
-Format = Literal["jsonl", "parquet", "datasets", "memory"]
+Format = Literal["jsonl", "json", "parquet", "datasets", "memory"]
 OnError = Literal["stop", "skip"]
 
 SHOWN_ROWS = 5
@@ -28,12 +29,30 @@ class Message:
     """One turn of a conversation.
 
     Attributes:
-        role: `system`, `user`, `assistant` or `tool`.
-        content: what was said.
+        role: `system`, `developer`, `user`, `assistant` or `tool`.
+        content: what was said; the text parts one after the other where it was given in parts, "" where a
+            turn has none.
+        more: what else the chat template gets of the turn, like `tool_calls` and `reasoning_content`; the
+            `content` among it where it was given in parts (or was null).
+        trained: False where the row says that this turn of the assistant is not trained on.
     """
 
     role: str
     content: str
+    more: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    trained: bool = True
+
+    @property
+    def turn(self) -> dict[str, Any]:
+        """The turn as a chat template gets it; a key that is null is left out."""
+        whole = {"role": self.role, "content": self.content} | dict(self.more)
+        return {name: value for name, value in whole.items() if value is not None}
+
+    @property
+    def said(self) -> str:
+        """The content, with the calls of tools as JSON after it."""
+        calls = [json.dumps(call, ensure_ascii=False) for call in self.more.get("tool_calls") or ()]
+        return "\n".join([self.content, *calls] if self.content else calls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +66,8 @@ class Record:
         messages: the turns, in order.
         context: leading turns that are not trained on, even those of the assistant: the prompt of a
             conversation given as prompt and completion.
+        template_arguments: what else the chat template gets: `tools`, `documents`, and what the row's
+            `chat_template_kwargs` hold.
         prompt: what the completion answers.
         completion: what is trained on.
         text: a plain text, trained on whole.
@@ -58,6 +79,7 @@ class Record:
     location: str
     messages: tuple[Message, ...] | None = None
     context: int = 0
+    template_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
     prompt: str | None = None
     completion: str | None = None
     text: str | None = None
@@ -76,11 +98,16 @@ class Record:
         return "text" if self.text is not None else "prompt-completion"
 
     @property
+    def trained_turns(self) -> tuple[int, ...]:
+        """Positions of the turns that are trained on; () where there are no turns."""
+        turns = enumerate(self.messages or ())
+        return tuple(i for i, turn in turns if i >= self.context and is_trained(turn))
+
+    @property
     def prompt_text(self) -> str:
         """What comes before the last response: the turns' contents joined by newlines; "" for a text."""
         if self.messages is not None:
-            last = max(i for i, message in enumerate(self.messages) if message.role == "assistant")
-            return "\n".join(message.content for message in self.messages[:last])
+            return "\n".join(message.said for message in self.messages[: self.trained_turns[-1]])
         return self.prompt or ""
 
     @property
@@ -93,19 +120,41 @@ class Record:
     def completion_text(self) -> str:
         """What is trained on: the assistant's turns joined by newlines, the completion, or the text."""
         if self.messages is not None:
-            trained = self.messages[self.context :]
-            return "\n".join(message.content for message in trained if message.role == "assistant")
+            return "\n".join(self.messages[i].said for i in self.trained_turns)
         return self.text or self.completion or ""
 
     @property
     def content(self) -> dict[str, Any]:
-        """The conversation alone, in plain data: equal for equal examples, whatever their other columns."""
+        """What is trained on and how, in plain data: equal for equal examples, whatever their other columns."""
         if self.messages is not None:
-            turns = [[message.role, message.content] for message in self.messages]
-            return {"messages": turns} | ({"context": self.context} if self.context else {})
+            turns = [_plain_turn(message) for message in self.messages]
+            more = {"context": self.context, "template_arguments": dict(self.template_arguments)}
+            return {"messages": turns} | {name: value for name, value in more.items() if value}
         if self.text is not None:
             return {"text": self.text}
         return {"prompt": self.prompt, "completion": self.completion}
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """The columns of a row that reads as this record, its id and other columns left out."""
+        if self.messages is None:
+            return self.content
+        turns = [message.turn | ({} if message.trained else {"train": False}) for message in self.messages]
+        row = {"prompt": turns[: self.context], "completion": turns[self.context :]}
+        arguments = dict(self.template_arguments)
+        row = row if self.context else {"messages": turns}
+        row |= {name: arguments.pop(name) for name in ("tools", "documents") if name in arguments}
+        return row | ({"chat_template_kwargs": arguments} if arguments else {})
+
+
+def is_trained(message: Message) -> bool:
+    """Whether a turn is the assistant's, and no flag says that it is not trained on."""
+    return message.role == "assistant" and message.trained
+
+
+def _plain_turn(message: Message) -> list[Any]:
+    more = dict(message.more) | ({} if message.trained else {"train": False})
+    return [message.role, message.content, *([more] if more else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +317,9 @@ class Records:
     def write(self, path: Path | str) -> Path:
         """Write the records in the format that they were read in, each row untouched, whole or not at all.
 
-        Lines of JSON keep their very bytes (a path that ends in `.gz` is compressed); Parquet keeps schema
-        and values; a dataset is saved to a folder; rows made in memory become lines of JSON.
+        Lines of JSON keep their very bytes (a path that ends in `.gz` is compressed), and so do the rows of
+        a JSON array, which are written as an array again; Parquet keeps schema and values; a dataset is saved
+        to a folder; rows made in memory become lines of JSON.
 
         Args:
             path: the file, or the folder of a dataset.

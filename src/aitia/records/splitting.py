@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aitia.files import atomic_path, require_apart
-from aitia.records.formats import require_place
 from aitia.records.record import Records, SkippedRow
+from aitia.records.source import require_place
 
-_ENDINGS = (".jsonl.gz", ".ndjson.gz", ".jsonl", ".ndjson", ".json", ".parquet")
+_ENDINGS = (".jsonl.gz", ".ndjson.gz", ".jsonl", ".ndjson", ".json.gz", ".json", ".parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
