@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from aitia.models.fingerprint import model_fingerprint, tokenizer_fingerprint
+from aitia.models.fingerprint import base_fingerprint, model_fingerprint, tokenizer_fingerprint
 from aitia.models.sites import decoder_blocks, site_names
 
 if TYPE_CHECKING:
@@ -23,12 +23,14 @@ class LanguageModel:
         tokenizer: its tokenizer.
         name: hub id or folder it came from, for people and for reloading.
         adapter: folder of the PEFT adapter on it, if any.
+        known_base_fingerprint: of the base before the adapter was put on it, where that was seen.
     """
 
     network: Any
     tokenizer: Any
     name: str
     adapter: str | None = None
+    known_base_fingerprint: str | None = None
     blocks: nn.ModuleList = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -43,8 +45,13 @@ class LanguageModel:
 
         spread = len(set(getattr(self.network, "hf_device_map", {}).values())) > 1
         device = "auto" if spread else self.device.type
-        dtype = str(self.network.dtype).removeprefix("torch.")
-        return load_same, (self.name, self.adapter, device, dtype, self.fingerprint)
+        name, adapter = _whole_path(self.name), None if self.adapter is None else _whole_path(self.adapter)
+        return load_same, (name, adapter, device, self.dtype, self.fingerprint)
+
+    @property
+    def dtype(self) -> str:
+        """The precision of the weights, as in `float32`."""
+        return str(self.network.dtype).removeprefix("torch.")
 
     @property
     def layers(self) -> int:
@@ -109,18 +116,25 @@ class LanguageModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Fingerprint of all parameters, the adapter's among them."""
+        """Fingerprint of all weights, the adapter's among them: the same bits come out."""
         return model_fingerprint(self.network)
 
     @cached_property
     def base_fingerprint(self) -> str:
-        """Fingerprint of the parameters without the adapter's."""
-        return model_fingerprint(self.network, adapter=False)
+        """Fingerprint of the base's weights, whatever its precision and adapter: the same base model."""
+        return self.known_base_fingerprint or base_fingerprint(self.network)
 
     @cached_property
     def tokenizer_fingerprint(self) -> str:
         """Fingerprint of the tokenizer and its chat template."""
         return tokenizer_fingerprint(self.tokenizer)
+
+
+def _whole_path(name: str) -> str:
+    """A place on this machine by its whole path, for processes that work elsewhere; a hub id as it is."""
+    from pathlib import Path
+
+    return str(Path(name).absolute()) if Path(name).exists() else name
 
 
 def _fuse_activations(network: nn.Module) -> None:
