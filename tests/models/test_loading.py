@@ -45,14 +45,14 @@ def test_an_adapter_changes_the_fingerprint_but_not_the_base(make_model, tmp_pat
 
     plain = make_model("llama")
     save_model(plain, tmp_path / "base")
-    before = plain.fingerprint
+    before, exact = plain.base_fingerprint, plain.fingerprint
     wrapped = get_peft_model(
         plain.network, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
     )
     wrapped.save_pretrained(tmp_path / "adapter")
     loaded = load_model(tmp_path / "base", adapter=tmp_path / "adapter", device="cpu")
     assert loaded.base_fingerprint == before
-    assert loaded.fingerprint != before
+    assert loaded.fingerprint != exact
     assert loaded.layers == 4
     assert not any(parameter.requires_grad for parameter in loaded.network.parameters())
 
@@ -83,7 +83,7 @@ def test_an_adapter_of_another_model_is_refused(make_model, tmp_path):
         tmp_path / "adapter"
     )
     save_model(make_model("gpt2"), tmp_path / "other")
-    with pytest.raises(ModelError, match="adapter .*cannot be put on this model"):
+    with pytest.raises(ModelError, match="adapter .*does not fit: the model has none of its modules: .*q_proj"):
         load_model(tmp_path / "other", adapter=tmp_path / "adapter", device="cpu")
 
 

@@ -19,6 +19,9 @@ from aitia.cli.options import (
     JsonOption,
     ModelOption,
     OnErrorOption,
+    ScannedAdapterOption,
+    ScannedDataOption,
+    ScannedModelOption,
     SeedOption,
     WorkersOption,
     amount_of,
@@ -112,6 +115,9 @@ def rank_command(
     sweep_damping: Annotated[
         bool, typer.Option("--sweep-damping", help="Show what other dampings give.")
     ] = False,
+    model: ScannedModelOption = None,
+    adapter: ScannedAdapterOption = None,
+    data: ScannedDataOption = None,
     seed: SeedOption = 0,
     engine: EngineOption = "local",
     address: AddressOption = "",
@@ -141,6 +147,9 @@ def rank_command(
         method=method,
         seed=seed,
         engine=engine_of(engine, address, workers, gpus_per_worker),
+        model=model,
+        adapter=adapter,
+        data=data,
         **settings,
     )
     ranking.write(out)

@@ -14,6 +14,9 @@ from aitia.cli.options import (
     DtypeOption,
     JsonOption,
     ModelOption,
+    ScannedAdapterOption,
+    ScannedDataOption,
+    ScannedModelOption,
     SeedOption,
     answer,
     app,
@@ -138,6 +141,9 @@ def groups_command(
     ] = None,
     base_url: Annotated[str | None, typer.Option(help="Of that endpoint.")] = None,
     shown: Annotated[int, typer.Option(help="Groups from either end to label and show.")] = 10,
+    model: ScannedModelOption = None,
+    adapter: ScannedAdapterOption = None,
+    data: ScannedDataOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -160,8 +166,10 @@ def groups_command(
         false_discovery_rate=false_discovery_rate,
         seed=seed,
     )
+    scanned = SignalStore.open(store)
+    scanned.give(model=model, adapter=adapter, data=data)
     result = explain_by_groups(
-        SignalStore.open(store),
+        scanned,
         load_concept(concept),
         load_sae(sae, site=site),
         method=method,

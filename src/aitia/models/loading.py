@@ -280,7 +280,7 @@ def _network(parts: _Parts, weights: dict[str, Any]) -> Any:
     if "gguf_file" not in parts.options:
         weights = weights | {"use_safetensors": True}
     try:
-        network, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             parts.source,
             **parts.options,
             **weights,
@@ -289,6 +289,7 @@ def _network(parts: _Parts, weights: dict[str, Any]) -> Any:
         )
     except Exception as error:  # the libraries raise their own kinds, and bare ones
         raise ModelError(f"{parts.what}: cannot be loaded: {reason_of(error)}") from error
+    network, info = loaded
     saved = "" if "gguf_file" in parts.options else ", ".join(network.config.architectures or ())
     require_all_loaded(info, parts.what, saved)
     return _plain_network(network) if "gguf_file" in parts.options else network

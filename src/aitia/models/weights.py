@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _LFS = b"version https://git-lfs"
-_SHOWN = 6
+_SHOWN = 4
 _SMALL = (
     "config.json",
     "generation_config.json",
