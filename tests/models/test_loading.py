@@ -83,7 +83,9 @@ def test_an_adapter_of_another_model_is_refused(make_model, tmp_path):
         tmp_path / "adapter"
     )
     save_model(make_model("gpt2"), tmp_path / "other")
-    with pytest.raises(ModelError, match="adapter .*does not fit: the model has none of its modules: .*q_proj"):
+    with pytest.raises(
+        ModelError, match="adapter .*does not fit: the model has none of its modules: .*q_proj"
+    ):
         load_model(tmp_path / "other", adapter=tmp_path / "adapter", device="cpu")
 
 

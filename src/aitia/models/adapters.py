@@ -20,6 +20,7 @@ WEIGHTS = "adapter_model.safetensors"
 # What changes modules in place; the tests hold each against PEFT. The others add tokens, or mix adapters as they run.
 _KINDS = ("LORA", "IA3", "LOHA", "LOKR", "TRAINABLE_TOKENS")
 _OWN = re.compile(r"\.(lora_|ia3_|hada_|lokr_|modules_to_save\.|token_adapter\.trainable_tokens_delta)")
+_TWICE = re.compile(r"(modules_to_save|trainable_tokens_delta)(\.|$)")
 _PREFIX = "base_model.model."
 _VOCABULARY_LAST = ".lora_embedding_A"
 _VOCABULARY_FIRST = (
@@ -94,7 +95,7 @@ def put_on(
     weights = load_peft_weights(str(folder), device="cpu")
     _note_oddities(settings, base)
     _require_known_names(network, weights, what)
-    _resize(network, weights, settings, tokens)
+    resized = _resize(network, weights, settings, tokens)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what they speak of is refused below, by name
@@ -106,15 +107,36 @@ def put_on(
         ) from error
     except Exception as error:
         raise ModelError(f"{what}: cannot be put on this model: {reason_of(error)}") from error
-    biases = {"all": r"\.bias$", "lora_only": r"\.base_layer\.bias$"}.get(str(settings.get("bias")), "$^")
-    missing = [name for name in result.missing_keys if _OWN.search(name) or re.search(biases, name)]
-    faults = [f"the model has no place for {named(sorted(result.unexpected_keys))}"] * bool(
-        result.unexpected_keys
-    )
-    faults += [f"{WEIGHTS} lacks {named(sorted(missing))}"] * bool(missing)
+    left, missing = _left_over(tuned, weights, result), _missing(tuned, settings, result)
+    faults = [f"the model has no place for {named(left)}"] if left else []
+    faults += [f"{WEIGHTS} lacks {named(missing)}"] if missing else []
     if faults:
         raise ModelError(f"{what}: does not fit: {'; '.join(faults)}. {_likely(settings)}")
+    if resized:
+        _require_rows(tuned, what)
     return tuned
+
+
+def _left_over(tuned: Any, weights: Mapping[str, torch.Tensor], result: Any) -> list[str]:
+    """The saved tensors that found no place. PEFT saves some embeddings twice: the same numbers are no loss."""
+    import torch
+
+    state = tuned.state_dict()
+
+    def is_copy(name: str) -> bool:
+        held = state.get(_TWICE.sub(r"\1.default\2", name))
+        return held is not None and name in weights and torch.equal(weights[name].to(held), held)
+
+    return sorted(name for name in result.unexpected_keys if not is_copy(name))
+
+
+def _missing(tuned: Any, settings: Mapping[str, Any], result: Any) -> list[str]:
+    """The adapter's tensors that were not in its file, but for those tied to one that was."""
+    biases = {"all": r"\.bias$", "lora_only": r"\.base_layer\.bias$"}.get(str(settings.get("bias")), "$^")
+    state, gone = tuned.state_dict(), set(result.missing_keys)
+    loaded = {value.data_ptr() for name, value in state.items() if name not in gone}
+    own = [name for name in gone if _OWN.search(name) or re.search(biases, name)]
+    return sorted(name for name in own if state[name].data_ptr() not in loaded)
 
 
 def _require_known_names(network: Any, weights: Mapping[str, torch.Tensor], what: str) -> None:
@@ -141,8 +163,8 @@ def _module_of(name: str) -> str:
 
 def _resize(
     network: Any, weights: Mapping[str, torch.Tensor], settings: Mapping[str, Any], tokens: int | None
-) -> None:
-    """Give the embeddings as many rows as the adapter was trained with."""
+) -> bool:
+    """Give the embeddings as many rows as the adapter was trained with; whether that changed them."""
     import torch
 
     layers = [network.get_input_embeddings(), network.get_output_embeddings()]
@@ -153,7 +175,7 @@ def _resize(
     if not saved and trained and max(trained) >= before:
         saved = {max(max(trained) + 1, tokens or 0)}
     if len(saved) != 1 or saved == {before}:
-        return
+        return False
     network.resize_token_embeddings(saved.pop(), mean_resizing=False)
     with torch.no_grad():
         for layer in (network.get_input_embeddings(), network.get_output_embeddings()):
@@ -161,6 +183,28 @@ def _resize(
                 layer.weight[before:] = float("nan")
                 if getattr(layer, "bias", None) is not None:
                     layer.bias[before:] = float("nan")
+    return True
+
+
+def _require_rows(tuned: Any, what: str) -> None:
+    """Refuse new rows of an embedding that the adapter's file did not hold; unused ones become zero."""
+    import torch
+
+    names: dict[int, list[str]] = {}
+    tensors = {}
+    for name, parameter in tuned.named_parameters(remove_duplicate=False):
+        names.setdefault(parameter.data_ptr(), []).append(name)
+        tensors[parameter.data_ptr()] = parameter
+    for place, parameter in tensors.items():
+        unset = parameter.isnan()
+        used = [name for name in names[place] if ".original_module." not in name]
+        if used and bool(unset.any()):
+            raise ModelError(
+                f"{what}: was trained with other tokens than its base, but {WEIGHTS} lacks their rows of "
+                f"{named(used)}; save it with its embeddings (`save_embedding_layers=True`)"
+            )
+        with torch.no_grad():
+            parameter[unset] = 0
 
 
 def _saved_rows(weights: Mapping[str, torch.Tensor], module: str) -> set[int]:
