@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aitia.errors import StoreError
+from aitia.errors import AitiaError, StoreError
 from aitia.files import address_of
 from aitia.models import load_model
 from aitia.records import Records, read_records
@@ -80,13 +80,12 @@ def find_model(
         adapters = _there(saved["adapter_places"], folder, f"the adapter ({saved['adapter']})", _GIVE_MODEL)
     faults = []
     for place, put_on in product(models, adapters):
-        found = load_model(place, adapter=put_on, dtype=saved["dtype"])
         try:
+            found = load_model(place, adapter=put_on, dtype=saved["dtype"])
             require_scanned_model(found, saved, folder)
-        except StoreError as error:
-            faults.append(error)
-        else:
             return found
+        except AitiaError as error:  # another of its places may hold it
+            faults.append(error)
     raise faults[0]
 
 
@@ -129,14 +128,17 @@ def find_records(saved: Mapping[str, Any], folder: Path, data: Records | Path | 
     else:
         places = saved.get("places") or [saved["source"]]
         there = _there(places, folder, f"the data ({saved['source']})", _GIVE_DATA)
+    faults = []
     for each in there:
-        records = each if isinstance(each, Records) else read_records(each, on_error="skip")
-        if records.fingerprint == saved["fingerprint"]:
-            return records
-    named = " and ".join(
-        str(each.source or "data") if isinstance(each, Records) else str(each) for each in there
-    )
-    raise StoreError(f"{named}: not the data that {folder} was scanned from any more; {_GIVE_DATA}")
+        try:
+            records = each if isinstance(each, Records) else read_records(each, on_error="skip")
+            if records.fingerprint == saved["fingerprint"]:
+                return records
+            named = records.source or "the data that were given"
+            raise StoreError(f"{named}: not the data that {folder} was scanned from any more; {_GIVE_DATA}")
+        except AitiaError as error:
+            faults.append(error)
+    raise faults[0]
 
 
 def _there(places: Sequence[str], folder: Path, what: str, mend: str) -> list[str]:

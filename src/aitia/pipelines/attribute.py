@@ -137,7 +137,7 @@ def _attribute(
             curated=out / f"curated{suffix}",
             removed=out / f"removed{suffix}",
         ),
-        "configuration": write_text(out / "configuration.yaml", text),
+        "configuration": write_text(out / "configuration.yaml", write_configuration(configuration, out)),
         "report": ranking.report(
             out / "report.html",
             label=configuration.data.label,
