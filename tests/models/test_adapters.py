@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from aitia.errors import ModelError
 from aitia.models import load_model
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:peft")
 ATTENTION = {"gpt2": ["c_attn"]}
 EMBEDDING = {"gpt2": "wte"}
 TOKENS = torch.arange(40, 80).reshape(2, 20)

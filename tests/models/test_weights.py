@@ -206,13 +206,25 @@ def test_quantised_weights_are_refused(folder):
         ("config.json", b"{", "config.json is not JSON"),
         ("config.json", b"[]", "config.json holds no JSON object"),
         ("config.json", b"{}", "config.json has no model_type"),
-        ("config.json", b'{"model_type": "nothing-known"}', "cannot be loaded: .*nothing-known"),
+        ("config.json", b'{"model_type": "nothing-known"}', "does not know the model type 'nothing-known'"),
+        ("config.json", b'{"model_type": "own", "auto_map": {"AutoConfig": "own.C"}}', "folder is never run"),
+        ("config.json", b'{"model_type": "llava"}', "no causal language model of the type 'llava'"),
+        ("config.json", b'{"model_type": "vit"}', "no causal language model of the type 'vit'"),
         ("config.json", b'{"model_type": "llama", "hidden_size": "wide"}', "cannot be loaded: "),
     ],
 )
 def test_a_damaged_file_is_named(name, content, pattern, folder):
     (folder / name).write_bytes(content)
     refused(folder, pattern)
+
+
+@pytest.mark.parametrize(
+    ("content", "pattern"),
+    [(LFS, "a Git LFS pointer"), (b"", "is empty"), (b"GGUF and then nothing", "cannot be loaded: ")],
+)
+def test_a_damaged_gguf_file_is_named(content, pattern, tmp_path):
+    (tmp_path / "model.gguf").write_bytes(content)
+    refused(tmp_path / "model.gguf", f"model.gguf.*{pattern}")
 
 
 @given(share=st.floats(0, 0.999))

@@ -21,6 +21,7 @@ from aitia.models.weights import (
     require_all_loaded,
     require_finite_weights,
     require_model_folder,
+    require_readable,
     require_sound_files,
 )
 
@@ -185,10 +186,11 @@ class _Parts:
 
 
 def _find(name: str, adapter: str | None, download: bool) -> _Parts:
-    options: dict[str, Any] = {"local_files_only": True}
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     if name.endswith(".gguf"):
         if not Path(name).is_file():
             raise ModelError(f"{name}: no such GGUF file")
+        require_readable(Path(name), f"model {name}")
         source = str(Path(name).parent)
         options["gguf_file"] = Path(name).name
     else:
@@ -270,8 +272,23 @@ def _base_folder(base: str, adapter: str, download: bool) -> Path:
 
 
 def _require_decoder(folder: Path, what: str) -> None:
-    if read_json(folder / "config.json").get("is_encoder_decoder"):
-        raise ModelError(f"{what}: an encoder-decoder; only decoder-only language models are supported")
+    """Refuse a folder whose configuration is not that of a causal language model."""
+    from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, __version__
+
+    config = read_json(folder / "config.json")
+    kind = config["model_type"]
+    if config.get("is_encoder_decoder"):
+        raise ModelError(
+            f"{what}: an encoder-decoder ({kind}); only decoder-only language models are supported"
+        )
+    if kind not in CONFIG_MAPPING:
+        code = "; code from its folder is never run" if config.get("auto_map") else ""
+        raise ModelError(f"{what}: transformers {__version__} does not know the model type {kind!r}{code}")
+    if CONFIG_MAPPING[kind] not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(
+            f"{what}: transformers has no causal language model of the type {kind!r}; only decoder-only language "
+            "models are supported (of a model of text and images, give the language model alone)"
+        )
 
 
 def _network(parts: _Parts, weights: dict[str, Any]) -> Any:

@@ -83,7 +83,7 @@ def load_sentence_encoder(folder: Path | str | None = None) -> SentenceEncoder:
         raise ModelError(f"{weights}: no such file; give a folder with an encoder's safetensors weights")
     what = f"sentence encoder {place}"
     require_sound_files(place, what)
-    tokenizer = load_tokenizer(str(place), None, what, local_files_only=True)
+    tokenizer = load_tokenizer(str(place), None, what, local_files_only=True, trust_remote_code=False)
     try:
         loaded: Any = AutoModel.from_pretrained(
             place,

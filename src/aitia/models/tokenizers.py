@@ -31,7 +31,7 @@ def load_tokenizer(source: str, adapter: Path | None, what: str, **options: Any)
     """
     if adapter is not None and any((adapter / name).exists() for name in _FILES):
         note(f"The tokenizer and chat template saved with the adapter are used ({adapter})")
-        return _load(str(adapter), f"tokenizer of the adapter {adapter}", local_files_only=True)
+        return _load(str(adapter), f"tokenizer of the adapter {adapter}", **options)
     tokenizer = _load(source, f"{what}: its tokenizer", **options)
     if adapter is not None and (adapter / _TEMPLATE).is_file():
         note(f"The chat template saved with the adapter is used ({adapter})")
@@ -45,8 +45,8 @@ def _load(source: str, what: str, **options: Any) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except Exception as error:  # the libraries raise their own kinds, and bare ones
-        there = Path(source).is_dir()
-        gone = "" if any((Path(source) / name).exists() for name in _FILES) or not there else _gone()
+        bare = Path(source).is_dir() and "gguf_file" not in options
+        gone = _gone() if bare and not any((Path(source) / name).exists() for name in _FILES) else ""
         raise ModelError(f"{what} cannot be loaded: {gone}{reason_of(error)}") from error
     vocabulary = tokenizer.get_vocab()
     if not set(vocabulary) - set(tokenizer.all_special_tokens) - set(tokenizer.get_added_vocab()):

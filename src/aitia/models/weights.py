@@ -47,11 +47,11 @@ def require_sound_files(folder: Path, what: str) -> None:
     for name in (*_SMALL, *_LARGE):
         file = folder / name
         if file.is_file() or file.is_symlink():
-            _require_readable(file, what)
+            require_readable(file, what)
             if name in _SMALL:
                 _require_object(file, what)
     for file in _weight_files(folder, what):
-        _require_readable(file, what)
+        require_readable(file, what)
         _require_whole(file, what)
 
 
@@ -164,7 +164,12 @@ def _weight_files(folder: Path, what: str) -> list[Path]:
     return [*found, *files]
 
 
-def _require_readable(file: Path, what: str) -> None:
+def require_readable(file: Path, what: str) -> None:
+    """Refuse a file that cannot be read, is empty, or only points to the real one.
+
+    Raises:
+        ModelError: naming the file, what it is, and the mend.
+    """
     try:
         with file.open("rb") as handle:
             start = handle.read(len(_LFS))
