@@ -3,18 +3,21 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import peft
 import pytest
 import torch
 from conftest import make_network, make_tokenizer
+from typer.testing import CliRunner
 
 from aitia.attribution import SignalStore, rank, scan
 from aitia.attribution.curvature import CurvatureSettings
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.gradient_store import build_gradient_store
 from aitia.attribution.places import find_model
+from aitia.cli import app
 from aitia.concepts import Concept
 from aitia.errors import ModelError, StoreError
 from aitia.models import load_model
@@ -117,6 +120,20 @@ def test_what_is_gone_is_named_with_the_places_and_the_mend(project, tmp_path):
     )
     assert store.model.name == str(tmp_path / "base")
     assert store.records.source == tmp_path / "data.jsonl"
+
+
+def test_the_command_takes_the_new_places(project, tmp_path):
+    concept = concept_of(SignalStore.open("runs/store")).save("c.concept.safetensors")
+    options = ["rank", "--store", "runs/store", "--concept", str(concept), "--method", "vector-filter"]
+    moves = {"--model": "models/base", "--adapter": "models/adapter", "--data": "train.jsonl"}
+    for option, place in moves.items():
+        kept = (project / place).rename(tmp_path / f"moved-{Path(place).name}")
+        refused = CliRunner().invoke(app, [*options, "--out", "r.parquet", "--report", "r.html"])
+        assert isinstance(refused.exception, StoreError)
+        assert option in str(refused.exception)
+        options += [option, str(kept)]
+    done = CliRunner().invoke(app, [*options, "--out", "r.parquet", "--report", "r.html"])
+    assert done.exit_code == 0, done.exception
 
 
 def test_what_is_given_or_found_is_compared(project, tmp_path):

@@ -5,6 +5,7 @@ import torch
 from aitia.errors import ModelError
 from aitia.models import LanguageModel, generate_responses, load_model, save_model
 from aitia.models.fingerprint import tokenizer_fingerprint
+from aitia.models.loading import load_outline
 
 
 def test_saved_model_loads_the_same(any_model, tmp_path):
@@ -73,6 +74,14 @@ def test_a_pickled_checkpoint_is_refused(make_model, tmp_path):
     (tmp_path / "model" / "model.safetensors").unlink()
     torch.save(model.network.state_dict(), tmp_path / "model" / "pytorch_model.bin")
     with pytest.raises(ModelError, match="cannot be loaded"):
+        load_model(tmp_path / "model")
+
+
+def test_an_outline_needs_no_weights(make_model, tmp_path):
+    save_model(make_model("llama"), tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    assert load_outline(tmp_path / "model").layers == 4
+    with pytest.raises(ModelError, match="it holds no weights"):
         load_model(tmp_path / "model")
 
 

@@ -74,6 +74,8 @@ def load_model(
         weights["device_map"] = "auto"
     tokenizer = load_tokenizer(parts.source, parts.adapter_folder, parts.what, **parts.options)
     network = _network(parts, weights)
+    if any(parameter.is_meta for parameter in network.parameters()):
+        raise ModelError(f"{parts.what}: does not fit into the memory of the accelerators; give a device")
     base = None
     if parts.adapter_folder is not None:
         base = base_fingerprint(network)  # an adapter may change the base's own biases and embeddings
@@ -90,8 +92,6 @@ def load_model(
             network = network.to(torch.device(device))  # type: ignore[reportArgumentType]
         except Exception as error:
             raise ModelError(f"device {device!r}: {reason_of(error)}") from error
-    if any(parameter.is_meta for parameter in network.parameters()):
-        raise ModelError(f"{parts.what}: does not fit into the memory of the accelerators; give a device")
     whole = parts.what if parts.adapter is None else f"{parts.what} with adapter {parts.adapter}"
     require_finite_weights(network, whole)
     require_tokens_fit(tokenizer, network, whole)
@@ -119,7 +119,7 @@ def load_outline(
 
     if str(name).endswith(".gguf"):
         raise ModelError(f"{name}: the shape of a GGUF file cannot be read alone; give the model's folder")
-    parts = _find(str(name), None if adapter is None else str(adapter), False)
+    parts = _find(str(name), None if adapter is None else str(adapter), False, weights=False)
     tokenizer = load_tokenizer(parts.source, parts.adapter_folder, parts.what, **parts.options)
     try:
         config = AutoConfig.from_pretrained(parts.source, **parts.options)
@@ -185,7 +185,7 @@ class _Parts:
         return f"model {self.name}"
 
 
-def _find(name: str, adapter: str | None, download: bool) -> _Parts:
+def _find(name: str, adapter: str | None, download: bool, *, weights: bool = True) -> _Parts:
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     if name.endswith(".gguf"):
         if not Path(name).is_file():
@@ -199,7 +199,7 @@ def _find(name: str, adapter: str | None, download: bool) -> _Parts:
             require_sound_files(folder, f"model {name}")
             name, adapter = _base_of(name, folder, adapter), name
             folder = _base_folder(name, adapter, download)
-        require_model_folder(folder, f"model {name}")
+        require_model_folder(folder, f"model {name}", weights=weights)
         _require_decoder(folder, f"model {name}")
         source = name
     adapter_folder = None

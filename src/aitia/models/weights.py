@@ -32,7 +32,7 @@ _BUFFERS = re.compile(
 )
 
 
-def require_sound_files(folder: Path, what: str) -> None:
+def require_sound_files(folder: Path, what: str, *, weights: bool = True) -> None:
     """Refuse a model's or adapter's folder of which a file is missing, unreadable, or not what its name says.
 
     Weights are opened as far as their header, which says how long the file must be.
@@ -40,6 +40,7 @@ def require_sound_files(folder: Path, what: str) -> None:
     Args:
         folder: where it lies.
         what: for the message, as in "model runs/base".
+        weights: look at the weights too.
 
     Raises:
         ModelError: naming the file and the mend.
@@ -50,18 +51,18 @@ def require_sound_files(folder: Path, what: str) -> None:
             require_readable(file, what)
             if name in _SMALL:
                 _require_object(file, what)
-    for file in _weight_files(folder, what):
+    for file in _weight_files(folder, what) if weights else ():
         require_readable(file, what)
         _require_whole(file, what)
 
 
-def require_model_folder(folder: Path, what: str) -> None:
-    """Refuse a folder that holds no whole, unquantised model in safetensors.
+def require_model_folder(folder: Path, what: str, *, weights: bool = True) -> None:
+    """Refuse a folder that holds no whole, unquantised model in safetensors; or not its shape, without weights.
 
     Raises:
         ModelError: naming what is missing.
     """
-    require_sound_files(folder, what)
+    require_sound_files(folder, what, weights=weights)
     if not (folder / "config.json").is_file():
         raise ModelError(
             f"{what}: cannot be loaded: there is no config.json; give the folder of a whole model"
@@ -75,7 +76,7 @@ def require_model_folder(folder: Path, what: str) -> None:
             f"{what}: its weights are quantised ({method}); give the checkpoint that it was made of, or dequantise it "
             "(`model.dequantize()` of transformers) and save it again"
         )
-    if not _weight_files(folder, what):
+    if weights and not _weight_files(folder, what):
         others = [file.name for file in sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt"))]
         held = f"only {others[0]}, and pickled weights are not read" if others else "no weights"
         raise ModelError(
