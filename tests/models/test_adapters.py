@@ -187,6 +187,16 @@ def edit(folder, **changes):
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
+def test_added_tokens_without_their_tokenizer_are_refused(base_of, tmp_path):
+    trained(base_of("llama"), "grown-both-saved", "llama", tmp_path / "adapter")
+    for file in (tmp_path / "adapter").glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(
+        ModelError, match="trained with 398 tokens, its base has 395, and no tokenizer was saved"
+    ):
+        load_model(base_of("llama"), adapter=tmp_path / "adapter", device="cpu")
+
+
 def test_embeddings_saved_once_as_earlier_versions_did_are_enough(base_of, tmp_path):
     tuned, _ = trained(base_of("llama"), "grown-both-saved", "llama", tmp_path / "adapter")
 

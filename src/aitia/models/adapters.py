@@ -95,7 +95,7 @@ def put_on(
     weights = load_peft_weights(str(folder), device="cpu")
     _note_oddities(settings, base)
     _require_known_names(network, weights, what)
-    resized = _resize(network, weights, settings, tokens)
+    resized = _resize(network, weights, settings, tokens, what)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what they speak of is refused below, by name
@@ -162,9 +162,17 @@ def _module_of(name: str) -> str:
 
 
 def _resize(
-    network: Any, weights: Mapping[str, torch.Tensor], settings: Mapping[str, Any], tokens: int | None
+    network: Any,
+    weights: Mapping[str, torch.Tensor],
+    settings: Mapping[str, Any],
+    tokens: int | None,
+    what: str,
 ) -> bool:
-    """Give the embeddings as many rows as the adapter was trained with; whether that changed them."""
+    """Give the embeddings as many rows as the adapter was trained with; whether that changed them.
+
+    Raises:
+        ModelError: it was trained with more tokens, and no tokenizer says which.
+    """
     import torch
 
     layers = [network.get_input_embeddings(), network.get_output_embeddings()]
@@ -176,7 +184,13 @@ def _resize(
         saved = {max(max(trained) + 1, tokens or 0)}
     if len(saved) != 1 or saved == {before}:
         return False
-    network.resize_token_embeddings(saved.pop(), mean_resizing=False)
+    rows = saved.pop()
+    if rows > before and tokens is None:
+        raise ModelError(
+            f"{what}: was trained with {rows} tokens, its base has {before}, and no tokenizer was saved with it: which "
+            "tokens were added is not known; copy the tokenizer that it was trained with into its folder"
+        )
+    network.resize_token_embeddings(rows, mean_resizing=False)
     with torch.no_grad():
         for layer in (network.get_input_embeddings(), network.get_output_embeddings()):
             if layer is not None:

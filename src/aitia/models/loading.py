@@ -16,7 +16,7 @@ from aitia.files import atomic_path, read_json
 from aitia.models.adapters import CONFIGURATION, is_adapter, put_on, require_adapter_folder
 from aitia.models.fingerprint import base_fingerprint
 from aitia.models.language_model import LanguageModel
-from aitia.models.tokenizers import load_tokenizer, require_tokens_fit
+from aitia.models.tokenizers import has_tokenizer, load_tokenizer, require_tokens_fit
 from aitia.models.weights import (
     require_all_loaded,
     require_finite_weights,
@@ -85,7 +85,7 @@ def load_model(
             read_json(parts.adapter_folder / CONFIGURATION),
             base=parts.name,
             what=f"adapter {parts.adapter}",
-            tokens=len(tokenizer),
+            tokens=len(tokenizer) if has_tokenizer(parts.adapter_folder) else None,
         )
     if device != "auto":
         try:

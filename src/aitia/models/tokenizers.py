@@ -15,6 +15,11 @@ _TEMPLATE = "chat_template.jinja"
 _PLACEHOLDERS = ("image", "audio", "video", "vision")
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer."""
+    return any((folder / name).exists() for name in _FILES)
+
+
 def load_tokenizer(source: str, adapter: Path | None, what: str, **options: Any) -> Any:
     """The tokenizer that a model was trained with.
 
@@ -29,7 +34,7 @@ def load_tokenizer(source: str, adapter: Path | None, what: str, **options: Any)
     Raises:
         ModelError: there is none, or it has no vocabulary.
     """
-    if adapter is not None and any((adapter / name).exists() for name in _FILES):
+    if adapter is not None and has_tokenizer(adapter):
         note(f"The tokenizer and chat template saved with the adapter are used ({adapter})")
         return _load(str(adapter), f"tokenizer of the adapter {adapter}", **options)
     tokenizer = _load(source, f"{what}: its tokenizer", **options)
@@ -46,7 +51,7 @@ def _load(source: str, what: str, **options: Any) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except Exception as error:  # the libraries raise their own kinds, and bare ones
         bare = Path(source).is_dir() and "gguf_file" not in options
-        gone = _gone() if bare and not any((Path(source) / name).exists() for name in _FILES) else ""
+        gone = _gone() if bare and not has_tokenizer(Path(source)) else ""
         raise ModelError(f"{what} cannot be loaded: {gone}{reason_of(error)}") from error
     vocabulary = tokenizer.get_vocab()
     if not set(vocabulary) - set(tokenizer.all_special_tokens) - set(tokenizer.get_added_vocab()):
