@@ -57,3 +57,22 @@ class CertificateError(ExplanationError):
 
 class ProofError(AitiaError):
     """A certificate or verifier that cannot be read, or cannot be used with this network."""
+
+
+def reason_of(error: BaseException, limit: int = 600) -> str:
+    """What an error of a library says, in one line.
+
+    Args:
+        error: any exception.
+        limit: the greatest length, in characters; what is longer ends in an ellipsis.
+
+    Returns:
+        All lines of the message joined into one; the name of the error's class where it says nothing more.
+    """
+    kind = type(error).__name__
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in str(error)).split())
+    if isinstance(error, KeyError) or not text:
+        text = f"{kind}: {text}" if text else kind
+    if len(text) > limit:
+        text = text[: limit - 1].rsplit(" ", 1)[0] + "…"
+    return text.rstrip(" :")

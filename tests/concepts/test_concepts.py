@@ -141,6 +141,20 @@ def test_a_concept_of_another_model_or_site_is_refused(tiny_model, make_model, t
         fit_concept(tiny_model, *texts, recipe="magic")
 
 
+def test_another_precision_is_noted_and_float16_is_named(make_model, texts, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AITIA_PROGRESS", "1")
+    concept = fit_concept(make_model("llama"), *texts, sites=["resid_post.3"], shuffles=0)
+    file = concept.save(tmp_path / "a.concept.safetensors")
+    narrow, half = make_model("llama"), make_model("llama")
+    narrow.network.bfloat16()
+    capsys.readouterr()
+    require_concept_fits(load_concept(file), narrow)
+    assert "in another precision (float32 there, bfloat16 here)" in capsys.readouterr().err
+    half.network.half()
+    with pytest.raises(ConceptError, match=r"float32 there, float16 here\); float16 has another range"):
+        require_concept_fits(concept, half)
+
+
 def test_the_same_texts_on_both_sides_are_refused(tiny_model, texts):
     with pytest.raises(ConceptError, match="are the two sets of texts the same"):
         fit_concept(tiny_model, texts[0], texts[0])

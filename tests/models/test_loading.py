@@ -5,6 +5,7 @@ import torch
 from aitia.errors import ModelError
 from aitia.models import LanguageModel, generate_responses, load_model, save_model
 from aitia.models.fingerprint import tokenizer_fingerprint
+from aitia.models.loading import load_outline
 
 
 def test_saved_model_loads_the_same(any_model, tmp_path):
@@ -45,14 +46,14 @@ def test_an_adapter_changes_the_fingerprint_but_not_the_base(make_model, tmp_pat
 
     plain = make_model("llama")
     save_model(plain, tmp_path / "base")
-    before = plain.fingerprint
+    before, exact = plain.base_fingerprint, plain.fingerprint
     wrapped = get_peft_model(
         plain.network, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
     )
     wrapped.save_pretrained(tmp_path / "adapter")
     loaded = load_model(tmp_path / "base", adapter=tmp_path / "adapter", device="cpu")
     assert loaded.base_fingerprint == before
-    assert loaded.fingerprint != before
+    assert loaded.fingerprint != exact
     assert loaded.layers == 4
     assert not any(parameter.requires_grad for parameter in loaded.network.parameters())
 
@@ -76,6 +77,14 @@ def test_a_pickled_checkpoint_is_refused(make_model, tmp_path):
         load_model(tmp_path / "model")
 
 
+def test_an_outline_needs_no_weights(make_model, tmp_path):
+    save_model(make_model("llama"), tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    assert load_outline(tmp_path / "model").layers == 4
+    with pytest.raises(ModelError, match="it holds no weights"):
+        load_model(tmp_path / "model")
+
+
 def test_an_adapter_of_another_model_is_refused(make_model, tmp_path):
     from peft import LoraConfig, get_peft_model
 
@@ -83,7 +92,9 @@ def test_an_adapter_of_another_model_is_refused(make_model, tmp_path):
         tmp_path / "adapter"
     )
     save_model(make_model("gpt2"), tmp_path / "other")
-    with pytest.raises(ModelError, match="adapter .*cannot be put on this model"):
+    with pytest.raises(
+        ModelError, match="adapter .*does not fit: the model has none of its modules: .*q_proj"
+    ):
         load_model(tmp_path / "other", adapter=tmp_path / "adapter", device="cpu")
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import stat
 import sys
 
@@ -119,6 +120,15 @@ def test_the_written_configuration_makes_the_same_ranking(folder, result, tmp_pa
     moved = again.model_copy(update={"out": tmp_path / "again"})
     assert moved == read_configuration_text(write_configuration(moved), tmp_path)
     np.testing.assert_array_equal(attribute(moved).ranking.score, result.ranking.score)
+
+
+def test_the_written_configuration_of_a_moved_run_finds_its_parts(folder, result, tmp_path):
+    copied = shutil.copytree(folder, tmp_path / "copied")
+    whole = read_configuration(copied / "run" / "configuration.yaml")
+    assert (whole.out, whole.data.path) == (copied / "run", copied / "train.jsonl")
+    alone = read_configuration(shutil.copytree(folder / "run", tmp_path / "alone") / "configuration.yaml")
+    assert (alone.out, alone.data.path) == (tmp_path / "alone", folder / "train.jsonl")
+    assert (alone.model.name, whole.model.name) == (str(folder / "model"), str(copied / "model"))
 
 
 def read_configuration_text(text, tmp_path):

@@ -227,6 +227,7 @@ def load_curvature(path: Path | str, model: LanguageModel | None = None) -> Curv
         raise StoreError(f"{path}: damaged curvature file: {error}") from error
     if model is not None and found.provenance["model_fingerprint"] != model.fingerprint:
         raise StoreError(
-            f"{path}: fitted on another model ({found.provenance['model']}) than {model.name}; fit it again"
+            f"{path}: fitted on another model, or in another precision ({found.provenance['model']}, "
+            f"{found.provenance.get('dtype')}) than {model.name} ({model.dtype}); use that one, or fit it again"
         )
     return found

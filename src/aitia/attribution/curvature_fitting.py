@@ -104,6 +104,7 @@ def _fit_and_save(
         provenance={
             "model": model.name,
             "model_fingerprint": model.fingerprint,
+            "dtype": model.dtype,
             "data_fingerprint": data.fingerprint,
             "rows": rows,
             "products": str(product_dtype(settings.precision, model.device)).removeprefix("torch."),

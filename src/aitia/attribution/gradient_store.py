@@ -168,8 +168,9 @@ def build_gradient_store(
         "rows": len(tokenized),
         "corners": {name: list(corner) for name, corner in corners.items()},
         "model_fingerprint": model.fingerprint,
+        "dtype": model.dtype,
         "data_fingerprint": tokenized.fingerprint,
-        "curvature": dict(curvature.provenance) | {"kind": curvature.settings.kind},
+        "curvature": _identity(curvature),
         "max_batch_tokens": max_batch_tokens,
     }
     with only_here(Path(out) / LOCK):
@@ -190,6 +191,12 @@ def build_gradient_store(
             for _ in run_tasks(work, row_shards(tokenized, shards, todo), engine=engine, advance=advance):
                 pass
     return store
+
+
+def _identity(curvature: Curvature) -> dict[str, Any]:
+    """What a curvature is, wherever its model lay when it was fitted."""
+    made_of = {name: value for name, value in curvature.provenance.items() if name != "model"}
+    return made_of | {"kind": curvature.settings.kind}
 
 
 def _create_or_resume(folder: Path, manifest: dict[str, Any]) -> GradientStore:
@@ -286,7 +293,10 @@ def stored_influence(
         StoreError: the store is of another model, or a shard is missing or damaged.
     """
     if store.manifest["model_fingerprint"] != model.fingerprint:
-        raise StoreError(f"{store.path}: built with another model than {model.name}; build it again")
+        raise StoreError(
+            f"{store.path}: built with another model, or in another precision ({store.manifest.get('dtype')}), than "
+            f"{model.name} ({model.dtype}); use that one, or build it again"
+        )
     site = highest_site(measurement)
     top = model.layers - 1 if site is None else site_layer(site, model.layers)
     corners = store.corners

@@ -39,14 +39,16 @@ from aitia.attribution.store import SignalStore
 from aitia.attribution.store_influence import StoreInfluence
 from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept
+from aitia.concepts.concept import require_same_base
 from aitia.engine import LOCAL, Engine, keeping_workers, note
-from aitia.errors import AitiaError, ConceptError, NumericalError
+from aitia.errors import AitiaError, NumericalError
 from aitia.explanations import Direction, Explanation, Phenomenon
 from aitia.explanations.alignment import REAL_BITS
 from aitia.files import atomic_path
 from aitia.records import Records, RowIds, TokenizedRecord
 
 if TYPE_CHECKING:
+    from aitia.models import LanguageModel
     from aitia.report import GroupSection
 
 _COLUMNS = ("id", "content", "row", "location", "score", "rank", "prompt_tokens", "response_tokens")
@@ -235,6 +237,9 @@ def rank(
     random_controls: int = RANDOM_CONTROLS,
     seed: int = 0,
     engine: Engine = LOCAL,
+    model: LanguageModel | Path | str | None = None,
+    adapter: Path | str | None = None,
+    data: Records | Path | str | None = None,
 ) -> Ranking:
     """Rank the rows of a store by their influence on a concept.
 
@@ -255,6 +260,9 @@ def rank(
             standard error and in the provenance.
         seed: of the random directions.
         engine: where the influence methods make gradients; what reads the store alone takes seconds, here.
+        model: the model that was scanned, or its folder, where it lies in another place than the store says.
+        adapter: likewise, the folder of its adapter.
+        data: likewise, the data that were scanned.
 
     Raises:
         ConceptError: the concept belongs to another model.
@@ -265,6 +273,7 @@ def rank(
     store = store if isinstance(store, SignalStore) else SignalStore.open(store)
     find_method(method)
     require_concept_of_store(concept, store)
+    store.give(model=model, adapter=adapter, data=data)
     wanted = available_methods(store) if others is None else others
     names = [method, *(name for name in wanted if name != method)]
     influences, scores, seconds = None, {}, {}
@@ -373,17 +382,14 @@ def read_ranking(path: Path | str) -> Ranking:
 
 
 def require_concept_of_store(concept: Concept, store: SignalStore) -> None:
-    """Refuse a concept that was fitted on another model than the store's.
+    """Refuse a concept that was fitted on another base model than the store's.
 
     Raises:
-        ConceptError: naming both models.
+        ConceptError: naming both models, and their precisions.
     """
     model = store.manifest["model"]
-    if concept.base_fingerprint != model["base_fingerprint"]:
-        raise ConceptError(
-            f"concept {concept.name!r} was fitted on another model ({concept.model_name}) than the store "
-            f"{store.path} was scanned with ({model['name']}); fit it again on that one"
-        )
+    what = f"{model['name']}, which the store {store.path} was scanned with"
+    require_same_base(concept, model["base_fingerprint"], model["dtype"], what)
 
 
 def _require_finite(scores: np.ndarray, method: str, store: SignalStore) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from aitia.attribution.places import places_of
 from aitia.attribution.signals import (
     DEFAULT_SIGNALS,
     FORWARD_SIGNALS,
@@ -139,7 +140,7 @@ def scan(
     if begun is None:
         require_free(Path(out))
     shards = _plan_shards(tokenized, chosen)
-    manifest = _manifest(model, records, tokenized, chosen, len(shards))
+    manifest = _manifest(model, records, tokenized, chosen, len(shards), Path(out))
     with SignalStore.only_here(out):
         store = SignalStore.create_or_resume(out, manifest, _rows_table(tokenized, records))
         store.remove_parts()
@@ -245,6 +246,7 @@ def _manifest(
     tokenized: TokenizedRecords,
     settings: ScanSettings,
     shards: int,
+    folder: Path,
 ) -> dict[str, Any]:
     skipped = [*records.skipped, *tokenized.skipped]
     saved = asdict(settings) | {"sites": list(settings.sites), "signals": list(settings.signals)}
@@ -252,13 +254,16 @@ def _manifest(
         "model": {
             "name": model.name,
             "adapter": model.adapter,
+            "places": places_of(model.name, folder),
+            "adapter_places": places_of(model.adapter, folder),
             "fingerprint": model.fingerprint,
             "base_fingerprint": model.base_fingerprint,
             "tokenizer_fingerprint": model.tokenizer_fingerprint,
-            "dtype": str(model.network.dtype).removeprefix("torch."),
+            "dtype": model.dtype,
         },
         "data": {
             "source": None if records.source is None else str(records.source),
+            "places": places_of(records.source, folder),
             "fingerprint": records.fingerprint,
             "rows": len(tokenized),
             # What the model reads: the chat template's text may depend on the day and on its library.

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aitia.attribution.places import find_model, find_records, require_scanned_model
 from aitia.attribution.signals import SIGNALS, signal_key
 from aitia.errors import StoreError
 from aitia.files import (
     LOCK,
-    address_of,
     atomic_path,
     digest,
     file_digest,
@@ -35,8 +35,7 @@ from aitia.files import (
     remove_parts,
     write_json,
 )
-from aitia.models import load_model
-from aitia.records import read_records, tokenize
+from aitia.records import tokenize
 from aitia.tensor_files import open_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from aitia.records import Records, TokenizedRecords
 
 FORMAT = "aitia-store-v1"
-_PLACES = {"name", "adapter", "source", "rows_sha256", "sha256"}
+_PLACES = {"name", "adapter", "source", "places", "adapter_places", "rows_sha256", "sha256"}
 _UNBORN = {"shards", "rows.parquet", LOCK}
 
 
@@ -226,43 +225,52 @@ class SignalStore:
                 f"{path}: damaged ({error}); delete it and run the same `aitia scan` again"
             ) from error
 
+    def give(
+        self,
+        *,
+        model: LanguageModel | Path | str | None = None,
+        adapter: Path | str | None = None,
+        data: Records | Path | str | None = None,
+    ) -> None:
+        """Say where model and data are now, where the store does not find them itself.
+
+        Args:
+            model: the model that was scanned, or its folder.
+            adapter: the folder of its adapter.
+            data: the rows that were scanned, or their file.
+
+        Raises:
+            StoreError: they are not those that were scanned.
+        """
+        if (model is None and adapter is not None) or isinstance(model, (str, Path)):
+            self.model = find_model(self.manifest["model"], self.path, model, adapter)
+        elif model is not None:
+            require_scanned_model(model, self.manifest["model"], self.path)
+            self.model = model
+        if data is not None:
+            self.records = find_records(self.manifest["data"], self.path, data)
+
     def load_model(self) -> LanguageModel:
         """The model that the store was scanned with, loaded again where it is not at hand.
 
+        It is looked for where it lay as seen from the store, and where it lay then.
+
         Raises:
-            StoreError: what lies there now is another model.
+            StoreError: it is not there any more, or what lies there is another model.
             ModelError: it cannot be loaded.
         """
         if self.model is None:
-            saved = self.manifest["model"]
-            model = load_model(saved["name"], adapter=saved["adapter"], dtype=saved["dtype"])
-            if model.fingerprint != saved["fingerprint"]:
-                raise StoreError(f"{saved['name']}: not the model that {self.path} was scanned with any more")
-            self.model = model
+            self.model = find_model(self.manifest["model"], self.path)
         return self.model
 
     def load_records(self) -> Records:
         """The training data that was scanned, read again where it is not at hand.
 
         Raises:
-            StoreError: the data were in memory only, or have changed since.
+            StoreError: the data were in memory only, are not found, or have changed since.
         """
         if self.records is None:
-            saved = self.manifest["data"]
-            if saved["source"] is None:
-                raise StoreError(
-                    f"{self.path}: the data were scanned from memory; give them again (data=...)"
-                )
-            if address_of(saved["source"]):  # which only a person may give
-                raise StoreError(
-                    f"{self.path}: names {saved['source']} as its data; give them yourself (data=...)"
-                )
-            records = read_records(saved["source"], on_error="skip")
-            if records.fingerprint != saved["fingerprint"]:
-                raise StoreError(
-                    f"{saved['source']}: not the data that {self.path} was scanned from any more"
-                )
-            self.records = records
+            self.records = find_records(self.manifest["data"], self.path)
         return self.records
 
     def load_rows(self) -> TokenizedRecords:
@@ -357,6 +365,8 @@ def _require_form(manifest: Any, file: Path) -> None:
         data, settings = manifest["data"], manifest["settings"]
         right = (
             isinstance(manifest.get("model", {}), dict)
+            and all(_are_names(manifest.get(part, {}).get("places", [])) for part in ("model", "data"))
+            and _are_names(manifest.get("model", {}).get("adapter_places", []))
             and isinstance(data["rows"], int)
             and isinstance(data.get("skipped", []), list)
             and all(isinstance(name, str) for name in (*settings["sites"], *settings["signals"]))
@@ -368,6 +378,10 @@ def _require_form(manifest: Any, file: Path) -> None:
         right = False
     if not right:
         raise StoreError(f"{file}: damaged manifest: a part is missing or of the wrong kind; scan again")
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

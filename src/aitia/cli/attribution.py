@@ -25,6 +25,9 @@ from aitia.cli.options import (
     JsonOption,
     ModelOption,
     OnErrorOption,
+    ScannedAdapterOption,
+    ScannedDataOption,
+    ScannedModelOption,
     SeedOption,
     WorkersOption,
     amount_of,
@@ -160,6 +163,9 @@ def rank_command(
     shown: Annotated[
         int, typer.Option(min=1, help="Rows that the report shows from each end of the ranking.")
     ] = ROWS_SHOWN,
+    model: ScannedModelOption = None,
+    adapter: ScannedAdapterOption = None,
+    data: ScannedDataOption = None,
     seed: SeedOption = 0,
     engine: EngineOption = Engine.name,
     address: AddressOption = Engine.address,
@@ -195,6 +201,9 @@ def rank_command(
         random_controls=random_controls,
         seed=seed,
         engine=engine_of(engine, address, workers, gpus_per_worker),
+        model=model,
+        adapter=adapter,
+        data=data,
         **settings,
     )
     ranking.write(out)

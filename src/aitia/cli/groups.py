@@ -17,6 +17,9 @@ from aitia.cli.options import (
     DtypeOption,
     JsonOption,
     ModelOption,
+    ScannedAdapterOption,
+    ScannedDataOption,
+    ScannedModelOption,
     SeedOption,
     answer,
     app,
@@ -156,6 +159,9 @@ def groups_command(
     ] = None,
     base_url: Annotated[str | None, typer.Option(help="Of that endpoint.")] = None,
     shown: Annotated[int, typer.Option(help="Groups from either end to label and show.")] = GROUPS_SHOWN,
+    model: ScannedModelOption = None,
+    adapter: ScannedAdapterOption = None,
+    data: ScannedDataOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -179,8 +185,10 @@ def groups_command(
         false_discovery_rate=false_discovery_rate,
         seed=seed,
     )
+    scanned = SignalStore.open(store)
+    scanned.give(model=model, adapter=adapter, data=data)
     result = explain_by_groups(
-        SignalStore.open(store),
+        scanned,
         load_concept(concept),
         load_sae(sae, site=site),
         method=method,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +26,15 @@ app = typer.Typer(
 
 ModelOption = Annotated[str, typer.Option("--model", help="Hub id, folder, or .gguf file.")]
 AdapterOption = Annotated[str | None, typer.Option("--adapter", help="Folder of a PEFT adapter.")]
+ScannedModelOption = Annotated[
+    str | None, typer.Option("--model", help="The model that was scanned, if it was moved.")
+]
+ScannedAdapterOption = Annotated[
+    str | None, typer.Option("--adapter", help="The adapter that was scanned, if it was moved.")
+]
+ScannedDataOption = Annotated[
+    Path | None, typer.Option("--data", help="The data that were scanned, if they were moved.")
+]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto; default: the best there is.")]
 DtypeOption = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
 DownloadOption = Annotated[bool, typer.Option("--download", help="Allow fetching from the hub.")]

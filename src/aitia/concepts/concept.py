@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from aitia.engine import note
 from aitia.errors import ConceptError
 from aitia.files import digest
 from aitia.models import LanguageModel, site_layer
@@ -47,7 +48,8 @@ class Concept:
         direction: [k, d] float32, each row of unit length.
         model_name: what the model was loaded from.
         model_fingerprint: of the model it was fitted on, adapter included.
-        base_fingerprint: of that model without its adapter; any adapter of the same base may use it.
+        base_fingerprint: of that model without its adapter; any adapter of the same base may use it, in any precision.
+        dtype: the precision of the weights that it was fitted with.
         recipe: how it was made: method, data digests, settings, seed.
         separation: held-out separation, where it was fitted from texts.
         shuffled: [c, k, d] directions fitted in the same way to shuffled labels: the controls.
@@ -62,6 +64,7 @@ class Concept:
     recipe: Mapping[str, Any]
     separation: Separation | None = None
     shuffled: np.ndarray | None = None
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         direction = np.atleast_2d(np.asarray(self.direction, dtype=np.float32))
@@ -105,6 +108,7 @@ class Concept:
             "model_name": self.model_name,
             "model_fingerprint": self.model_fingerprint,
             "base_fingerprint": self.base_fingerprint,
+            "dtype": self.dtype,
             "recipe": json.dumps(dict(self.recipe), sort_keys=True),
             "separation": json.dumps(None if self.separation is None else asdict(self.separation)),
         }
@@ -137,6 +141,7 @@ def load_concept(path: Path | str) -> Concept:
                 recipe=recipe,
                 separation=None if separation is None else Separation(**separation),
                 shuffled=file["shuffled"],
+                dtype=metadata["dtype"],
             )
     except FileNotFoundError:
         raise ConceptError(f"{path}: no such concept file; make one with `aitia concept fit`") from None
@@ -148,17 +153,46 @@ def load_concept(path: Path | str) -> Concept:
 def require_concept_fits(concept: Concept, model: LanguageModel) -> None:
     """Refuse a concept that was fitted on another model, or whose site the model does not have.
 
-    A concept of the base model may be used with an adapter on that base, and the other way round.
+    A concept of the base model may be used with an adapter on that base, and the other way round, and in another
+    precision of the same weights; that is noted.
 
     Raises:
         SiteError: the site does not exist; the message lists the model's own.
         ConceptError: the concept belongs to another model.
     """
     site_layer(concept.site, model.layers)
-    if concept.width != model.width or concept.base_fingerprint != model.base_fingerprint:
+    if concept.width != model.width:
         raise ConceptError(
-            f"concept {concept.name!r} was fitted on another model ({concept.model_name}, "
-            f"width {concept.width}) than {model.name} (width {model.width}); fit it again on this one"
+            f"concept {concept.name!r} was fitted on another model ({concept.model_name}, width {concept.width}) than "
+            f"{model.name} (width {model.width}); fit it again on this one"
+        )
+    require_same_base(concept, model.base_fingerprint, model.dtype, f"{model.name}")
+
+
+def require_same_base(concept: Concept, base_fingerprint: str, dtype: str, what: str) -> None:
+    """Refuse a concept that was fitted on another base model; note another precision of the same one.
+
+    Args:
+        concept: it.
+        base_fingerprint: of the model that it is to be used with.
+        dtype: that model's precision.
+        what: that model, for messages.
+
+    Raises:
+        ConceptError: the weights differ, even rounded to bfloat16; both precisions are named.
+    """
+    precisions = f"{concept.dtype} there, {dtype} here"
+    if concept.base_fingerprint != base_fingerprint:
+        lossy = "float16" in (concept.dtype, dtype) and concept.dtype != dtype
+        why = "float16 has another range, and changes weights; use bfloat16 or float32, or " if lossy else ""
+        raise ConceptError(
+            f"concept {concept.name!r} was fitted on another model ({concept.model_name}) than {what} "
+            f"({precisions}); {why}fit it again on this one"
+        )
+    if concept.dtype != dtype:
+        note(
+            f"Concept {concept.name!r} was fitted on the weights of {what}, in another precision ({precisions}); "
+            "values differ by rounding"
         )
 
 

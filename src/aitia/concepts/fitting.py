@@ -77,6 +77,7 @@ def fit_concept(
         model_name=model.name,
         model_fingerprint=model.fingerprint,
         base_fingerprint=model.base_fingerprint,
+        dtype=model.dtype,
         recipe={
             "recipe": recipe,
             "positive": {"source": str(positive.source or "memory"), "fingerprint": positive.fingerprint},

