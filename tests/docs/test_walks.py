@@ -45,9 +45,8 @@ def walk(page, folder):
             for command in code.replace("\\\n", " ").splitlines():
                 done, output = run(["sh", "-c", command])
                 said.append(output)
-                assert done.returncode in (0, 1), f"{command}\n{output}"
-                refused = "does not hold" in output
-                assert done.returncode == int(refused), f"{command}\n{output}"
+                may_say_no = "aitia groups" in command or "does not hold" in output  # 1 is an answer there
+                assert done.returncode in ((0, 1) if may_say_no else (0,)), f"{command}\n{output}"
     if python:
         (folder / "page.py").write_text("\n".join(python), encoding="utf-8")
         done, output = run([sys.executable, "page.py"])
@@ -73,7 +72,13 @@ def tiny(made, tmp_path):
 @pytest.mark.slow
 def test_getting_started(tiny):
     said = walk("getting_started.md", tiny)
-    for shown in ("held-out AUC", "200 rows scanned", "200 rows ranked", "160 rows kept", "mine, top 20 % removed"):
+    for shown in (
+        "held-out AUC",
+        "200 rows scanned",
+        "200 rows ranked",
+        "160 rows kept",
+        "mine, top 20 % removed",
+    ):
         assert shown in said
     assert (tiny / "run" / "report.html").exists()
 
@@ -91,7 +96,7 @@ def test_finding_rows_and_cleaning(tiny):
 
 @pytest.mark.slow
 def test_evaluating_a_circuit(tmp_path):
-    """The account that adds passes; the four units, which are not the circuit, do not."""
+    """The hypothesis that adds passes; the four units, which are not the circuit, do not."""
     said = walk("how_to/evaluate_circuit.md", tmp_path)
     assert "it adds: a mechanistic explanation" in said
     assert "four units: not shown to be a mechanistic explanation" in said
