@@ -87,6 +87,7 @@ def test_getting_started(tiny):
 def test_finding_rows_and_cleaning(tiny):
     said = walk("how_to/find_rows.md", tiny)
     assert "split_half" in said
+    assert re.search(r"groups tested among 200 rows, 0 found", said)
     lines = (tiny / "negative.jsonl").read_text().splitlines(keepends=True)
     (tiny / "skill.jsonl").write_text("".join(lines[:16]))
     said = walk("how_to/clean_data.md", tiny)
