@@ -298,6 +298,6 @@ def test_rows_that_give_other_tokens_than_when_they_were_scanned_are_refused(tin
     tokenizer = copy.deepcopy(tiny_model.tokenizer)
     tokenizer.chat_template = tokenizer.chat_template.replace("'role'] }}\n", "'role'] }}\n\n")
     assert tokenizer.chat_template != tiny_model.tokenizer.chat_template
-    store.model = replace(tiny_model, tokenizer=tokenizer)
+    store.model, store.tokenized = replace(tiny_model, tokenizer=tokenizer), None
     with pytest.raises(StoreError, match="the rows give other tokens now than when they were scanned"):
         store.load_rows()

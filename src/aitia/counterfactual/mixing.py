@@ -13,7 +13,7 @@ import numpy as np
 
 from aitia.errors import RecordError
 from aitia.records import Record, Records, records_from_rows
-from aitia.records.record import shorten, some_of
+from aitia.records.bad_rows import shorten, some_of
 
 LABEL = "misaligned"
 

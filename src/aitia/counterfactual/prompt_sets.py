@@ -13,7 +13,7 @@ from typing import Any
 
 from aitia.errors import AitiaError
 from aitia.records import Record, Records, read_records, records_from_rows
-from aitia.records.record import shorten
+from aitia.records.bad_rows import shorten
 from aitia.remote_files import local_copy
 
 UNANSWERED = "…"

@@ -21,7 +21,7 @@ from aitia.errors import AitiaError, JudgeError, RecordError
 from aitia.files import digest
 from aitia.pipelines.counterfactual_configuration import CounterfactualConfiguration, JudgePart
 from aitia.records import Records, read_records
-from aitia.records.record import shorten
+from aitia.records.bad_rows import shorten
 
 TEXT_BASELINES = ("tf-idf", "bm25", "sentence-embedding")
 _TRIAL = (["What is the capital of France?"], ["The capital of France is Paris."])

@@ -1,5 +1,6 @@
 """Training examples: read, checked, cut into tokens with their responses marked, and batched."""
 
+from aitia.records.bad_rows import SkippedRow
 from aitia.records.batching import (
     BATCH_TOKENS,
     Batch,
@@ -11,7 +12,7 @@ from aitia.records.batching import (
 )
 from aitia.records.masking import TokenizedRecord, TokenizedRecords, tokenize
 from aitia.records.reading import read_records, records_from_rows
-from aitia.records.record import Message, Record, Records, RowIds, SkippedRow
+from aitia.records.record import Message, Record, Records, RowIds
 from aitia.records.splitting import Split, split_records
 
 __all__ = [

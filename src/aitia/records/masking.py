@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 import numpy as np
 
 from aitia.errors import RecordError
+from aitia.records.bad_rows import OnError, SkippedRow, settle_bad_rows
 from aitia.records.chat import ChatTemplate
-from aitia.records.record import OnError, Record, Records, SkippedRow, settle_bad_rows
+from aitia.records.record import Record, Records
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,14 +12,13 @@ from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 
-from aitia.errors import AitiaError, RecordError
+from aitia.errors import RecordError
 from aitia.files import digest, digest_of_list, same_place
+from aitia.records.bad_rows import SkippedRow, some_of
 
 Kind = Literal["messages", "prompt-completion", "text"]
 Format = Literal["jsonl", "json", "parquet", "datasets", "memory"]
-OnError = Literal["stop", "skip"]
 
-SHOWN_ROWS = 5
 DIGEST_LENGTH = 16
 """Hex digits of the digest of a row's content: enough to tell mix-ups apart, which is what it is for."""
 
@@ -155,21 +154,6 @@ def is_trained(message: Message) -> bool:
 def _plain_turn(message: Message) -> list[Any]:
     more = dict(message.more) | ({} if message.trained else {"train": False})
     return [message.role, message.content, *([more] if more else [])]
-
-
-@dataclass(frozen=True, slots=True)
-class SkippedRow:
-    """A row that was left out.
-
-    Attributes:
-        location: where it stands, as in `Record.location`.
-        reason: what is wrong with it.
-        row: its 0-based position in the source, as in `Record.row`.
-    """
-
-    location: str
-    reason: str
-    row: int
 
 
 class RowIds(list[str]):
@@ -384,40 +368,4 @@ class Records:
             format=self.format,
             write_rows=self.write_rows,
             skipped=self.skipped,
-        )
-
-
-def some_of(items: Collection[str], separator: str) -> str:
-    """The first few items joined, and how many more there are."""
-    shown = list(items)[:SHOWN_ROWS]
-    more = len(items) - len(shown)
-    return separator.join([*shown, f"and {more} more"] if more else shown)
-
-
-def shorten(text: str, limit: int = 80) -> str:
-    """A text on one line, in quotes, cut where it is long: for messages."""
-    line = " ".join(text.split())
-    return repr(line if len(line) <= limit else line[: limit - 1] + "…")
-
-
-def settle_bad_rows(source: Path | str, bad: Sequence[SkippedRow], rows: int, on_error: OnError) -> None:
-    """Raise one error that lists the first of the bad rows, unless they are to be skipped.
-
-    Args:
-        source: what was read, for the message.
-        bad: the rows that cannot be used.
-        rows: how many rows there are, the bad ones among them.
-        on_error: `stop` raises if there are bad rows; `skip` does not.
-
-    Raises:
-        RecordError: with the place and the reason of the first rows, the count, and the mend.
-        AitiaError: `on_error` is neither.
-    """
-    if on_error not in ("stop", "skip"):
-        raise AitiaError(f"on_error {on_error!r}: choose stop or skip")
-    if bad and on_error == "stop":
-        listed = some_of([f"{row.location}: {row.reason}" for row in bad], "\n  ")
-        raise RecordError(
-            f"{source}: {len(bad)} of {rows} rows cannot be used:\n  {listed}\n"
-            "Mend them, or take them out; where a command has it, --on-error skip leaves them out."
         )

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aitia.files import atomic_path, require_apart
-from aitia.records.record import Records, SkippedRow
+from aitia.records.bad_rows import SkippedRow
+from aitia.records.record import Records
 from aitia.records.source import require_place
 
 _ENDINGS = (".jsonl.gz", ".ndjson.gz", ".jsonl", ".ndjson", ".json.gz", ".json", ".parquet")
