@@ -11,6 +11,13 @@ class AitiaError(Exception):
     """Something that the user can mend: bad input, a wrong option, files that do not fit together."""
 
 
+class UnreadableError(AitiaError):
+    """A file that is there but cannot be read: permissions, a folder in its place, a failing disk.
+
+    Such a file is not damaged, and nobody should be advised to delete it.
+    """
+
+
 class RecordError(AitiaError):
     """A row of training data that cannot be used."""
 
@@ -57,3 +64,31 @@ class CertificateError(ExplanationError):
 
 class ProofError(AitiaError):
     """A certificate or verifier that cannot be read, or cannot be used with this network."""
+
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+
+
+def reason_of(error: BaseException, limit: int = 600) -> str:
+    """What a library's error says, as one line of bounded length; its type where it says nothing.
+
+    All lines count: the first of them often ends in a colon, and what is wrong stands below it.
+
+    Args:
+        error: the error.
+        limit: characters, at most; what is longer loses its middle.
+    """
+    said = " ".join(str(error).split())
+    if isinstance(error, KeyError):
+        said = f"no entry {said}"
+    if not said:
+        return type(error).__name__
+    half = (limit - 1) // 2
+    return said if len(said) <= limit else f"{said[:half]}…{said[len(said) - half :]}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice, of Python, NumPy, Arrow or torch on any device."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -13,10 +14,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aitia.errors import StoreError
+from aitia.errors import StoreError, UnreadableError
 
 LOCK = ".lock"
 _PART = ".part"
+_WORDS = {
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EISDIR: "it is a folder, not a file",
+    errno.ENOTDIR: "a part of its path is a file, not a folder",
+    errno.EMFILE: "too many open files; allow more (ulimit -n), or close other programs",
+    errno.ENFILE: "too many open files on this machine; close other programs",
+    errno.EIO: "the disk or drive reports an input/output error",
+    errno.ENOSPC: "no space left on the disk",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the drive can only be read",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+_written: list[Path] = []
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.DOTALL)
 
 
@@ -46,7 +61,7 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
 
     The temporary file or folder lies in the same folder, so that the move is atomic; its bytes are
     flushed to the disk first. When the block raises, it is removed and `path` is left as it was.
-    An existing folder at `path` is replaced.
+    An existing folder at `path` is replaced, unless a file is written or it holds anything else.
 
     Args:
         path: the final file or folder; missing parent folders are made.
@@ -56,7 +71,8 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
         The path to write to.
 
     Raises:
-        StoreError: it is an address, or cannot be written: the disk is full, say, or the folder is not ours.
+        StoreError: it is an address, or cannot be written: the disk is full, say, or the folder is not ours; or
+            a folder is there whose content would be lost.
     """
     _require_local(path)
     path = Path(path)
@@ -69,8 +85,10 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
         if flush and temporary.is_file():
             _flush(temporary)
         if path.is_dir() and not path.is_symlink():
+            _require_replaceable(path, temporary)
             path.rename(scratch / "replaced")
         os.replace(temporary, path)
+        _written.append(path)
         if flush and os.name == "posix":
             _flush(path.parent)
     except Exception as error:
@@ -83,6 +101,29 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def written() -> tuple[Path, ...]:
+    """The files and folders that this process has finished writing, in order."""
+    return tuple(_written)
+
+
+def _require_replaceable(folder: Path, new: Path) -> None:
+    """Refuse to replace a folder by a file, or by a folder without all that the old one holds."""
+    if not new.is_dir():
+        raise StoreError(f"{folder}: a folder is there; give the name of a file")
+    kept = {path.name for path in new.iterdir()}
+    # How many `.arrow` files a dataset has depends on its size.
+    lost = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.name not in kept and path.suffix != ".arrow" and not is_part(path)
+    )
+    if lost:
+        raise StoreError(
+            f"{folder}: a folder with other things is there ({', '.join(lost[:3])}{', …' * (len(lost) > 3)}); "
+            "give another place"
+        )
 
 
 def remove_parts(folder: Path | str, name: str = "") -> None:
@@ -128,7 +169,7 @@ def only_here(path: Path | str) -> Iterator[None]:
             f"{place}: another process is at work on it; wait until it has finished, or give another place"
         ) from None
     except OSError as error:
-        raise StoreError(f"{path.parent}: cannot be locked: {error.strerror or error}") from error
+        raise StoreError(f"{path.parent}: cannot be locked: {in_words(error)}") from error
     try:
         yield
     finally:
@@ -153,10 +194,35 @@ def _flush(path: Path) -> None:
 def _why_not_written(error: Exception) -> str | None:
     """In words, if the error is the disk's or the folder's, as Python or safetensors (in Rust) tells it."""
     if isinstance(error, OSError):
-        return error.strerror or str(error)
+        return in_words(error)
     if type(error).__name__ == "SafetensorError" and "I/O error" in str(error):
         return " ".join(str(error).split())
     return None
+
+
+def in_words(error: OSError) -> str:
+    """What the operating system reports, without the number and the path."""
+    return _WORDS.get(error.errno or 0) or (error.strerror or str(error) or type(error).__name__)
+
+
+@contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """Say that a file cannot be read where that is so, lest its reader take it for damaged.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnreadableError: it may not be read, is a folder, or the disk fails, here or in the block.
+    """
+    try:
+        with Path(path).open("rb"):  # safetensors says of a file that may not be read that it does not exist
+            pass
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno is None:  # not the operating system's: Arrow says so of damage, for instance
+            raise
+        raise UnreadableError(f"{path!s:.300}: cannot be read: {in_words(error)}") from error
 
 
 def write_text(path: Path | str, text: str) -> Path:
@@ -175,11 +241,13 @@ def read_json(path: Path | str) -> Any:
     """What a file of JSON holds.
 
     Raises:
-        OSError: it cannot be read.
+        FileNotFoundError: there is no such file.
+        UnreadableError: it cannot be read.
         ValueError: it is not JSON, or nested so deeply that reading it would exhaust the stack.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        with reading(path):
+            return json.loads(Path(path).read_text(encoding="utf-8"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

@@ -212,7 +212,9 @@ def load_curvature(path: Path | str, model: LanguageModel | None = None) -> Curv
     except FileNotFoundError:
         raise StoreError(f"{path}: no such curvature; make one with `aitia fit-curvature`") from None
     except ValueError as error:
-        raise StoreError(f"{path}: damaged curvature file: {error}") from error
+        raise StoreError(
+            f"{path}: damaged curvature file, or none: {error}; make one with `aitia fit-curvature`"
+        ) from error
     if model is not None and found.provenance["model_fingerprint"] != model.fingerprint:
         raise StoreError(
             f"{path}: fitted on another model ({found.provenance['model']}) than {model.name}; fit it again"

@@ -249,7 +249,7 @@ def open_gradient_store(path: Path | str) -> GradientStore:
     except FileNotFoundError:
         raise StoreError(f"{path}: no gradient store there") from None
     except ValueError as error:
-        raise StoreError(f"{file}: damaged manifest: {error}") from error
+        raise StoreError(f"{file}: damaged manifest: {error}; build the gradient store again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise StoreError(f"{file}: not a gradient store of format {FORMAT}")
     if manifest.pop("sha256", digest(manifest)) != digest(manifest):

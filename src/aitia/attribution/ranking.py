@@ -28,10 +28,10 @@ from aitia.attribution.store_influence import StoreInfluence
 from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept, random_directions
 from aitia.engine import LOCAL, Engine, keeping_workers
-from aitia.errors import AitiaError, ConceptError
+from aitia.errors import AitiaError, ConceptError, reason_of
 from aitia.explanations import Direction, Explanation, Phenomenon
 from aitia.explanations.alignment import REAL_BITS
-from aitia.files import atomic_path
+from aitia.files import atomic_path, reading
 from aitia.records import Records, TokenizedRecord
 
 if TYPE_CHECKING:
@@ -295,7 +295,8 @@ def read_ranking(path: Path | str) -> Ranking:
     import pyarrow.parquet as parquet
 
     try:
-        table = parquet.read_table(path, page_checksum_verification=True)
+        with reading(path):
+            table = parquet.read_table(path, page_checksum_verification=True)
         saved = json.loads((table.schema.metadata or {})[b"aitia"])
         columns = {name: table[name].to_numpy() for name in table.column_names}
         scores = {name: values for name, values in columns.items() if name not in _COLUMNS}
@@ -317,7 +318,9 @@ def read_ranking(path: Path | str) -> Ranking:
     except FileNotFoundError:
         raise AitiaError(f"{path}: no such ranking; make one with `aitia rank`") from None
     except (KeyError, ValueError, OSError, TypeError, RuntimeError, pa.ArrowException) as error:
-        raise AitiaError(f"{path}: not a ranking that aitia wrote ({error})") from error
+        raise AitiaError(
+            f"{path}: damaged, or not a ranking that aitia wrote ({reason_of(error)}); make one with `aitia rank`"
+        ) from error
 
 
 def require_concept_of_store(concept: Concept, store: SignalStore) -> None:

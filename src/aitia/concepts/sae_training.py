@@ -151,7 +151,7 @@ def train_sae(
             f"{settings.batch_tokens}; give more texts"
         )
     if not np.isfinite(activations).all():
-        raise NumericalError(f"an activation at {site} is not finite; try --dtype float32")
+        raise NumericalError(f"an activation at {site} is not finite; try `dtype=float32`")
     order = np.random.default_rng(settings.seed).permutation(len(activations))
     values = torch.from_numpy(np.ascontiguousarray(activations[order], dtype=np.float32))
     test, train = values[:held_out], values[held_out:]

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from aitia.engine import progress_bar
-from aitia.errors import NetworkError
-from aitia.files import atomic_path, digest, write_json
+from aitia.errors import NetworkError, is_out_of_memory, reason_of
+from aitia.files import atomic_path, digest, reading, write_json
 from aitia.finite_groups import Group
 from aitia.group_networks.architecture import Parameters, evaluate, fold, gradients, initial_parameters
 from aitia.group_networks.network import SUFFIX, GroupNetwork, load_network
@@ -193,7 +193,7 @@ def _resume(
     if not path.exists():
         return [], 0
     try:
-        with safe_open(str(path), framework="pt") as file:
+        with reading(path), safe_open(str(path), framework="pt") as file:
             step = int((file.metadata() or {})["step"])
             for name, value in parameters.items():
                 value.copy_(file.get_tensor(f"parameters.{name}"))
@@ -201,8 +201,10 @@ def _resume(
                 optimizer.state[value] = {"step": torch.tensor(float(step)), **moments}
             return list(file.get_tensor("curve")), step
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise NetworkError(
-            f"{path}: damaged checkpoint ({error}); delete it to start its networks again"
+            f"{path}: damaged checkpoint ({reason_of(error)}); delete it to start its networks again"
         ) from error
 
 

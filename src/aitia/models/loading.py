@@ -172,5 +172,5 @@ def _loading_failed(name: str, error: Exception, download: bool) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if Path(name).exists():
         return f"model {name}: cannot be loaded: {first}"
-    mend = "" if download else "; give a folder, or allow the download (--download)"
+    mend = "" if download else "; give a folder, or allow the download: `download`"
     return f"model {name}: no such folder, and not in the local hub cache{mend} ({first})"

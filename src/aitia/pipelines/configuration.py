@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aitia.engine import Engine
-from aitia.errors import AitiaError
-from aitia.files import address_of
+from aitia.errors import AitiaError, UnreadableError, reason_of
+from aitia.files import address_of, in_words
 
 
 class Part(BaseModel):
@@ -219,9 +219,9 @@ def parse_configuration(
     except RecursionError:
         raise AitiaError(f"{path}: nested too deeply for a configuration") from None
     except OSError as error:
-        raise AitiaError(f"{path}: cannot be read: {error.strerror}") from None
+        raise UnreadableError(f"{path}: cannot be read: {in_words(error)}") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise AitiaError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise AitiaError(f"{path}: not valid YAML: {reason_of(error)}") from error
     if not isinstance(content, dict):
         raise AitiaError(f"{path}: a configuration is a mapping with the keys {keys}")
     for name, fields in (changes or {}).items():

@@ -69,10 +69,10 @@ class TrainingDataPart(Part):
         if self.sets and self.choose not in self.sets:
             named = "nothing" if self.choose is None else repr(self.choose)
             raise ValueError(
-                f"{named} is chosen (choose, or --data-set); the sets are {', '.join(self.sets)}"
+                f"{named} is chosen (choose, or `data_set`); the sets are {', '.join(self.sets)}"
             )
         if self.choose is not None and not self.sets:
-            raise ValueError(f"there are no sets to choose {self.choose!r} from (choose, or --data-set)")
+            raise ValueError(f"there are no sets to choose {self.choose!r} from (choose, or `data_set`)")
         if self.label is not None and self.path is None:
             raise ValueError("label: a mix labels its rows itself")
         return self

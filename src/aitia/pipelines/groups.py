@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,8 +16,8 @@ from aitia.attribution.feature_labels import FeatureLabel, label_features
 from aitia.attribution.groups import Group, GroupInfluence, GroupSettings, group_influence, random_controls
 from aitia.attribution.methods import Method, find_method, row_contrasts, score_vectors
 from aitia.concepts import Concept, SparseAutoencoder, feature_matrix, require_sae_fits
-from aitia.errors import AitiaError
-from aitia.files import write_json
+from aitia.errors import AitiaError, reason_of
+from aitia.files import read_json, write_json
 from aitia.records import Records
 from aitia.report import GroupSection, ReportGroup, ReportSpan
 
@@ -254,7 +253,7 @@ def group_members(path: Path | str, feature: int) -> list[str]:
         AitiaError: the file is missing or not one, or the feature has no tested group in it.
     """
     try:
-        saved = json.loads(Path(path).read_text(encoding="utf-8"))
+        saved = read_json(path)
         if saved["format"] != FORMAT:
             raise AitiaError(f"{path}: format {saved['format']!r}, not {FORMAT!r}")
         groups = {
@@ -263,8 +262,8 @@ def group_members(path: Path | str, feature: int) -> list[str]:
         untested = {int(group["feature"]): str(group["reason"]) for group in saved["not_testable"]}
     except FileNotFoundError:
         raise AitiaError(f"{path}: no such file; make one with `aitia groups`") from None
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise AitiaError(f"{path}: not a file that `aitia groups` wrote ({error})") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AitiaError(f"{path}: not a file that `aitia groups` wrote ({reason_of(error)})") from error
     if feature in untested:
         raise AitiaError(f"{path}: feature {feature} was not tested: {untested[feature]}")
     if feature not in groups:

@@ -7,8 +7,9 @@ from pathlib import Path
 from aitia.attribution import ranking_explanation
 from aitia.attribution.methods import goes_through_concept
 from aitia.counterfactual import CellResult, ConceptProjection, plan_removals, retraining_phenomenon
-from aitia.errors import ExplanationError
+from aitia.errors import ExplanationError, reason_of
 from aitia.explanations import Direction, Explanation
+from aitia.files import reading
 from aitia.pipelines.run_direction import run_direction
 
 EVERY_ROW = "every row counts alike"
@@ -27,6 +28,7 @@ def run_explanations(
     Raises:
         ExplanationError: a file is missing or they do not fit together; the behaviour was not measured.
     """
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
     if (folder / "ranking.parquet").is_file() and not (folder / "removal.parquet").is_file():
@@ -39,11 +41,16 @@ def run_explanations(
     for name in ("rankings", "removal"):
         path = folder / f"{name}.parquet"
         try:
-            tables[name] = parquet.read_table(path)
-        except (OSError, ValueError) as error:
+            with reading(path):
+                tables[name] = parquet.read_table(path)
+        except FileNotFoundError:
             raise ExplanationError(
-                f"{path}: cannot be read ({error}); a run of `aitia counterfactual` leaves it there"
+                f"{path}: no such file; a run of `aitia counterfactual` leaves it there"
             ) from None
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise ExplanationError(
+                f"{path}: damaged ({reason_of(error)}); run the same `aitia counterfactual` again"
+            ) from error
     scores = {
         name: tables["rankings"][name].to_numpy() for name in tables["rankings"].column_names if name != "id"
     }
