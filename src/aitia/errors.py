@@ -66,25 +66,26 @@ class ProofError(AitiaError):
     """A certificate or verifier that cannot be read, or cannot be used with this network."""
 
 
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
-
-
 def reason_of(error: BaseException, limit: int = 600) -> str:
-    """What a library's error says, as one line of bounded length; its type where it says nothing.
-
-    All lines count: the first of them often ends in a colon, and what is wrong stands below it.
+    """What an error of a library says, in one line.
 
     Args:
-        error: the error.
-        limit: characters, at most; what is longer loses its middle.
+        error: any exception.
+        limit: the greatest length, in characters; what is longer ends in an ellipsis.
+
+    Returns:
+        All lines of the message joined into one; the name of the error's class where it says nothing more.
     """
-    said = " ".join(str(error).split())
-    if isinstance(error, KeyError):
-        said = f"no entry {said}"
-    if not said:
-        return type(error).__name__
-    half = (limit - 1) // 2
-    return said if len(said) <= limit else f"{said[:half]}…{said[len(said) - half :]}"
+    kind = type(error).__name__
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in str(error)).split())
+    if isinstance(error, KeyError) or not text:
+        text = f"{kind}: {text}" if text else kind
+    if len(text) > limit:
+        text = text[: limit - 1].rsplit(" ", 1)[0] + "…"
+    return text.rstrip(" :")
+
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

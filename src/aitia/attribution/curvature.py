@@ -54,6 +54,8 @@ class CurvatureSettings:
             `auto` for bfloat16 where the hardware multiplies such numbers faster. The model runs in its own
             precision and the covariances are made in float32, whatever is chosen.
         seed: of the draws.
+        max_length: longest row, in tokens; 0 for the model's context. Rows in tokens are not cut again.
+        truncate: cut longer rows instead of refusing them.
     """
 
     kind: str = "ekfac"
@@ -66,6 +68,8 @@ class CurvatureSettings:
     max_batch_tokens: int = 2048
     precision: str = "auto"
     seed: int = 0
+    max_length: int = 0
+    truncate: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in (

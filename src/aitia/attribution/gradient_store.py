@@ -22,7 +22,6 @@ from aitia.attribution.curvature import Curvature, Damping
 from aitia.attribution.curvature_fitting import curvature_layers
 from aitia.attribution.gradients import (
     FactorCache,
-    in_tokens,
     pass_batches,
     passes_over_rows,
     query_gradients,
@@ -34,6 +33,7 @@ from aitia.errors import AitiaError, StoreError
 from aitia.files import LOCK, digest, only_here, read_json, remove_parts, write_json
 from aitia.models import LanguageModel
 from aitia.models.linear_layers import layers_named
+from aitia.models.rows import in_tokens
 from aitia.models.sites import site_layer
 from aitia.records import Records, RowShard, TokenizedRecords, row_shards
 from aitia.tensor_files import open_tensors, save_tensors

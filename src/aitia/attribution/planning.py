@@ -10,7 +10,7 @@ import numpy as np
 
 from aitia.attribution.curvature import CurvatureSettings
 from aitia.attribution.curvature_fitting import curvature_layers
-from aitia.attribution.gradients import factor_bytes, in_tokens, training_factors
+from aitia.attribution.gradients import factor_bytes, training_factors
 from aitia.attribution.layer_algebra import (
     add_second_moment,
     add_squared_gradients,
@@ -19,6 +19,7 @@ from aitia.attribution.layer_algebra import (
 from aitia.engine import note
 from aitia.models import LanguageModel
 from aitia.models.linear_layers import weights_left_out
+from aitia.models.rows import in_tokens
 from aitia.records import Records, TokenizedRecords, pad_batch
 
 _FLOAT = 4
@@ -77,6 +78,7 @@ def plan_curvature(
     settings: CurvatureSettings,
     *,
     cached: bool = False,
+    on_error: str = "stop",
 ) -> CurvaturePlan:
     """Count what `fit_curvature` will do.
 
@@ -85,11 +87,12 @@ def plan_curvature(
         data: the training data.
         settings: what is to be fitted.
         cached: whether the rows' factors are kept, so that the model runs in the first pass alone.
+        on_error: `stop` at rows that cannot be used, or `skip` them.
 
     Raises:
         RecordError: rows that cannot be used.
     """
-    tokenized = in_tokens(model, data)
+    tokenized = _in_tokens(model, data, settings, on_error)
     layers = curvature_layers(model, settings)
     rows = len(tokenized) if settings.rows == 0 else min(settings.rows, len(tokenized))
     tokens = sum(len(row.tokens) for row in tokenized) * rows // max(len(tokenized), 1)
@@ -120,7 +123,11 @@ def plan_curvature(
 
 
 def estimate_seconds(
-    model: LanguageModel, data: Records | TokenizedRecords, settings: CurvatureSettings
+    model: LanguageModel,
+    data: Records | TokenizedRecords,
+    settings: CurvatureSettings,
+    *,
+    on_error: str = "stop",
 ) -> float:
     """How long `fit_curvature` will take here, from doing a small part of it.
 
@@ -137,7 +144,7 @@ def estimate_seconds(
 
     if settings.kind == "identity":
         return 0.0
-    tokenized = in_tokens(model, data)
+    tokenized = _in_tokens(model, data, settings, on_error)
     plan, layers = plan_curvature(model, tokenized, settings), curvature_layers(model, settings)
     lengths = np.array([len(row.tokens) for row in tokenized])
     typical = np.argsort(np.abs(lengths - lengths.mean()), kind="stable")
@@ -186,14 +193,19 @@ def estimate_seconds(
 
 
 def announce_curvature(
-    model: LanguageModel, data: Records | TokenizedRecords, settings: CurvatureSettings
+    model: LanguageModel,
+    data: Records | TokenizedRecords,
+    settings: CurvatureSettings,
+    *,
+    on_error: str = "stop",
 ) -> tuple[CurvaturePlan, float]:
     """Say on standard error what `fit_curvature` will take, before it starts: the plan, and seconds.
 
     Raises:
         RecordError, NumericalError: rows that cannot be used.
     """
-    plan, seconds = plan_curvature(model, data, settings), estimate_seconds(model, data, settings)
+    rows = _in_tokens(model, data, settings, on_error)
+    plan, seconds = plan_curvature(model, rows, settings), estimate_seconds(model, rows, settings)
     note(f"Curvature: {plan.text()}; about {in_words(seconds)} here")
     return plan, seconds
 
@@ -207,6 +219,14 @@ def in_words(seconds: float) -> str:
     if seconds < 5400:
         return f"{round(seconds / 60)} minutes"
     return f"{seconds / 3600:.1f} hours"
+
+
+def _in_tokens(
+    model: LanguageModel, data: Records | TokenizedRecords, settings: CurvatureSettings, on_error: str
+) -> TokenizedRecords:
+    return in_tokens(
+        model, data, max_length=settings.max_length, truncate=settings.truncate, on_error=on_error
+    )
 
 
 def _timed(work: Callable[[], object]) -> float:

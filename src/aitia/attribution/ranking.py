@@ -198,6 +198,7 @@ def rank(
     random_controls: int = 8,
     seed: int = 0,
     engine: Engine = LOCAL,
+    **cutting: Any,
 ) -> Ranking:
     """Rank the rows of a store by their influence on a concept.
 
@@ -215,6 +216,8 @@ def rank(
         random_controls: random directions to score as controls, beside the concept's shuffled ones.
         seed: of the random directions.
         engine: where the influence methods make gradients; what reads the store alone takes seconds, here.
+        cutting: `max_length`, `truncate` and `on_error` of the queries, as `aitia.models.in_tokens` takes them. The
+            store's rows are cut as for its scan.
 
     Raises:
         ConceptError: the concept belongs to another model.
@@ -230,7 +233,9 @@ def rank(
     influences, scores, seconds = None, {}, {}
     with keeping_workers(engine):
         if any(isinstance(find_method(name), InfluenceMethod) for name in names):
-            influences = StoreInfluence.prepare(store, concept, queries, curvature, damping, cache, engine)
+            influences = StoreInfluence.prepare(
+                store, concept, queries, curvature, damping, cache, engine, **cutting
+            )
         for name in names:
             if name != method and others is None and _needs_prompts_in_vain(store, name):
                 continue
@@ -278,6 +283,9 @@ def rank(
                 "recipe": dict(concept.recipe),
             },
             "settings": store.manifest["settings"],
+            "queries_skipped": []
+            if influences is None
+            else [[row.location, row.reason] for row in influences.queries.skipped],
         },
         concept=concept,
         store=store,

@@ -14,7 +14,7 @@ from aitia.attribution.signals import FORWARD_SIGNALS, SIGNALS, collect_signals,
 from aitia.attribution.store import SignalStore, require_free
 from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError, RecordError
-from aitia.models import LanguageModel, generate_responses, sort_sites
+from aitia.models import LanguageModel, generate_responses, in_tokens, sort_sites
 from aitia.records import (
     Records,
     RowShard,
@@ -24,7 +24,6 @@ from aitia.records import (
     pad_batch,
     read_records,
     row_shards,
-    tokenize,
 )
 
 
@@ -101,12 +100,8 @@ def scan(
     """
     chosen = ScanSettings(sites=sort_sites(sites, model.layers), signals=tuple(signals), **settings)
     records = data if isinstance(data, Records) else read_records(data, on_error=on_error)  # type: ignore[arg-type]
-    tokenized = tokenize(
-        records,
-        model.tokenizer,
-        max_length=chosen.max_length or model.context_length,
-        truncate=chosen.truncate,
-        on_error=on_error,  # type: ignore[arg-type]
+    tokenized = in_tokens(
+        model, records, max_length=chosen.max_length, truncate=chosen.truncate, on_error=on_error
     )
     if not len(tokenized):
         raise RecordError(f"{records.source or 'records'}: no row that can be used")

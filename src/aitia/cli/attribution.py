@@ -17,14 +17,17 @@ from aitia.cli.options import (
     EngineOption,
     GpusOption,
     JsonOption,
+    MaxLengthOption,
     ModelOption,
     OnErrorOption,
     SeedOption,
+    TruncateOption,
     WorkersOption,
     amount_of,
     answer,
     app,
     engine_of,
+    left_out,
 )
 from aitia.errors import AitiaError
 
@@ -47,8 +50,8 @@ def scan_command(
     dtype: DtypeOption = None,
     download: DownloadOption = False,
     on_error: OnErrorOption = "stop",
-    max_length: Annotated[int, typer.Option(help="Longest row in tokens; 0 for the model's context.")] = 0,
-    truncate: Annotated[bool, typer.Option("--truncate", help="Cut longer rows.")] = False,
+    max_length: MaxLengthOption = 0,
+    truncate: TruncateOption = False,
     max_batch_tokens: Annotated[int, typer.Option(help="Tokens run at once.")] = 4096,
     seed: SeedOption = 0,
     engine: EngineOption = "local",
@@ -94,7 +97,7 @@ def scan_command(
         "skipped": skipped,
     }
     lines = [f"{len(store)} rows scanned at {', '.join(store.sites)}, in {out}"]
-    lines += [f"left out: {place}: {reason}" for place, reason in skipped]
+    lines += left_out(skipped)
     answer(found, as_json, "\n".join(lines))
 
 
@@ -112,6 +115,9 @@ def rank_command(
     sweep_damping: Annotated[
         bool, typer.Option("--sweep-damping", help="Show what other dampings give.")
     ] = False,
+    on_error: OnErrorOption = "stop",
+    max_length: MaxLengthOption = 0,
+    truncate: TruncateOption = False,
     seed: SeedOption = 0,
     engine: EngineOption = "local",
     address: AddressOption = "",
@@ -124,6 +130,7 @@ def rank_command(
     Methods: vector-filter, projection-difference, projection-difference-prompt,
     whitened-projection-difference and backward-signal read the store alone; concept-gradient-product,
     concept-influence and influence run the model over the rows again and need --queries (and take --curvature).
+    The store's rows are cut as for its scan; --max-length, --truncate and --on-error are for the queries.
 
     Example:
     `aitia rank --store runs/store --concept evil.concept.safetensors --out ranking.parquet --report report.html`
@@ -135,6 +142,7 @@ def rank_command(
 
     chosen = load_concept(concept)
     settings: dict[str, Any] = {"queries": queries, "curvature": curvature, "damping": Damping(value=damping)}
+    settings |= {"max_length": max_length, "truncate": truncate, "on_error": on_error}
     ranking = rank(
         store,
         chosen,
@@ -153,10 +161,12 @@ def rank_command(
         "methods": list(ranking.scores),
         "rows": len(ranking),
         "top": ranking.top(10),
+        "skipped": ranking.provenance["queries_skipped"],
     }
     lines = [
         f"{len(ranking)} rows ranked by {method}, in {out}",
         "most influential: " + ", ".join(ranking.top(10)),
+        *left_out(found["skipped"]),
     ]
     if sweep_damping:
         found["damping"] = sweep_of_ranking(ranking, label=label, **settings)
@@ -181,6 +191,9 @@ def fit_curvature_command(
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     download: DownloadOption = False,
+    on_error: OnErrorOption = "stop",
+    max_length: MaxLengthOption = 0,
+    truncate: TruncateOption = False,
     max_batch_tokens: Annotated[int, typer.Option(help="Tokens run at once.")] = 2048,
     precision: Annotated[
         str, typer.Option(help="Of products' factors: float32, bfloat16, or auto: as the hardware has it.")
@@ -213,15 +226,19 @@ def fit_curvature_command(
         max_batch_tokens=max_batch_tokens,
         precision=precision,
         seed=seed,
+        max_length=max_length,
+        truncate=truncate,
     )
     spread = engine_of(engine, address, workers, gpus_per_worker)
-    records = read_records(data)
+    records = read_records(data, on_error=on_error)  # type: ignore[arg-type]
     loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
-    plan, seconds = announce_curvature(loaded, records, settings)
-    curvature = fit_curvature(loaded, records, settings, out=out, engine=spread)
+    plan, seconds = announce_curvature(loaded, records, settings, on_error=on_error)
+    curvature = fit_curvature(loaded, records, settings, out=out, engine=spread, on_error=on_error)
+    skipped = [*([row.location, row.reason] for row in records.skipped), *curvature.provenance["skipped"]]
     found = {"curvature": str(out), "kind": kind, "layers": len(curvature.layers)} | plan.numbers()
-    found["estimated_seconds"] = seconds
-    answer(found, as_json, f"{kind} curvature of {len(curvature.layers)} layers, in {out}")
+    found |= {"estimated_seconds": seconds, "skipped": skipped}
+    lines = [f"{kind} curvature of {len(curvature.layers)} layers, in {out}", *left_out(skipped)]
+    answer(found, as_json, "\n".join(lines))
 
 
 @app.command("curate")
@@ -293,7 +310,7 @@ def attribute_command(
 
     result = attribute(read_configuration(configuration))
     lines = [f"{len(result.ranking)} rows ranked by {result.ranking.method}"]
-    lines += [f"left out: {place}: {reason}" for place, reason in result.summary["skipped"]]
+    lines += left_out(result.summary["skipped"])
     lines += [f"{name}: {path}" for name, path in result.files.items()]
     answer(result.summary, as_json, "\n".join(lines))
 

@@ -115,21 +115,21 @@ def _ended(error: BaseException, arguments: Sequence[str]) -> int:
     if isinstance(error, AitiaError):
         _say(in_options(str(error), arguments))
         return 1 if isinstance(error, CertificateError) else 2
-    if isinstance(error, BrokenPipeError) and not _stdout_works():
+    if isinstance(error, BrokenPipeError):
+        _abandon_output()
         return _READER_GONE
     if is_out_of_memory(error) or getattr(error, "errno", None) == errno.ENOMEM:
         fewer = in_options("lower `max_batch_tokens`, use a smaller model, or a machine with more", arguments)
         _say(f"memory does not suffice ({reason_of(error, 200)}); {fewer}")
         return 2
+    doing = name_of(arguments) or "the command line"
     if isinstance(error, OSError) and error.errno is not None:
         from aitia.files import in_words
 
-        place = error.filename or ("the system" if _stdout_works() else "standard output")
-        _say(f"{place!s:.300}: {in_words(error)}")
+        _say(f"{error.filename or doing!s:.300}: {in_words(error)}")
         return 2
     from aitia.cli.faults import write_fault
 
-    doing = name_of(arguments) or "the command line"
     _say(f"{doing} failed: {type(error).__name__}: {reason_of(error)} ({write_fault(error, arguments)})")
     return 3
 
@@ -168,17 +168,12 @@ def _flush() -> None:
         sys.stdout.flush()
 
 
-def _stdout_works() -> bool:
-    """Whether standard output can be written; where it cannot, what waits in it is thrown away."""
-    try:
-        _flush()
-        return True
-    except OSError:
-        with suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())
-            os.close(nowhere)
-        return False
+def _abandon_output() -> None:
+    """Throw away what waits to be written to standard output, lest Python complain of it at its end."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 @contextmanager

@@ -13,10 +13,14 @@ from aitia.cli.options import (
     DownloadOption,
     DtypeOption,
     JsonOption,
+    MaxLengthOption,
     ModelOption,
+    OnErrorOption,
     SeedOption,
+    TruncateOption,
     answer,
     app,
+    left_out,
 )
 from aitia.errors import AitiaError
 
@@ -47,6 +51,9 @@ def sae_train(
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     download: DownloadOption = False,
+    on_error: OnErrorOption = "stop",
+    max_length: MaxLengthOption = 0,
+    truncate: TruncateOption = False,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,22 +65,23 @@ def sae_train(
     `aitia sae train --model runs/my-model --data train.jsonl --site resid_post.16 --out runs/sae`
     """
     from aitia.concepts import SaeSettings, fit_sae, save_sae
-    from aitia.models import load_model
+    from aitia.models import in_tokens, load_model
     from aitia.records import read_records
 
     settings = SaeSettings(features=features, k=k, epochs=epochs, max_tokens=max_tokens, seed=seed)
-    texts = read_records(data)
+    texts = read_records(data, on_error=on_error)  # type: ignore[arg-type]
     loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
-    sae = fit_sae(loaded, texts, site, settings)
+    rows = in_tokens(loaded, texts, max_length=max_length, truncate=truncate, on_error=on_error)
+    sae = fit_sae(loaded, rows, site, settings)
     save_sae(sae, out)
     found = {"sae": str(out), "site": site, "fingerprint": sae.fingerprint} | dict(sae.training)
-    answer(
-        found,
-        as_json,
+    found["skipped"] = [[row.location, row.reason] for row in (*texts.skipped, *rows.skipped)]
+    line = (
         f"{features} features at {site}, trained on {found['tokens']} tokens: "
         f"{found['unexplained_variance']:.0%} of the variance unexplained on held-out tokens, "
-        f"{found['dead_features']} features dead; in {out}",
+        f"{found['dead_features']} features dead; in {out}"
     )
+    answer(found, as_json, "\n".join([line, *left_out(found["skipped"])]))
 
 
 @sae_app.command("show")
@@ -138,13 +146,17 @@ def groups_command(
     ] = None,
     base_url: Annotated[str | None, typer.Option(help="Of that endpoint.")] = None,
     shown: Annotated[int, typer.Option(help="Groups from either end to label and show.")] = 10,
+    on_error: OnErrorOption = "stop",
+    max_length: MaxLengthOption = 0,
+    truncate: TruncateOption = False,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Which kinds of rows raise a concept? Groups rows by the features that fire on them, and tests each group.
 
     A group's influence is held against as many rows drawn at random and against directions that mean nothing;
-    p-values are adjusted for the number of groups. Exit status 1: no group was found.
+    p-values are adjusted for the number of groups. The store's rows are cut as for its scan; --max-length, --truncate
+    and --on-error are for the queries. Exit status 1: no group was found.
 
     Example:
     `aitia groups --store runs/store --concept evil.concept.safetensors --sae runs/sae --out groups.json`
@@ -175,12 +187,17 @@ def groups_command(
         queries=queries,
         curvature=curvature,
         seed=seed,
+        max_length=max_length,
+        truncate=truncate,
+        on_error=on_error,
     )
     result.write(out)
     if report is not None:
         result.ranking.report(report, groups=result.section())
     files = {"groups": str(out), "report": None if report is None else str(report)}
-    answer(result.to_json() | {"files": files}, as_json, f"{groups_table(result)}\n\ngroups: {out}")
+    skipped = result.ranking.provenance["queries_skipped"]
+    lines = [groups_table(result), "", f"groups: {out}", *left_out(skipped)]
+    answer(result.to_json() | {"files": files, "skipped": skipped}, as_json, "\n".join(lines))
     if not result.influence.found:
         raise typer.Exit(1)
 
@@ -200,6 +217,9 @@ def discover_command(
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     download: DownloadOption = False,
+    on_error: OnErrorOption = "stop",
+    max_length: MaxLengthOption = 0,
+    truncate: TruncateOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """What did training change? The features that moved most between base and fine-tuned model, without a concept.
@@ -216,12 +236,23 @@ def discover_command(
     from aitia.pipelines.discovery import discover, discovery_table
     from aitia.records import read_records
 
-    texts, loaded = read_records(data), load_sae(sae, site=site)
+    texts = read_records(data, on_error=on_error)  # type: ignore[arg-type]
+    loaded = load_sae(sae, site=site)
     scanned = None if store is None else SignalStore.open(store)
     tuned = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
-    result = discover(tuned, texts, loaded, store=scanned, shown=shown)
+    result = discover(
+        tuned,
+        texts,
+        loaded,
+        store=scanned,
+        shown=shown,
+        max_length=max_length,
+        truncate=truncate,
+        on_error=on_error,
+    )
     result.write(out)
-    answer(result.to_json() | {"files": {"moved": str(out)}}, as_json, f"{discovery_table(result)}\n\n{out}")
+    found = result.to_json() | {"files": {"moved": str(out)}}
+    answer(found, as_json, "\n".join([discovery_table(result), "", str(out), *left_out(found["skipped"])]))
     if not result.found:
         raise typer.Exit(1)
 

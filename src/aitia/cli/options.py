@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,6 +30,8 @@ DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto; 
 DtypeOption = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
 DownloadOption = Annotated[bool, typer.Option("--download", help="Allow fetching from the hub.")]
 SitesOption = Annotated[list[str] | None, typer.Option("--site", help="Site, as resid_post.19; repeatable.")]
+MaxLengthOption = Annotated[int, typer.Option(help="Longest row in tokens; 0 for the model's context.")]
+TruncateOption = Annotated[bool, typer.Option("--truncate", help="Cut longer rows instead of refusing them.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
 OnErrorOption = Annotated[str, typer.Option(help="At a row that cannot be used: stop or skip.")]
 EngineOption = Annotated[
@@ -50,6 +53,11 @@ def engine_of(name: str, address: str, workers: int, gpus: float) -> Engine:
 def answer(value: dict[str, Any], as_json: bool, text: str) -> None:
     """Print the answer: an object for programs, or lines for people."""
     typer.echo(json.dumps(value, sort_keys=True, default=str) if as_json else text)
+
+
+def left_out(skipped: Iterable[Sequence[str]]) -> list[str]:
+    """A line for each row that was left out: its place and the reason."""
+    return [f"left out: {place}: {reason}" for place, reason in skipped]
 
 
 def amount_of(text: str) -> float | int:

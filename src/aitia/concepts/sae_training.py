@@ -17,8 +17,8 @@ from aitia.concepts.features import site_batches
 from aitia.concepts.sae import SparseAutoencoder
 from aitia.engine import progress_bar
 from aitia.errors import ConceptError, NumericalError
-from aitia.models import LanguageModel
-from aitia.records import Records, tokenize
+from aitia.models import LanguageModel, in_tokens
+from aitia.records import Records, TokenizedRecords
 
 if TYPE_CHECKING:
     import torch
@@ -61,13 +61,17 @@ class SaeSettings:
 
 
 def fit_sae(
-    model: LanguageModel, texts: Records, site: str, settings: SaeSettings | None = None
+    model: LanguageModel,
+    texts: Records | TokenizedRecords,
+    site: str,
+    settings: SaeSettings | None = None,
 ) -> SparseAutoencoder:
     """Train a sparse autoencoder on the response tokens of texts.
 
     Args:
         model: whose activations; its adapter, if it has one, is part of it.
-        texts: more is better; tens of thousands of tokens make coarse features.
+        texts: more is better; tens of thousands of tokens make coarse features. Those in tokens are taken as they
+            are cut (`aitia.models.in_tokens`).
         site: where.
         settings: how.
 
@@ -84,7 +88,7 @@ def fit_sae(
 
 def token_activations(
     model: LanguageModel,
-    texts: Records,
+    texts: Records | TokenizedRecords,
     site: str,
     *,
     max_tokens: int,
@@ -94,7 +98,7 @@ def token_activations(
     """Activations of the response tokens of texts, at most so many, drawn at random: [t, d] float32."""
     import torch
 
-    tokenized = tokenize(texts, model.tokenizer, max_length=model.context_length)
+    tokenized = in_tokens(model, texts)
     total = sum(int(row.response.sum()) for row in tokenized)
     generator = np.random.default_rng(seed)
     share = min(1.0, max_tokens / max(total, 1))

@@ -94,9 +94,7 @@ def _attribute(
         sites=[concept.site],
         out=out / "store",
         signals=configuration.scan.signals,
-        on_error=configuration.data.on_error,
-        max_length=configuration.data.max_length,
-        truncate=configuration.data.truncate,
+        **configuration.data.cutting,
         max_batch_tokens=configuration.scan.max_batch_tokens,
         own_response_tokens=configuration.scan.own_response_tokens,
         seed=configuration.scan.seed,
@@ -120,6 +118,7 @@ def _attribute(
         random_controls=settings.random_controls,
         seed=settings.seed,
         engine=configuration.engine.engine,
+        **settings.cutting,
     )
     ranked = perf_counter()
     groups = _groups(configuration, model, data, store, concept, curvature, cache)
@@ -218,6 +217,8 @@ def curvature_settings(
         rows=part.rows,
         precision=part.precision,
         seed=configuration.rank.seed,
+        max_length=configuration.data.max_length,
+        truncate=configuration.data.truncate,
     )
 
 
@@ -235,7 +236,10 @@ def _factor_cache(
     """A place for the rows' factors, where the curvature's pass and the scores' can share them and they fit."""
     if settings is None or not shares_factors(configuration, settings):
         return None
-    plan, allowed = plan_curvature(model, data, settings), configuration.rank.curvature.cache_gigabytes
+    plan, allowed = (
+        plan_curvature(model, data, settings, on_error=configuration.data.on_error),
+        configuration.rank.curvature.cache_gigabytes,
+    )
     if plan.rows < len(data):
         return None
     if plan.cache_bytes > allowed * 1e9:
@@ -262,8 +266,16 @@ def _curvature(
         return load_curvature(configuration.rank.curvature.file, model)
     file = configuration.out / "curvature.safetensors"
     if not file.is_file():
-        announce_curvature(model, data, settings)
-    return fit_curvature(model, data, settings, out=file, cache=cache, engine=configuration.engine.engine)
+        announce_curvature(model, data, settings, on_error=configuration.data.on_error)
+    return fit_curvature(
+        model,
+        data,
+        settings,
+        out=file,
+        cache=cache,
+        engine=configuration.engine.engine,
+        on_error=configuration.data.on_error,
+    )
 
 
 def _groups(
@@ -283,10 +295,11 @@ def _groups(
         sae = load_sae(part.sae, site=part.site)
     else:
         chosen = SaeSettings(features=part.features, k=part.k, epochs=part.epochs, seed=settings.seed)
-        key = digest([model.fingerprint, data.fingerprint, concept.site, asdict(chosen)])[:12]
+        cut = configuration.data.cutting
+        key = digest([model.fingerprint, data.fingerprint, concept.site, asdict(chosen), cut])[:12]
         folder = configuration.out / f"sae-{key}"
         if not folder.is_dir():
-            save_sae(fit_sae(model, data, concept.site, chosen), folder)
+            save_sae(fit_sae(model, store.load_rows(), concept.site, chosen), folder)
         sae = load_sae(folder)
     return explain_by_groups(
         store,
@@ -306,6 +319,7 @@ def _groups(
         cache=cache,
         damping=Damping(value=settings.damping),
         seed=settings.seed,
+        **settings.cutting,
     )
 
 
@@ -321,7 +335,7 @@ def _check_before_work(configuration: AttributeConfiguration, data: Records) -> 
     if _needs_queries(configuration):
         if configuration.rank.queries is None:
             raise AitiaError("rank.queries: the influence methods need texts that show the behaviour")
-        read_records(configuration.rank.queries)
+        read_records(configuration.rank.queries, on_error=configuration.rank.on_error)
     kept = {"response", "prompt_end", *configuration.scan.signals}
     missing = [signal for signal in METHODS[method].signals if signal not in kept]
     if missing:
@@ -340,8 +354,8 @@ def _check_before_work(configuration: AttributeConfiguration, data: Records) -> 
     else:
         assert part.positive is not None
         assert part.negative is not None
-        read_records(part.positive)
-        read_records(part.negative)
+        for texts in (part.positive, part.negative):
+            read_records(texts, on_error=part.on_error)
 
 
 def _concept(part: ConceptPart, model: LanguageModel, file: Path) -> Concept:
@@ -352,7 +366,9 @@ def _concept(part: ConceptPart, model: LanguageModel, file: Path) -> Concept:
         return concept
     assert part.positive is not None
     assert part.negative is not None
-    positive, negative = read_records(part.positive), read_records(part.negative)
+    positive, negative = (
+        read_records(texts, on_error=part.on_error) for texts in (part.positive, part.negative)
+    )
     before = load_concept(file) if file.is_file() else None
     if before is not None and _is_of(before, part, model, positive, negative):
         return before
@@ -364,6 +380,7 @@ def _concept(part: ConceptPart, model: LanguageModel, file: Path) -> Concept:
         recipe=part.recipe,
         sites=part.sites or None,
         seed=part.seed,
+        **part.cutting,
     )
 
 
@@ -376,7 +393,7 @@ def _is_of(
         concept.name == part.name
         and concept.model_fingerprint == model.fingerprint
         and recipe.get("recipe") == part.recipe
-        and recipe.get("seed") == part.seed
+        and all(recipe.get(key) == getattr(part, key) for key in ("seed", "max_length", "truncate"))
         and recipe.get("positive", {}).get("fingerprint") == positive.fingerprint
         and recipe.get("negative", {}).get("fingerprint") == negative.fingerprint
         and concept.separation is not None

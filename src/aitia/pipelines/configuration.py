@@ -57,20 +57,32 @@ class ModelPart(Part):
     download: bool = Field(False, description="Allow fetching from the hub.")
 
 
-class DataPart(Part):
+class CutPart(Part):
+    """Which rows are too long, and what happens to those that cannot be used."""
+
+    on_error: Literal["stop", "skip"] = "stop"
+    max_length: Annotated[
+        int, Field(ge=0, description="Longest row in tokens; 0 for the model's context.")
+    ] = 0
+    truncate: Annotated[bool, Field(description="Cut longer rows instead of refusing them.")] = False
+
+    @property
+    def cutting(self) -> dict[str, Any]:
+        """As the library takes it (`aitia.models.in_tokens`)."""
+        return {"max_length": self.max_length, "truncate": self.truncate, "on_error": self.on_error}
+
+
+class DataPart(CutPart):
     """The training data."""
 
     path: Path = Field(
         description="JSONL, Parquet, or a saved datasets folder; or the address of such a file."
     )
-    on_error: Literal["stop", "skip"] = "stop"
-    max_length: int = Field(0, ge=0, description="Longest row in tokens; 0 for the model's context.")
-    truncate: bool = Field(False, description="Cut longer rows instead of refusing them.")
     label: str | None = Field(None, description="A true-or-false column to measure the methods against.")
 
 
-class ConceptPart(Part):
-    """A concept file, or the texts to fit one to."""
+class ConceptPart(CutPart):
+    """A concept file, or the texts to fit one to, and how these are cut."""
 
     file: Path | None = Field(None, description="A .concept.safetensors file.")
     name: str = "concept"
@@ -121,8 +133,8 @@ class CurvaturePart(Part):
     ] = 4.0
 
 
-class RankPart(Part):
-    """How to rank."""
+class RankPart(CutPart):
+    """How to rank, and how the queries are cut."""
 
     method: str = "backward-signal"
     compare: Annotated[tuple[str, ...], Field(description="Influence methods to show beside it.")] = ()

@@ -12,7 +12,14 @@ from pydantic import Field, field_validator, model_validator
 
 from aitia.attribution.methods import METHODS
 from aitia.counterfactual import LoraSettings
-from aitia.pipelines.configuration import ConceptPart, CurvaturePart, EnginePart, Part, parse_configuration
+from aitia.pipelines.configuration import (
+    ConceptPart,
+    CurvaturePart,
+    CutPart,
+    EnginePart,
+    Part,
+    parse_configuration,
+)
 
 BASELINES = (
     "tf-idf",
@@ -99,6 +106,7 @@ class TrainingPart(Part):
     batch_rows: Count = 8
     accumulation: Count = 1
     max_length: Annotated[int, Field(ge=0)] = 0
+    truncate: bool = False
     seed: int = 0
 
     @property
@@ -115,7 +123,7 @@ class TunedConceptPart(ConceptPart):
     )
 
 
-class QueriesPart(Part):
+class QueriesPart(CutPart):
     """What the influence methods measure: texts, or the model's own answers to prompts."""
 
     texts: Path | None = Field(None, description="Texts that show the behaviour.")

@@ -28,10 +28,10 @@ from aitia.concepts import Concept, fit_concept, load_concept, require_concept_f
 from aitia.counterfactual import finetune_lora
 from aitia.counterfactual.on_policy import on_policy_queries
 from aitia.files import atomic_path, digest, file_digest
-from aitia.models import LanguageModel, load_sentence_encoder
+from aitia.models import LanguageModel, in_tokens, load_sentence_encoder
 from aitia.pipelines.counterfactual_configuration import CounterfactualConfiguration
 from aitia.pipelines.counterfactual_inputs import Inputs, NamedJudge
-from aitia.records import Records, TokenizedRecords, tokenize
+from aitia.records import Records
 
 Load = Callable[[Path | None], LanguageModel]
 """Loads the base model, with the adapter in a folder if one is given."""
@@ -108,7 +108,7 @@ def _score(
     judge: NamedJudge | None,
     parts: Path,
 ) -> Rankings:
-    part, length = configuration.rankings, configuration.training.max_length
+    part, trained = configuration.rankings, configuration.training.settings
     require_concept_fits(concept, model)
     methods = [name for name in part.compare if name in METHODS]
     signals = {signal for name in methods for signal in METHODS[name].signals}
@@ -120,7 +120,8 @@ def _score(
         inputs.data.fingerprint,
         concept.site,
         order,
-        length,
+        trained.max_length,
+        trained.cuts,
         part.own_response_tokens,
     ]
     store = scan(
@@ -129,8 +130,8 @@ def _score(
         sites=[concept.site],
         out=parts / f"store-{_key([*depends, part.max_batch_tokens, part.seed])}",
         signals=order,
-        max_length=length,
-        truncate=length > 0,
+        max_length=trained.max_length,
+        truncate=trained.cuts,
         max_batch_tokens=part.max_batch_tokens,
         own_response_tokens=part.own_response_tokens,
         seed=part.seed,
@@ -149,6 +150,7 @@ def _score(
             damping=Damping(value=part.damping, relative=part.relative_damping),
             random_controls=0,
             seed=part.seed,
+            **({} if configuration.queries is None else configuration.queries.cutting),
         )
         assert tuple(ranking.ids.tolist()) == inputs.data.ids
         scores, seconds = dict(ranking.scores), dict(ranking.seconds)
@@ -198,6 +200,7 @@ def _concept(configuration: CounterfactualConfiguration, inputs: Inputs, model: 
         recipe=part.recipe,
         sites=part.sites or None,
         seed=part.seed,
+        **part.cutting,
     )
 
 
@@ -234,7 +237,7 @@ def _curvature(
     concept: Concept,
     parts: Path,
 ) -> Curvature:
-    part, length = configuration.rankings.curvature, configuration.training.max_length
+    part, trained = configuration.rankings.curvature, configuration.training.settings
     if part.file is not None:
         return load_curvature(part.file, model)
     settings = CurvatureSettings(
@@ -246,9 +249,7 @@ def _curvature(
         rows=part.rows,
         seed=configuration.rankings.seed,
     )
-    rows: TokenizedRecords = tokenize(
-        inputs.data, model.tokenizer, max_length=length or model.context_length, truncate=length > 0
-    )
+    rows = in_tokens(model, inputs.data, max_length=trained.max_length, truncate=trained.cuts)
     name = _key([model.fingerprint, rows.fingerprint, repr(settings)])
     return fit_curvature(
         model, rows, settings, out=parts / f"curvature-{name}.safetensors", engine=configuration.engine.engine
@@ -262,7 +263,7 @@ def _concept_depends(configuration: CounterfactualConfiguration, inputs: Inputs)
     assert inputs.positive is not None
     assert inputs.negative is not None
     texts = [inputs.positive.fingerprint, inputs.negative.fingerprint]
-    return [*texts, part.name, part.recipe, list(part.sites), part.seed, part.fitted_on]
+    return [*texts, part.name, part.recipe, list(part.sites), part.seed, part.fitted_on, part.cutting]
 
 
 def _scores_depend(

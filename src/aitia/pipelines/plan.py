@@ -25,12 +25,12 @@ from aitia.attribution.methods import METHODS, InfluenceMethod
 from aitia.attribution.planning import plan_curvature
 from aitia.attribution.store_influence import controls_that_fit
 from aitia.concepts import load_concept
-from aitia.models import LanguageModel
+from aitia.models import LanguageModel, in_tokens
 from aitia.models.loading import load_outline
 from aitia.models.sites import site_layer
 from aitia.pipelines.attribute import curvature_settings, shares_factors
 from aitia.pipelines.configuration import AttributeConfiguration
-from aitia.records import read_records, tokenize
+from aitia.records import read_records
 
 _PROBE = 768
 _SHUFFLED = 8
@@ -58,13 +58,7 @@ def plan_attribute(
     part = configuration.model
     outline = load_outline(part.name, adapter=part.adapter, dtype=part.dtype)
     records = read_records(configuration.data.path, on_error=configuration.data.on_error)
-    tokenized = tokenize(
-        records,
-        outline.tokenizer,
-        max_length=configuration.data.max_length or outline.context_length,
-        truncate=configuration.data.truncate,
-        on_error=configuration.data.on_error,
-    )
+    tokenized = in_tokens(outline, records, **configuration.data.cutting)
     here = Data(
         rows=len(tokenized),
         tokens=sum(len(row.tokens) for row in tokenized),
