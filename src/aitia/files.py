@@ -61,7 +61,7 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
 
     The temporary file or folder lies in the same folder, so that the move is atomic; its bytes are
     flushed to the disk first. When the block raises, it is removed and `path` is left as it was.
-    An existing folder at `path` is replaced, unless a file is written or it holds anything else.
+    An existing folder at `path` is replaced by a folder, never by a file.
 
     Args:
         path: the final file or folder; missing parent folders are made.
@@ -72,7 +72,7 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
 
     Raises:
         StoreError: it is an address, or cannot be written: the disk is full, say, or the folder is not ours; or
-            a folder is there whose content would be lost.
+            a file is to be written where a folder is.
     """
     _require_local(path)
     path = Path(path)
@@ -85,7 +85,8 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
         if flush and temporary.is_file():
             _flush(temporary)
         if path.is_dir() and not path.is_symlink():
-            _require_replaceable(path, temporary)
+            if not temporary.is_dir():
+                raise StoreError(f"{path}: a folder is there; give the name of a file")
             path.rename(scratch / "replaced")
         os.replace(temporary, path)
         _written.append(path)
@@ -108,17 +109,22 @@ def written() -> tuple[Path, ...]:
     return tuple(_written)
 
 
-def _require_replaceable(folder: Path, new: Path) -> None:
-    """Refuse to replace a folder by a file, or by a folder without all that the old one holds."""
-    if not new.is_dir():
-        raise StoreError(f"{folder}: a folder is there; give the name of a file")
-    kept = {path.name for path in new.iterdir()}
-    # How many `.arrow` files a dataset has depends on its size.
-    lost = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.name not in kept and path.suffix != ".arrow" and not is_part(path)
-    )
+def require_only(folder: Path | str, names: Iterable[str]) -> None:
+    """Refuse to write a folder in the place of one that holds anything but what will be replaced.
+
+    Args:
+        folder: that is to be written.
+        names: of the files that it will have.
+
+    Raises:
+        StoreError: a file is there, or a folder with other things, which would be lost.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        if folder.exists():
+            raise StoreError(f"{folder}: a file is there; give the name of a folder")
+        return
+    lost = sorted({path.name for path in folder.iterdir() if not is_part(path)} - set(names))
     if lost:
         raise StoreError(
             f"{folder}: a folder with other things is there ({', '.join(lost[:3])}{', …' * (len(lost) > 3)}); "

@@ -32,7 +32,7 @@ from aitia.files import digest, write_json, write_text
 from aitia.models import LanguageModel, load_model
 from aitia.pipelines.configuration import AttributeConfiguration, ConceptPart, write_configuration
 from aitia.pipelines.groups import GroupsResult, explain_by_groups
-from aitia.records import Records, read_records
+from aitia.records import Records, TokenizedRecords, read_records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +103,9 @@ def _attribute(
     scanned = perf_counter()
     settings = configuration.rank
     settings_of_curvature = curvature_settings(configuration, concept.site, adapted=model.adapter is not None)
-    cache = _factor_cache(configuration, model, data, settings_of_curvature)
-    curvature = _curvature(configuration, model, data, settings_of_curvature, cache)
+    rows = store.load_rows()  # cut as for the scan
+    cache = _factor_cache(configuration, model, rows, settings_of_curvature)
+    curvature = _curvature(configuration, model, rows, settings_of_curvature, cache)
     fitted_curvature = perf_counter()
     ranking = rank(
         store,
@@ -217,8 +218,6 @@ def curvature_settings(
         rows=part.rows,
         precision=part.precision,
         seed=configuration.rank.seed,
-        max_length=configuration.data.max_length,
-        truncate=configuration.data.truncate,
     )
 
 
@@ -230,17 +229,14 @@ def shares_factors(configuration: AttributeConfiguration, settings: CurvatureSet
 def _factor_cache(
     configuration: AttributeConfiguration,
     model: LanguageModel,
-    data: Records,
+    rows: TokenizedRecords,
     settings: CurvatureSettings | None,
 ) -> FactorCache | None:
     """A place for the rows' factors, where the curvature's pass and the scores' can share them and they fit."""
     if settings is None or not shares_factors(configuration, settings):
         return None
-    plan, allowed = (
-        plan_curvature(model, data, settings, on_error=configuration.data.on_error),
-        configuration.rank.curvature.cache_gigabytes,
-    )
-    if plan.rows < len(data):
+    plan, allowed = plan_curvature(model, rows, settings), configuration.rank.curvature.cache_gigabytes
+    if plan.rows < len(rows):
         return None
     if plan.cache_bytes > allowed * 1e9:
         note(
@@ -248,14 +244,14 @@ def _factor_cache(
             f"{allowed:g} allows: the model runs in every pass instead"
         )
         return None
-    key = digest([model.fingerprint, data.fingerprint, asdict(settings)])[:16]
+    key = digest([model.fingerprint, rows.fingerprint, asdict(settings)])[:16]
     return FactorCache(folder=configuration.out / f"factors-{key}")
 
 
 def _curvature(
     configuration: AttributeConfiguration,
     model: LanguageModel,
-    data: Records,
+    rows: TokenizedRecords,
     settings: CurvatureSettings | None,
     cache: FactorCache | None,
 ) -> Curvature | None:
@@ -266,16 +262,8 @@ def _curvature(
         return load_curvature(configuration.rank.curvature.file, model)
     file = configuration.out / "curvature.safetensors"
     if not file.is_file():
-        announce_curvature(model, data, settings, on_error=configuration.data.on_error)
-    return fit_curvature(
-        model,
-        data,
-        settings,
-        out=file,
-        cache=cache,
-        engine=configuration.engine.engine,
-        on_error=configuration.data.on_error,
-    )
+        announce_curvature(model, rows, settings)
+    return fit_curvature(model, rows, settings, out=file, cache=cache, engine=configuration.engine.engine)
 
 
 def _groups(
