@@ -26,8 +26,6 @@ _WORDS = {
     errno.EMFILE: "too many open files; allow more (ulimit -n), or close other programs",
     errno.ENFILE: "too many open files on this machine; close other programs",
     errno.EIO: "the disk or drive reports an input/output error",
-    errno.ENOSPC: "no space left on the disk",
-    errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the drive can only be read",
     errno.ENAMETOOLONG: "the name is too long",
 }

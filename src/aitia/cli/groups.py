@@ -195,9 +195,9 @@ def groups_command(
     if report is not None:
         result.ranking.report(report, groups=result.section())
     files = {"groups": str(out), "report": None if report is None else str(report)}
-    skipped = result.ranking.provenance["queries_skipped"]
-    lines = [groups_table(result), "", f"groups: {out}", *left_out(skipped)]
-    answer(result.to_json() | {"files": files, "skipped": skipped}, as_json, "\n".join(lines))
+    found = result.to_json() | {"files": files}
+    lines = [groups_table(result), "", f"groups: {out}", *left_out(found["queries_skipped"])]
+    answer(found, as_json, "\n".join(lines))
     if not result.influence.found:
         raise typer.Exit(1)
 

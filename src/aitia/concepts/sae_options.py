@@ -20,7 +20,7 @@ _HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)")
 _LAYER = re.compile(r"(?:model\.)?(?:layers|h)\.(\d+)")
 _ARCHITECTURES = {"standard": "relu", "relu": "relu", "jumprelu": "jumprelu", "topk": "topk"}
 _OFF = (None, False, "", "none", 0, [], {})
-_FOLD = "it wants its inputs scaled by a number that is not in its files; fold that into the weights"
+_FOLD = "it wants its inputs scaled by a number that is not in its files; fold it into the weights"
 _TRANSCODER = "a transcoder, not a sparse autoencoder"
 _LOADING = {  # of a model in transformer_lens: what leaves its residual stream as it is
     "center_unembed", "center_writing_weights", "default_padding_side", "default_prepend_bos", "device", "dtype",

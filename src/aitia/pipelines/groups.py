@@ -65,6 +65,7 @@ class GroupsResult:
             "settings": asdict(influence.settings),
             "controls": influence.controls,
             "rows": influence.rows,
+            "queries_skipped": came.get("queries_skipped", []),
             "tested": len(influence.tested),
             "found": [group.feature for group in influence.found],
             "groups": [self._group(group) for group in influence.tested],
