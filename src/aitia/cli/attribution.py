@@ -28,6 +28,7 @@ from aitia.cli.options import (
     app,
     engine_of,
     left_out,
+    require_used,
 )
 from aitia.errors import AitiaError
 
@@ -140,6 +141,7 @@ def rank_command(
     from aitia.attribution.damping_sweep import sweep_of_ranking
     from aitia.concepts import load_concept
 
+    require_used(method, queries=queries, curvature=curvature)
     chosen = load_concept(concept)
     settings: dict[str, Any] = {"queries": queries, "curvature": curvature, "damping": Damping(value=damping)}
     settings |= {"max_length": max_length, "truncate": truncate, "on_error": on_error}

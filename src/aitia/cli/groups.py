@@ -21,6 +21,7 @@ from aitia.cli.options import (
     answer,
     app,
     left_out,
+    require_used,
 )
 from aitia.errors import AitiaError
 
@@ -165,6 +166,7 @@ def groups_command(
     from aitia.concepts import load_concept, load_sae
     from aitia.pipelines.groups import explain_by_groups, groups_table
 
+    require_used(method, queries=queries, curvature=curvature)
     settings = GroupSettings(
         threshold=threshold,
         smallest=smallest,

@@ -60,6 +60,27 @@ def left_out(skipped: Iterable[Sequence[str]]) -> list[str]:
     return [f"left out: {place}: {reason}" for place, reason in skipped]
 
 
+def require_used(method: str, **given: object) -> None:
+    """Refuse what only the influence methods read, where another method was chosen.
+
+    Args:
+        method: the name of a method.
+        given: name of an option -> its value, None where it was not given.
+
+    Raises:
+        AitiaError: an option would be passed over.
+    """
+    from aitia.attribution.methods import METHODS, InfluenceMethod, find_method
+
+    vain = [f"--{name}" for name, value in given.items() if value is not None]
+    if vain and not isinstance(find_method(method), InfluenceMethod):
+        names = [name for name, each in METHODS.items() if isinstance(each, InfluenceMethod)]
+        raise AitiaError(
+            f"method {method} reads the store alone, and would pass over {', '.join(vain)}; leave that out, or "
+            f"choose --method {', '.join(names)}"
+        )
+
+
 def amount_of(text: str) -> float | int:
     """A share (`0.2`, `20%`) or a number of rows (`20`)."""
     try:
