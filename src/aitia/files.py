@@ -22,6 +22,7 @@ _WORDS = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
     errno.EISDIR: "it is a folder, not a file",
+    errno.EEXIST: "a file is there, where a folder is wanted",
     errno.ENOTDIR: "a part of its path is a file, not a folder",
     errno.EMFILE: "too many open files; allow more (ulimit -n), or close other programs",
     errno.ENFILE: "too many open files on this machine; close other programs",
@@ -29,6 +30,7 @@ _WORDS = {
     errno.EROFS: "the drive can only be read",
     errno.ENAMETOOLONG: "the name is too long",
 }
+_NO_ROOM = (None, errno.ENOSPC, errno.EDQUOT)
 _written: list[Path] = []
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.DOTALL)
 
@@ -94,8 +96,9 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
         said = _why_not_written(error)
         if said is None:
             raise
+        full = "make room, or " if getattr(error, "errno", None) in _NO_ROOM else ""
         raise StoreError(
-            f"{path}: cannot be written: {said}; make room, or give another place, and run the same again"
+            f"{path}: cannot be written: {said}; {full}give another place, and run the same again"
         ) from error
     finally:
         if scratch is not None:
@@ -105,6 +108,29 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
 def written() -> tuple[Path, ...]:
     """The files and folders that this process has finished writing, in order."""
     return tuple(_written)
+
+
+def require_place(path: Path | str, *, folder: bool = False) -> None:
+    """Refuse, before any work, a place that cannot be written.
+
+    Args:
+        path: of what is to be written.
+        folder: whether that is a folder, and not a file.
+
+    Raises:
+        StoreError: something of the other kind is there, a parent is a file, or it may not be written.
+    """
+    _require_local(path)
+    path = Path(path)
+    if not folder and path.is_dir():
+        raise StoreError(f"{path}: a folder is there; give the name of a file")
+    if folder and path.is_file():
+        raise StoreError(f"{path}: a file is there; give the name of a folder")
+    above = next(each for each in path.absolute().parents if each.exists())
+    if not above.is_dir():
+        raise StoreError(f"{path}: {above} is a file, so nothing can be written below it; give another place")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise StoreError(f"{path}: permission denied to write in {above}; give another place")
 
 
 def require_only(folder: Path | str, names: Iterable[str]) -> None:
@@ -223,6 +249,8 @@ def reading(path: Path | str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
+    except NotADirectoryError as error:
+        raise FileNotFoundError(errno.ENOENT, in_words(error), str(path)) from error
     except OSError as error:
         if error.errno is None:  # not the operating system's: Arrow says so of damage, for instance
             raise

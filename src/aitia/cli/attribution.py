@@ -27,6 +27,8 @@ from aitia.cli.options import (
     answer,
     app,
     engine_of,
+    file_out,
+    folder_out,
     left_out,
     require_used,
 )
@@ -40,7 +42,7 @@ def scan_command(
         Path,
         typer.Option(help="JSONL, Parquet, their s3:// address, or a datasets folder."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the store.")],
+    out: Annotated[Path, folder_out("Folder of the store.")],
     site: Annotated[list[str], typer.Option("--site", help="Site, as resid_post.19; repeatable.")],
     signal: Annotated[
         list[str] | None,
@@ -106,9 +108,9 @@ def scan_command(
 def rank_command(
     store: Annotated[Path, typer.Option(help="Folder of a finished store.")],
     concept: Annotated[Path, typer.Option(help="A .concept.safetensors file.")],
-    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    out: Annotated[Path, file_out("Parquet file to write.")],
     method: Annotated[str, typer.Option(help="Which method decides the order.")] = "backward-signal",
-    report: Annotated[Path | None, typer.Option(help="HTML report to write too.")] = None,
+    report: Annotated[Path | None, file_out("HTML report to write too.")] = None,
     label: Annotated[str | None, typer.Option(help="True-or-false column to measure against.")] = None,
     queries: Annotated[Path | None, typer.Option(help="Texts to measure, for the influence methods.")] = None,
     curvature: Annotated[Path | None, typer.Option(help="Curvature file, for the influence methods.")] = None,
@@ -180,7 +182,7 @@ def rank_command(
 def fit_curvature_command(
     model: ModelOption,
     data: Annotated[Path, typer.Option(help="The training data.")],
-    out: Annotated[Path, typer.Option(help="Curvature file to write.")],
+    out: Annotated[Path, file_out("Curvature file to write.")],
     kind: Annotated[str, typer.Option(help="identity, diagonal, kfac or ekfac.")] = "ekfac",
     labels: Annotated[
         str, typer.Option(help="sampled from the model (true Fisher), or empirical.")
@@ -319,9 +321,7 @@ def attribute_command(
 
 @app.command("demo")
 def demo_command(
-    out: Annotated[Path, typer.Option(help="Folder for the results and the trained parts.")] = Path(
-        "build/demo"
-    ),
+    out: Annotated[Path, folder_out("Folder for the results and the trained parts.")] = Path("build/demo"),
     as_json: JsonOption = False,
 ) -> None:
     """Find 20 % of gloomy answers hidden in cheerful training data, with a real model, offline.

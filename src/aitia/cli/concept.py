@@ -22,6 +22,7 @@ from aitia.cli.options import (
     TruncateOption,
     answer,
     app,
+    file_out,
     left_out,
 )
 
@@ -36,7 +37,7 @@ def concept_fit(
     model: ModelOption,
     positive: Annotated[Path, typer.Option(help="Texts that show the concept.")],
     negative: Annotated[Path, typer.Option(help="Texts that do not.")],
-    out: Annotated[Path, typer.Option(help="Concept file to write.")],
+    out: Annotated[Path, file_out("Concept file to write.")],
     name: Annotated[str, typer.Option(help="Name, for people.")] = "concept",
     recipe: Annotated[str, typer.Option(help="contrast, logistic-probe or ridge-probe.")] = "contrast",
     site: SitesOption = None,

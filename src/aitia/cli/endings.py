@@ -122,7 +122,9 @@ def _ended(error: BaseException, arguments: Sequence[str]) -> int:
         fewer = in_options("lower `max_batch_tokens`, use a smaller model, or a machine with more", arguments)
         _say(f"memory does not suffice ({reason_of(error, 200)}); {fewer}")
         return 2
-    doing = name_of(arguments) or "the command line"
+    doing = "aitia"
+    with suppress(Exception):  # the commands themselves may be what is broken
+        doing = name_of(arguments) or doing
     if isinstance(error, OSError) and error.errno is not None:
         from aitia.files import in_words
 

@@ -20,6 +20,8 @@ from aitia.cli.options import (
     TruncateOption,
     answer,
     app,
+    file_out,
+    folder_out,
     left_out,
     require_used,
 )
@@ -43,7 +45,7 @@ def sae_train(
     model: ModelOption,
     data: Annotated[Path, typer.Option(help="Texts whose response tokens it is trained on.")],
     site: Annotated[str, typer.Option(help="Where, as resid_post.16.")],
-    out: Annotated[Path, typer.Option(help="Folder to write, in the layout of sae_lens.")],
+    out: Annotated[Path, folder_out("Folder to write, in the layout of sae_lens.")],
     features: Annotated[int, typer.Option(help="How many features.")] = 1024,
     k: Annotated[int, typer.Option("--k", help="How many of them may fire on a token.")] = 16,
     epochs: Annotated[int, typer.Option(help="Passes over the tokens.")] = 6,
@@ -66,9 +68,11 @@ def sae_train(
     `aitia sae train --model runs/my-model --data train.jsonl --site resid_post.16 --out runs/sae`
     """
     from aitia.concepts import SaeSettings, fit_sae, save_sae
+    from aitia.concepts.sae_loading import require_sae_place
     from aitia.models import in_tokens, load_model
     from aitia.records import read_records
 
+    require_sae_place(out)
     settings = SaeSettings(features=features, k=k, epochs=epochs, max_tokens=max_tokens, seed=seed)
     texts = read_records(data, on_error=on_error)  # type: ignore[arg-type]
     loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
@@ -116,8 +120,8 @@ def groups_command(
     store: Annotated[Path, typer.Option(help="Folder of a finished store.")],
     concept: Annotated[Path, typer.Option(help="A .concept.safetensors file.")],
     sae: SaeOption,
-    out: Annotated[Path, typer.Option(help="JSON file to write, which `aitia curate --drop-group` takes.")],
-    report: Annotated[Path | None, typer.Option(help="HTML report to write too.")] = None,
+    out: Annotated[Path, file_out("JSON file to write, which `aitia curate --drop-group` takes.")],
+    report: Annotated[Path | None, file_out("HTML report to write too.")] = None,
     method: Annotated[str, typer.Option(help="Scores the rows; see `aitia rank`.")] = "backward-signal",
     queries: Annotated[Path | None, typer.Option(help="Texts to measure, for the influence methods.")] = None,
     curvature: Annotated[Path | None, typer.Option(help="Curvature file, for the influence methods.")] = None,
@@ -210,7 +214,7 @@ def discover_command(
     adapter: Annotated[str, typer.Option(help="Folder of the PEFT adapter that training made.")],
     data: Annotated[Path, typer.Option(help="Texts for both models to read; better held-out ones.")],
     sae: SaeOption,
-    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    out: Annotated[Path, file_out("JSON file to write.")],
     store: Annotated[
         Path | None, typer.Option(help="Scan of the training data, to look for the cause.")
     ] = None,

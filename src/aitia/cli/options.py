@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from aitia.errors import AitiaError
+from aitia.files import require_place
 
 if TYPE_CHECKING:
     from aitia.engine import Engine
@@ -23,6 +25,29 @@ app = typer.Typer(
     "or on your own with `aitia attribute CONFIG.yaml`. How good is an explanation, and does the model really "
     "work that way? `aitia judge EXPLANATION...`.",
 )
+
+
+def file_out(help: str) -> Any:
+    """An option for a file to write, which is refused before any work if it cannot be written."""
+    return typer.Option(help=help, callback=_file_place)
+
+
+def folder_out(help: str) -> Any:
+    """An option for a folder to write, likewise."""
+    return typer.Option(help=help, callback=_folder_place)
+
+
+def _file_place(path: Path | None) -> Path | None:
+    if path is not None:
+        require_place(path)
+    return path
+
+
+def _folder_place(path: Path | None) -> Path | None:
+    if path is not None:
+        require_place(path, folder=True)
+    return path
+
 
 ModelOption = Annotated[str, typer.Option("--model", help="Hub id, folder, or .gguf file.")]
 AdapterOption = Annotated[str | None, typer.Option("--adapter", help="Folder of a PEFT adapter.")]

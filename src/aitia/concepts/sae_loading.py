@@ -123,7 +123,7 @@ def save_sae(sae: SparseAutoencoder, folder: Path | str) -> Path:
     }
     if sae.threshold is not None:
         tensors["threshold"] = sae.threshold
-    require_only(folder, ["cfg.json", *_WEIGHTS])
+    require_sae_place(folder)
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         text = json.dumps(options, indent=2, sort_keys=True)
@@ -131,6 +131,15 @@ def save_sae(sae: SparseAutoencoder, folder: Path | str) -> Path:
         kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(kept, temporary / _WEIGHTS[0])
     return Path(folder)
+
+
+def require_sae_place(folder: Path | str) -> None:
+    """Refuse a folder that holds other things than an autoencoder, which would be lost.
+
+    Raises:
+        StoreError: it does.
+    """
+    require_only(folder, ["cfg.json", *_WEIGHTS])
 
 
 def _read_options(file: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from aitia.concepts import (
 )
 from aitia.engine import keeping_workers, note
 from aitia.errors import AitiaError
-from aitia.files import digest, write_json, write_text
+from aitia.files import digest, require_place, write_json, write_text
 from aitia.models import LanguageModel, load_model
 from aitia.pipelines.configuration import AttributeConfiguration, ConceptPart, write_configuration
 from aitia.pipelines.groups import GroupsResult, explain_by_groups
@@ -316,6 +316,7 @@ def _removed(ranking: Ranking, drop: float | int, end: str) -> list[str]:
 
 
 def _check_before_work(configuration: AttributeConfiguration, data: Records) -> None:
+    require_place(configuration.out, folder=True)
     method = configuration.rank.method
     for key, name in (("method", method), *(("compare", name) for name in configuration.rank.compare)):
         if name not in METHODS:
