@@ -136,7 +136,7 @@ def test_settings_in_messages_are_options_of_some_command():
                 found = [each for text in texts(node) for each in _SETTING.finditer(text)]
                 named |= {each[1] for each in found}
                 given |= {each[1] for each in found if each[2]}
-    assert {"truncate", "download", "site", "data_set"} <= named & every
+    assert {"truncate", "site", "data_set"} <= named & every
     assert {"on_error", "dtype", "max_length"} <= given <= every
 
 

