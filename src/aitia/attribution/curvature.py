@@ -83,6 +83,9 @@ class CurvatureSettings:
                 raise AitiaError(
                     f"curvature {name} {getattr(self, name)!r}: choose among {', '.join(allowed)}"
                 )
+        for name, least in (("rows", 0), ("stride", 1), ("max_batch_tokens", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise AitiaError(f"curvature {name} {getattr(self, name)}: must be at least {least}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -143,7 +143,18 @@ def rank_command(
     from aitia.attribution.damping_sweep import sweep_of_ranking
     from aitia.concepts import load_concept
 
-    require_used(method, queries=queries, curvature=curvature)
+    require_used(
+        method,
+        queries=queries,
+        curvature=curvature,
+        max_length=max_length,
+        truncate=truncate,
+        on_error=on_error,
+    )
+    if label is not None and report is None and not sweep_damping:
+        raise AitiaError(
+            "--label is measured against in a --report or with --sweep-damping; give one of them"
+        )
     chosen = load_concept(concept)
     settings: dict[str, Any] = {"queries": queries, "curvature": curvature, "damping": Damping(value=damping)}
     settings |= {"max_length": max_length, "truncate": truncate, "on_error": on_error}
@@ -190,7 +201,7 @@ def fit_curvature_command(
     parameters: Annotated[str, typer.Option(help="full weights, or the lora factors alone.")] = "full",
     stride: Annotated[int, typer.Option(help="Every so manieth block, from the highest down.")] = 1,
     site: Annotated[str, typer.Option(help="Leave out the blocks above this site.")] = "",
-    rows: Annotated[int, typer.Option(help="Fit to so many rows at most; 0 for all.")] = 5000,
+    rows: Annotated[int, typer.Option(min=0, help="Fit to so many rows at most; 0 for all.")] = 5000,
     adapter: AdapterOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,

@@ -137,11 +137,13 @@ def groups_command(
     controls: Annotated[
         int | None,
         typer.Option(
+            min=8,
+            max=100_000,
             help="Meaningless directions that groups are held against; default 256, or 64 for methods with queries.",
             show_default=False,
         ),
     ] = None,
-    permutations: Annotated[int, typer.Option(help="Of the scores.")] = 10_000,
+    permutations: Annotated[int, typer.Option(min=1, help="Of the scores.")] = 10_000,
     column: Annotated[
         list[str] | None, typer.Option("--column", help="Test the groups against a column; repeatable.")
     ] = None,
@@ -150,7 +152,7 @@ def groups_command(
         str | None, typer.Option(help="Model at an OpenAI-compatible endpoint that puts features into words.")
     ] = None,
     base_url: Annotated[str | None, typer.Option(help="Of that endpoint.")] = None,
-    shown: Annotated[int, typer.Option(help="Groups from either end to label and show.")] = 10,
+    shown: Annotated[int, typer.Option(min=1, help="Groups from either end to label and show.")] = 10,
     on_error: OnErrorOption = "stop",
     max_length: MaxLengthOption = 0,
     truncate: TruncateOption = False,
@@ -170,7 +172,16 @@ def groups_command(
     from aitia.concepts import load_concept, load_sae
     from aitia.pipelines.groups import explain_by_groups, groups_table
 
-    require_used(method, queries=queries, curvature=curvature)
+    require_used(
+        method,
+        queries=queries,
+        curvature=curvature,
+        max_length=max_length,
+        truncate=truncate,
+        on_error=on_error,
+    )
+    if base_url is not None and labeller is None:
+        raise AitiaError("--base-url is the endpoint of a --labeller; give both, or neither")
     settings = GroupSettings(
         threshold=threshold,
         smallest=smallest,
@@ -219,7 +230,7 @@ def discover_command(
         Path | None, typer.Option(help="Scan of the training data, to look for the cause.")
     ] = None,
     site: SaeSiteOption = None,
-    shown: Annotated[int, typer.Option(help="Features to show and to look for in the store.")] = 10,
+    shown: Annotated[int, typer.Option(min=1, help="Features to show and to look for in the store.")] = 10,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     download: DownloadOption = False,

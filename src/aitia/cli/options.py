@@ -43,6 +43,12 @@ def _file_place(path: Path | None) -> Path | None:
     return path
 
 
+def _on_error(value: str) -> str:
+    if value not in ("stop", "skip"):
+        raise AitiaError(f"--on-error {value!r:.50}: choose stop or skip")
+    return value
+
+
 def _folder_place(path: Path | None) -> Path | None:
     if path is not None:
         require_place(path, folder=True)
@@ -57,13 +63,15 @@ DownloadOption = Annotated[bool, typer.Option("--download", help="Allow fetching
 SitesOption = Annotated[list[str] | None, typer.Option("--site", help="Site, as resid_post.19; repeatable.")]
 MaxLengthOption = Annotated[int, typer.Option(help="Longest row in tokens; 0 for the model's context.")]
 TruncateOption = Annotated[bool, typer.Option("--truncate", help="Cut longer rows instead of refusing them.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
-OnErrorOption = Annotated[str, typer.Option(help="At a row that cannot be used: stop or skip.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of everything random.")]
+OnErrorOption = Annotated[
+    str, typer.Option(callback=_on_error, help="At a row that cannot be used: stop or skip.")
+]
 EngineOption = Annotated[
     str, typer.Option("--engine", help="local, or ray for the workers of a Ray cluster.")
 ]
 AddressOption = Annotated[str, typer.Option("--address", help="Of the Ray cluster: HOST:PORT, or auto.")]
-WorkersOption = Annotated[int, typer.Option("--workers", help="Ray workers; 0 for as many as fit.")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Ray workers; 0 for as many as fit.")]
 GpusOption = Annotated[float, typer.Option("--gpus-per-worker", help="Accelerators a Ray worker asks for.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
@@ -90,14 +98,14 @@ def require_used(method: str, **given: object) -> None:
 
     Args:
         method: the name of a method.
-        given: name of an option -> its value, None where it was not given.
+        given: name of an option -> its value; empty, zero and `stop` are what it is where it was not given.
 
     Raises:
         AitiaError: an option would be passed over.
     """
     from aitia.attribution.methods import METHODS, InfluenceMethod, find_method
 
-    vain = [f"--{name}" for name, value in given.items() if value is not None]
+    vain = [f"--{name.replace('_', '-')}" for name, value in given.items() if value not in (None, 0, "stop")]
     if vain and not isinstance(find_method(method), InfluenceMethod):
         names = [name for name, each in METHODS.items() if isinstance(each, InfluenceMethod)]
         raise AitiaError(

@@ -27,6 +27,9 @@ CURVE_SUFFIX = ".curve.json"
 _BLOCK_ROWS = 24_000
 
 
+_LARGEST = 1e6
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """The recipe. The defaults are those of the 100 S5 networks in Wu et al. 2025 (steps: our reading).
@@ -59,8 +62,10 @@ class TrainingSettings:
                 raise NetworkError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not 0 < self.train_fraction <= 1:
             raise NetworkError(f"train_fraction is {self.train_fraction}; it must be above 0 and at most 1")
-        if not (self.learning_rate > 0 and self.weight_decay >= 0):
-            raise NetworkError("learning_rate must be above 0, and weight_decay at least 0")
+        if not (0 < self.learning_rate <= _LARGEST and 0 <= self.weight_decay <= _LARGEST):
+            raise NetworkError(
+                f"learning_rate must be above 0, and weight_decay at least 0; both at most {_LARGEST:g}"
+            )
 
 
 def train_networks(

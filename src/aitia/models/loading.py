@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aitia.errors import ModelError
 from aitia.files import atomic_path
+from aitia.models.devices import require_device
 from aitia.models.language_model import LanguageModel
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def load_model(
     if dtype is not None and dtype not in _DTYPES:
         raise ModelError(f"dtype {dtype!r} is not one of {', '.join(_DTYPES)}")
     device = device or _default_device()
+    require_device(device)
     options: dict[str, Any] = {"local_files_only": not download}
     source = str(name)
     if source.endswith(".gguf"):

@@ -22,6 +22,7 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 C = TypeVar("C", bound=Part)
 _LARGEST = 1_000_000
 
@@ -90,7 +91,7 @@ class ConceptPart(CutPart):
     negative: Path | None = Field(None, description="Texts that do not.")
     recipe: Literal["contrast", "logistic-probe", "ridge-probe"] = "contrast"
     sites: tuple[str, ...] = Field((), description="Where to look; default: all sites.")
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _one_of_both(self) -> ConceptPart:
@@ -110,7 +111,7 @@ class ScanPart(Part):
     )
     max_batch_tokens: Annotated[int, Field(ge=1)] = 4096
     own_response_tokens: Annotated[int, Field(ge=1)] = 64
-    seed: int = 0
+    seed: Seed = 0
 
 
 class CurvaturePart(Part):
@@ -143,7 +144,7 @@ class RankPart(CutPart):
     damping: Annotated[float, Field(ge=0, description="A multiple of each layer's mean eigenvalue.")] = 0.1
     random_controls: Annotated[int, Field(ge=0)] = 8
     shown: Annotated[int, Field(ge=1, description="Rows shown from each end of the ranking.")] = 12
-    seed: int = 0
+    seed: Seed = 0
 
 
 class CuratePart(Part):

@@ -18,6 +18,7 @@ from aitia.pipelines.configuration import (
     CutPart,
     EnginePart,
     Part,
+    Seed,
     parse_configuration,
 )
 
@@ -64,7 +65,7 @@ class TrainingDataPart(Part):
     choose: str | None = None
     label: str | None = Field(None, description="With path: a true-or-false column, for the oracle and AUC.")
     share: Annotated[float, Field(gt=0, le=1, description="Chance of the misaligned answer.")] = 0.5
-    seed: int = Field(42, description="Of the coin that picks each prompt's answer.")
+    seed: Seed = Field(42, description="Of the coin that picks each prompt's answer.")
     shared_prompts_only: bool = Field(False, description="Leave out prompts that one file lacks.")
     rows: int = Field(0, ge=0, description="Take so many rows from the start; 0 for all.")
 
@@ -107,7 +108,7 @@ class TrainingPart(Part):
     accumulation: Count = 1
     max_length: Annotated[int, Field(ge=0)] = 0
     truncate: bool = False
-    seed: int = 0
+    seed: Seed = 0
 
     @property
     def settings(self) -> LoraSettings:
@@ -132,7 +133,7 @@ class QueriesPart(CutPart):
     keep: Annotated[int, Field(ge=1, description="Answers with the highest grades that are kept.")] = 5
     max_new_tokens: Count = 256
     temperature: Annotated[float, Field(ge=0)] = 1.0
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _one_of_both(self) -> QueriesPart:
@@ -153,7 +154,7 @@ class RankingsPart(Part):
     relative_damping: Annotated[bool, Field(description="A multiple of each layer's mean eigenvalue.")] = True
     own_response_tokens: Count = 64
     max_batch_tokens: Count = 4096
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _known(self) -> RankingsPart:
@@ -249,7 +250,7 @@ class JudgedPart(Part):
     samples: Count = 1
     max_new_tokens: Count = 256
     temperature: Annotated[float, Field(ge=0)] = 1.0
-    seed: int = 0
+    seed: Seed = 0
 
 
 class BehavioursPart(Part):
