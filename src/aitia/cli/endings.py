@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from aitia.errors import AitiaError, CertificateError, is_out_of_memory, reason_of
@@ -82,6 +83,7 @@ def in_options(message: str, arguments: Sequence[str]) -> str:
     return _SETTING.sub(replaced, message)
 
 
+@cache
 def _root() -> Any:
     from typer.main import get_command
 
