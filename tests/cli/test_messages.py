@@ -2,13 +2,14 @@
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 from cli.conftest import commands
 
 import aitia
-from aitia.cli.endings import in_options
+from aitia.cli.endings import in_options, run
 
 SOURCE = Path(aitia.__file__).parent
 COMMANDS = commands()
@@ -157,3 +158,37 @@ def test_commands_that_read_rows_name_their_limits_alike(name):
         assert not OPTIONS[name] & three or three <= OPTIONS[name]
     if "--model" in OPTIONS[name]:
         assert three <= OPTIONS[name]
+
+
+def test_the_commands_in_a_report_make_the_same_store_again(desk, tmp_path, capsys):
+    from aitia.attribution import SignalStore, rank, scan
+    from aitia.attribution.reporting import reproduce_commands
+    from aitia.concepts import load_concept
+    from aitia.models import load_model
+
+    model = load_model(desk / "model", device="cpu", dtype="float32")
+    settings = {"max_length": 60, "truncate": True, "max_batch_tokens": 512, "seed": 3}
+    (tmp_path / "data.jsonl").write_text((desk / "data.jsonl").read_text() + "{\n")
+    store = scan(
+        model,
+        tmp_path / "data.jsonl",
+        sites=["resid_post.1"],
+        out=tmp_path / "store",
+        on_error="skip",
+        **settings,
+    )
+    ranking = rank(
+        store, load_concept(desk / "c.concept.safetensors"), method="vector-filter", random_controls=0
+    )
+    lines = reproduce_commands(ranking).split("\n\n")[0].replace("\\\n", "").splitlines()
+    for line in lines:
+        words = [word.replace("FILE.concept", f"{desk}/c.concept") for word in shlex.split(line)[1:]]
+        place = words.index("--out") + 1
+        words[place] = str(tmp_path / f"again-{words[0]}.parquet")
+        if words[0] == "rank":
+            words[words.index("--store") + 1] = str(tmp_path / "again-scan.parquet")
+            words[words.index("--report") + 1] = str(tmp_path / "report.html")
+        assert run(words) == 0, capsys.readouterr().err
+    again = SignalStore.open(tmp_path / "again-scan.parquet")
+    assert again.manifest["settings"] == store.manifest["settings"]
+    assert again.manifest["data"] == store.manifest["data"]

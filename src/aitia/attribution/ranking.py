@@ -275,7 +275,8 @@ def rank(
         provenance={
             "store": str(store.path),
             "model": store.manifest["model"],
-            "data": {key: store.manifest["data"][key] for key in ("source", "fingerprint", "rows")},
+            "data": {key: store.manifest["data"][key] for key in ("source", "fingerprint", "rows")}
+            | {"skipped": len(store.manifest["data"]["skipped"])},
             "concept": {
                 "name": concept.name,
                 "site": concept.site,

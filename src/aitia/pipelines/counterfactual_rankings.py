@@ -27,7 +27,8 @@ from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
 from aitia.counterfactual import finetune_lora
 from aitia.counterfactual.on_policy import on_policy_queries
-from aitia.files import atomic_path, digest, file_digest
+from aitia.errors import StoreError, reason_of
+from aitia.files import atomic_path, digest, file_digest, reading
 from aitia.models import LanguageModel, in_tokens, load_sentence_encoder
 from aitia.pipelines.counterfactual_configuration import CounterfactualConfiguration
 from aitia.pipelines.counterfactual_inputs import Inputs, NamedJudge
@@ -297,12 +298,18 @@ def _write(path: Path, rankings: Rankings, data: Records) -> None:
 
 
 def _read(path: Path, concept: Concept) -> Rankings:
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    table = parquet.read_table(path)
+    try:
+        with reading(path):
+            table = parquet.read_table(path)
+        seconds = json.loads((table.schema.metadata or {})[b"aitia"])
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: damaged ({reason_of(error)}); delete the file and run again") from error
     names = [name for name in table.column_names if name != "id"]
     return Rankings(
         concept=concept,
         scores={name.removeprefix("score "): table[name].to_numpy() for name in names},
-        seconds=json.loads((table.schema.metadata or {})[b"aitia"]),
+        seconds=seconds,
     )

@@ -15,6 +15,12 @@ from aitia.pipelines.run_direction import run_direction
 EVERY_ROW = "every row counts alike"
 
 
+_COLUMNS = {
+    "rankings": {"id"},
+    "removal": {"behaviour", "rows_kept", "ranking", "end", "share_removed", "seed", "value"},
+}
+
+
 def run_explanations(
     folder: Path, *, behaviour: str | None = None, intervene: bool = False
 ) -> list[Explanation]:
@@ -51,6 +57,12 @@ def run_explanations(
             raise ExplanationError(
                 f"{path}: damaged ({reason_of(error)}); run the same `aitia counterfactual` again"
             ) from error
+    for name, columns in _COLUMNS.items():
+        if lacking := sorted(columns - set(tables[name].column_names)):
+            raise ExplanationError(
+                f"{folder / name}.parquet: no column {', '.join(lacking)}; not as `aitia counterfactual` wrote it, so "
+                "run the same again"
+            )
     scores = {
         name: tables["rankings"][name].to_numpy() for name in tables["rankings"].column_names if name != "id"
     }
