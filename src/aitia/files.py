@@ -30,7 +30,7 @@ _WORDS = {
     errno.EROFS: "the drive can only be read",
     errno.ENAMETOOLONG: "the name is too long",
 }
-_NO_ROOM = (None, errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _written: list[Path] = []
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.DOTALL)
 
