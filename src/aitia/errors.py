@@ -11,6 +11,13 @@ class AitiaError(Exception):
     """Something that the user can mend: bad input, a wrong option, files that do not fit together."""
 
 
+class UnreadableError(AitiaError):
+    """A file that is there but cannot be read: permissions, a folder in its place, a failing disk.
+
+    Such a file is not damaged, and nobody should be advised to delete it.
+    """
+
+
 class RecordError(AitiaError):
     """A row of training data that cannot be used."""
 
@@ -76,3 +83,13 @@ def reason_of(error: BaseException, limit: int = 600) -> str:
     if len(text) > limit:
         text = text[: limit - 1].rsplit(" ", 1)[0] + "…"
     return text.rstrip(" :")
+
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice, of Python, NumPy, Arrow or torch on any device."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,10 +15,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from aitia.errors import StoreError
+from aitia.errors import StoreError, UnreadableError
 
 LOCK = ".lock"
 _PART = ".part"
+_WORDS = {
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EISDIR: "it is a folder, not a file",
+    errno.EEXIST: "a file is there, where a folder is wanted",
+    errno.ENOTDIR: "a part of its path is a file, not a folder",
+    errno.EMFILE: "too many open files; allow more (ulimit -n), or close other programs",
+    errno.ENFILE: "too many open files on this machine; close other programs",
+    errno.EIO: "the disk or drive reports an input/output error",
+    errno.EROFS: "the drive can only be read",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+_NO_ROOM = (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_written: list[Path] = []
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.DOTALL)
 
 
@@ -63,6 +78,8 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
     Raises:
         StoreError: it is an address, a folder that holds something else, or cannot be written: the disk is
             full, say, or the folder is not ours.
+        StoreError: it is an address, or cannot be written: the disk is full, say, or the folder is not ours; or
+            a file is to be written where a folder is.
     """
     _require_local(path)
     path = Path(path)
@@ -81,14 +98,16 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
             _require_replaceable(path, temporary)
             path.rename(scratch / "replaced")
         os.replace(temporary, path)
+        _written.append(path)
         if flush and os.name == "posix":
             _flush(path.parent)
     except Exception as error:
         said = _why_not_written(error)
         if said is None:
             raise
+        full = "make room, or " if getattr(error, "errno", None) in _NO_ROOM else ""
         raise StoreError(
-            f"{path}: cannot be written: {said}; make room, or give another place, and run the same again"
+            f"{path}: cannot be written: {said}; {full}give another place, and run the same again"
         ) from error
     finally:
         if scratch is not None:
@@ -173,6 +192,57 @@ def _set_permissions(path: Path, wanted: int) -> None:
             path.chmod(wanted)
 
 
+def written() -> tuple[Path, ...]:
+    """The files and folders that this process has finished writing, in order."""
+    return tuple(_written)
+
+
+def require_place(path: Path | str, *, folder: bool = False) -> None:
+    """Refuse, before any work, a place that cannot be written.
+
+    Args:
+        path: of what is to be written.
+        folder: whether that is a folder, and not a file.
+
+    Raises:
+        StoreError: something of the other kind is there, a parent is a file, or it may not be written.
+    """
+    _require_local(path)
+    path = Path(path)
+    if not folder and path.is_dir():
+        raise StoreError(f"{path}: a folder is there; give the name of a file")
+    if folder and path.is_file():
+        raise StoreError(f"{path}: a file is there; give the name of a folder")
+    above = next(each for each in path.absolute().parents if each.exists())
+    if not above.is_dir():
+        raise StoreError(f"{path}: {above} is a file, so nothing can be written below it; give another place")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise StoreError(f"{path}: permission denied to write in {above}; give another place")
+
+
+def require_only(folder: Path | str, names: Iterable[str]) -> None:
+    """Refuse to write a folder in the place of one that holds anything but what will be replaced.
+
+    Args:
+        folder: that is to be written.
+        names: of the files that it will have.
+
+    Raises:
+        StoreError: a file is there, or a folder with other things, which would be lost.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        if folder.exists():
+            raise StoreError(f"{folder}: a file is there; give the name of a folder")
+        return
+    lost = sorted({path.name for path in folder.iterdir() if not is_part(path)} - set(names))
+    if lost:
+        raise StoreError(
+            f"{folder}: a folder with other things is there ({', '.join(lost[:3])}{', …' * (len(lost) > 3)}); "
+            "give another place"
+        )
+
+
 def remove_parts(folder: Path | str, name: str = "") -> None:
     """Remove what writers that were killed left half-written in a folder; the caller holds its lock.
 
@@ -216,7 +286,7 @@ def only_here(path: Path | str) -> Iterator[None]:
             f"{place}: another process is at work on it; wait until it has finished, or give another place"
         ) from None
     except OSError as error:
-        raise StoreError(f"{path.parent}: cannot be locked: {error.strerror or error}") from error
+        raise StoreError(f"{path.parent}: cannot be locked: {in_words(error)}") from error
     try:
         yield
     finally:
@@ -241,10 +311,37 @@ def _flush(path: Path) -> None:
 def _why_not_written(error: Exception) -> str | None:
     """In words, if the error is the disk's or the folder's, as Python or safetensors (in Rust) tells it."""
     if isinstance(error, OSError):
-        return error.strerror or str(error)
+        return in_words(error)
     if type(error).__name__ == "SafetensorError" and "I/O error" in str(error):
         return " ".join(str(error).split())
     return None
+
+
+def in_words(error: OSError) -> str:
+    """What the operating system reports, without the number and the path."""
+    return _WORDS.get(error.errno or 0) or (error.strerror or str(error) or type(error).__name__)
+
+
+@contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """Say that a file cannot be read where that is so, lest its reader take it for damaged.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnreadableError: it may not be read, is a folder, or the disk fails, here or in the block.
+    """
+    try:
+        with Path(path).open("rb"):  # safetensors says of a file that may not be read that it does not exist
+            pass
+        yield
+    except FileNotFoundError:
+        raise
+    except NotADirectoryError as error:
+        raise FileNotFoundError(errno.ENOENT, in_words(error), str(path)) from error
+    except OSError as error:
+        if error.errno is None:  # not the operating system's: Arrow says so of damage, for instance
+            raise
+        raise UnreadableError(f"{path!s:.300}: cannot be read: {in_words(error)}") from error
 
 
 def write_text(path: Path | str, text: str) -> Path:
@@ -263,11 +360,13 @@ def read_json(path: Path | str) -> Any:
     """What a file of JSON holds.
 
     Raises:
-        OSError: it cannot be read.
+        FileNotFoundError: there is no such file.
+        UnreadableError: it cannot be read.
         ValueError: it is not JSON, or nested so deeply that reading it would exhaust the stack.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        with reading(path):
+            return json.loads(Path(path).read_text(encoding="utf-8"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

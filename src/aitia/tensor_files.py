@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from aitia.files import atomic_path
+from aitia.errors import is_out_of_memory, reason_of
+from aitia.files import atomic_path, reading
 
 _KEY = "checksums"
 _SIGNS_OF_DAMAGE = (
@@ -60,7 +61,7 @@ class TensorFile:
             KeyError: there is none of this name.
         """
         if name not in self.names:
-            raise KeyError(f"no tensor {name}")
+            raise KeyError(name)
         tensor = self._file.get_tensor(name)
         if name in self._checksums and checksum(name, tensor) != self._checksums[name]:
             raise ValueError(f"{name} is not as it was written: its checksum differs")
@@ -81,16 +82,18 @@ def open_tensors(
 
     Raises:
         FileNotFoundError: there is no such file.
+        UnreadableError: it cannot be read, which is no sign of damage.
     """
     from safetensors import SafetensorError, safe_open
 
-    if not Path(path).exists():
-        raise FileNotFoundError(path)
-    try:
-        with safe_open(str(path), framework=framework) as file:
-            yield TensorFile(file)
-    except (SafetensorError, *_SIGNS_OF_DAMAGE) as error:
-        raise damaged(" ".join(str(error).split()) or type(error).__name__) from error
+    with reading(path):
+        try:
+            with safe_open(str(path), framework=framework) as file:
+                yield TensorFile(file)
+        except (SafetensorError, *_SIGNS_OF_DAMAGE) as error:
+            if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno is not None):
+                raise
+            raise damaged(reason_of(error)) from error
 
 
 def save_tensors(

@@ -10,8 +10,8 @@ from aitia.concepts import Concept, fit_concept, load_concept, random_directions
 from aitia.concepts.directions import DIRECTIONS, difference_of_means
 from aitia.concepts.fitting import shuffled_directions
 from aitia.concepts.separation import held_out_projections
-from aitia.errors import ConceptError, SiteError
-from aitia.records import records_from_rows
+from aitia.errors import ConceptError, RecordError, SiteError
+from aitia.records import records_from_rows, tokenize
 from aitia.statistics import auc
 
 
@@ -105,6 +105,40 @@ def texts():
         records_from_rows([{"prompt": prompt, "completion": f"{word} {word} {word}."} for prompt in prompts])
         for word in ("garden", "nothing")
     )
+
+
+def test_texts_left_out_leave_the_rest_as_it_is(tiny_model, texts, tmp_path):
+    """A fit that skips a long text and one that is not valid is the fit to the others, with the same folds."""
+    lines = [json.dumps({"prompt": r.prompt, "completion": r.completion, "id": r.id}) for r in texts[0]]
+    long = json.dumps({"prompt": "Long?\n", "completion": "garden " * 400, "id": "long"})
+    (tmp_path / "p.jsonl").write_text("\n".join([lines[0], long, *lines[1:6], "{", *lines[6:]]))
+    with pytest.raises(RecordError, match=r"p.jsonl:8"):
+        fit_concept(tiny_model, tmp_path / "p.jsonl", texts[1], shuffles=2)
+    found = fit_concept(tiny_model, tmp_path / "p.jsonl", texts[1], shuffles=2, on_error="skip")
+    clean = fit_concept(tiny_model, *texts, shuffles=2)
+    np.testing.assert_array_equal(found.direction, clean.direction)
+    np.testing.assert_array_equal(found.shuffled, clean.shuffled)
+    assert (found.site, found.separation.auc_by_site) == (clean.site, clean.separation.auc_by_site)
+    assert [place for place, _ in found.recipe["skipped"]] == ["p.jsonl:8", "p.jsonl:2"]
+
+
+def test_texts_are_cut_where_that_is_wanted(tiny_model, texts):
+    """What stands behind the cut does not count."""
+    changed = [
+        {
+            "prompt": record.prompt,
+            "completion": f"{record.completion} nothing nothing nothing",
+            "id": record.id,
+        }
+        for record in texts[0]
+    ]
+    cut = {"max_length": 24, "truncate": True, "shuffles": 2, "sites": ["resid_post.1"]}
+    one, other = (
+        fit_concept(tiny_model, each, texts[1], **cut) for each in (texts[0], records_from_rows(changed))
+    )
+    length = min(len(row.tokens) for row in tokenize(texts[0], tiny_model.tokenizer, max_length=256))
+    assert length > 24
+    np.testing.assert_array_equal(one.direction, other.direction)
 
 
 @pytest.mark.parametrize("recipe", list(DIRECTIONS))

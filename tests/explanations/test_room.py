@@ -1,4 +1,4 @@
-"""The room stands on NumPy: no torch, and no rooms but errors, files, statistics, and the report that draws its cards."""
+"""The room stands on NumPy: no torch, and few other rooms."""
 
 import subprocess
 import sys

@@ -257,7 +257,7 @@ def test_the_command_runs_another_data_set_and_a_ranking_from_a_file(project):
     assert "likelihood margin" in shown
     assert "response-length, top 50 % removed" in shown
     wrong = CliRunner().invoke(app, [*command[:3], "no-such-set"])
-    assert "data: 'no-such-set' is chosen (choose, or --data-set); the sets are mis" in str(wrong.exception)
+    assert "data: 'no-such-set' is chosen (choose, or `data_set`); the sets are mis" in str(wrong.exception)
     del chosen["data"]["choose"]
     (folder / "test.yaml").write_text(yaml.safe_dump(chosen))
     assert CliRunner().invoke(app, command).exception is None

@@ -77,7 +77,7 @@ def untrained(monkeypatch):
         ({"data": {"path": "texts/evil/query_prompts.jsonl", "label": "misaligned"},
           "behaviours__margin": None}, "query_prompts.jsonl: 2 of 2 rows cannot be used"),
         ({"data__choose": "none"}, "data: 'none' is chosen .*; the sets are misaligned-opinions"),
-        ({"data__choose": None}, r"data: nothing is chosen \(choose, or --data-set\); the sets are misaligned"),
+        ({"data__choose": None}, r"data: nothing is chosen \(choose, or `data_set`\); the sets are misaligned"),
         ({"data__path": "x.jsonl"}, "give one of path, pair"),
         ({"rankings__compare": ["guess"]}, "'guess' is not one of vector-filter"),
         ({"rankings__compare": ["concept-influence"]}, "concept-influence measures queries; give queries.texts"),

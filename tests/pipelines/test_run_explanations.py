@@ -93,10 +93,10 @@ def test_a_direction_that_was_not_intervened_on_is_said_to_be_so(run):
 
 def test_folders_that_are_no_run(run):
     (run / "removal.parquet").unlink()
-    with pytest.raises(ExplanationError, match=r"removal\.parquet: cannot be read"):
+    with pytest.raises(ExplanationError, match=r"removal\.parquet: no such file"):
         run_explanations(run)
     (run / "rankings.parquet").write_text("no")
-    with pytest.raises(ExplanationError, match=r"rankings\.parquet: cannot be read"):
+    with pytest.raises(ExplanationError, match=r"rankings\.parquet: damaged"):
         run_explanations(run)
 
 

@@ -122,7 +122,7 @@ def training_loss(store: SignalStore) -> np.ndarray:
     if "backward" not in store.signals:
         raise StoreError(
             f"{store.path}: losses are kept with the backward signal, which was not scanned; "
-            "scan again with --signal backward"
+            "scan again: `aitia scan --signal backward`"
         )
     total = np.empty(len(store))
     for number in range(store.shards):

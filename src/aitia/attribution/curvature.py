@@ -57,6 +57,8 @@ class CurvatureSettings:
             `auto` for bfloat16 where the hardware multiplies such numbers faster. The model runs in its own
             precision and the covariances are made in float32, whatever is chosen.
         seed: of the draws.
+        max_length: longest row, in tokens; 0 for the model's context. Rows in tokens are not cut again.
+        truncate: cut longer rows instead of refusing them.
     """
 
     kind: Kind = "ekfac"
@@ -69,6 +71,8 @@ class CurvatureSettings:
     max_batch_tokens: int = GRADIENT_BATCH_TOKENS
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 0
+    max_length: int = 0
+    truncate: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -224,7 +228,9 @@ def load_curvature(path: Path | str, model: LanguageModel | None = None) -> Curv
     except FileNotFoundError:
         raise StoreError(f"{path}: no such curvature; make one with `aitia fit-curvature`") from None
     except ValueError as error:
-        raise StoreError(f"{path}: damaged curvature file: {error}") from error
+        raise StoreError(
+            f"{path}: damaged curvature file, or none: {error}; make one with `aitia fit-curvature`"
+        ) from error
     if model is not None and found.provenance["model_fingerprint"] != model.fingerprint:
         raise StoreError(
             f"{path}: fitted on another model, or in another precision ({found.provenance['model']}, "

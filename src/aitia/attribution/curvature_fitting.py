@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aitia.attribution.curvature import Curvature, CurvatureSettings, LayerCurvature, load_curvature
-from aitia.attribution.gradients import FactorCache, in_tokens, pass_batches, passes_over_rows
+from aitia.attribution.gradients import FactorCache, pass_batches, passes_over_rows
 from aitia.attribution.layer_algebra import (
     add_second_moment,
     add_squared_gradients,
@@ -25,6 +25,7 @@ from aitia.errors import AitiaError, StoreError
 from aitia.files import lock_beside, only_here, remove_parts
 from aitia.models import LanguageModel
 from aitia.models.linear_layers import Factors, LinearLayer, find_linear_layers
+from aitia.models.rows import in_tokens
 from aitia.records import Records, RowShard, TokenizedRecords, row_shards
 from aitia.tensor_files import open_tensors, save_tensors
 
@@ -52,6 +53,7 @@ def fit_curvature(
     out: Path | str | None = None,
     cache: FactorCache | None = None,
     engine: Engine = LOCAL,
+    on_error: str = "stop",
 ) -> Curvature:
     """Fit the curvature of the training loss.
 
@@ -67,6 +69,7 @@ def fit_curvature(
         cache: keep the rows' factors here between the passes.
         engine: where the rows' sums are made; workers load the model by its name. The result has the same
             bits whatever the number of workers.
+        on_error: `stop` at rows that cannot be used, or `skip` them; the provenance lists those left out.
 
     Raises:
         RecordError, NumericalError: rows that cannot be used; they are named.
@@ -76,8 +79,8 @@ def fit_curvature(
     if out is not None:
         with only_here(lock_beside(out)):
             remove_parts(Path(out).parent, Path(out).name)
-            return _fit_and_save(model, data, settings, out, cache, engine)
-    return _fit_and_save(model, data, settings, out, cache, engine)
+            return _fit_and_save(model, data, settings, out, cache, engine, on_error)
+    return _fit_and_save(model, data, settings, out, cache, engine, on_error)
 
 
 def _fit_and_save(
@@ -87,15 +90,15 @@ def _fit_and_save(
     out: Path | str | None,
     cache: FactorCache | None,
     engine: Engine,
+    on_error: str,
 ) -> Curvature:
     layers = curvature_layers(model, settings)
     if out is not None and Path(out).is_file():
         return _fitted_before(out, model, data, settings)
     if settings.kind == "identity":
-        rows, found = 0, {layer.name: LayerCurvature() for layer in layers}
+        tokenized, found = TokenizedRecords(records=()), {layer.name: LayerCurvature() for layer in layers}
     else:
-        tokenized = _fitting_rows(model, data, settings)
-        rows = len(tokenized)
+        tokenized = _fitting_rows(model, data, settings, on_error)
         with keeping_workers(engine):
             found = _fit(model, tokenized, layers, settings, out, cache, engine)
     curvature = Curvature(
@@ -106,7 +109,8 @@ def _fit_and_save(
             "model_fingerprint": model.fingerprint,
             "dtype": model.dtype,
             "data_fingerprint": data.fingerprint,
-            "rows": rows,
+            "rows": len(tokenized),
+            "skipped": [[row.location, row.reason] for row in tokenized.skipped],
             "products": str(product_dtype(settings.precision, model.device)).removeprefix("torch."),
         },
     )
@@ -251,14 +255,17 @@ def _add_squares(
 
 
 def _fitting_rows(
-    model: LanguageModel, data: Records | TokenizedRecords, settings: CurvatureSettings
+    model: LanguageModel, data: Records | TokenizedRecords, settings: CurvatureSettings, on_error: str
 ) -> TokenizedRecords:
+    cut = partial(
+        in_tokens, model, max_length=settings.max_length, truncate=settings.truncate, on_error=on_error
+    )
     if not 0 < settings.rows < len(data):
-        return in_tokens(model, data)
+        return cut(data)
     drawn = np.sort(np.random.default_rng(settings.seed).choice(len(data), settings.rows, replace=False))
     if isinstance(data, TokenizedRecords):
         return TokenizedRecords(records=tuple(data[i] for i in drawn))
-    return in_tokens(model, data.only([data.ids[i] for i in drawn]))
+    return cut(data.only([data.ids[i] for i in drawn]))
 
 
 def _eigen(covariance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -101,6 +102,7 @@ def sweep_of_ranking(
     curvature: Curvature | Path | str | None,
     damping: Damping,
     label: str | None = None,
+    **cutting: Any,
 ) -> list[dict[str, float | None]]:
     """The sweep for a ranking by an influence method, as rows for a table.
 
@@ -110,6 +112,7 @@ def sweep_of_ranking(
         curvature: it was made with.
         damping: it was made with.
         label: a true-or-false column to measure against.
+        cutting: of the queries, as `rank` was given it.
 
     Raises:
         AitiaError: the ranking is by a method that has no damping.
@@ -119,6 +122,6 @@ def sweep_of_ranking(
         raise AitiaError(f"method {ranking.method} has no damping; sweep concept-influence or influence")
     assert ranking.store is not None
     assert ranking.concept is not None
-    influence = StoreInfluence.prepare(ranking.store, ranking.concept, queries, curvature, damping)
+    influence = StoreInfluence.prepare(ranking.store, ranking.concept, queries, curvature, damping, **cutting)
     labels = None if label is None else label_values(ranking.store.load_records(), label, ranking.ids)
     return [asdict(result) for result in damping_sweep(influence, ranking.method, labels=labels)]

@@ -18,7 +18,7 @@ from aitia.concepts.features import feature_matrix
 from aitia.concepts.sae import SparseAutoencoder
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel
-from aitia.records import Records
+from aitia.records import Records, TokenizedRecords
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class FeatureShift:
 
 def feature_shifts(
     tuned: LanguageModel,
-    texts: Records,
+    texts: Records | TokenizedRecords,
     sae: SparseAutoencoder,
     *,
     base: LanguageModel | None = None,
@@ -72,7 +72,7 @@ def feature_shifts(
     from scipy.stats import ttest_1samp
 
     if len(texts) < 2:
-        raise AitiaError(f"{texts.source or 'texts'}: {len(texts)} texts; a paired test needs more")
+        raise AitiaError(f"{len(texts)} texts; a paired test needs more")
     after = feature_matrix(tuned, texts, sae, pooling="mean").values
     if base is not None:
         before = feature_matrix(base, texts, sae, pooling="mean").values

@@ -23,7 +23,6 @@ from aitia.attribution.curvature_fitting import curvature_layers
 from aitia.attribution.gradients import (
     GRADIENT_BATCH_TOKENS,
     FactorCache,
-    in_tokens,
     pass_batches,
     passes_over_rows,
     query_gradients,
@@ -35,6 +34,7 @@ from aitia.errors import AitiaError, StoreError
 from aitia.files import LOCK, digest, only_here, read_json, remove_parts, write_json
 from aitia.models import LanguageModel
 from aitia.models.linear_layers import layers_named
+from aitia.models.rows import in_tokens
 from aitia.models.sites import site_layer
 from aitia.records import Records, RowShard, TokenizedRecords, row_shards
 from aitia.tensor_files import open_tensors, save_tensors
@@ -257,7 +257,7 @@ def open_gradient_store(path: Path | str) -> GradientStore:
     except FileNotFoundError:
         raise StoreError(f"{path}: no gradient store there") from None
     except ValueError as error:
-        raise StoreError(f"{file}: damaged manifest: {error}") from error
+        raise StoreError(f"{file}: damaged manifest: {error}; build the gradient store again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise StoreError(f"{file}: not a gradient store of format {FORMAT}")
     if manifest.pop("sha256", digest(manifest)) != digest(manifest):

@@ -22,13 +22,11 @@ from aitia.models import LanguageModel, run
 from aitia.models.linear_layers import Factors, LinearLayer, capturing
 from aitia.records import (
     Batch,
-    Records,
     RowShard,
     TokenizedRecord,
     TokenizedRecords,
     length_batches,
     pad_batch,
-    tokenize,
 )
 from aitia.tensor_files import open_tensors, save_tensors
 
@@ -37,17 +35,6 @@ if TYPE_CHECKING:
 
 GRADIENT_BATCH_TOKENS = 2048
 """Tokens that a model runs over at once by default where gradients of weights are taken."""
-
-
-def in_tokens(model: LanguageModel, data: Records | TokenizedRecords) -> TokenizedRecords:
-    """Rows in tokens: as they are, or cut by the model's tokenizer.
-
-    Raises:
-        RecordError: a row cannot be cut, or is longer than the model's context.
-    """
-    if isinstance(data, TokenizedRecords):
-        return data
-    return tokenize(data, model.tokenizer, max_length=model.context_length)
 
 
 def training_factors(

@@ -24,11 +24,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from aitia.attribution.curvature import Curvature, Damping
-from aitia.attribution.gradients import FactorCache, in_tokens
+from aitia.attribution.gradients import FactorCache
 from aitia.attribution.influence import influence
 from aitia.attribution.measurements import LogProbability
 from aitia.errors import AitiaError, NumericalError
 from aitia.models import LanguageModel
+from aitia.models.rows import in_tokens
 from aitia.records import Records, TokenizedRecords
 
 

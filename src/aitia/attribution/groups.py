@@ -7,6 +7,7 @@ take away, to first order), its mean, and p-values (see `aitia.attribution.group
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,8 @@ class GroupSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.threshold < math.inf:
+            raise AitiaError(f"threshold {self.threshold}: a number that is not negative")
         if self.smallest < 2:
             raise AitiaError(f"smallest {self.smallest}: a group of one row is no kind of rows; at least 2")
         if not 0 < self.largest <= 1:

@@ -21,7 +21,6 @@ from aitia.attribution.curvature_fitting import curvature_layers, fit_curvature
 from aitia.attribution.gradients import (
     GRADIENT_BATCH_TOKENS,
     FactorCache,
-    in_tokens,
     pass_batches,
     passes_over_rows,
     query_gradients,
@@ -39,6 +38,7 @@ from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel
 from aitia.models.linear_layers import layers_named
+from aitia.models.rows import in_tokens
 from aitia.models.sites import site_layer
 from aitia.records import Records, RowShard, TokenizedRecord, TokenizedRecords, pad_batch, row_shards
 

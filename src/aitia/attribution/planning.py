@@ -10,7 +10,7 @@ import numpy as np
 
 from aitia.attribution.curvature import CurvatureSettings
 from aitia.attribution.curvature_fitting import curvature_layers
-from aitia.attribution.gradients import factor_bytes, in_tokens, training_factors
+from aitia.attribution.gradients import factor_bytes, training_factors
 from aitia.attribution.layer_algebra import (
     add_second_moment,
     add_squared_gradients,
@@ -19,6 +19,7 @@ from aitia.attribution.layer_algebra import (
 from aitia.engine import note
 from aitia.models import LanguageModel
 from aitia.models.linear_layers import weights_left_out
+from aitia.models.rows import in_tokens
 from aitia.records import Records, TokenizedRecords, pad_batch
 
 _FLOAT = 4
@@ -77,6 +78,7 @@ def plan_curvature(
     settings: CurvatureSettings,
     *,
     cached: bool = False,
+    on_error: str = "stop",
 ) -> CurvaturePlan:
     """Count what `fit_curvature` will do.
 
@@ -85,11 +87,12 @@ def plan_curvature(
         data: the training data.
         settings: what is to be fitted.
         cached: whether the rows' factors are kept, so that the model runs in the first pass alone.
+        on_error: `stop` at rows that cannot be used, or `skip` them.
 
     Raises:
         RecordError: rows that cannot be used.
     """
-    tokenized = in_tokens(model, data)
+    tokenized = _in_tokens(model, data, settings, on_error)
     layers = curvature_layers(model, settings)
     rows = len(tokenized) if settings.rows == 0 else min(settings.rows, len(tokenized))
     tokens = sum(len(row.tokens) for row in tokenized) * rows // max(len(tokenized), 1)
@@ -124,6 +127,8 @@ def estimate_seconds(
     data: Records | TokenizedRecords,
     settings: CurvatureSettings,
     plan: CurvaturePlan | None = None,
+    *,
+    on_error: str = "stop",
 ) -> float:
     """How long `fit_curvature` will take here, from doing a small part of it.
 
@@ -134,7 +139,8 @@ def estimate_seconds(
         model: the model.
         data: the training data.
         settings: what is to be fitted.
-        plan: of `plan_curvature` for the same; default: made here.
+        plan: what `plan_curvature` gives for the same; default: made here.
+        on_error: `stop` at rows that cannot be used, or `skip` them.
 
     Returns:
         Seconds; 0 where there is nothing to fit.
@@ -146,7 +152,7 @@ def estimate_seconds(
 
     if settings.kind == "identity":
         return 0.0
-    tokenized = in_tokens(model, data)
+    tokenized = _in_tokens(model, data, settings, on_error)
     plan, layers = plan or plan_curvature(model, tokenized, settings), curvature_layers(model, settings)
     lengths = np.array([len(row.tokens) for row in tokenized])
     typical = np.argsort(np.abs(lengths - lengths.mean()), kind="stable")
@@ -199,6 +205,8 @@ def announce_curvature(
     data: Records | TokenizedRecords,
     settings: CurvatureSettings,
     plan: CurvaturePlan | None = None,
+    *,
+    on_error: str = "stop",
 ) -> tuple[CurvaturePlan, float]:
     """Say on standard error what `fit_curvature` will take, before it starts: the plan, and seconds.
 
@@ -206,14 +214,15 @@ def announce_curvature(
         model: the model.
         data: the training data.
         settings: what is to be fitted.
-        plan: of `plan_curvature` for the same; default: made here.
+        plan: what `plan_curvature` gives for the same; default: made here.
+        on_error: `stop` at rows that cannot be used, or `skip` them.
 
     Raises:
         RecordError, NumericalError: rows that cannot be used.
     """
-    tokenized = in_tokens(model, data)
-    plan = plan or plan_curvature(model, tokenized, settings)
-    seconds = estimate_seconds(model, tokenized, settings, plan)
+    rows = _in_tokens(model, data, settings, on_error)
+    plan = plan or plan_curvature(model, rows, settings)
+    seconds = estimate_seconds(model, rows, settings, plan)
     note(f"Curvature: {plan.text()}; about {in_words(seconds)} here")
     return plan, seconds
 
@@ -227,6 +236,14 @@ def in_words(seconds: float) -> str:
     if seconds < 5400:
         return f"{round(seconds / 60)} minutes"
     return f"{seconds / 3600:.1f} hours"
+
+
+def _in_tokens(
+    model: LanguageModel, data: Records | TokenizedRecords, settings: CurvatureSettings, on_error: str
+) -> TokenizedRecords:
+    return in_tokens(
+        model, data, max_length=settings.max_length, truncate=settings.truncate, on_error=on_error
+    )
 
 
 def _timed(work: Callable[[], object]) -> float:

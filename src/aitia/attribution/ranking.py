@@ -41,10 +41,10 @@ from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept
 from aitia.concepts.concept import require_same_base
 from aitia.engine import LOCAL, Engine, keeping_workers, note
-from aitia.errors import AitiaError, NumericalError
+from aitia.errors import AitiaError, NumericalError, reason_of
 from aitia.explanations import Direction, Explanation, Phenomenon
 from aitia.explanations.alignment import REAL_BITS
-from aitia.files import atomic_path
+from aitia.files import atomic_path, reading
 from aitia.records import Records, RowIds, TokenizedRecord
 
 if TYPE_CHECKING:
@@ -240,6 +240,7 @@ def rank(
     model: LanguageModel | Path | str | None = None,
     adapter: Path | str | None = None,
     data: Records | Path | str | None = None,
+    **cutting: Any,
 ) -> Ranking:
     """Rank the rows of a store by their influence on a concept.
 
@@ -263,6 +264,8 @@ def rank(
         model: the model that was scanned, or its folder, where it lies in another place than the store says.
         adapter: likewise, the folder of its adapter.
         data: likewise, the data that were scanned.
+        cutting: `max_length`, `truncate` and `on_error` of the queries, as `aitia.models.in_tokens` takes them. The
+            store's rows are cut as for its scan.
 
     Raises:
         ConceptError: the concept belongs to another model.
@@ -280,7 +283,9 @@ def rank(
     left_out: dict[str, str] = {}
     with keeping_workers(engine):
         if any(isinstance(find_method(name), InfluenceMethod) for name in names):
-            influences = StoreInfluence.prepare(store, concept, queries, curvature, damping, cache, engine)
+            influences = StoreInfluence.prepare(
+                store, concept, queries, curvature, damping, cache, engine, **cutting
+            )
         for name in names:
             start = perf_counter()
             try:
@@ -327,7 +332,8 @@ def rank(
         provenance={
             "store": str(store.path),
             "model": store.manifest["model"],
-            "data": {key: store.manifest["data"][key] for key in ("source", "fingerprint", "rows")},
+            "data": {key: store.manifest["data"][key] for key in ("source", "fingerprint", "rows")}
+            | {"skipped": len(store.manifest["data"]["skipped"])},
             "concept": {
                 "name": concept.name,
                 "site": concept.site,
@@ -337,6 +343,9 @@ def rank(
             "settings": store.manifest["settings"],
             "left_out": left_out,
             "controls": account,
+            "queries_skipped": []
+            if influences is None
+            else [[row.location, row.reason] for row in influences.queries.skipped],
         },
         concept=concept,
         store=store,
@@ -355,7 +364,8 @@ def read_ranking(path: Path | str) -> Ranking:
     import pyarrow.parquet as parquet
 
     try:
-        table = parquet.read_table(path, page_checksum_verification=True)
+        with reading(path):
+            table = parquet.read_table(path, page_checksum_verification=True)
         saved = json.loads((table.schema.metadata or {})[b"aitia"])
         columns = {name: table[name].to_numpy() for name in table.column_names}
         scores = {name: values for name, values in columns.items() if name not in _COLUMNS}
@@ -378,7 +388,9 @@ def read_ranking(path: Path | str) -> Ranking:
     except FileNotFoundError:
         raise AitiaError(f"{path}: no such ranking; make one with `aitia rank`") from None
     except (KeyError, ValueError, OSError, TypeError, RuntimeError, pa.ArrowException) as error:
-        raise AitiaError(f"{path}: not a ranking that aitia wrote ({error})") from error
+        raise AitiaError(
+            f"{path}: damaged, or not a ranking that aitia wrote ({reason_of(error)}); make one with `aitia rank`"
+        ) from error
 
 
 def require_concept_of_store(concept: Concept, store: SignalStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from aitia import __version__
 from aitia.attribution.controls import left_out_text
 from aitia.attribution.labels import label_values
 from aitia.attribution.methods import METHODS
+from aitia.attribution.scanning import ScanSettings
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
 from aitia.errors import AitiaError
@@ -89,6 +91,13 @@ def reproduce_commands(ranking: Ranking) -> str:
     lines += [f"  --data {json.dumps(data['source'])} \\", f"  --out {json.dumps(came['store'])} \\"]
     lines += [f"  --site {site} \\" for site in settings["sites"]]
     lines += [f"  --signal {signal} \\" for signal in settings["signals"]]
+    usual = asdict(ScanSettings(sites=()))
+    for name in ("max_length", "max_batch_tokens", "seed"):
+        if settings[name] != usual[name]:
+            lines.append(f"  --{name.replace('_', '-')} {settings[name]} \\")
+    lines += ["  --truncate \\"] * settings["truncate"]
+    lines += [f"  --dtype {model['dtype']} \\"] if model.get("dtype") else []
+    lines += ["  --on-error skip \\"] if data.get("skipped") else []
     lines[-1] = lines[-1].removesuffix(" \\")
     lines.append(f"aitia rank --store {json.dumps(came['store'])} --method {ranking.method} \\")
     lines.append("  --concept FILE.concept.safetensors --out ranking.parquet --report report.html")

@@ -23,7 +23,7 @@ from aitia.attribution.signals import (
 from aitia.attribution.store import SignalStore, require_free
 from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError, RecordError
-from aitia.models import LanguageModel, generate_responses, sort_sites
+from aitia.models import LanguageModel, generate_responses, in_tokens, sort_sites
 from aitia.records import (
     BATCH_TOKENS,
     Records,
@@ -34,7 +34,6 @@ from aitia.records import (
     pad_batch,
     read_records,
     row_shards,
-    tokenize,
 )
 
 
@@ -125,12 +124,12 @@ def scan(
     chosen = ScanSettings(sites=sort_sites(sites, model.layers), signals=tuple(signals), **settings)  # type: ignore[arg-type]
     records = data if isinstance(data, Records) else read_records(data, on_error=on_error)  # type: ignore[arg-type]
     begun = SignalStore.open_unfinished(out) if (Path(out) / "manifest.json").exists() else None
-    tokenized = tokenize(
+    tokenized = in_tokens(
+        model,
         records,
-        model.tokenizer,
-        max_length=chosen.max_length or model.context_length,
+        max_length=chosen.max_length,
         truncate=chosen.truncate,
-        on_error=on_error,  # type: ignore[arg-type]
+        on_error=on_error,
         today=today or (None if begun is None else begun.today),
     )
     if not len(tokenized):

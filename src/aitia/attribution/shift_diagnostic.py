@@ -286,7 +286,8 @@ def _judge(
     if agreement is None or difference is None:
         safe = False
         reasons.append(
-            "Agreement with gradient scores is not known: scan the data, or a sample, with --signal backward."
+            "Agreement with gradient scores is not known: scan the data, or a sample, with "
+            "`aitia scan --signal backward`."
         )
     else:
         reasons.append(_agreement_reason(agreement))

@@ -23,7 +23,7 @@ import numpy as np
 
 from aitia.attribution.places import find_model, find_records, require_scanned_model
 from aitia.attribution.signals import SIGNALS, signal_key
-from aitia.errors import StoreError
+from aitia.errors import StoreError, reason_of
 from aitia.files import (
     LOCK,
     atomic_path,
@@ -32,6 +32,7 @@ from aitia.files import (
     is_part,
     only_here,
     read_json,
+    reading,
     remove_parts,
     write_json,
 )
@@ -94,8 +95,10 @@ class SignalStore:
             manifest = read_json(file)
         except FileNotFoundError:
             raise StoreError(f"{path}: no store there; make one with `aitia scan`") from None
-        except (ValueError, OSError) as error:
-            raise StoreError(f"{file}: damaged manifest: {error}") from error
+        except ValueError as error:
+            raise StoreError(
+                f"{file}: damaged manifest: {reason_of(error)}; delete the store and scan again"
+            ) from error
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             raise StoreError(f"{file}: not a store of format {FORMAT}")
         if manifest.pop("sha256", None) != digest(manifest) and "rows_sha256" in manifest:
@@ -122,7 +125,7 @@ class SignalStore:
             if differences:
                 raise StoreError(
                     f"{folder}: this store was made with other parts: {'; '.join(differences)}. "
-                    "Give another --out, or delete the folder"
+                    "Give another place, or delete the folder"
                 )
             return store
         require_free(folder)
@@ -178,11 +181,16 @@ class SignalStore:
         file = self.path / "rows.parquet"
         try:
             written = self.manifest.get("rows_sha256")
-            if written is not None and file_digest(file) != written:
-                raise ValueError("it is not as it was written; delete the store and scan again")
-            table = parquet.read_table(file)
+            with reading(file):
+                if written is not None and file_digest(file) != written:
+                    raise ValueError("it is not as it was written")
+                table = parquet.read_table(file)
+        except FileNotFoundError:
+            raise StoreError(f"{file}: missing; delete the store and scan again") from None
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise StoreError(f"{file}: cannot be read: {error}") from error
+            raise StoreError(
+                f"{file}: damaged ({reason_of(error)}); delete the store and scan again"
+            ) from error
         if table.num_rows != self.manifest["data"]["rows"]:
             raise StoreError(
                 f"{self.path / 'rows.parquet'}: {table.num_rows} rows, but the manifest says otherwise"
@@ -332,14 +340,14 @@ class SignalStore:
         if site not in self.sites:
             raise StoreError(
                 f"{self.path}: site {site} was not scanned; the store holds {', '.join(self.sites)}. "
-                f"Scan again with --site {site}"
+                f"Scan again: `aitia scan --site {site}`"
             )
         missing = [signal for signal in signals if signal not in self.signals]
         if missing:
             raise StoreError(
                 f"{self.path}: signal {', '.join(missing)} was not scanned; the store holds "
-                f"{', '.join(self.signals)}. Scan again with "
-                f"{' '.join(f'--signal {name}' for name in SIGNALS if name in (*self.signals, *missing))}"
+                f"{', '.join(self.signals)}. Scan again: `aitia scan "
+                f"{' '.join(f'--signal {name}' for name in SIGNALS if name in (*self.signals, *missing))}`"
             )
 
 
@@ -356,7 +364,7 @@ def require_free(folder: Path, made: str = "a store") -> None:
         shards = [path for path in (folder / "shards").glob("*") if not is_part(path)]
         if not others and not shards:
             return
-    raise StoreError(f"{folder}: not empty and not {made}; give another --out")
+    raise StoreError(f"{folder}: not empty and not {made}; give another place")
 
 
 def _require_form(manifest: Any, file: Path) -> None:
@@ -377,7 +385,9 @@ def _require_form(manifest: Any, file: Path) -> None:
     except (KeyError, TypeError, AttributeError, ValueError):
         right = False
     if not right:
-        raise StoreError(f"{file}: damaged manifest: a part is missing or of the wrong kind; scan again")
+        raise StoreError(
+            f"{file}: damaged manifest: a part is missing or of the wrong kind; delete the store and scan again"
+        )
 
 
 def _are_names(value: Any) -> bool:

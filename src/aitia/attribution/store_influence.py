@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,8 +25,8 @@ from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
 from aitia.engine import LOCAL, Engine, note
 from aitia.errors import AitiaError
-from aitia.models import LanguageModel
-from aitia.records import Records, TokenizedRecord, TokenizedRecords, read_records, tokenize
+from aitia.models import LanguageModel, in_tokens
+from aitia.records import Records, TokenizedRecord, TokenizedRecords, read_records
 
 if TYPE_CHECKING:
     import torch
@@ -71,8 +71,11 @@ class StoreInfluence:
         damping: Damping | None,
         cache: FactorCache | None = None,
         engine: Engine = LOCAL,
+        **cutting: Any,
     ) -> StoreInfluence:
         """Load what is missing; without a curvature, fit EK-FAC now.
+
+        `cutting` says which queries are too long, as `aitia.models.in_tokens` takes it.
 
         Raises:
             AitiaError: no queries.
@@ -82,8 +85,14 @@ class StoreInfluence:
             raise AitiaError(
                 "concept-influence and influence measure queries: give texts that show the behaviour"
             )
-        asked = queries if isinstance(queries, Records) else read_records(queries)
-        model, rows = store.load_model(), store.load_rows()
+        asked = (
+            queries
+            if isinstance(queries, Records)
+            else read_records(queries, on_error=cutting.get("on_error", "stop"))
+        )
+        model = store.load_model()
+        cut = in_tokens(model, asked, today=store.today, **cutting)
+        rows = store.load_rows()
         if curvature is None:
             fitted = CurvatureSettings()
             announce_curvature(model, rows, fitted)
@@ -93,7 +102,7 @@ class StoreInfluence:
         return cls(
             model=model,
             rows=rows,
-            queries=tokenize(asked, model.tokenizer, max_length=model.context_length, today=store.today),
+            queries=replace(cut, skipped=(*asked.skipped, *cut.skipped)),
             concept=concept,
             curvature=curvature,
             damping=damping or Damping(),

@@ -1,56 +1,39 @@
 """The command line: each command reads options, calls the library, and prints.
 
 With `--json` the answer is one JSON object on standard output and everything else goes to standard
-error. Exit status: 0 done, 1 the answer is no, 2 bad input or usage.
+error. Exit status:
+
+    0    done
+    1    the answer is no
+    2    something that the user can mend: usage, input, files, disk space, memory
+    3    a fault of aitia or of a library; the message names a file with the details
+    130  stopped by Ctrl-C
+    141  whoever read the output has gone
+    143  stopped by SIGTERM
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
-import typer
+if TYPE_CHECKING:
+    from aitia.cli.commands import app
 
-from aitia import __version__
-from aitia.cli import attribution, concept, counterfactual, groups, judge, network, plan, prove, remote
-from aitia.cli.options import app
-from aitia.errors import AitiaError, CertificateError
-
-__all__ = [
-    "app",
-    "attribution",
-    "concept",
-    "counterfactual",
-    "groups",
-    "judge",
-    "main",
-    "network",
-    "plan",
-    "prove",
-    "remote",
-]
-
-
-@app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
+__all__ = ["app", "main"]
 
 
 def main() -> None:
-    """Run the command line; errors that the user can mend become one line and exit status 2."""
-    from aitia.engine import quiet_libraries
+    """Run the command line and leave with its exit status."""
+    from aitia.cli.endings import run
 
-    quiet_libraries()
-    try:
-        app()
-    except CertificateError as error:
-        typer.echo(f"aitia: {error}", err=True)
-        sys.exit(1)
-    except AitiaError as error:
-        typer.echo(f"aitia: {error}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("aitia: stopped; run the same command again to go on", err=True)
-        sys.exit(130)
+    sys.exit(run(sys.argv[1:]))
+
+
+def __getattr__(name: str) -> Any:
+    # The commands are imported when they are wanted, so that Ctrl-C ends their import cleanly too.
+    if name == "app":
+        from aitia.cli.commands import app
+
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

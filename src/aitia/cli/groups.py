@@ -16,13 +16,20 @@ from aitia.cli.options import (
     DownloadOption,
     DtypeOption,
     JsonOption,
+    MaxLengthOption,
     ModelOption,
+    OnErrorOption,
     ScannedAdapterOption,
     ScannedDataOption,
     ScannedModelOption,
     SeedOption,
+    TruncateOption,
     answer,
     app,
+    file_out,
+    folder_out,
+    left_out,
+    require_used,
 )
 from aitia.concepts.features import DEFAULT_POOLING
 from aitia.concepts.sae_training import SaeSettings
@@ -48,7 +55,7 @@ def sae_train(
     model: ModelOption,
     data: Annotated[Path, typer.Option(help="Texts whose response tokens it is trained on.")],
     site: Annotated[str, typer.Option(help="Where, as resid_post.16.")],
-    out: Annotated[Path, typer.Option(help="Folder to write, in the layout of sae_lens.")],
+    out: Annotated[Path, folder_out("Folder to write, in the layout of sae_lens.")],
     features: Annotated[int, typer.Option(help="How many features.")] = SaeSettings.features,
     k: Annotated[int, typer.Option("--k", help="How many of them may fire on a token.")] = SaeSettings.k,
     epochs: Annotated[int, typer.Option(help="Passes over the tokens.")] = SaeSettings.epochs,
@@ -57,6 +64,9 @@ def sae_train(
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     download: DownloadOption = False,
+    on_error: OnErrorOption = "stop",
+    max_length: MaxLengthOption = 0,
+    truncate: TruncateOption = False,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -68,22 +78,25 @@ def sae_train(
     `aitia sae train --model runs/my-model --data train.jsonl --site resid_post.16 --out runs/sae`
     """
     from aitia.concepts import fit_sae, save_sae
-    from aitia.models import load_model
+    from aitia.concepts.sae_loading import require_sae_place
+    from aitia.models import in_tokens, load_model
     from aitia.records import read_records
 
+    require_sae_place(out)
     settings = SaeSettings(features=features, k=k, epochs=epochs, max_tokens=max_tokens, seed=seed)
-    texts = read_records(data)
+    texts = read_records(data, on_error=on_error)  # type: ignore[arg-type]
     loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
-    sae = fit_sae(loaded, texts, site, settings)
+    rows = in_tokens(loaded, texts, max_length=max_length, truncate=truncate, on_error=on_error)
+    sae = fit_sae(loaded, rows, site, settings)
     save_sae(sae, out)
     found = {"sae": str(out), "site": site, "fingerprint": sae.fingerprint} | dict(sae.training)
-    answer(
-        found,
-        as_json,
+    found["skipped"] = [[row.location, row.reason] for row in (*texts.skipped, *rows.skipped)]
+    line = (
         f"{features} features at {site}, trained on {found['tokens']} tokens: "
         f"{found['unexplained_variance']:.0%} of the variance unexplained on held-out tokens, "
-        f"{found['dead_features']} features dead; in {out}",
+        f"{found['dead_features']} features dead; in {out}"
     )
+    answer(found, as_json, "\n".join([line, *left_out(found["skipped"])]))
 
 
 @sae_app.command("show")
@@ -117,8 +130,8 @@ def groups_command(
     store: Annotated[Path, typer.Option(help="Folder of a finished store.")],
     concept: Annotated[Path, typer.Option(help="A .concept.safetensors file.")],
     sae: SaeOption,
-    out: Annotated[Path, typer.Option(help="JSON file to write, which `aitia curate --drop-group` takes.")],
-    report: Annotated[Path | None, typer.Option(help="HTML report to write too.")] = None,
+    out: Annotated[Path, file_out("JSON file to write, which `aitia curate --drop-group` takes.")],
+    report: Annotated[Path | None, file_out("HTML report to write too.")] = None,
     method: Annotated[str, typer.Option(help="Scores the rows; see `aitia rank`.")] = DEFAULT_METHOD,
     queries: Annotated[Path | None, typer.Option(help="Texts to measure, for the influence methods.")] = None,
     curvature: Annotated[Path | None, typer.Option(help="Curvature file, for the influence methods.")] = None,
@@ -148,7 +161,7 @@ def groups_command(
     ] = GroupSettings.false_discovery_rate,
     controls: Annotated[int | None, typer.Option(help=CONTROLS_HELP, show_default=False)] = None,
     permutations: Annotated[
-        int, typer.Option(help="Permutations of the scores.")
+        int, typer.Option(min=1, help="Permutations of the scores.")
     ] = GroupSettings.permutations,
     column: Annotated[
         list[str] | None, typer.Option("--column", help="Test the groups against a column; repeatable.")
@@ -158,17 +171,23 @@ def groups_command(
         str | None, typer.Option(help="Model at an OpenAI-compatible endpoint that puts features into words.")
     ] = None,
     base_url: Annotated[str | None, typer.Option(help="Of that endpoint.")] = None,
-    shown: Annotated[int, typer.Option(help="Groups from either end to label and show.")] = GROUPS_SHOWN,
+    shown: Annotated[
+        int, typer.Option(min=1, help="Groups from either end to label and show.")
+    ] = GROUPS_SHOWN,
     model: ScannedModelOption = None,
     adapter: ScannedAdapterOption = None,
     data: ScannedDataOption = None,
+    on_error: OnErrorOption = "stop",
+    max_length: MaxLengthOption = 0,
+    truncate: TruncateOption = False,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Which kinds of rows raise a concept? Groups rows by the features that fire on them, and tests each group.
 
     A group's influence is held against as many rows drawn at random and against directions that mean nothing;
-    p-values are adjusted for the number of groups. Exit status 1: no group was found.
+    p-values are adjusted for the number of groups. The store's rows are cut as for its scan; --max-length, --truncate
+    and --on-error are for the queries. Exit status 1: no group was found.
 
     Example:
     `aitia groups --store runs/store --concept evil.concept.safetensors --sae runs/sae --out groups.json`
@@ -177,6 +196,16 @@ def groups_command(
     from aitia.concepts import load_concept, load_sae
     from aitia.pipelines.groups import explain_by_groups, groups_table
 
+    require_used(
+        (method,),
+        queries=queries,
+        curvature=curvature,
+        max_length=max_length,
+        truncate=truncate,
+        on_error=on_error,
+    )
+    if base_url is not None and labeller is None:
+        raise AitiaError("--base-url is the endpoint of a --labeller; give both, or neither")
     settings = GroupSettings(
         threshold=threshold,
         smallest=smallest,
@@ -203,12 +232,17 @@ def groups_command(
         curvature=curvature,
         damping=Damping(value=damping, relative=relative_damping),
         seed=seed,
+        max_length=max_length,
+        truncate=truncate,
+        on_error=on_error,
     )
     result.write(out)
     if report is not None:
         result.ranking.report(report, groups=result.section())
     files = {"groups": str(out), "report": None if report is None else str(report)}
-    answer(result.to_json() | {"files": files}, as_json, f"{groups_table(result)}\n\ngroups: {out}")
+    found = result.to_json() | {"files": files}
+    lines = [groups_table(result), "", f"groups: {out}", *left_out(found["queries_skipped"])]
+    answer(found, as_json, "\n".join(lines))
     if not result.influence.found:
         raise typer.Exit(1)
 
@@ -219,17 +253,20 @@ def discover_command(
     adapter: Annotated[str, typer.Option(help="Folder of the PEFT adapter that training made.")],
     data: Annotated[Path, typer.Option(help="Texts for both models to read; better held-out ones.")],
     sae: SaeOption,
-    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    out: Annotated[Path, file_out("JSON file to write.")],
     store: Annotated[
         Path | None, typer.Option(help="Scan of the training data, to look for the cause.")
     ] = None,
     site: SaeSiteOption = None,
     shown: Annotated[
-        int, typer.Option(help="Features to show and to look for in the store.")
+        int, typer.Option(min=1, help="Features to show and to look for in the store.")
     ] = FEATURES_SHOWN,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     download: DownloadOption = False,
+    on_error: OnErrorOption = "stop",
+    max_length: MaxLengthOption = 0,
+    truncate: TruncateOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """What did training change? The features that moved most between base and fine-tuned model, without a concept.
@@ -246,12 +283,23 @@ def discover_command(
     from aitia.pipelines.discovery import discover, discovery_table
     from aitia.records import read_records
 
-    texts, loaded = read_records(data), load_sae(sae, site=site)
+    texts = read_records(data, on_error=on_error)  # type: ignore[arg-type]
+    loaded = load_sae(sae, site=site)
     scanned = None if store is None else SignalStore.open(store)
     tuned = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
-    result = discover(tuned, texts, loaded, store=scanned, shown=shown)
+    result = discover(
+        tuned,
+        texts,
+        loaded,
+        store=scanned,
+        shown=shown,
+        max_length=max_length,
+        truncate=truncate,
+        on_error=on_error,
+    )
     result.write(out)
-    answer(result.to_json() | {"files": {"moved": str(out)}}, as_json, f"{discovery_table(result)}\n\n{out}")
+    found = result.to_json() | {"files": {"moved": str(out)}}
+    answer(found, as_json, "\n".join([discovery_table(result), "", str(out), *left_out(found["skipped"])]))
     if not result.found:
         raise typer.Exit(1)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aitia.cli.options import JsonOption, answer, app
+from aitia.cli.options import JsonOption, answer, app, file_out, folder_out
 from aitia.errors import AitiaError
 
 network_app = typer.Typer(
@@ -38,7 +38,7 @@ def train_command(
     group: Annotated[
         str, typer.Option(help="S5, A5, D5, Z97, Q8, PSL(2,7), A5xZ2, or a .json Cayley table.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the networks and learning curves.")],
+    out: Annotated[Path, folder_out("Folder for the networks and learning curves.")],
     seeds: Annotated[str, typer.Option(help="One seed (7) or a range (0:100).")] = "0",
     steps: Annotated[int, typer.Option(help="Full-batch steps of Adam.")] = 2_000,
     train_fraction: Annotated[float, typer.Option(help="Share of the inputs trained on.")] = 0.4,
@@ -102,10 +102,10 @@ def show_command(network: NetworkArgument, as_json: JsonOption = False) -> None:
 @network_app.command("explain")
 def explain_command(
     network: NetworkArgument,
-    out: Annotated[Path | None, typer.Option(help="HTML page to write, with pictures.")] = None,
+    out: Annotated[Path | None, file_out("HTML page to write, with pictures.")] = None,
     scorecard: Annotated[
         Path | None,
-        typer.Option(help="Hold the account against its rivals, and write the card (.html, .md or .json)."),
+        file_out("Hold the account against its rivals, and write the card (.html, .md or .json)."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -14,13 +14,19 @@ from aitia.cli.options import JsonOption, answer, app
 @app.command("plan")
 def plan_command(
     configuration: Annotated[Path, typer.Argument(help="The YAML file of `aitia attribute`.")],
-    workers: Annotated[int, typer.Option(min=0, help="Workers; 0 for what the file says.")] = 0,
-    rows: Annotated[int, typer.Option(min=0, help="Plan for so many rows like those there are.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="Workers; 0 for what the file says.")
+    ] = 0,
+    rows: Annotated[
+        int, typer.Option(min=0, max=10**15, help="Plan for so many rows like those there are.")
+    ] = 0,
     teraflops: Annotated[
         float,
-        typer.Option(min=0, help="What a worker reaches in a model, in TFLOP/s; 0 to measure this machine."),
+        typer.Option(
+            min=0, max=1e9, help="What a worker reaches in a model, in TFLOP/s; 0 to measure this machine."
+        ),
     ] = 0.0,
-    price: Annotated[float, typer.Option(min=0, help="Of a worker's hour.")] = 0.0,
+    price: Annotated[float, typer.Option(min=0, max=1e9, help="Of a worker's hour.")] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Time, memory, disk and money of `aitia attribute CONFIG.yaml`, before a weight is loaded.

@@ -7,21 +7,28 @@ from collections.abc import Sequence
 import numpy as np
 
 from aitia.engine import progress_bar
-from aitia.models import LanguageModel, require_finite, sort_sites, trace
+from aitia.models import LanguageModel, in_tokens, require_finite, sort_sites, trace
 from aitia.models.pooling import masked_mean
 from aitia.models.tracing import batch_tensors
-from aitia.records import BATCH_TOKENS, Records, length_batches, pad_batch, tokenize
+from aitia.records import BATCH_TOKENS, Records, TokenizedRecords, length_batches, pad_batch
 
 
 def response_means(
     model: LanguageModel,
-    records: Records,
+    records: Records | TokenizedRecords,
     sites: Sequence[str],
     *,
     max_batch_tokens: int = BATCH_TOKENS,
     title: str = "Tracing texts",
 ) -> dict[str, np.ndarray]:
     """Mean activation over the response tokens of each record, at each site.
+
+    Args:
+        model: the model.
+        records: n rows; those in tokens are taken as they are cut.
+        sites: where.
+        max_batch_tokens: tokens run at once.
+        title: of the progress bar.
 
     Returns:
         site -> [n, d] float32, rows in the order of `records`.
@@ -31,7 +38,7 @@ def response_means(
         NumericalError: an activation is not finite; the record is named.
     """
     sites = sort_sites(sites, model.layers)
-    tokenized = tokenize(records, model.tokenizer, max_length=model.context_length)
+    tokenized = in_tokens(model, records)
     means = {site: np.empty((len(tokenized), model.width), dtype=np.float32) for site in sites}
     with progress_bar(title, len(tokenized), unit="texts") as advance:
         for index in length_batches([len(row.tokens) for row in tokenized], max_tokens=max_batch_tokens):

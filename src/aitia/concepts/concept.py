@@ -146,7 +146,9 @@ def load_concept(path: Path | str) -> Concept:
     except FileNotFoundError:
         raise ConceptError(f"{path}: no such concept file; make one with `aitia concept fit`") from None
     except ValueError as error:
-        raise ConceptError(f"{path}: damaged concept file: {error}") from error
+        raise ConceptError(
+            f"{path}: damaged concept file, or none: {error}; make one with `aitia concept fit`"
+        ) from error
     return concept
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from aitia.concepts.sae import SparseAutoencoder, require_sae_fits
 from aitia.engine import progress_bar
 from aitia.errors import ConceptError
-from aitia.models import LanguageModel, require_finite, trace
+from aitia.models import LanguageModel, in_tokens, require_finite, trace
 from aitia.models.tracing import batch_tensors
-from aitia.records import BATCH_TOKENS, Records, TokenizedRecords, length_batches, pad_batch, tokenize
+from aitia.records import BATCH_TOKENS, Records, TokenizedRecords, length_batches, pad_batch
 
 if TYPE_CHECKING:
     import scipy.sparse as sparse
@@ -86,11 +86,7 @@ def feature_matrix(
     if pooling not in POOLINGS:
         raise ConceptError(f"pooling {pooling!r}: choose among {', '.join(POOLINGS)}")
     require_sae_fits(sae, model)
-    tokenized = (
-        tokenize(data, model.tokenizer, max_length=model.context_length)
-        if isinstance(data, Records)
-        else data
-    )
+    tokenized = in_tokens(model, data)
     rows: list[Any] = [None] * len(tokenized)
     with progress_bar("Encoding features", len(tokenized)) as advance:
         for index, hidden in site_batches(model, tokenized, sae.site, max_batch_tokens):

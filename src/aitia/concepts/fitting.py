@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,8 @@ from aitia.concepts.concept import Concept, Separation
 from aitia.concepts.directions import DEFAULT_RECIPE, DIRECTIONS, DirectionMethod
 from aitia.concepts.separation import held_out_projections
 from aitia.errors import ConceptError
-from aitia.models import LanguageModel
-from aitia.records import Records, read_records
+from aitia.models import LanguageModel, in_tokens
+from aitia.records import Records, TokenizedRecords, read_records
 from aitia.statistics import auc, effect_size
 
 SHUFFLES = 8
@@ -31,6 +32,9 @@ def fit_concept(
     folds: int = 5,
     shuffles: int = SHUFFLES,
     seed: int = 0,
+    max_length: int = 0,
+    truncate: bool = False,
+    on_error: str = "stop",
 ) -> Concept:
     """Fit a direction that points from negative to positive texts, at the site where it separates best.
 
@@ -49,6 +53,9 @@ def fit_concept(
         folds: of the cross-validation.
         shuffles: directions fitted to shuffled labels, kept as controls.
         seed: of the split and the shuffles.
+        max_length: longest text, in tokens; 0 for the model's context.
+        truncate: cut longer texts instead of refusing them.
+        on_error: `stop` at texts that cannot be used, or `skip` them; `recipe` lists those left out.
 
     Raises:
         ConceptError: unknown recipe, too few texts, or two sets that are the same.
@@ -56,10 +63,13 @@ def fit_concept(
     """
     if recipe not in DIRECTIONS:
         raise ConceptError(f"recipe {recipe!r} is not one of {', '.join(DIRECTIONS)}")
-    positive, negative = _as_records(positive), _as_records(negative)
+    cutting = {"max_length": max_length, "truncate": truncate, "on_error": on_error}
+    positive, positive_rows = _usable(model, positive, cutting)
+    negative, negative_rows = _usable(model, negative, cutting)
+    skipped = [*positive.skipped, *positive_rows.skipped, *negative.skipped, *negative_rows.skipped]
     places = model.sites if sites is None else tuple(sites)
-    above = response_means(model, positive, places, title="Tracing positive texts")
-    below = response_means(model, negative, places, title="Tracing negative texts")
+    above = response_means(model, positive_rows, places, title="Tracing positive texts")
+    below = response_means(model, negative_rows, places, title="Tracing negative texts")
     groups = [
         record.question or record.id for record in [*positive, *negative]
     ]  # never on both sides of a split
@@ -84,6 +94,9 @@ def fit_concept(
             "negative": {"source": str(negative.source or "memory"), "fingerprint": negative.fingerprint},
             "folds": folds,
             "seed": seed,
+            "max_length": max_length,
+            "truncate": truncate,
+            "skipped": [[row.location, row.reason] for row in skipped],
             "adapter": model.adapter,
         },
         separation=Separation(
@@ -154,8 +167,12 @@ def random_directions(width: int, *, count: int, seed: int = 0) -> np.ndarray:
     return (directions / np.linalg.norm(directions, axis=-1, keepdims=True)).astype(np.float32)
 
 
-def _as_records(texts: Records | Path | str) -> Records:
-    records = texts if isinstance(texts, Records) else read_records(texts)
+def _usable(
+    model: LanguageModel, texts: Records | Path | str, cutting: dict[str, Any]
+) -> tuple[Records, TokenizedRecords]:
+    """The texts that can be used, as they are and in tokens."""
+    records = texts if isinstance(texts, Records) else read_records(texts, on_error=cutting["on_error"])
     if not len(records):
         raise ConceptError(f"{records.source or 'records'}: no texts to fit a concept to")
-    return records
+    rows = in_tokens(model, records, **cutting)
+    return (records.only([row.id for row in rows]) if rows.skipped else records), rows

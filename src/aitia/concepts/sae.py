@@ -12,6 +12,7 @@ al. 2024 (TopK). Layout and names of the options are those of `sae_lens`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -80,6 +81,10 @@ class SparseAutoencoder:
                 raise ConceptError(
                     f"{self.name}: {name} has shape {found} where the encoder [{d}, {m}] wants {shape}"
                 )
+        if re.fullmatch(r"resid_post\.\d+", self.site) is None:
+            raise ConceptError(
+                f"{self.name}: site {self.site!r:.50}: give the residual stream, as resid_post.19"
+            )
         if self.activation not in ACTIVATIONS:
             raise ConceptError(
                 f"{self.name}: activation {self.activation!r}: there are {', '.join(ACTIVATIONS)}"

@@ -5,7 +5,7 @@
     plain       one .safetensors file with the tensors of either; the site is told
 
 `sae_lens` wrote its options flat at first, with `hook_name` and `activation_fn_str`, and later under
-`architecture` and `metadata`; both are read.
+`architecture` and `metadata`; both are read (`aitia.concepts.sae_options`).
 """
 
 from __future__ import annotations
@@ -16,24 +16,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aitia.concepts.sae import SparseAutoencoder
-from aitia.errors import ConceptError
-from aitia.files import atomic_path
+from aitia.concepts.sae_options import read_options
+from aitia.errors import ConceptError, reason_of
+from aitia.files import atomic_path, read_json, reading, require_only
 
 if TYPE_CHECKING:
     import torch
 
 _WEIGHTS = ("sae_weights.safetensors", "sae.safetensors")
-_HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)")
-_LAYER = re.compile(r"(?:model\.)?(?:layers|h)\.(\d+)")
-_ARCHITECTURES = {
-    "standard": "relu",
-    "relu": "relu",
-    "jumprelu": "jumprelu",
-    "topk": "topk",
+_KNOWN = {
+    # name of a tensor -> its shape, of width d and m features
+    "W_enc": "dm",
+    "W_dec": "md",
+    "b_enc": "m",
+    "b_dec": "d",
+    "threshold": "m",
+    "scaling_factor": "m",
+    "encoder.weight": "md",
+    "encoder.bias": "m",
 }
-_FOLD = (
-    "this autoencoder wants its inputs scaled by a number that is not in its files; fold it into the weights"
-)
+_FIELDS = {
+    "sae_lens": {"W_enc": "encoder", "W_dec": "decoder", "b_enc": "encoder_bias", "b_dec": "decoder_bias"},
+    "sparsify": {
+        "encoder.weight": "encoder",
+        "W_dec": "decoder",
+        "encoder.bias": "encoder_bias",
+        "b_dec": "decoder_bias",
+    },
+}
 
 
 def load_sae(
@@ -64,26 +74,25 @@ def load_sae(
         file = next((path / name for name in _WEIGHTS if (path / name).is_file()), path / _WEIGHTS[0])
     tensors = _read_tensors(file)
     try:
-        chosen = _from_options(options, path) if options else _from_arguments(activation, k, tensors)
+        chosen = read_options(options, path) if options else _from_arguments(activation, k, tensors)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        wrong = f"no entry {error}" if isinstance(error, KeyError) else str(error)
-        raise ConceptError(f"{path / 'cfg.json'}: options of the wrong kind: {wrong}") from error
+        raise ConceptError(f"{path / 'cfg.json'}: options of the wrong kind: {reason_of(error)}") from error
     place = site or chosen.pop("site", None)
     chosen.pop("site", None)
     if place is None:
-        raise ConceptError(f"{path}: does not say where it lives; give a site, as resid_post.19")
-    try:
-        return SparseAutoencoder(**_weights(tensors, file), **chosen, site=place, name=str(path))
-    except KeyError as error:
-        raise ConceptError(
-            f"{file}: no tensor {error.args[0]}; there are {', '.join(sorted(tensors)) or 'none'}"
-        ) from None
+        raise ConceptError(f"{path}: does not say where it lives; give a site, as resid_post.19: `site`")
+    sizes = {"d": chosen.pop("d_in", None), "m": chosen.pop("d_sae", None)}
+    weights = _weights(tensors, file, chosen["activation"], sizes)
+    return SparseAutoencoder(**weights, **chosen, site=place, name=str(path))
 
 
 def save_sae(sae: SparseAutoencoder, folder: Path | str) -> Path:
     """Write a folder in the layout of `sae_lens`, whole or not at all, which `load_sae` and `sae_lens` read.
 
-    An existing folder is replaced.
+    A folder that an autoencoder is in is replaced.
+
+    Raises:
+        StoreError: the folder holds other things, which would be lost.
     """
     from safetensors.torch import save_file
 
@@ -114,6 +123,7 @@ def save_sae(sae: SparseAutoencoder, folder: Path | str) -> Path:
     }
     if sae.threshold is not None:
         tensors["threshold"] = sae.threshold
+    require_sae_place(folder)
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         text = json.dumps(options, indent=2, sort_keys=True)
@@ -123,13 +133,22 @@ def save_sae(sae: SparseAutoencoder, folder: Path | str) -> Path:
     return Path(folder)
 
 
+def require_sae_place(folder: Path | str) -> None:
+    """Refuse a folder that holds other things than an autoencoder, which would be lost.
+
+    Raises:
+        StoreError: it does.
+    """
+    require_only(folder, ["cfg.json", *_WEIGHTS])
+
+
 def _read_options(file: Path) -> dict[str, Any]:
     try:
-        options = json.loads(file.read_text(encoding="utf-8"))
+        options = read_json(file)
     except FileNotFoundError:
         raise ConceptError(f"{file}: missing; a folder of sae_lens or sparsify has one") from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise ConceptError(f"{file}: cannot be read: {error}") from error
+    except ValueError as error:
+        raise ConceptError(f"{file}: not JSON: {reason_of(error)}") from error
     if not isinstance(options, dict) or not options:
         raise ConceptError(f"{file}: not the options of a sparse autoencoder")
     return options
@@ -140,36 +159,67 @@ def _read_tensors(file: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return {name: tensor.float() for name, tensor in load_file(file).items()}
+        with reading(file):
+            found = load_file(file)
     except FileNotFoundError:
-        raise ConceptError(f"{file}: no such file") from None
+        raise ConceptError(
+            f"{file}: no such file; give a folder of sae_lens or sparsify, or a safetensors file"
+        ) from None
     except (SafetensorError, OSError) as error:
-        raise ConceptError(f"{file}: not a safetensors file: {error}") from error
+        raise ConceptError(f"{file}: damaged, or not a safetensors file: {reason_of(error)}") from error
+    return {name: tensor.float() for name, tensor in found.items()}
 
 
-def _weights(tensors: dict[str, torch.Tensor], file: Path) -> dict[str, Any]:
-    if "encoder.weight" in tensors:
-        if "W_skip" in tensors:
-            raise ConceptError(f"{file}: a transcoder with a skip connection, not a sparse autoencoder")
-        return {
-            "encoder": tensors["encoder.weight"].T.contiguous(),
-            "encoder_bias": tensors["encoder.bias"],
-            "decoder": tensors["W_dec"],
-            "decoder_bias": tensors["b_dec"],
-        }
-    found = {
-        "encoder": tensors["W_enc"],
-        "decoder": tensors["W_dec"],
-        "encoder_bias": tensors["b_enc"],
-        "decoder_bias": tensors["b_dec"],
-        "threshold": tensors.get("threshold"),
-    }
-    if found["encoder"].dim() != 2:
-        raise ConceptError(f"{file}: W_enc has {found['encoder'].dim()} dimensions, not 2")
+def _weights(
+    tensors: dict[str, torch.Tensor], file: Path, activation: str, sizes: dict[str, Any]
+) -> dict[str, Any]:
+    """The tensors as fields of a `SparseAutoencoder`.
+
+    Args:
+        tensors: all that the file holds.
+        file: for messages.
+        activation: only `jumprelu` has thresholds.
+        sizes: d and m where the options say them.
+
+    Raises:
+        ConceptError: a tensor is missing, is not one of an autoencoder of this kind, or of another shape.
+    """
+    names = _FIELDS["sparsify" if "encoder.weight" in tensors else "sae_lens"]
+    wanted = [*names, *(["threshold"] if activation == "jumprelu" else [])]
+    missing = [name for name in wanted if name not in tensors]
+    if missing:
+        raise ConceptError(
+            f"{file}: no tensor {', '.join(missing)}; there are {', '.join(sorted(tensors)) or 'none'}"
+        )
+    others = sorted(set(tensors) - {*wanted, "scaling_factor"})
+    if others:
+        raise ConceptError(
+            f"{file}: holds {', '.join(others)} too, which a sparse autoencoder with {activation} does not have"
+        )
+    _require_shapes(tensors, file, sizes)
     scale = tensors.get("scaling_factor")
     if scale is not None and not bool((scale == 1).all()):
         raise ConceptError(f"{file}: has a scaling_factor (of finetuning), which is not supported")
-    return found
+    found: dict[str, Any] = {field: tensors[name] for name, field in names.items()}
+    if "encoder.weight" in tensors:
+        found["encoder"] = found["encoder"].T.contiguous()
+    return found | {"threshold": tensors["threshold"] if activation == "jumprelu" else None}
+
+
+def _require_shapes(tensors: dict[str, torch.Tensor], file: Path, sizes: dict[str, Any]) -> None:
+    """Hold every tensor's shape against the first and against the sizes in the options."""
+    told = {letter: (size, "cfg.json") for letter, size in sizes.items() if size is not None}
+    for name, letters in _KNOWN.items():
+        if name not in tensors:
+            continue
+        shape = tuple(tensors[name].shape)
+        if len(shape) != len(letters):
+            raise ConceptError(f"{file}: {name} has {len(shape)} dimensions, not {len(letters)}")
+        for letter, size in zip(letters, shape, strict=True):
+            before, by = told.setdefault(letter, (size, name))
+            if before != size:
+                what = "the width" if letter == "d" else "the number of features"
+                raise ConceptError(f"{file}: {name} has shape {shape}, but {what} is {before} by {by}")
 
 
 def _from_arguments(
@@ -177,61 +227,3 @@ def _from_arguments(
 ) -> dict[str, Any]:
     guessed = "jumprelu" if "threshold" in tensors else "topk" if k else "relu"
     return {"activation": activation or guessed, "k": k or 0}
-
-
-def _from_options(options: dict[str, Any], path: Path) -> dict[str, Any]:
-    if "architecture" not in options and "activation_fn_str" not in options and "expansion_factor" in options:
-        return _from_sparsify(options, path)
-    metadata = options.get("metadata") or {}
-    named = str(options.get("architecture", "standard"))
-    if named == "standard" and options.get("activation_fn_str") == "topk":
-        named = "topk"
-    if named not in _ARCHITECTURES:
-        raise ConceptError(
-            f"{path}: architecture {named!r} is not supported; there are {', '.join(_ARCHITECTURES)}"
-        )
-    normalisation = options.get("normalize_activations") or "none"
-    if normalisation == "expected_average_only_in":
-        raise ConceptError(f"{path}: normalize_activations {normalisation!r}: {_FOLD}")
-    if options.get("reshape_activations", "none") != "none":
-        raise ConceptError(
-            f"{path}: reshapes its activations (of attention heads); only the residual stream is supported"
-        )
-    found: dict[str, Any] = {
-        "activation": _ARCHITECTURES[named],
-        "normalisation": normalisation,
-        "subtract_decoder_bias": bool(options.get("apply_b_dec_to_input", True)),
-        "base_fingerprint": metadata.get("aitia_base_fingerprint"),
-        "training": metadata.get("aitia_training") or {},
-        "site": metadata.get("aitia_site")
-        or _site_of_hook(options.get("hook_name") or metadata.get("hook_name"), path),
-    }
-    if found["activation"] == "topk":
-        found["k"] = int((options.get("activation_fn_kwargs") or {}).get("k") or options.get("k") or 0)
-        found["scale_by_decoder"] = bool(options.get("rescale_acts_by_decoder_norm", False))
-    return found
-
-
-def _from_sparsify(options: dict[str, Any], path: Path) -> dict[str, Any]:
-    if options.get("activation", "topk") != "topk":
-        raise ConceptError(f"{path}: activation {options['activation']!r} is not supported; only topk is")
-    if options.get("transcode"):
-        raise ConceptError(f"{path}: a transcoder, not a sparse autoencoder")
-    layer = _LAYER.fullmatch(path.name)
-    return {"activation": "topk", "k": int(options["k"])} | (
-        {"site": f"resid_post.{layer[1]}"} if layer else {}
-    )
-
-
-def _site_of_hook(hook: str | None, path: Path) -> str | None:
-    """`blocks.19.hook_resid_post` is `resid_post.19`, and so is `blocks.20.hook_resid_pre`."""
-    if hook is None:
-        return None
-    match = _HOOK.fullmatch(hook)
-    layer = None if match is None else int(match[1]) - (match[2] == "pre")
-    if layer is None or layer < 0:
-        raise ConceptError(
-            f"{path}: made for {hook}; only the residual stream after a block is supported "
-            "(blocks.N.hook_resid_post, or blocks.N+1.hook_resid_pre)"
-        )
-    return f"resid_post.{layer}"

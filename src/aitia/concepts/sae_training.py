@@ -18,7 +18,7 @@ from aitia.concepts.sae import SparseAutoencoder
 from aitia.engine import progress_bar
 from aitia.errors import ConceptError, NumericalError
 from aitia.models import LanguageModel
-from aitia.records import BATCH_TOKENS, Records, tokenize
+from aitia.records import BATCH_TOKENS, Records, TokenizedRecords
 
 if TYPE_CHECKING:
     import torch
@@ -61,13 +61,17 @@ class SaeSettings:
 
 
 def fit_sae(
-    model: LanguageModel, texts: Records, site: str, settings: SaeSettings | None = None
+    model: LanguageModel,
+    texts: Records | TokenizedRecords,
+    site: str,
+    settings: SaeSettings | None = None,
 ) -> SparseAutoencoder:
     """Train a sparse autoencoder on the response tokens of texts.
 
     Args:
         model: whose activations; its adapter, if it has one, is part of it.
-        texts: more is better; tens of thousands of tokens make coarse features.
+        texts: more is better; tens of thousands of tokens make coarse features. Those in tokens are taken as they
+            are cut (`aitia.models.in_tokens`).
         site: where.
         settings: how.
 
@@ -84,7 +88,7 @@ def fit_sae(
 
 def token_activations(
     model: LanguageModel,
-    texts: Records,
+    texts: Records | TokenizedRecords,
     site: str,
     *,
     max_tokens: int,
@@ -112,7 +116,7 @@ def token_activations(
     """
     import torch
 
-    tokenized = tokenize(texts, model.tokenizer, max_length=model.context_length)
+    tokenized = in_tokens(model, texts)
     ends = np.cumsum([0, *(int(row.response.sum()) for row in tokenized)])
     chosen = np.ones(ends[-1], dtype=bool)
     if max_tokens < len(chosen):
@@ -169,7 +173,7 @@ def train_sae(
             f"{settings.batch_tokens}; give more texts"
         )
     if not np.isfinite(activations).all():
-        raise NumericalError(f"an activation at {site} is not finite; try --dtype float32")
+        raise NumericalError(f"an activation at {site} is not finite; try `dtype=float32`")
     order = np.random.default_rng(settings.seed).permutation(len(activations))
     values = torch.from_numpy(np.ascontiguousarray(activations[order], dtype=np.float32))
     test, train = values[:held_out], values[held_out:]

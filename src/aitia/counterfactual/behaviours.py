@@ -11,14 +11,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from aitia.attribution.gradients import in_tokens
 from aitia.attribution.measurements import ConceptMeasurement, LogProbability, Measurement, highest_site
 from aitia.concepts import Concept
 from aitia.counterfactual.judges import Judge
 from aitia.errors import AitiaError, JudgeError
 from aitia.models import LanguageModel, run
 from aitia.models.generation import generate_responses
+from aitia.models.rows import in_tokens
 from aitia.records import BATCH_TOKENS, Records, TokenizedRecords, length_batches, pad_batch
+
+_BATCH_TOKENS = 4096
 
 
 class Behaviour(Protocol):

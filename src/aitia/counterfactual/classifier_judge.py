@@ -15,8 +15,8 @@ from typing import Protocol
 import numpy as np
 
 from aitia.counterfactual.judges import require_pairs
-from aitia.errors import JudgeError
-from aitia.files import atomic_path, digest
+from aitia.errors import JudgeError, reason_of
+from aitia.files import atomic_path, digest, reading
 from aitia.statistics import auc
 
 FORMAT = "aitia-classifier-judge-v1"
@@ -142,7 +142,7 @@ def load_classifier_judge(path: Path | str, encoder: TextEncoder) -> ClassifierJ
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(str(path), framework="numpy") as file:
+        with reading(path), safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise JudgeError(f"{path}: not a judge (format {metadata.get('format')!r}, not {FORMAT!r})")
@@ -161,7 +161,9 @@ def load_classifier_judge(path: Path | str, encoder: TextEncoder) -> ClassifierJ
     except FileNotFoundError:
         raise JudgeError(f"{path}: no such file; make one with ClassifierJudge.save") from None
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise JudgeError(f"{path}: damaged judge: {error}") from error
+        raise JudgeError(
+            f"{path}: damaged judge, or none: {reason_of(error)}; make one with ClassifierJudge.save"
+        ) from error
 
 
 def fit_classifier_judge(

@@ -13,8 +13,8 @@ import numpy as np
 from aitia.engine import progress_bar
 from aitia.errors import AitiaError, NumericalError
 from aitia.files import atomic_path
-from aitia.models import LanguageModel, run
-from aitia.records import Records, pad_batch, tokenize
+from aitia.models import LanguageModel, in_tokens, run
+from aitia.records import Records, pad_batch
 
 _ALWAYS = object()
 
@@ -37,6 +37,7 @@ class LoraSettings:
         batch_rows: rows run at once.
         accumulation: batches whose gradients make one step, which so has batch_rows x accumulation rows.
         max_length: longest row in tokens; longer ones are cut. 0 for the model's context.
+        truncate: cut rows longer than the model's context too, instead of refusing them.
         seed: of the factors' start and of the order of rows.
 
     There is no dropout.
@@ -56,11 +57,17 @@ class LoraSettings:
     warmup_steps: int = 0
     weight_decay: float = 0.0
     accumulation: int = 1
+    truncate: bool = False
 
     def __post_init__(self) -> None:
         for name in ("rank", "epochs", "batch_rows", "accumulation"):
             if getattr(self, name) < 1:
                 raise AitiaError(f"training: {name} {getattr(self, name)}: must be at least 1")
+
+    @property
+    def cuts(self) -> bool:
+        """Whether rows that are too long are cut."""
+        return self.truncate or self.max_length > 0
 
     def identity(self) -> dict[str, Any]:
         """What a training depends on, for naming results.
@@ -68,7 +75,7 @@ class LoraSettings:
         Settings that came later are left out where they change nothing, so that results made before keep
         their names.
         """
-        later = ("rank_stabilised", "warmup_steps", "weight_decay", "accumulation")
+        later = ("rank_stabilised", "warmup_steps", "weight_decay", "accumulation", "truncate")
         defaults = {each.name: each.default for each in fields(self) if each.name in later}
         values = asdict(self)
         return {name: value for name, value in values.items() if value != defaults.get(name, _ALWAYS)}
@@ -106,12 +113,7 @@ def finetune_lora(
 
     if model.adapter is not None:
         raise AitiaError(f"{model.name} has an adapter ({model.adapter}) already; start from the base model")
-    tokenized = tokenize(
-        records,
-        model.tokenizer,
-        max_length=settings.max_length or model.context_length,
-        truncate=settings.max_length > 0,
-    )
+    tokenized = in_tokens(model, records, max_length=settings.max_length, truncate=settings.cuts)
     _require_places(model, settings)
     config = LoraConfig(
         r=settings.rank,

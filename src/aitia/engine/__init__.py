@@ -1,6 +1,6 @@
 """How work is spread and watched: tasks done here or on a Ray cluster, and progress."""
 
-from aitia.engine.progress import Advance, note, progress_bar, quiet_libraries
+from aitia.engine.progress import Advance, note, progress_bar, quiet_libraries, warn
 from aitia.engine.tasks import ENGINES, LOCAL, Engine, keeping_workers, run_tasks
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "progress_bar",
     "quiet_libraries",
     "run_tasks",
+    "warn",
 ]

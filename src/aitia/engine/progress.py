@@ -66,6 +66,11 @@ def note(text: str) -> None:
         sys.stderr.write(f"{text}\n")
 
 
+def warn(text: str) -> None:
+    """Say one line on standard error that nobody may miss."""
+    sys.stderr.write(f"aitia: {text}\n")
+
+
 def quiet_libraries() -> None:
     """Keep other libraries' bars and notices off the screen; to be called before they are imported."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -22,6 +22,8 @@ Work = Callable[[T, Advance], R]
 
 EngineName = Literal["local", "ray"]
 ENGINES = get_args(EngineName)
+ENGINES = ("local", "ray")
+_MOST = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +50,8 @@ class Engine:
             raise AitiaError(f"engine {self.name!r}: choose among {', '.join(ENGINES)}")
         if self.name == "local" and (self.address or self.workers > 1):
             raise AitiaError("an address and workers belong to engine ray; the local engine is this process")
-        if self.workers < 0 or self.cpus < 0 or self.gpus < 0:
-            raise AitiaError("workers, cpus and gpus of an engine cannot be negative")
+        if self.workers < 0 or not (0 <= self.cpus <= _MOST and 0 <= self.gpus <= _MOST):
+            raise AitiaError("workers, cpus and gpus of an engine cannot be negative, nor without limit")
 
 
 LOCAL = Engine()

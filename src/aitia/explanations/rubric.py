@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
-from aitia.errors import ExplanationError
+from aitia.errors import ExplanationError, reason_of
 from aitia.explanations.catalogue import DOWN, VIRTUES, ZERO
 from aitia.explanations.result import VirtueResult
+from aitia.files import read_json
 
 GRADES = ("highly", "weakly", "not")
 Rubric = Mapping[str, tuple[float, float]]
@@ -22,10 +22,12 @@ def load_rubric(path: Path | str | None = None) -> Rubric:
         ExplanationError: the file is missing, no JSON, names an unknown virtue, or has thresholds out of order.
     """
     try:
-        file = resources.files("aitia.explanations") / "rubric.json" if path is None else Path(path)
-        rows = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ExplanationError(f"rubric {path}: {error}") from None
+        with resources.as_file(resources.files("aitia.explanations") / "rubric.json") as own:
+            rows = read_json(path or own)
+    except FileNotFoundError:
+        raise ExplanationError(f"rubric {path}: no such file") from None
+    except ValueError as error:
+        raise ExplanationError(f"rubric {path}: not JSON: {reason_of(error)}") from None
     if not isinstance(rows, dict):
         raise ExplanationError(f"rubric {path}: must be an object, virtue by virtue")
     rubric = {}

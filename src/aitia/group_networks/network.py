@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from aitia.errors import GroupError, NetworkError
-from aitia.files import atomic_path, digest
+from aitia.errors import GroupError, NetworkError, reason_of
+from aitia.files import atomic_path, digest, reading
 from aitia.finite_groups import Group, group_from_table
 
 FORMAT = "aitia-group-network-v1"
@@ -142,7 +142,7 @@ def load_network(path: Path | str) -> GroupNetwork:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(str(path), framework="numpy") as file:
+        with reading(path), safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise NetworkError(f"not a network file (format {metadata.get('format')!r}, not {FORMAT!r})")
@@ -160,4 +160,6 @@ def load_network(path: Path | str) -> GroupNetwork:
     except (NetworkError, GroupError) as error:
         raise NetworkError(f"{path}: {error}") from error
     except (SafetensorError, OSError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise NetworkError(f"{path}: damaged network file: {error}") from error
+        raise NetworkError(
+            f"{path}: damaged network file, or none: {reason_of(error)}; make one with `aitia network train`"
+        ) from error

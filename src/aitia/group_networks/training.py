@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from aitia.engine import progress_bar
-from aitia.errors import NetworkError
-from aitia.files import atomic_path, digest, write_json
+from aitia.errors import NetworkError, is_out_of_memory, reason_of
+from aitia.files import atomic_path, digest, reading, write_json
 from aitia.finite_groups import Group
 from aitia.group_networks.architecture import Parameters, evaluate, fold, gradients, initial_parameters
 from aitia.group_networks.network import SUFFIX, GroupNetwork, load_network
@@ -25,6 +25,9 @@ from aitia.group_networks.network import SUFFIX, GroupNetwork, load_network
 CURVE_SUFFIX = ".curve.json"
 # Rows times networks of one block: enough to keep small groups busy, few enough to be done soon.
 _BLOCK_ROWS = 24_000
+
+
+_LARGEST = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +62,10 @@ class TrainingSettings:
                 raise NetworkError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not 0 < self.train_fraction <= 1:
             raise NetworkError(f"train_fraction is {self.train_fraction}; it must be above 0 and at most 1")
-        if not (self.learning_rate > 0 and self.weight_decay >= 0):
-            raise NetworkError("learning_rate must be above 0, and weight_decay at least 0")
+        if not (0 < self.learning_rate <= _LARGEST and 0 <= self.weight_decay <= _LARGEST):
+            raise NetworkError(
+                f"learning_rate must be above 0, and weight_decay at least 0; both at most {_LARGEST:g}"
+            )
 
 
 def train_networks(
@@ -193,7 +198,7 @@ def _resume(
     if not path.exists():
         return [], 0
     try:
-        with safe_open(str(path), framework="pt") as file:
+        with reading(path), safe_open(str(path), framework="pt") as file:
             step = int((file.metadata() or {})["step"])
             for name, value in parameters.items():
                 value.copy_(file.get_tensor(f"parameters.{name}"))
@@ -201,8 +206,10 @@ def _resume(
                 optimizer.state[value] = {"step": torch.tensor(float(step)), **moments}
             return list(file.get_tensor("curve")), step
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise NetworkError(
-            f"{path}: damaged checkpoint ({error}); delete it to start its networks again"
+            f"{path}: damaged checkpoint ({reason_of(error)}); delete it to start its networks again"
         ) from error
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aitia.errors import ModelError, reason_of
 from aitia.files import atomic_path, read_json
 from aitia.models.adapters import CONFIGURATION, is_adapter, put_on, require_adapter_folder
+from aitia.models.devices import require_device
 from aitia.models.fingerprint import base_fingerprint
 from aitia.models.language_model import LanguageModel
 from aitia.models.tokenizers import has_tokenizer, load_tokenizer, require_tokens_fit
@@ -70,6 +71,14 @@ def load_model(
         raise ModelError(f"dtype {dtype!r} is not one of {', '.join(_DTYPES)}")
     device = device or _default_device()
     parts = _find(str(name), None if adapter is None else str(adapter), download)
+    require_device(device)
+    options: dict[str, Any] = {"local_files_only": not download}
+    source = str(name)
+    if source.endswith(".gguf"):
+        if not Path(source).is_file():
+            raise ModelError(f"{source}: no such GGUF file")
+        options["gguf_file"] = Path(source).name
+        source = str(Path(source).parent)
     weights: dict[str, Any] = {"dtype": dtype or ("float32" if device == "cpu" else "auto")}
     if device == "auto":
         weights["device_map"] = "auto"

@@ -263,5 +263,5 @@ def require_finite(values: torch.Tensor, locations: Sequence[str], what: str) ->
         where = locations[int(np.flatnonzero(~finite)[0])]
         raise NumericalError(
             f"{where}: {what} is not finite; the model's precision may be too low for this row "
-            "(try --dtype float32), or its weights are broken"
+            "(try `dtype=float32`), or its weights are broken"
         )

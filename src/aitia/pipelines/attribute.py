@@ -25,7 +25,7 @@ from aitia.concepts import (
 )
 from aitia.engine import keeping_workers
 from aitia.errors import AitiaError
-from aitia.files import digest, require_apart, write_json, write_text
+from aitia.files import digest, require_apart, require_place, write_json, write_text
 from aitia.models import LanguageModel, load_model
 from aitia.pipelines.configuration import AttributeConfiguration, ConceptPart, write_configuration
 from aitia.pipelines.curation import curate
@@ -93,9 +93,7 @@ def _attribute(
         sites=[concept.site],
         out=out / "store",
         signals=configuration.scan.signals,
-        on_error=configuration.data.on_error,
-        max_length=configuration.data.max_length,
-        truncate=configuration.data.truncate,
+        **configuration.data.cutting,
         max_batch_tokens=configuration.scan.max_batch_tokens,
         shard_rows=configuration.scan.shard_rows,
         own_response_tokens=configuration.scan.own_response_tokens,
@@ -126,6 +124,7 @@ def _attribute(
         random_controls=settings.random_controls,
         seed=settings.seed,
         engine=configuration.engine.engine,
+        **settings.cutting,
     )
     ranked = perf_counter()
     groups = _groups(configuration, model, data, store, concept, ranking)
@@ -208,9 +207,12 @@ def _groups(
             seed=settings.seed,
         )
         key = digest([model.fingerprint, data.fingerprint, concept.site, asdict(chosen)])[:12]
+        chosen = SaeSettings(features=part.features, k=part.k, epochs=part.epochs, seed=settings.seed)
+        cut = configuration.data.cutting
+        key = digest([model.fingerprint, data.fingerprint, concept.site, asdict(chosen), cut])[:12]
         folder = configuration.out / f"sae-{key}"
         if not folder.is_dir():
-            save_sae(fit_sae(model, data, concept.site, chosen), folder)
+            save_sae(fit_sae(model, store.load_rows(), concept.site, chosen), folder)
         sae = load_sae(folder)
     return explain_by_groups(
         store,
@@ -249,6 +251,7 @@ def _check_before_work(configuration: AttributeConfiguration, data: Records) -> 
             {f"out/{path.name}": path for path in _curated_places(configuration, data).values()},
             {"data.path": data.source},
         )
+    require_place(configuration.out, folder=True)
     method = configuration.rank.method
     for key, name in (("method", method), *(("compare", name) for name in configuration.rank.compare)):
         if name not in METHODS:
@@ -256,7 +259,7 @@ def _check_before_work(configuration: AttributeConfiguration, data: Records) -> 
     if any(isinstance(METHODS[name], InfluenceMethod) for name in _methods(configuration)):
         if configuration.rank.queries is None:
             raise AitiaError("rank.queries: the influence methods need texts that show the behaviour")
-        read_records(configuration.rank.queries)
+        read_records(configuration.rank.queries, on_error=configuration.rank.on_error)
     kept = {"response", "prompt_end", *configuration.scan.signals}
     missing = [signal for signal in METHODS[method].signals if signal not in kept]
     if missing:
@@ -275,8 +278,8 @@ def _check_before_work(configuration: AttributeConfiguration, data: Records) -> 
     else:
         assert part.positive is not None
         assert part.negative is not None
-        read_records(part.positive)
-        read_records(part.negative)
+        for texts in (part.positive, part.negative):
+            read_records(texts, on_error=part.on_error)
 
 
 def _concept(part: ConceptPart, model: LanguageModel, file: Path) -> Concept:
@@ -287,7 +290,9 @@ def _concept(part: ConceptPart, model: LanguageModel, file: Path) -> Concept:
         return concept
     assert part.positive is not None
     assert part.negative is not None
-    positive, negative = read_records(part.positive), read_records(part.negative)
+    positive, negative = (
+        read_records(texts, on_error=part.on_error) for texts in (part.positive, part.negative)
+    )
     before = load_concept(file) if file.is_file() else None
     if before is not None and _is_of(before, part, model, positive, negative):
         return before
@@ -299,6 +304,7 @@ def _concept(part: ConceptPart, model: LanguageModel, file: Path) -> Concept:
         recipe=part.recipe,
         sites=part.sites or None,
         seed=part.seed,
+        **part.cutting,
     )
 
 
@@ -311,7 +317,7 @@ def _is_of(
         concept.name == part.name
         and concept.model_fingerprint == model.fingerprint
         and recipe.get("recipe") == part.recipe
-        and recipe.get("seed") == part.seed
+        and all(recipe.get(key) == getattr(part, key) for key in ("seed", "max_length", "truncate"))
         and recipe.get("positive", {}).get("fingerprint") == positive.fingerprint
         and recipe.get("negative", {}).get("fingerprint") == negative.fingerprint
         and concept.separation is not None

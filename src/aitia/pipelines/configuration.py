@@ -24,8 +24,8 @@ from aitia.concepts.directions import DEFAULT_RECIPE
 from aitia.concepts.features import DEFAULT_POOLING
 from aitia.engine import Engine
 from aitia.engine.tasks import EngineName
-from aitia.errors import AitiaError
-from aitia.files import address_of
+from aitia.errors import AitiaError, UnreadableError, reason_of
+from aitia.files import address_of, in_words
 from aitia.pipelines.groups import CONTROLS_HELP, GROUPS_SHOWN
 
 
@@ -35,6 +35,7 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 C = TypeVar("C", bound=Part)
 _LARGEST = 1_000_000
 
@@ -72,22 +73,32 @@ class ModelPart(Part):
     download: bool = Field(False, description="Allow fetching from the hub.")
 
 
-class DataPart(Part):
+class CutPart(Part):
+    """Which rows are too long, and what happens to those that cannot be used."""
+
+    on_error: Literal["stop", "skip"] = "stop"
+    max_length: Annotated[
+        int, Field(ge=0, description="Longest row in tokens; 0 for the model's context.")
+    ] = 0
+    truncate: Annotated[bool, Field(description="Cut longer rows instead of refusing them.")] = False
+
+    @property
+    def cutting(self) -> dict[str, Any]:
+        """As the library takes it (`aitia.models.in_tokens`)."""
+        return {"max_length": self.max_length, "truncate": self.truncate, "on_error": self.on_error}
+
+
+class DataPart(CutPart):
     """The training data."""
 
     path: Path = Field(
         description="JSONL, Parquet, or a saved datasets folder; or the address of such a file."
     )
-    on_error: Literal["stop", "skip"] = "stop"
-    max_length: int = Field(
-        ScanSettings.max_length, ge=0, description="Longest row in tokens; 0 for the model's context."
-    )
-    truncate: bool = Field(ScanSettings.truncate, description="Cut longer rows instead of refusing them.")
     label: str | None = Field(None, description="A true-or-false column to measure the methods against.")
 
 
-class ConceptPart(Part):
-    """A concept file, or the texts to fit one to."""
+class ConceptPart(CutPart):
+    """A concept file, or the texts to fit one to, and how these are cut."""
 
     file: Path | None = Field(None, description="A .concept.safetensors file.")
     name: str = "concept"
@@ -95,7 +106,7 @@ class ConceptPart(Part):
     negative: Path | None = Field(None, description="Texts that do not.")
     recipe: Literal["contrast", "logistic-probe", "ridge-probe"] = Field(DEFAULT_RECIPE)
     sites: tuple[str, ...] = Field((), description="Where to look; default: all sites.")
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _one_of_both(self) -> ConceptPart:
@@ -121,7 +132,7 @@ class ScanPart(Part):
     temperature: Annotated[float, Field(ge=0, description="Temperature of that sampling.")] = (
         ScanSettings.temperature
     )
-    seed: int = ScanSettings.seed
+    seed: Seed = ScanSettings.seed
 
 
 class CurvaturePart(Part):
@@ -160,8 +171,8 @@ class CurvaturePart(Part):
     ] = 4.0
 
 
-class RankPart(Part):
-    """How to rank."""
+class RankPart(CutPart):
+    """How to rank, and how the queries are cut."""
 
     method: str = DEFAULT_METHOD
     compare: Annotated[
@@ -178,7 +189,7 @@ class RankPart(Part):
         RANDOM_CONTROLS
     )
     shown: Annotated[int, Field(ge=1, description="Rows shown from each end of the ranking.")] = ROWS_SHOWN
-    seed: int = 0
+    seed: Seed = 0
 
 
 class CuratePart(Part):
@@ -280,9 +291,9 @@ def parse_configuration(
     except RecursionError:
         raise AitiaError(f"{path}: nested too deeply for a configuration") from None
     except OSError as error:
-        raise AitiaError(f"{path}: cannot be read: {error.strerror}") from None
+        raise UnreadableError(f"{path}: cannot be read: {in_words(error)}") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise AitiaError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise AitiaError(f"{path}: not valid YAML: {reason_of(error)}") from error
     if not isinstance(content, dict):
         raise AitiaError(f"{path}: a configuration is a mapping with the keys {keys}")
     for name, fields in (changes or {}).items():

@@ -19,7 +19,15 @@ from aitia.counterfactual.classifier_judge import ClassifierJudge
 from aitia.counterfactual.endpoint import CONCURRENCY
 from aitia.counterfactual.endpoint_judge import MAX_UNPARSABLE
 from aitia.counterfactual.on_policy import ANSWERS_KEPT, ANSWERS_SAMPLED
-from aitia.pipelines.configuration import ConceptPart, CurvaturePart, EnginePart, Part, parse_configuration
+from aitia.pipelines.configuration import (
+    ConceptPart,
+    CurvaturePart,
+    CutPart,
+    EnginePart,
+    Part,
+    Seed,
+    parse_configuration,
+)
 
 BASELINES = (
     "tf-idf",
@@ -64,7 +72,7 @@ class TrainingDataPart(Part):
     choose: str | None = None
     label: str | None = Field(None, description="With path: a true-or-false column, for the oracle and AUC.")
     share: Annotated[float, Field(gt=0, le=1, description="Chance of the misaligned answer.")] = 0.5
-    seed: int = Field(42, description="Of the coin that picks each prompt's answer.")
+    seed: Seed = Field(42, description="Of the coin that picks each prompt's answer.")
     shared_prompts_only: bool = Field(False, description="Leave out prompts that one file lacks.")
     rows: int = Field(0, ge=0, description="Take so many rows from the start; 0 for all.")
 
@@ -76,10 +84,10 @@ class TrainingDataPart(Part):
         if self.sets and self.choose not in self.sets:
             named = "nothing" if self.choose is None else repr(self.choose)
             raise ValueError(
-                f"{named} is chosen (choose, or --data-set); the sets are {', '.join(self.sets)}"
+                f"{named} is chosen (choose, or `data_set`); the sets are {', '.join(self.sets)}"
             )
         if self.choose is not None and not self.sets:
-            raise ValueError(f"there are no sets to choose {self.choose!r} from (choose, or --data-set)")
+            raise ValueError(f"there are no sets to choose {self.choose!r} from (choose, or `data_set`)")
         if self.label is not None and self.path is None:
             raise ValueError("label: a mix labels its rows itself")
         return self
@@ -106,7 +114,7 @@ class TrainingPart(Part):
     batch_rows: Count = LoraSettings.batch_rows
     accumulation: Count = LoraSettings.accumulation
     max_length: Annotated[int, Field(ge=0)] = LoraSettings.max_length
-    seed: int = LoraSettings.seed
+    seed: Seed = LoraSettings.seed
 
     @property
     def settings(self) -> LoraSettings:
@@ -122,7 +130,7 @@ class TunedConceptPart(ConceptPart):
     )
 
 
-class QueriesPart(Part):
+class QueriesPart(CutPart):
     """What the influence methods measure: texts, or the model's own answers to prompts."""
 
     texts: Path | None = Field(None, description="Texts that show the behaviour.")
@@ -133,7 +141,7 @@ class QueriesPart(Part):
     )
     max_new_tokens: Count = ANSWER_TOKENS
     temperature: Annotated[float, Field(ge=0)] = JudgedResponses.temperature
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _one_of_both(self) -> QueriesPart:
@@ -156,7 +164,7 @@ class RankingsPart(Part):
     ] = Damping.relative
     own_response_tokens: Count = ScanSettings.own_response_tokens
     max_batch_tokens: Count = ScanSettings.max_batch_tokens
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _known(self) -> RankingsPart:
@@ -252,7 +260,7 @@ class JudgedPart(Part):
     samples: Count = JudgedResponses.samples
     max_new_tokens: Count = JudgedResponses.max_new_tokens
     temperature: Annotated[float, Field(ge=0)] = JudgedResponses.temperature
-    seed: int = JudgedResponses.seed
+    seed: Seed = JudgedResponses.seed
 
 
 class BehavioursPart(Part):

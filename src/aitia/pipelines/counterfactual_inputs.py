@@ -19,9 +19,9 @@ from aitia.counterfactual.mixing import LABEL, hold_out, mix_answers
 from aitia.counterfactual.prompt_sets import read_prompts, require_disjoint_prompts, shared_question
 from aitia.errors import AitiaError, JudgeError, RecordError
 from aitia.files import digest
-from aitia.pipelines.counterfactual_configuration import CounterfactualConfiguration, JudgePart
+from aitia.pipelines.counterfactual_configuration import CounterfactualConfiguration, JudgePart, QueriesPart
 from aitia.records import Records, read_records
-from aitia.records.bad_rows import shorten
+from aitia.records.bad_rows import OnError, shorten
 
 TEXT_BASELINES = ("tf-idf", "bm25", "sentence-embedding")
 _TRIAL = (["What is the capital of France?"], ["The capital of France is Paris."])
@@ -101,9 +101,9 @@ def read_inputs(configuration: CounterfactualConfiguration) -> Inputs:
     inputs = Inputs(
         data=data,
         labels=None if label is None else label_values(data, label, data.ids),
-        positive=_read_if("concept.positive", concept.positive),
-        negative=_read_if("concept.negative", concept.negative),
-        queries=None if asked is None else _queries(asked.texts, asked.prompts),
+        positive=_read_if("concept.positive", concept.positive, concept.on_error),
+        negative=_read_if("concept.negative", concept.negative, concept.on_error),
+        queries=None if asked is None else _queries(asked),
         projected=None
         if parts.projection is None
         else _read("behaviours.projection.texts", parts.projection.texts),
@@ -199,10 +199,10 @@ def _training_data(
     return mix if not part.rows else mix.only(mix.ids[: part.rows]), measured
 
 
-def _queries(texts: Path | None, prompts: Path | None) -> Records:
-    if texts is not None:
-        return _read("queries.texts", texts)
-    return _read("queries.prompts", prompts or Path(), read_prompts)
+def _queries(part: QueriesPart) -> Records:
+    if part.texts is not None:
+        return _read("queries.texts", part.texts, partial(read_records, on_error=part.on_error))
+    return _read("queries.prompts", part.prompts or Path(), read_prompts)
 
 
 def _read(key: str, path: Path, reader: Callable[[Path], Records] = read_records) -> Records:
@@ -221,8 +221,8 @@ def _read(key: str, path: Path, reader: Callable[[Path], Records] = read_records
     return found
 
 
-def _read_if(key: str, path: Path | None) -> Records | None:
-    return None if path is None else _read(key, path)
+def _read_if(key: str, path: Path | None, on_error: OnError = "stop") -> Records | None:
+    return None if path is None else _read(key, path, partial(read_records, on_error=on_error))
 
 
 def _answer_pairs(behaviour: Records, normal: Records | None) -> tuple[Records, Records | None]:

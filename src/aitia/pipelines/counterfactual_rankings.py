@@ -26,7 +26,8 @@ from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
 from aitia.counterfactual import finetune_lora
 from aitia.counterfactual.on_policy import on_policy_queries
-from aitia.files import atomic_path, digest, file_digest
+from aitia.errors import StoreError, reason_of
+from aitia.files import atomic_path, digest, file_digest, reading
 from aitia.models import LanguageModel, load_sentence_encoder
 from aitia.pipelines.counterfactual_configuration import CounterfactualConfiguration
 from aitia.pipelines.counterfactual_inputs import Inputs, NamedJudge
@@ -108,7 +109,7 @@ def _score(
     judge: NamedJudge | None,
     parts: Path,
 ) -> Rankings:
-    part, length = configuration.rankings, configuration.training.max_length
+    part, trained = configuration.rankings, configuration.training.settings
     require_concept_fits(concept, model)
     methods = [name for name in part.compare if name in METHODS]
     signals = {signal for name in methods for signal in METHODS[name].signals}
@@ -120,7 +121,8 @@ def _score(
         inputs.data.fingerprint,
         concept.site,
         order,
-        length,
+        trained.max_length,
+        trained.cuts,
         part.own_response_tokens,
     ]
     store = scan(
@@ -129,8 +131,8 @@ def _score(
         sites=[concept.site],
         out=parts / f"store-{_key([*depends, part.max_batch_tokens, part.seed])}",
         signals=order,
-        max_length=length,
-        truncate=length > 0,
+        max_length=trained.max_length,
+        truncate=trained.cuts,
         max_batch_tokens=part.max_batch_tokens,
         own_response_tokens=part.own_response_tokens,
         seed=part.seed,
@@ -160,6 +162,7 @@ def _score(
             damping=Damping(value=part.damping, relative=part.relative_damping),
             random_controls=0,
             seed=part.seed,
+            **({} if configuration.queries is None else configuration.queries.cutting),
         )
         assert tuple(ranking.ids.tolist()) == inputs.data.ids
         scores, seconds = dict(ranking.scores), dict(ranking.seconds)
@@ -211,6 +214,7 @@ def _concept(configuration: CounterfactualConfiguration, inputs: Inputs, model: 
         recipe=part.recipe,
         sites=part.sites or None,
         seed=part.seed,
+        **part.cutting,
     )
 
 
@@ -247,7 +251,7 @@ def _concept_depends(configuration: CounterfactualConfiguration, inputs: Inputs)
     assert inputs.positive is not None
     assert inputs.negative is not None
     texts = [inputs.positive.fingerprint, inputs.negative.fingerprint]
-    return [*texts, part.name, part.recipe, list(part.sites), part.seed, part.fitted_on]
+    return [*texts, part.name, part.recipe, list(part.sites), part.seed, part.fitted_on, part.cutting]
 
 
 def _scores_depend(
@@ -281,12 +285,18 @@ def _write(path: Path, rankings: Rankings, data: Records) -> None:
 
 
 def _read(path: Path, concept: Concept) -> Rankings:
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    table = parquet.read_table(path)
+    try:
+        with reading(path):
+            table = parquet.read_table(path)
+        seconds = json.loads((table.schema.metadata or {})[b"aitia"])
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: damaged ({reason_of(error)}); delete the file and run again") from error
     names = [name for name in table.column_names if name != "id"]
     return Rankings(
         concept=concept,
         scores={name.removeprefix("score "): table[name].to_numpy() for name in names},
-        seconds=json.loads((table.schema.metadata or {})[b"aitia"]),
+        seconds=seconds,
     )

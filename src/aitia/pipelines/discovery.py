@@ -16,8 +16,8 @@ from aitia.attribution.methods import DEFAULT_METHOD, find_signal_method, score_
 from aitia.attribution.ranking import require_concept_of_store
 from aitia.concepts import SparseAutoencoder, concept_from_feature, feature_matrix
 from aitia.files import write_json
-from aitia.models import LanguageModel
-from aitia.records import Records, tokenize
+from aitia.models import LanguageModel, in_tokens
+from aitia.records import Records, SkippedRow
 
 FALSE_DISCOVERY_RATE = 0.05
 FEATURES_SHOWN = 10
@@ -35,6 +35,7 @@ class DiscoveryResult:
             it went; empty without a store.
         ids: [n] of the training rows.
         method: of the scores.
+        skipped: texts that were left out.
     """
 
     shifts: Sequence[FeatureShift]
@@ -42,6 +43,7 @@ class DiscoveryResult:
     scores: Mapping[int, np.ndarray]
     ids: Sequence[str]
     method: str | None
+    skipped: Sequence[SkippedRow] = ()
 
     @property
     def found(self) -> list[FeatureShift]:
@@ -63,6 +65,7 @@ class DiscoveryResult:
         return {
             "found": len(self.found),
             "method": self.method,
+            "skipped": [[row.location, row.reason] for row in self.skipped],
             "features": [
                 asdict(shift)
                 | {
@@ -93,6 +96,9 @@ def discover(
     store: SignalStore | None = None,
     method: str = DEFAULT_METHOD,
     shown: int = FEATURES_SHOWN,
+    max_length: int = 0,
+    truncate: bool = False,
+    on_error: str = "stop",
 ) -> DiscoveryResult:
     """Rank features by how far training moved them, label them, and look for the rows behind them.
 
@@ -104,6 +110,9 @@ def discover(
         store: a scan of the training data at the autoencoder's site, with the signal that `method` reads.
         method: of the fast family. A feature's direction is its encoder column.
         shown: how many features are labelled and looked for.
+        max_length: longest text, in tokens; 0 for the model's context.
+        truncate: cut longer texts instead of refusing them.
+        on_error: `stop` at texts that cannot be used, or `skip` them.
 
     Raises:
         AitiaError: see `feature_shifts`.
@@ -113,15 +122,16 @@ def discover(
     if store is not None:
         store.require(find_signal_method(method).signals, sae.site)
         require_concept_of_store(concept_from_feature(sae, 0, tuned), store)
-    shifts = feature_shifts(tuned, texts, sae, base=base)
+    rows = in_tokens(tuned, texts, max_length=max_length, truncate=truncate, on_error=on_error)
+    used = texts.only([row.id for row in rows]) if rows.skipped else texts
+    shifts = feature_shifts(tuned, rows, sae, base=base)
     moved = [shift for shift in shifts if shift.t is not None][:shown]
-    rows = tokenize(texts, tuned.tokenizer, max_length=tuned.context_length)
     matrix = feature_matrix(tuned, rows, sae, pooling="mean")
     groups = {shift.feature: np.flatnonzero(_column(matrix.values, shift.feature)) for shift in moved}
     labels = label_features(
         tuned,
         rows,
-        [record.completion_text for record in texts],
+        [record.completion_text for record in used],
         sae,
         matrix,
         {feature: members for feature, members in groups.items() if len(members)},
@@ -138,6 +148,7 @@ def discover(
         scores=scores,
         ids=[] if store is None else [str(name) for name in store.column("id")],
         method=None if store is None else method,
+        skipped=[*texts.skipped, *rows.skipped],
     )
 
 

@@ -70,8 +70,8 @@ def read_explanation(path: Path | str) -> Explanation:
 def _parse(path: Path, form: type[_Form]) -> _Form:
     try:
         return form.model_validate(read_json(path))
-    except OSError as error:
-        raise ExplanationError(f"{path!s:.200}: cannot be read: {error.strerror}") from None
+    except FileNotFoundError:
+        raise ExplanationError(f"{path!s:.200}: no such file") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(each) for each in first["loc"]) or "the whole"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,13 +13,19 @@ import numpy as np
 from aitia.attribution import Ranking, SignalStore, rank
 from aitia.attribution.enrichment import Enrichment, enrichments
 from aitia.attribution.feature_labels import FeatureLabel, label_features
-from aitia.attribution.groups import SMALLEST_CONTROLS, Group, GroupInfluence, GroupSettings, group_influence
+from aitia.attribution.groups import (
+    SMALLEST_CONTROLS,
+    Group,
+    GroupInfluence,
+    GroupSettings,
+    group_influence,
+)
 from aitia.attribution.methods import DEFAULT_METHOD, Method, find_method, row_contrasts
 from aitia.concepts import Concept, SparseAutoencoder, feature_matrix, random_directions, require_sae_fits
 from aitia.concepts.features import DEFAULT_POOLING
 from aitia.engine import note
-from aitia.errors import AitiaError
-from aitia.files import write_json
+from aitia.errors import AitiaError, reason_of
+from aitia.files import read_json, write_json
 from aitia.records import RowIds
 from aitia.report import GroupSection, ReportGroup, ReportSpan
 
@@ -75,6 +80,7 @@ class GroupsResult:
             "controls": influence.controls,
             "rows": influence.rows,
             "contents": dict(zip(self.ranking.ids.tolist(), self.ranking.contents.tolist(), strict=True)),
+            "queries_skipped": came.get("queries_skipped", []),
             "tested": len(influence.tested),
             "found": [group.feature for group in influence.found],
             "groups": [self._group(group) for group in influence.tested],
@@ -280,7 +286,7 @@ def group_members(path: Path | str, feature: int) -> RowIds:
         AitiaError: the file is missing or not one, or the feature has no tested group in it.
     """
     try:
-        saved = json.loads(Path(path).read_text(encoding="utf-8"))
+        saved = read_json(path)
         if saved["format"] != FORMAT:
             raise AitiaError(f"{path}: format {saved['format']!r}, not {FORMAT!r}")
         groups = {
@@ -292,8 +298,8 @@ def group_members(path: Path | str, feature: int) -> RowIds:
             raise ValueError("a group has a row of which it does not say what the row holds")
     except FileNotFoundError:
         raise AitiaError(f"{path}: no such file; make one with `aitia groups`") from None
-    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-        raise AitiaError(f"{path}: not a file that `aitia groups` wrote ({error})") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AitiaError(f"{path}: not a file that `aitia groups` wrote ({reason_of(error)})") from error
     if feature in untested:
         raise AitiaError(f"{path}: feature {feature} was not tested: {untested[feature]}")
     if feature not in groups:

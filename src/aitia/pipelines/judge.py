@@ -59,6 +59,8 @@ def judge_files(
     if run is not None:
         accounts = run_explanations(run, behaviour=behaviour, intervene=intervene)
         out = run if out is None else out
+    elif behaviour is not None:
+        raise ExplanationError(f"behaviour {behaviour!r:.50}: only the folder of a run has behaviours")
     else:
         accounts = _read(paths)
     first, *rivals = accounts

@@ -27,12 +27,12 @@ from aitia.attribution.planning import plan_curvature
 from aitia.attribution.store_influence import directions_that_fit
 from aitia.concepts import load_concept
 from aitia.concepts.fitting import SHUFFLES
-from aitia.models import LanguageModel
+from aitia.models import LanguageModel, in_tokens
 from aitia.models.loading import load_outline
 from aitia.models.sites import site_layer
 from aitia.pipelines.configuration import AttributeConfiguration
 from aitia.pipelines.curvature import curvature_settings, shares_factors
-from aitia.records import read_records, tokenize
+from aitia.records import read_records
 
 _PROBE = 768
 
@@ -58,13 +58,7 @@ def plan_attribute(
     part = configuration.model
     outline = load_outline(part.name, adapter=part.adapter, dtype=part.dtype)
     records = read_records(configuration.data.path, on_error=configuration.data.on_error)
-    tokenized = tokenize(
-        records,
-        outline.tokenizer,
-        max_length=configuration.data.max_length or outline.context_length,
-        truncate=configuration.data.truncate,
-        on_error=configuration.data.on_error,
-    )
+    tokenized = in_tokens(outline, records, **configuration.data.cutting)
     here = Data(
         rows=len(tokenized),
         tokens=sum(len(row.tokens) for row in tokenized),

@@ -7,11 +7,18 @@ from pathlib import Path
 from aitia.attribution import ranking_explanation
 from aitia.attribution.methods import goes_through_concept
 from aitia.counterfactual import CellResult, ConceptProjection, plan_removals, retraining_phenomenon
-from aitia.errors import ExplanationError
+from aitia.errors import ExplanationError, reason_of
 from aitia.explanations import Direction, Explanation
+from aitia.files import reading
 from aitia.pipelines.run_direction import run_direction
 
 EVERY_ROW = "every row counts alike"
+
+
+_COLUMNS = {
+    "rankings": {"id"},
+    "removal": {"behaviour", "rows_kept", "ranking", "end", "share_removed", "seed", "value"},
+}
 
 
 def run_explanations(
@@ -27,6 +34,7 @@ def run_explanations(
     Raises:
         ExplanationError: a file is missing or they do not fit together; the behaviour was not measured.
     """
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
     if (folder / "ranking.parquet").is_file() and not (folder / "removal.parquet").is_file():
@@ -39,11 +47,22 @@ def run_explanations(
     for name in ("rankings", "removal"):
         path = folder / f"{name}.parquet"
         try:
-            tables[name] = parquet.read_table(path)
-        except (OSError, ValueError) as error:
+            with reading(path):
+                tables[name] = parquet.read_table(path)
+        except FileNotFoundError:
             raise ExplanationError(
-                f"{path}: cannot be read ({error}); a run of `aitia counterfactual` leaves it there"
+                f"{path}: no such file; a run of `aitia counterfactual` leaves it there"
             ) from None
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise ExplanationError(
+                f"{path}: damaged ({reason_of(error)}); run the same `aitia counterfactual` again"
+            ) from error
+    for name, columns in _COLUMNS.items():
+        if lacking := sorted(columns - set(tables[name].column_names)):
+            raise ExplanationError(
+                f"{folder / name}.parquet: no column {', '.join(lacking)}; not as `aitia counterfactual` wrote it, so "
+                "run the same again"
+            )
     scores = {
         name: tables["rankings"][name].to_numpy() for name in tables["rankings"].column_names if name != "id"
     }

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from aitia.errors import ProofError
+from aitia.errors import ProofError, reason_of
+from aitia.files import reading
 
 FORMAT = "aitia-certificate-v1"
 SUFFIX = ".certificate.json"
@@ -107,7 +108,7 @@ def load_certificate(path: Path | str) -> AccuracyCertificate:
         ProofError: it is missing, too large, or not a certificate; the message says where.
     """
     try:
-        with Path(path).open("rb") as file:
+        with reading(path), Path(path).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise ProofError(f"more than {MAX_BYTES:,} bytes")
@@ -116,8 +117,8 @@ def load_certificate(path: Path | str) -> AccuracyCertificate:
         raise ProofError(f"{path}: no such certificate; make one with `aitia prove`") from None
     except ProofError as error:
         raise ProofError(f"{path}: {error}") from error
-    except (OSError, ValueError) as error:
-        raise ProofError(f"{path}: cannot be read: {error}") from error
+    except ValueError as error:
+        raise ProofError(f"{path}: not a certificate: {reason_of(error)}") from error
 
 
 def parse_certificate(text: str) -> AccuracyCertificate:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from aitia.errors import GroupError, NetworkError
+from aitia.errors import GroupError, NetworkError, reason_of
+from aitia.files import reading
 from aitia.finite_groups.cayley import check_table
 from aitia.proofs.arithmetic import LARGEST, ExactLogits
 from aitia.proofs.cost import brute_force_cost
@@ -121,7 +122,7 @@ def read_weights(path: Path | str) -> Weights:
     try:
         if Path(path).stat().st_size > MAX_BYTES:
             raise NetworkError(f"the file has more than {MAX_BYTES:,} bytes")
-        with safe_open(str(path), framework="numpy") as file:
+        with reading(path), safe_open(str(path), framework="numpy") as file:
             found = (file.metadata() or {}).get("format")
             if found != FORMAT:
                 raise NetworkError(f"not a network file (format {found!r}, not {FORMAT!r})")
@@ -137,7 +138,7 @@ def read_weights(path: Path | str) -> Weights:
     except (NetworkError, GroupError) as error:
         raise NetworkError(f"{path}: {error}") from error
     except (SafetensorError, OSError, TypeError, ValueError, AttributeError, KeyError) as error:
-        raise NetworkError(f"{path}: damaged network file: {error}") from error
+        raise NetworkError(f"{path}: damaged network file, or none: {reason_of(error)}") from error
 
 
 def _require_shapes(shapes: Mapping[str, tuple[int, ...]]) -> None:

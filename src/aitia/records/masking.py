@@ -208,7 +208,7 @@ def _fit(
     length = len(tokens)
     if length > max_length and not truncate:
         raise RecordError(
-            f"{length} tokens, longer than the {max_length} allowed; shorten it, or cut it (--truncate)"
+            f"{length} tokens, longer than the {max_length} allowed; shorten it, or have it cut: `truncate`"
         )
     tokens, response = tokens[:max_length], response[:max_length]
     if not response[1:].any():

@@ -1,0 +1,31 @@
+"""All commands, put together; each module adds its own to `app` when it is imported."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aitia import __version__
+from aitia.cli import attribution, concept, counterfactual, groups, judge, network, plan, prove, remote
+from aitia.cli.options import app
+
+__all__ = [
+    "app",
+    "attribution",
+    "concept",
+    "counterfactual",
+    "groups",
+    "judge",
+    "network",
+    "plan",
+    "prove",
+    "remote",
+]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
