@@ -131,8 +131,8 @@ def test_the_default_scan_keeps_what_the_default_method_reads():
             CurvatureSettings,
             (CurvaturePart,),
             ("fit-curvature",),
-            {"site", "seed"},
-        ),  # the concept's, the ranking's
+            {"site", "seed", "max_length", "truncate"},
+        ),  # the concept's, the ranking's, the data's
         (GroupSettings, (GroupsPart,), ("groups",), {"seed"}),
         (LoraSettings, (TrainingPart,), (), set()),
         (Engine, (EnginePart,), ("scan", "rank", "fit-curvature"), set()),

@@ -52,9 +52,9 @@ def test_a_folder_is_replaced_whole_by_its_like(tmp_path):
 def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path):
     kept = tmp_path / "folder"
     make(kept, thesis_txt="years of work")
-    with pytest.raises(StoreError, match=r"holds something else \(thesis.txt\), which would be lost"):
+    with pytest.raises(StoreError, match=r"a folder with other things is there \(thesis.txt\)"):
         make(kept, model_txt="")
-    with pytest.raises(StoreError, match="a folder is there already, and a file is to be written"):
+    with pytest.raises(StoreError, match="a folder is there; give the name of a file"):
         write_text(kept, "a file")
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "thesis.txt"]
     (tmp_path / "empty").mkdir()

@@ -117,20 +117,14 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
 def _require_replaceable(folder: Path, made: Path) -> None:
     """Refuse to put what was made in the place of a folder that holds anything else than an earlier such."""
     if not made.is_dir():
-        raise StoreError(
-            f"{folder}: a folder is there already, and a file is to be written; give another name"
-        )
+        raise StoreError(f"{folder}: a folder is there; give the name of a file")
     # Numbers aside: a data set may have been cut into more files, or fewer.
-    kinds = {re.sub(r"\d+", "0", item.name) for item in made.iterdir()}
-    others = [
-        item.name
-        for item in sorted(folder.iterdir())
-        if re.sub(r"\d+", "0", item.name) not in kinds and item.name != LOCK and not is_part(item)
-    ]
-    if others:
-        raise StoreError(
-            f"{folder}: holds something else ({', '.join(others[:3])}), which would be lost; give another place"
-        )
+    kinds = {_without_numbers(item.name) for item in made.iterdir()}
+    require_only(folder, [item.name for item in folder.iterdir() if _without_numbers(item.name) in kinds])
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+", "0", name)
 
 
 def same_place(one: Path | str, other: Path | str) -> bool:
@@ -141,14 +135,15 @@ def same_place(one: Path | str, other: Path | str) -> bool:
     return one.resolve() == other.resolve()
 
 
-def require_apart(outputs: Mapping[str, Path | str], inputs: Mapping[str, Path | str]) -> None:
+def require_apart(
+    outputs: Mapping[str, Path | str], inputs: Mapping[str, Path | str], *, nested: bool = False
+) -> None:
     """Refuse to write onto what is read, or two things into one place; checked before anything is written.
-
-    A folder that is written may not hold what is read either, nor lie inside it.
 
     Args:
         outputs: what it is, in words -> where it is to be written.
         inputs: what it is, in words -> where it is read from.
+        nested: whether one of them may lie inside another.
 
     Raises:
         StoreError: two of them are one place; both are named.
@@ -160,7 +155,8 @@ def require_apart(outputs: Mapping[str, Path | str], inputs: Mapping[str, Path |
             if what not in outputs:
                 continue
             whole, part = path.resolve(), other.resolve()
-            if same_place(path, other) or part in whole.parents or whole in part.parents:
+            inside = part in whole.parents or whole in part.parents
+            if same_place(path, other) or (inside and not nested):
                 raise StoreError(
                     f"{path}: {what} cannot be written there: it is the place of {earlier} ({other}); "
                     "give another place"
@@ -235,7 +231,7 @@ def require_only(folder: Path | str, names: Iterable[str]) -> None:
         if folder.exists():
             raise StoreError(f"{folder}: a file is there; give the name of a folder")
         return
-    lost = sorted({path.name for path in folder.iterdir() if not is_part(path)} - set(names))
+    lost = sorted({path.name for path in folder.iterdir() if not is_part(path)} - {*names, LOCK})
     if lost:
         raise StoreError(
             f"{folder}: a folder with other things is there ({', '.join(lost[:3])}{', …' * (len(lost) > 3)}); "

@@ -81,7 +81,7 @@ def test_curvature_of_few_rows_has_finite_influence(tiny_model, concept, tmp_pat
 
 
 def test_scores_that_overflow_name_the_row(store, concept, monkeypatch):
-    import aitia.attribution.ranking as module
+    import aitia.attribution.scoring as module
 
     broken = np.where(np.arange(len(store)) == len(store) - 1, np.inf, 1.0)
     monkeypatch.setattr(module, "score_concepts", lambda *_: broken[None])
@@ -106,11 +106,11 @@ def test_numbers_out_of_range_are_refused(settings, words):
 
 def test_numbers_out_of_range_are_refused_by_the_scan(tiny_model, tmp_path):
     for settings in (
-        {"max_length": -1},
+        {"temperature": float("inf")},
         {"shard_rows": 0},
         {"temperature": -0.5},
         {"own_response_tokens": 0},
     ):
-        with pytest.raises(AitiaError, match="must be at least"):
+        with pytest.raises(AitiaError, match="must be a number of at least"):
             scan(tiny_model, records_from_rows([ANSWER]), sites=[SITE], out=tmp_path / "s", **settings)
     assert not (tmp_path / "s").exists()

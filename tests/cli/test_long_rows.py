@@ -12,12 +12,14 @@ from safetensors.torch import load_file
 from aitia.cli.endings import run
 
 TEXTS = ("--data", "--positive", "--negative", "--queries")
+MOVED = {("rank", "--data"), ("groups", "--data")}
 READERS = [
     (name, option)
     for name, command in commands().items()
     for parameter in command.params
     for option in parameter.opts
-    if option in TEXTS and name != "curate"  # which cuts nothing
+    # `curate` cuts nothing; to `rank` and `groups`, --data says where the scanned rows lie now.
+    if option in TEXTS and name != "curate" and (name, option) not in MOVED
 ]
 INFLUENCE = ["--method", "influence", "--curvature", "@identity.safetensors"]
 

@@ -9,7 +9,7 @@ from cli.conftest import LINES, commands, paths_of
 from aitia.cli.endings import run
 
 COMMANDS = commands()
-WRITTEN = {"--out", "--removed", "--report", "--scorecard"}
+WRITTEN = {"--out", "--removed", "--left-out", "--report", "--scorecard"}
 FOLDERS = {"scan", "demo", "sae train", "network train"}  # whose --out is a folder
 READ = [
     (name, path, argument)

@@ -26,6 +26,8 @@ MAY_BE_HUGE = {
     "--smallest",
     "--max-tokens",
     "--drop-group",
+    "--shard-rows",
+    "--own-response-tokens",
 }
 
 

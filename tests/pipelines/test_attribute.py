@@ -290,7 +290,7 @@ def test_a_curvature_is_planned_and_its_rows_cut_into_tokens_once(folder, tmp_pa
     for name, module in list(sys.modules.items()):
         if name.startswith("aitia.") and getattr(module, "plan_curvature", None) is plan_curvature:
             monkeypatch.setattr(module, "plan_curvature", planned)
-        if name.startswith("aitia.attribution") and getattr(module, "tokenize", None) is tokenize:
+        if name.startswith("aitia.") and getattr(module, "tokenize", None) is tokenize:
             monkeypatch.setattr(module, "tokenize", cut)
     result = attribute(read_configuration(folder / "once.yaml"))
     assert calls["plan_curvature"] == 1

@@ -59,7 +59,13 @@ def test_the_curvature_is_fitted_as_it_is_asked_for(folder):
         assert getattr(found.settings, name) == value, name
     assert found.provenance["products"] == "bfloat16"
     assert np.isfinite(scores).all()
-    assert {each.name for each in fields(CurvatureSettings)} == {*ASKED, "site", "seed"}
+    assert {each.name for each in fields(CurvatureSettings)} == {
+        *ASKED,
+        "site",
+        "seed",
+        "max_length",
+        "truncate",
+    }
     _, (usual,) = rankings(folder)
     assert usual.settings.parameters == "lora"  # of the adapter that training made
 

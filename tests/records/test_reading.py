@@ -105,7 +105,7 @@ def test_all_bad_rows_are_found_before_stopping(tmp_path):
     assert "train.jsonl:5: " in message
     assert "train.jsonl:6: " not in message
     assert "and 3 more" in message
-    assert "--on-error skip" in message
+    assert "`on_error=skip` leaves them out" in message
 
 
 def test_skipped_rows_do_not_shift_what_is_written(tmp_path):

@@ -4,8 +4,9 @@ from aitia.attribution.controls import Control
 from aitia.attribution.explaining import ranking_explanation, removal_phenomenon
 from aitia.attribution.groups import Group, GroupInfluence, GroupSettings, group_influence
 from aitia.attribution.methods import METHODS, available_methods, score_concepts
-from aitia.attribution.ranking import Ranking, rank, read_ranking
+from aitia.attribution.ranking import Ranking, read_ranking
 from aitia.attribution.scanning import ScanSettings, scan
+from aitia.attribution.scoring import rank
 from aitia.attribution.signals import SIGNALS
 from aitia.attribution.store import SignalStore
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from aitia.concepts import Concept, random_directions
+from aitia.errors import AitiaError
 
+_MOST_NUMBERS = 2**28
 RANDOM_CONTROLS = 8
 """Random directions that are scored beside a concept by default."""
 
@@ -33,6 +35,11 @@ class Control:
 def control_directions(concept: Concept, random_controls: int, seed: int) -> dict[str, np.ndarray]:
     """Directions that mean nothing, by kind: random ones, and the recipe's own on shuffled labels; [c, d] each."""
     assert concept.shuffled is not None
+    if not 0 <= random_controls * concept.width <= _MOST_NUMBERS:
+        most = _MOST_NUMBERS // concept.width
+        raise AitiaError(
+            f"`random_controls={random_controls}`: from 0 to {most:,} for directions of this width"
+        )
     return {
         "random direction": random_directions(concept.width, count=random_controls, seed=seed)[:, 0],
         "shuffled labels": concept.shuffled.sum(axis=1),

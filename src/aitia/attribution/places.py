@@ -16,8 +16,8 @@ from aitia.records import Records, read_records
 if TYPE_CHECKING:
     from aitia.models import LanguageModel
 
-_GIVE_MODEL = "give its place (--model and --adapter; model=... and adapter=... in Python)"
-_GIVE_DATA = "give them yourself (--data; data=... in Python)"
+_GIVE_MODEL = "give its place: `model` and `adapter`"
+_GIVE_DATA = "give them yourself: `data`"
 
 
 def places_of(part: Path | str | None, folder: Path | str) -> list[str]:

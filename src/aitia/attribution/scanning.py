@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from aitia.attribution.manifest import require_free
 from aitia.attribution.places import places_of
 from aitia.attribution.signals import (
     DEFAULT_SIGNALS,
@@ -20,7 +21,7 @@ from aitia.attribution.signals import (
     collect_signals,
     own_response_signal,
 )
-from aitia.attribution.store import SignalStore, require_free
+from aitia.attribution.store import SignalStore
 from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError, RecordError
 from aitia.models import LanguageModel, generate_responses, in_tokens, sort_sites
@@ -69,14 +70,13 @@ class ScanSettings:
         if unknown:
             raise AitiaError(f"signal {', '.join(sorted(unknown))}: choose among {', '.join(SIGNALS)}")
         for name, least in (
-            ("max_length", 0),
             ("max_batch_tokens", 1),
             ("shard_rows", 1),
             ("own_response_tokens", 1),
             ("temperature", 0),
         ):
-            if not getattr(self, name) >= least:
-                raise AitiaError(f"{name} {getattr(self, name)}: must be at least {least}")
+            if not least <= getattr(self, name) < float("inf"):
+                raise AitiaError(f"{name} {getattr(self, name)}: must be a number of at least {least}")
         wanted = {*FORWARD_SIGNALS, *self.signals}
         object.__setattr__(self, "signals", tuple(name for name in SIGNALS if name in wanted))
 

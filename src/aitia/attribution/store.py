@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aitia.attribution.manifest import FORMAT, differences, require_form, require_free
 from aitia.attribution.places import find_model, find_records, require_scanned_model
 from aitia.attribution.signals import SIGNALS, signal_key
 from aitia.errors import StoreError, reason_of
@@ -29,7 +30,6 @@ from aitia.files import (
     atomic_path,
     digest,
     file_digest,
-    is_part,
     only_here,
     read_json,
     reading,
@@ -44,10 +44,6 @@ if TYPE_CHECKING:
 
     from aitia.models import LanguageModel
     from aitia.records import Records, TokenizedRecords
-
-FORMAT = "aitia-store-v1"
-_PLACES = {"name", "adapter", "source", "places", "adapter_places", "rows_sha256", "sha256"}
-_UNBORN = {"shards", "rows.parquet", LOCK}
 
 
 class SignalStore:
@@ -105,7 +101,7 @@ class SignalStore:
             raise StoreError(
                 f"{file}: damaged manifest: not as it was written; delete the store and scan again"
             )
-        _require_form(manifest, file)
+        require_form(manifest, file)
         return cls(path, manifest)
 
     @classmethod
@@ -121,10 +117,10 @@ class SignalStore:
         manifest = {"format": FORMAT, **manifest}
         if (folder / "manifest.json").exists():
             store = cls.open_unfinished(folder)
-            differences = _differences(store.manifest, manifest)
-            if differences:
+            found = differences(store.manifest, manifest)
+            if found:
                 raise StoreError(
-                    f"{folder}: this store was made with other parts: {'; '.join(differences)}. "
+                    f"{folder}: this store was made with other parts: {'; '.join(found)}. "
                     "Give another place, or delete the folder"
                 )
             return store
@@ -349,63 +345,3 @@ class SignalStore:
                 f"{', '.join(self.signals)}. Scan again: `aitia scan "
                 f"{' '.join(f'--signal {name}' for name in SIGNALS if name in (*self.signals, *missing))}`"
             )
-
-
-def require_free(folder: Path, made: str = "a store") -> None:
-    """Refuse a folder that holds something else; what a start that was killed left there does not count.
-
-    Raises:
-        StoreError: it does.
-    """
-    if not folder.exists():
-        return
-    if folder.is_dir():
-        others = [path for path in folder.iterdir() if path.name not in _UNBORN and not is_part(path)]
-        shards = [path for path in (folder / "shards").glob("*") if not is_part(path)]
-        if not others and not shards:
-            return
-    raise StoreError(f"{folder}: not empty and not {made}; give another place")
-
-
-def _require_form(manifest: Any, file: Path) -> None:
-    """Refuse a manifest that lacks what every reader takes from it."""
-    try:
-        data, settings = manifest["data"], manifest["settings"]
-        right = (
-            isinstance(manifest.get("model", {}), dict)
-            and all(_are_names(manifest.get(part, {}).get("places", [])) for part in ("model", "data"))
-            and _are_names(manifest.get("model", {}).get("adapter_places", []))
-            and isinstance(data["rows"], int)
-            and isinstance(data.get("skipped", []), list)
-            and all(isinstance(name, str) for name in (*settings["sites"], *settings["signals"]))
-            and isinstance(manifest["shards"], int)
-            and 0 <= manifest["shards"] <= data["rows"]
-            and date.fromisoformat(data.get("today", "2000-01-01"))
-        )
-    except (KeyError, TypeError, AttributeError, ValueError):
-        right = False
-    if not right:
-        raise StoreError(
-            f"{file}: damaged manifest: a part is missing or of the wrong kind; delete the store and scan again"
-        )
-
-
-def _are_names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two manifests, as `key (old, now new)`; where things lie does not count."""
-    found = []
-    for key in sorted({*old, *new} - _PLACES):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            found += _differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            found.append(f"{prefix}{key} ({_short(before)}, now {_short(after)})")
-    return found
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:18] + "…" + text[-18:]

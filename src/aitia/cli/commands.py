@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from aitia import __version__
-from aitia.cli import attribution, concept, counterfactual, groups, judge, network, plan, prove, remote
+from aitia.cli import (
+    attribution,
+    concept,
+    counterfactual,
+    curate,
+    groups,
+    judge,
+    network,
+    plan,
+    prove,
+    remote,
+)
 from aitia.cli.options import app
 
 __all__ = [
@@ -15,6 +26,7 @@ __all__ = [
     "attribution",
     "concept",
     "counterfactual",
+    "curate",
     "groups",
     "judge",
     "network",

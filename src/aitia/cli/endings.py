@@ -88,8 +88,11 @@ def _root() -> Any:
     from typer.main import get_command
 
     from aitia.cli.commands import app
+    from aitia.cli.places import keep_apart
 
-    return get_command(app)
+    root = get_command(app)
+    keep_apart(root)
+    return root
 
 
 def _invoke(arguments: Sequence[str]) -> None:

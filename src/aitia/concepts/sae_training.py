@@ -17,7 +17,7 @@ from aitia.concepts.features import site_batches
 from aitia.concepts.sae import SparseAutoencoder
 from aitia.engine import progress_bar
 from aitia.errors import ConceptError, NumericalError
-from aitia.models import LanguageModel
+from aitia.models import LanguageModel, in_tokens
 from aitia.records import BATCH_TOKENS, Records, TokenizedRecords
 
 if TYPE_CHECKING:

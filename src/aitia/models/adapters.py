@@ -46,7 +46,7 @@ def require_adapter_folder(folder: Path, what: str) -> dict[str, Any]:
     if not is_adapter(folder):
         if (folder / "config.json").is_file():
             raise ModelError(
-                f"{what}: that is a whole model, not an adapter; give it as the model (--model), without an adapter"
+                f"{what}: that is a whole model, not an adapter; give it as `model`, without an adapter"
             )
         raise ModelError(
             f"{what}: there is no {CONFIGURATION}; give the folder that PEFT saved the adapter in"
@@ -215,7 +215,7 @@ def _require_rows(tuned: Any, what: str) -> None:
         if used and bool(unset.any()):
             raise ModelError(
                 f"{what}: was trained with other tokens than its base, but {WEIGHTS} lacks their rows of "
-                f"{named(used)}; save it with its embeddings (`save_embedding_layers=True`)"
+                f"{named(used)}; save it with its embeddings (save_embedding_layers in PEFT)"
             )
         with torch.no_grad():
             parameter[unset] = 0

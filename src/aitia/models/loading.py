@@ -263,7 +263,7 @@ def _folder(name: str, kind: str, download: bool) -> Path:
             ignore_patterns=list(_NOT_FETCHED),
         )
     except Exception as error:
-        mend = "" if download else "; give a folder, or allow the download (--download)"
+        mend = "" if download else "; give a folder, or allow the download: `download`"
         raise ModelError(
             f"{kind} {name}: no such folder, and not in the local hub cache{mend} ({reason_of(error, 200)})"
         ) from error
@@ -282,8 +282,8 @@ def _base_of(name: str, folder: Path, adapter: str | None) -> str:
     base = read_json(folder / CONFIGURATION).get("base_model_name_or_path")
     if not base:
         raise ModelError(
-            f"model {name}: an adapter that does not name its base; give the base as the model (--model) and this "
-            "folder as the adapter (--adapter)"
+            f"model {name}: an adapter that does not name its base; give the base as `model` and this "
+            "folder as `adapter`"
         )
     beside = folder / base
     return str(beside) if not Path(base).exists() and beside.is_dir() else str(base)
@@ -294,8 +294,8 @@ def _base_folder(base: str, adapter: str, download: bool) -> Path:
         folder = _folder(base, "model", download)
     except ModelError as error:
         raise ModelError(
-            f"model {adapter}: an adapter, and its base {base} is not here; give the base as the model (--model) and "
-            "this folder as the adapter (--adapter)"
+            f"model {adapter}: an adapter, and its base {base} is not here; give the base as `model` and "
+            "this folder as `adapter`"
         ) from error
     if is_adapter(folder):
         raise ModelError(

@@ -80,5 +80,5 @@ def require_tokens_fit(tokenizer: Any, network: Any, what: str) -> None:
     raise ModelError(
         f"{what}: the tokenizer has {len(beyond)} tokens that the embedding of {rows} rows has none for: "
         f"{named(tokens)}. Give the model that was trained with this tokenizer (an adapter must be saved with its "
-        "embedding, `save_embedding_layers=True`), or the tokenizer of this model"
+        "embedding, save_embedding_layers in PEFT), or the tokenizer of this model"
     )

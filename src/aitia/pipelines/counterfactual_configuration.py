@@ -113,7 +113,12 @@ class TrainingPart(Part):
     epochs: Count = LoraSettings.epochs
     batch_rows: Count = LoraSettings.batch_rows
     accumulation: Count = LoraSettings.accumulation
-    max_length: Annotated[int, Field(ge=0)] = LoraSettings.max_length
+    max_length: Annotated[int, Field(ge=0, description="Longer rows are cut; 0 for the model's context.")] = (
+        LoraSettings.max_length
+    )
+    truncate: Annotated[bool, Field(description="Cut rows longer than the model's context too.")] = (
+        LoraSettings.truncate
+    )
     seed: Seed = LoraSettings.seed
 
     @property

@@ -45,9 +45,9 @@ def curate(
         StoreError: a file would be written over another, or over what is read.
     """
     if (drop is None) == (keep is None):
-        raise AitiaError("give either the rows to drop or the rows to keep (--drop or --keep)")
+        raise AitiaError("give either the rows to `drop` or the rows to `keep`")
     if end not in ("top", "bottom"):
-        raise AitiaError(f"end {end!r}: choose top or bottom (--from)")
+        raise AitiaError(f"end {end!r}: choose top or bottom")
     data.only(ranking.top(1.0))  # which refuses a ranking of other data, by every row of it
     choose = ranking.top if end == "top" else ranking.bottom
     gone = data.without(choose(keep)).ids if keep is not None else choose(drop or 0)

@@ -13,7 +13,7 @@ from aitia.attribution import SignalStore
 from aitia.attribution.feature_labels import FeatureLabel, label_features
 from aitia.attribution.feature_shift import FeatureShift, feature_shifts
 from aitia.attribution.methods import DEFAULT_METHOD, find_signal_method, score_vectors
-from aitia.attribution.ranking import require_concept_of_store
+from aitia.attribution.scoring import require_concept_of_store
 from aitia.concepts import SparseAutoencoder, concept_from_feature, feature_matrix
 from aitia.files import write_json
 from aitia.models import LanguageModel, in_tokens

@@ -60,5 +60,5 @@ def settle_bad_rows(source: Path | str, bad: Sequence[SkippedRow], rows: int, on
         listed = some_of([f"{row.location}: {row.reason}" for row in bad], "\n  ")
         raise RecordError(
             f"{source}: {len(bad)} of {rows} rows cannot be used:\n  {listed}\n"
-            "Mend them, or take them out; where a command has it, --on-error skip leaves them out."
+            "Mend them, or take them out; `on_error=skip` leaves them out."
         )

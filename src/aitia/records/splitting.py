@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aitia.files import atomic_path, require_apart
+from aitia.files import require_place as require_writable
 from aitia.records.bad_rows import SkippedRow
 from aitia.records.record import Records
 from aitia.records.source import require_place
@@ -69,19 +70,20 @@ def split_records(
         StoreError: two of the files are one, or one is an input; or a file cannot be written.
     """
     kept, removed = Path(kept), Path(removed)
-    left_out = None if not data.skipped else Path(left_out or _beside(removed))
+    unread = Path(left_out or _beside(removed))
     places = {"the rows that stay": kept, "the rows that go": removed}
-    if left_out is not None:
-        places["the rows that could not be read"] = left_out
+    if data.skipped or left_out is not None:
+        places["the rows that could not be read"] = unread
     source = {} if data.source is None else {"the data": data.source}
     require_apart(places, source | dict(inputs or {}))
+    for path in places.values():
+        require_writable(path, folder=data.format == "datasets")
+        require_place(path, data.format)
     gone = gone if isinstance(gone, list) else list(gone)
     stay, go = data.without(gone), data.only(gone)
     parts = {kept: stay.rows, removed: go.rows}
-    if left_out is not None:
-        parts[left_out] = sorted(row.row for row in data.skipped)
-    for path in parts:
-        require_place(path, data.format)
+    if data.skipped:
+        parts[unread] = sorted(row.row for row in data.skipped)
     with ExitStack() as stack:
         # Every part is whole on the disk before the first one takes its place.
         temporary = {path: stack.enter_context(atomic_path(path)) for path in parts}
@@ -90,7 +92,7 @@ def split_records(
     return Split(
         kept=kept,
         removed=removed,
-        left_out=left_out,
+        left_out=unread if data.skipped else None,
         rows_kept=len(stay),
         rows_removed=len(go),
         skipped=data.skipped,
