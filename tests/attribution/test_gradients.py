@@ -130,7 +130,7 @@ def test_layers_of_other_kinds_are_left_out_and_said_to_be(make_model, data, que
     model.blocks[1].experts = torch.nn.ParameterList([torch.nn.Parameter(torch.zeros(2, 3, 5))])
     plan = plan_curvature(model, data, settings)
     assert plan.weights_left_out == 30
-    assert "(30 of unsupported layers left out)" in plan.text()
+    assert "(30 others, under 1%, left out)" in plan.text()
     found = influence(model, data, queries, measurement, curvature=fit_curvature(model, data, settings))
     np.testing.assert_array_equal(found, plain)
     nothing = make_model("llama", layers=1)

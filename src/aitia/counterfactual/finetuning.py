@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
@@ -10,13 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from aitia.engine import progress_bar
+from aitia.engine import note, progress_bar
 from aitia.errors import AitiaError, NumericalError
 from aitia.files import atomic_path
 from aitia.models import LanguageModel, run
 from aitia.records import Records, pad_batch, tokenize
 
 _ALWAYS = object()
+# Layers whose outputs choose experts, by their names: a small change of theirs is no small change of the model.
+_ROUTER = re.compile(r"(^|[._])(router|gate|gating|wg)(\.|$)|router|shared_expert_gate$")
+# Families whose fused kernels pass a layer of this name by; PEFT refuses it there.
+_STATE_SPACE = frozenset({"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +32,9 @@ class LoraSettings:
         rank: of the low-rank factors.
         alpha: scale of the adapter; its output is multiplied by alpha / rank.
         rank_stabilised: multiply by alpha / sqrt(rank) instead (rsLoRA, Kalajdzievski 2023).
-        modules: names of the linear layers that get factors; empty for the architecture's usual ones.
+        modules: names of the linear layers that get factors. Empty for the architecture's usual ones, as PEFT lists
+            them; where it lists none, for every linear layer of the blocks but the routers and gates that choose
+            experts, and a note says which these are.
         layers: blocks that get factors; empty for all.
         learning_rate: peak, reached after the warm-up, then falling linearly to zero.
         warmup: share of the steps.
@@ -98,7 +105,8 @@ def finetune_lora(
         The fine-tuned model, frozen, `adapter` set to `out` (or to `memory`).
 
     Raises:
-        AitiaError: the model has an adapter already, or lacks a module or block that is to get factors.
+        AitiaError: the model has an adapter already, lacks a module or block that is to get factors, or
+            has modules there that cannot get any.
         NumericalError: the loss is not finite.
     """
     import torch
@@ -113,17 +121,31 @@ def finetune_lora(
         truncate=settings.max_length > 0,
     )
     _require_places(model, settings)
+    modules, layers = list(settings.modules) or usual_modules(model), list(settings.layers) or None
+    if modules is None:
+        modules, layers = linear_maps(model, settings.layers), None
+        note(
+            f"Fine-tuning: no usual places for factors are known in {model.config.model_type}; every linear layer of "
+            f"its blocks gets them, but for routers: {', '.join(sorted({_leaf(name) for name in modules}))}"
+        )
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         use_rslora=settings.rank_stabilised,
-        target_modules=list(settings.modules) or None,
-        layers_to_transform=list(settings.layers) or None,
+        target_modules=modules,
+        layers_to_transform=layers,
         task_type=TaskType.CAUSAL_LM,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        network = get_peft_model(model.network, config)
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            network = get_peft_model(model.network, config)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        names = sorted({_leaf(name) for name in ([modules] if isinstance(modules, str) else modules)})
+        raise AitiaError(
+            f"training: modules: low-rank factors cannot be put on {', '.join(names)} of {model.name} "
+            f"({type(model.network).__name__}); name other linear layers under modules"
+        ) from error
     tuned = LanguageModel(
         network=network, tokenizer=model.tokenizer, name=model.name, adapter=str(out or "memory")
     )
@@ -158,6 +180,54 @@ def finetune_lora(
         with atomic_path(out) as temporary:
             network.save_pretrained(str(temporary))
     return tuned
+
+
+def usual_modules(model: LanguageModel) -> list[str] | str | None:
+    """Where adapters of the architecture usually are: names of modules, or a pattern; none if that is not known."""
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as USUAL
+
+    kinds = (model.network.config.model_type, model.config.model_type)
+    names = next((USUAL[kind] for kind in kinds if kind in USUAL), None)
+    if names is None or isinstance(names, str):
+        return names
+    there = {_leaf(name) for name, _ in model.blocks.named_modules()}
+    return list(names) if there.intersection(names) else None
+
+
+def linear_maps(model: LanguageModel, blocks: Sequence[int] = ()) -> list[str]:
+    """The whole names of the blocks' linear layers, or of some blocks', that can get factors: routers cannot.
+
+    Raises:
+        AitiaError: there are none.
+    """
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    whole = {id(module): name for name, module in model.network.named_modules(remove_duplicate=False)}
+    found = [
+        whole[id(module)]
+        for layer in model.linear_layers
+        for module in (layer.module, *layer.others)
+        if type(module) in (nn.Linear, Conv1D)
+        and layer.layout != "product"
+        and not _ROUTER.search(layer.name)
+        and (not blocks or int(whole[id(module)].removeprefix(_prefix(model)).split(".")[0]) in blocks)
+        and not (getattr(model.config, "model_type", "") in _STATE_SPACE and _leaf(layer.name) == "out_proj")
+    ]
+    if not found:
+        raise AitiaError(
+            f"training: {model.name} has no linear layer in its blocks that can get low-rank factors; it cannot be "
+            "fine-tuned here"
+        )
+    return found
+
+
+def _prefix(model: LanguageModel) -> str:
+    return next(f"{name}." for name, module in model.network.named_modules() if module is model.blocks)
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _require_places(model: LanguageModel, settings: LoraSettings) -> None:

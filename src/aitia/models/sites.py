@@ -21,8 +21,9 @@ _SITE = re.compile(r"resid_post\.(\d+)")
 def decoder_blocks(network: nn.Module) -> nn.ModuleList:
     """The list of transformer blocks of a decoder-only network, whatever it is called there.
 
-    It is the one module list as long as the configuration's number of hidden layers; this holds for
-    Llama, Qwen, Gemma, GPT-2 and most other `transformers` models, inside a PEFT wrapper or not.
+    It is the module list as long as the configuration's number of hidden layers. Lists inside another such list
+    (the experts of a block) do not count; where there are several still, the one of the text decoder is taken,
+    as in a model that also sees.
 
     Raises:
         ModelError: no such list, or several.
@@ -32,9 +33,16 @@ def decoder_blocks(network: nn.Module) -> nn.ModuleList:
     config: Any = getattr(network, "config", None)
     text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
     layers = getattr(text_config, "num_hidden_layers", None)
-    found = [
-        module for module in network.modules() if isinstance(module, nn.ModuleList) and len(module) == layers
-    ]
+
+    def lists_of(module: nn.Module) -> list[nn.ModuleList]:
+        found = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) == layers]
+        inside = {id(part) for each in found for part in each.modules() if part is not each}
+        return [each for each in found if id(each) not in inside]
+
+    found = lists_of(network)
+    if len(found) > 1 and hasattr(network, "get_decoder"):
+        decoder: Any = network.get_decoder()  # type: ignore[operator]
+        found = lists_of(decoder) if isinstance(decoder, nn.Module) else found
     if len(found) != 1:
         raise ModelError(
             f"{type(network).__name__}: expected one list of {layers} transformer blocks, found {len(found)}; "

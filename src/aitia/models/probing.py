@@ -1,0 +1,155 @@
+"""What a network does with a few tokens, tried when it is taken up, so that a wrong assumption is found at once.
+
+Everything in this room assumes that a network reads from left to right, runs each block once, and carries one
+residual stream [batch, time, width] from block to block. Where one of these does not hold, results would be
+wrong without a word, or the work would break off in the middle; such a network is refused, and the reason given.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from aitia.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+ROWS, TIME, SHARED = 3, 11, 5
+"""Of the tokens that are tried: three rows of eleven, so that no axis is mistaken for another; the first two rows
+begin with the same five."""
+
+
+def probe_tokens(network: Any) -> torch.Tensor:
+    """Tokens to try a network on: [3, 11] int64 on its device, rows 0 and 1 alike in the first five."""
+    import torch
+
+    config = network.config.get_text_config()
+    device = network.get_input_embeddings().weight.device
+    # Small ids are those of plain text in nearly every vocabulary; the very first are often special.
+    vocabulary = min(int(config.vocab_size), 250)
+    tokens = torch.arange(ROWS * TIME).mul(37).remainder(max(vocabulary - 8, 1)).add(min(7, vocabulary - 1))
+    tokens = tokens.clamp(max=vocabulary - 1).reshape(ROWS, TIME)
+    tokens[1, :SHARED] = tokens[0, :SHARED]
+    return tokens.to(device)
+
+
+def is_outline(network: nn.Module) -> bool:
+    """Whether the network has its shapes only, and no weights."""
+    return any(parameter.is_meta for parameter in network.parameters())
+
+
+def hidden_states(output: object) -> Any:
+    """A block's output is the residual stream, alone or first in a tuple."""
+    return output[0] if isinstance(output, tuple | list) else output
+
+
+def require_supported(network: Any, blocks: Sequence[nn.Module], name: str) -> None:
+    """Run the network on a few tokens, and refuse it if it is not what the rest of the package assumes.
+
+    Args:
+        network: a causal language model in evaluation mode; one without weights is not tried.
+        blocks: its blocks, bottom first.
+        name: for messages.
+
+    Raises:
+        ModelError: it has no unembedding, does not run on tokens alone, runs blocks in another way than once each
+            in order, carries something else than one residual stream, or a token's result depends on
+            later tokens or on the other rows of a batch.
+    """
+    import torch
+
+    if is_outline(network):
+        return
+    kind = f"{name} ({_inner(network)})"
+    head = network.get_output_embeddings()
+    if not isinstance(head, torch.nn.Module):
+        raise ModelError(f"{kind}: has no unembedding (a linear layer that makes logits), so it has no loss")
+    tokens = probe_tokens(network)
+    width = int(network.config.get_text_config().hidden_size)
+    ran: list[tuple[int, Any]] = []
+    unembedded: list[Any] = []
+    handles = [
+        block.register_forward_hook(lambda _block, _given, output, i=i: ran.append((i, hidden_states(output))))
+        for i, block in enumerate(blocks)
+    ]
+    handles.append(head.register_forward_pre_hook(lambda _head, given: unembedded.append(given[0])))
+    try:
+        with torch.no_grad():
+            logits = network(input_ids=tokens, use_cache=False).logits
+    except Exception as error:  # whatever a network raises that needs more than tokens
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"{kind}: cannot be run on tokens alone ({type(error).__name__}: {first}); only decoder-only language "
+            "models are supported"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    _require_order([number for number, _ in ran], len(blocks), kind)
+    for number, hidden in ran:
+        shape = tuple(getattr(hidden, "shape", ()))
+        if shape != (ROWS, TIME, width):
+            raise ModelError(
+                f"{kind}: block {number} gives {list(shape)} where one residual stream [batch, time, width] would be "
+                f"{[ROWS, TIME, width]}; models that carry several streams at once are not supported"
+            )
+    if len(unembedded) != 1 or tuple(unembedded[0].shape[:2]) != (ROWS, TIME):
+        raise ModelError(f"{kind}: its unembedding is not run once on every token; that is not supported")
+    with torch.no_grad():
+        alone = network(input_ids=tokens[:1, :SHARED], use_cache=False).logits
+    _require_causal(ran[-1][1], logits, alone, kind)
+
+
+def _require_order(numbers: Sequence[int], count: int, kind: str) -> None:
+    times = Counter(numbers)
+    repeated = [number for number in range(count) if times[number] > 1]
+    missing = [number for number in range(count) if not times[number]]
+    if repeated:
+        raise ModelError(
+            f"{kind}: block {repeated[0]} is run {times[repeated[0]]} times in one pass, so that its site has no one "
+            "activation; models that repeat their blocks are not supported"
+        )
+    if missing:
+        raise ModelError(
+            f"{kind}: block {missing[0]} is not run on text alone, so that its site has no activation; that is not "
+            "supported"
+        )
+    if list(numbers) != sorted(numbers):
+        raise ModelError(f"{kind}: its blocks are not run in their order; that is not supported")
+
+
+def _require_causal(hidden: torch.Tensor, logits: torch.Tensor, alone: torch.Tensor, kind: str) -> None:
+    """Batches are filled up on the right without a mask, which is exact where nothing depends on what comes later."""
+    import torch
+
+    exact = logits.dtype in (torch.float32, torch.float64) and hidden.dtype == torch.float32
+    later = max(_least_change(part[0, :SHARED], part[1, :SHARED]) for part in (hidden, logits))
+    company = _least_change(logits[0, :SHARED], alone[0])
+    if later > (1e-5 if exact else 2e-2):
+        raise ModelError(
+            f"{kind}: what it makes of a token depends on later tokens; only models that read from left to right "
+            "are supported (is it an encoder, or was it loaded without `is_decoder`?)"
+        )
+    if company > (1e-3 if exact else 1e-1):
+        raise ModelError(
+            f"{kind}: what it makes of a row depends on the rows and the padding beside it, so that no row has a "
+            "result of its own; that is not supported"
+        )
+
+
+def _least_change(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The smallest over tokens of the relative change; 0 where values are not finite, which is another fault.
+
+    The smallest, since rounding can send one token to another expert, but leaves most of them where they are.
+    """
+    one, other = one.float(), other.float()
+    change = (one - other).abs().amax(dim=-1) / one.abs().amax(dim=-1).clamp(min=1e-12)
+    return float(change.nan_to_num(0.0, 0.0, 0.0).min())
+
+
+def _inner(network: Any) -> str:
+    inner = network.get_base_model() if hasattr(network, "get_base_model") else network
+    return type(inner).__name__
