@@ -15,7 +15,7 @@ _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_atte
 _FEED_FORWARD = ("intermediate_size", "ffn_dim", "n_inner", "decoder_ffn_dim", "ffn_hidden_size", "dff", "dim_ff", "d_inner")
 _POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "context_length", "seq_length")
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-_CHOSEN = ("num_experts_per_tok", "moe_k", "moe_topk", "moe_top_k")
+_CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "moe_top_k")
 
 SIZES: dict[str, Any] = {
     **dict.fromkeys(_WIDTH, 32),
@@ -42,8 +42,9 @@ SIZES: dict[str, Any] = {
     "v_head_dim": 8,
     "index_n_heads": 2,
     "index_head_dim": 16,
-    "index_topk": 4,
+    "index_topk": 64,
     "n_group": 2,
+    "num_expert_group": 2,
     "topk_group": 1,
     "moe_intermediate_size": 24,
     "shared_expert_intermediate_size": 24,
@@ -77,6 +78,7 @@ SIZES: dict[str, Any] = {
 
 # What a family's configuration needs beside the sizes, or with another value.
 STUBBORN: dict[str, dict[str, Any]] = {
+    "bailing_hybrid": {"head_dim": 8},
     "cohere_compass_text": {
         "layer_types": ["full_attention", "sliding_attention"] * 2,
         "rope_parameters": {
@@ -88,7 +90,7 @@ STUBBORN: dict[str, dict[str, Any]] = {
         "ffn_config": {"ffn_hidden_size": 48, "moe_num_experts": 4, "moe_top_k": 2, "ffn_act_fn": {"name": "silu"}},
     },
     "dots1": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1},
-    "dots3_note_text": {"num_key_value_heads": 4, "ngram_vocab_size_base": 64},
+    "dots3_note_text": {"num_key_value_heads": 4, "head_dim": 16, "per_layer_config": {}},
     "gemma3n_text": {
         "layer_types": ["full_attention"] * 4,
         "num_kv_shared_layers": 0,
@@ -98,7 +100,7 @@ STUBBORN: dict[str, dict[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local"], 2]], "attention_layers": ["global", "local"] * 2, "window_size": 8},
     "inkling_text": {"rel_extent": 16, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 2, "swa_head_dim": 8},
     "inkling2_text": {"rel_extent": 16, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 2, "swa_head_dim": 8, "unpadded_vocab_size": 400},
-    "inkling2_loop_text": {"rel_extent": 16, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 2, "swa_head_dim": 8, "unpadded_vocab_size": 400},
+    "inkling2_loop_text": {"n_layers_per_attn_res_block": 1, "loop_layer_index_start": 1, "loop_layer_index_end": 3, "rel_extent": 16, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 2, "swa_head_dim": 8, "unpadded_vocab_size": 400},
     "kimi_linear": {"num_experts_per_token": 2, "num_key_value_heads": 4, "linear_head_dim": 8, "linear_num_heads": 4, "num_expert_group": 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2, "num_dense_layers": 1},
     "longcat_flash": {"expert_ffn_hidden_size": 24, "zero_expert_num": 2},
@@ -121,22 +123,26 @@ def families() -> dict[str, str]:
 
 
 def tiny_settings(plain: Any, vocabulary: int, layers: int) -> dict[str, Any]:
-    """The fields of a configuration that make it tiny."""
-    sizes = SIZES | dict.fromkeys(_LAYERS, layers) | {"vocab_size": vocabulary, "vocab_size_per_layer_input": vocabulary}
-    aliases = plain.attribute_map
-    parts = {}
-    for name in getattr(plain, "sub_configs", {}) or {}:
-        part = getattr(plain, name, None)
-        if part is not None and hasattr(part, "attribute_map"):
-            parts[name] = tiny_settings(part, vocabulary, layers)
-    values = {name: value for name, value in vars(plain).items() if not name.startswith("_") and name not in aliases}
+    """The fields of a configuration that make it tiny, its parts' among them."""
+    sizes = SIZES | dict.fromkeys(_LAYERS, layers)
+    sizes |= {"vocab_size": vocabulary, "vocab_size_per_layer_input": vocabulary}
+    values = {
+        name: value
+        for name, value in vars(plain).items()
+        if not name.startswith("_") and name not in plain.attribute_map
+    }
+    if values.get("kv_lora_rank"):  # compressed keys and values are made for every head
+        sizes["num_key_value_heads"] = sizes["num_attention_heads"]
     chosen = {name: sizes[name] for name in values if name in sizes}
     depth = next((values[name] for name in _LAYERS if isinstance(values.get(name), int)), None)
     for name, value in values.items():
-        if isinstance(value, list | tuple) and depth and len(value) == depth and name not in parts:
-            different = list(dict.fromkeys(value))
-            chosen[name] = (different * layers)[:layers] if not any(n in chosen for n in [name]) else chosen[name]
-    return chosen | parts | STUBBORN.get(plain.model_type, {})
+        if isinstance(value, list | tuple) and len(value) == depth:  # one entry a block
+            chosen.setdefault(name, (list(dict.fromkeys(value)) * layers)[:layers])
+    for name in getattr(plain, "sub_configs", None) or {}:
+        part = getattr(plain, name, None)
+        if hasattr(part, "attribute_map"):
+            chosen[name] = tiny_settings(part, vocabulary, layers)
+    return chosen | STUBBORN.get(plain.model_type, {})
 
 
 def tiny_config(family: str, vocabulary: int, *, layers: int = 4) -> Any:

@@ -139,11 +139,15 @@ class LayerCurvature:
     def damped_inverse(self, damping: Damping) -> torch.Tensor | float:
         """1 / (L + damping), [out, in].
 
+        A layer in which no row has any gradient takes no part where the damping is relative to its eigenvalues.
+
         Raises:
             AitiaError: an eigenvalue is zero and so is the damping.
         """
         if self.eigenvalues is None:
             return 1.0
+        if damping.relative and damping.value > 0 and not bool(self.eigenvalues.any()):
+            return 0.0
         amount = damping.value * (float(self.eigenvalues.mean()) if damping.relative else 1.0)
         damped = self.eigenvalues + amount
         if not bool((damped > 0).all()):

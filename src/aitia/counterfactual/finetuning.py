@@ -122,12 +122,9 @@ def finetune_lora(
     )
     _require_places(model, settings)
     modules, layers = list(settings.modules) or usual_modules(model), list(settings.layers) or None
-    if modules is None:
+    known = modules is not None
+    if not known:
         modules, layers = linear_maps(model, settings.layers), None
-        note(
-            f"Fine-tuning: no usual places for factors are known in {model.config.model_type}; every linear layer of "
-            f"its blocks gets them, but for routers: {', '.join(sorted({_leaf(name) for name in modules}))}"
-        )
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -146,6 +143,11 @@ def finetune_lora(
             f"training: modules: low-rank factors cannot be put on {', '.join(names)} of {model.name} "
             f"({type(model.network).__name__}); name other linear layers under modules"
         ) from error
+    if not known:
+        note(
+            f"Fine-tuning: no usual places for factors are known in {model.config.model_type}; all linear layers of "
+            f"its blocks but routers get them: {', '.join(_adapted(network))}"
+        )
     tuned = LanguageModel(
         network=network, tokenizer=model.tokenizer, name=model.name, adapter=str(out or "memory")
     )
@@ -190,8 +192,13 @@ def usual_modules(model: LanguageModel) -> list[str] | str | None:
     names = next((USUAL[kind] for kind in kinds if kind in USUAL), None)
     if names is None or isinstance(names, str):
         return names
-    there = {_leaf(name) for name, _ in model.blocks.named_modules()}
-    return list(names) if there.intersection(names) else None
+    inside = {id(module) for module in model.blocks.modules()}
+    places = [
+        (name, id(module) in inside) for name, module in model.network.named_modules() if _leaf(name) in names
+    ]
+    if all(in_a_block for _, in_a_block in places):
+        return list(names) if places else None
+    return [name for name, in_a_block in places if in_a_block] or None
 
 
 def linear_maps(model: LanguageModel, blocks: Sequence[int] = ()) -> list[str]:
@@ -220,6 +227,12 @@ def linear_maps(model: LanguageModel, blocks: Sequence[int] = ()) -> list[str]:
             "fine-tuned here"
         )
     return found
+
+
+def _adapted(network: Any) -> list[str]:
+    """The names, without their paths, of the modules that got factors."""
+    owners = (name.partition(".lora_A.")[0] for name, _ in network.named_parameters() if ".lora_A." in name)
+    return sorted({_leaf(owner.replace(".base_layer", "")) for owner in owners})
 
 
 def _prefix(model: LanguageModel) -> str:

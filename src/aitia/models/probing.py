@@ -42,8 +42,16 @@ def is_outline(network: nn.Module) -> bool:
 
 
 def hidden_states(output: object) -> Any:
-    """A block's output is the residual stream, alone or first in a tuple."""
+    """A block's output is the residual stream, alone or first in a tuple or list."""
     return output[0] if isinstance(output, tuple | list) else output
+
+
+def with_hidden_states(output: object, hidden: Any) -> Any:
+    """A block's output with another residual stream in it."""
+    if isinstance(output, tuple | list):
+        made: Any = getattr(output, "_make", type(output))  # of a named tuple, or of a plain one
+        return made([hidden, *output[1:]])
+    return hidden
 
 
 def require_supported(network: Any, blocks: Sequence[nn.Module], name: str) -> None:
@@ -69,16 +77,26 @@ def require_supported(network: Any, blocks: Sequence[nn.Module], name: str) -> N
         raise ModelError(f"{kind}: has no unembedding (a linear layer that makes logits), so it has no loss")
     tokens = probe_tokens(network)
     width = int(network.config.get_text_config().hidden_size)
-    ran: list[tuple[int, Any]] = []
+    ran: list[tuple[int, Any, Any]] = []
     unembedded: list[Any] = []
+
+    def hook_for(number: int) -> Any:
+        def hook(_block: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            hidden = hidden_states(output)
+            ran.append((number, args[0] if args else kwargs.get("hidden_states"), hidden))
+            if number or not torch.is_tensor(hidden):
+                return output
+            return with_hidden_states(output, hidden.detach().requires_grad_().clone())
+
+        return hook
+
     handles = [
-        block.register_forward_hook(lambda _block, _given, output, i=i: ran.append((i, hidden_states(output))))
-        for i, block in enumerate(blocks)
+        block.register_forward_hook(hook_for(i), with_kwargs=True) for i, block in enumerate(blocks)
     ]
     handles.append(head.register_forward_pre_hook(lambda _head, given: unembedded.append(given[0])))
     try:
-        with torch.no_grad():
-            logits = network(input_ids=tokens, use_cache=False).logits
+        with torch.enable_grad():
+            logits = network(input_ids=tokens, use_cache=False).logits.detach()
     except Exception as error:  # whatever a network raises that needs more than tokens
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
@@ -88,19 +106,13 @@ def require_supported(network: Any, blocks: Sequence[nn.Module], name: str) -> N
     finally:
         for handle in handles:
             handle.remove()
-    _require_order([number for number, _ in ran], len(blocks), kind)
-    for number, hidden in ran:
-        shape = tuple(getattr(hidden, "shape", ()))
-        if shape != (ROWS, TIME, width):
-            raise ModelError(
-                f"{kind}: block {number} gives {list(shape)} where one residual stream [batch, time, width] would be "
-                f"{[ROWS, TIME, width]}; models that carry several streams at once are not supported"
-            )
+    _require_order([number for number, _, _ in ran], len(blocks), kind)
+    _require_one_stream(ran, (ROWS, TIME, width), kind)
     if len(unembedded) != 1 or tuple(unembedded[0].shape[:2]) != (ROWS, TIME):
         raise ModelError(f"{kind}: its unembedding is not run once on every token; that is not supported")
     with torch.no_grad():
         alone = network(input_ids=tokens[:1, :SHARED], use_cache=False).logits
-    _require_causal(ran[-1][1], logits, alone, kind)
+    _require_causal(ran[-1][2].detach(), logits, alone, kind)
 
 
 def _require_order(numbers: Sequence[int], count: int, kind: str) -> None:
@@ -119,6 +131,32 @@ def _require_order(numbers: Sequence[int], count: int, kind: str) -> None:
         )
     if list(numbers) != sorted(numbers):
         raise ModelError(f"{kind}: its blocks are not run in their order; that is not supported")
+
+
+def _require_one_stream(ran: Sequence[tuple[int, Any, Any]], wanted: tuple[int, ...], kind: str) -> None:
+    import torch
+
+    before = None
+    for number, given, hidden in ran:
+        shape = tuple(getattr(hidden, "shape", ()))
+        if shape != wanted:
+            raise ModelError(
+                f"{kind}: block {number} gives {list(shape)} where one residual stream [batch, time, width] would be "
+                f"{list(wanted)}; models that carry anything else from block to block, as several streams at once, are "
+                "not supported"
+            )
+        if before is not None and not (
+            getattr(given, "shape", None) == wanted and torch.equal(given.detach().nan_to_num(), before.nan_to_num())
+        ):
+            raise ModelError(
+                f"{kind}: block {number} is not given what block {number - 1} gives, so that there is no one residual "
+                "stream between them; that is not supported"
+            )
+        if number and not hidden.requires_grad:
+            raise ModelError(
+                f"{kind}: no gradient can be taken through block {number} (it may be reversible); that is not supported"
+            )
+        before = hidden.detach()
 
 
 def _require_causal(hidden: torch.Tensor, logits: torch.Tensor, alone: torch.Tensor, kind: str) -> None:

@@ -21,7 +21,7 @@ _SITE = re.compile(r"resid_post\.(\d+)")
 def decoder_blocks(network: nn.Module) -> nn.ModuleList:
     """The list of transformer blocks of a decoder-only network, whatever it is called there.
 
-    It is the module list as long as the configuration's number of hidden layers. Lists inside another such list
+    It is the module list as long as the configuration's number of layers. Lists inside another such list
     (the experts of a block) do not count; where there are several still, the one of the text decoder is taken,
     as in a model that also sees.
 
@@ -32,17 +32,19 @@ def decoder_blocks(network: nn.Module) -> nn.ModuleList:
 
     config: Any = getattr(network, "config", None)
     text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    layers = getattr(text_config, "num_hidden_layers", None)
+    counts = [getattr(text_config, name, None) for name in ("num_hidden_layers", "num_layers")]
 
-    def lists_of(module: nn.Module) -> list[nn.ModuleList]:
+    def lists_of(module: nn.Module, layers: int | None) -> list[nn.ModuleList]:
         found = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) == layers]
         inside = {id(part) for each in found for part in each.modules() if part is not each}
         return [each for each in found if id(each) not in inside]
 
-    found = lists_of(network)
+    # Where a block has two attention layers, the second field counts the blocks.
+    layers = next((count for count in counts if lists_of(network, count)), counts[0])
+    found = lists_of(network, layers)
     if len(found) > 1 and hasattr(network, "get_decoder"):
         decoder: Any = network.get_decoder()  # type: ignore[operator]
-        found = lists_of(decoder) if isinstance(decoder, nn.Module) else found
+        found = lists_of(decoder, layers) if isinstance(decoder, nn.Module) else found
     if len(found) != 1:
         raise ModelError(
             f"{type(network).__name__}: expected one list of {layers} transformer blocks, found {len(found)}; "

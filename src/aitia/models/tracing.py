@@ -18,7 +18,7 @@ import numpy as np
 
 from aitia.errors import NumericalError
 from aitia.models.language_model import LanguageModel
-from aitia.models.probing import hidden_states
+from aitia.models.probing import hidden_states, with_hidden_states
 from aitia.models.sites import site_layer, sort_sites
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def _watching(
             hidden = hidden_states(output)
             if detach and site == sites[0]:
                 hidden = hidden.detach().requires_grad_()
-                output = (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+                # What goes on is a copy, since some blocks add to their input in place, which a leaf does not allow.
+                output = with_hidden_states(output, hidden.clone())
             seen[site] = hidden
             if stop and site == sites[-1]:
                 raise _SiteReached
