@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from aitia.models.fingerprint import model_fingerprint, tokenizer_fingerprint
-from aitia.models.probing import is_outline, probe_tokens, require_supported
+from aitia.models.probing import require_supported
 from aitia.models.sites import decoder_blocks, site_names
 
 if TYPE_CHECKING:
@@ -46,13 +46,14 @@ class LanguageModel:
     name: str
     adapter: str | None = None
     blocks: nn.ModuleList = field(init=False, repr=False)
+    _plain: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.blocks = decoder_blocks(self.network)
         self.network.eval()
         self.network.requires_grad_(False)
         _fuse_activations(self.network)
-        require_supported(self.network, self.blocks, self.name)
+        self._plain = require_supported(self.network, self.blocks, self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """How the model travels to another process: by name, to be loaded there, and never as a pickle of it."""
@@ -109,31 +110,16 @@ class LanguageModel:
                 return int(token)
         return 0
 
-    @cached_property
+    @property
     def plain_unembedding(self) -> nn.Linear | None:
         """The unembedding, if it is a frozen linear layer whose output is the logits as they are; else none.
 
         Models that cap or scale their logits are found by trying a few tokens.
         """
-        import torch
         from torch import nn
 
         head = self.network.get_output_embeddings()
-        if type(head) is not nn.Linear or head.weight.requires_grad:
-            return None
-        if is_outline(self.network):
-            return head
-        inputs: list[torch.Tensor] = []
-        handle = head.register_forward_pre_hook(lambda _module, given: inputs.append(given[0]))
-        try:
-            with torch.no_grad():
-                logits = self.network(input_ids=probe_tokens(self.network), use_cache=False).logits
-        finally:
-            handle.remove()
-        with torch.no_grad():
-            plain = head(inputs[0])
-        same = plain.dtype == logits.dtype and plain.shape == logits.shape and torch.equal(plain, logits)
-        return head if same else None
+        return head if self._plain and type(head) is nn.Linear and not head.weight.requires_grad else None
 
     @cached_property
     def linear_layers(self) -> tuple[LinearLayer, ...]:

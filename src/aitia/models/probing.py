@@ -26,14 +26,13 @@ def probe_tokens(network: Any) -> torch.Tensor:
     """Tokens to try a network on: [3, 11] int64 on its device, rows 0 and 1 alike in the first five."""
     import torch
 
-    config = network.config.get_text_config()
-    device = network.get_input_embeddings().weight.device
+    embeddings = network.get_input_embeddings().weight
     # Small ids are those of plain text in nearly every vocabulary; the very first are often special.
-    vocabulary = min(int(config.vocab_size), 250)
+    vocabulary = min(embeddings.shape[0], 250)
     tokens = torch.arange(ROWS * TIME).mul(37).remainder(max(vocabulary - 8, 1)).add(min(7, vocabulary - 1))
     tokens = tokens.clamp(max=vocabulary - 1).reshape(ROWS, TIME)
     tokens[1, :SHARED] = tokens[0, :SHARED]
-    return tokens.to(device)
+    return tokens.to(embeddings.device)
 
 
 def is_outline(network: nn.Module) -> bool:
@@ -54,13 +53,16 @@ def with_hidden_states(output: object, hidden: Any) -> Any:
     return hidden
 
 
-def require_supported(network: Any, blocks: Sequence[nn.Module], name: str) -> None:
+def require_supported(network: Any, blocks: Sequence[nn.Module], name: str) -> bool:
     """Run the network on a few tokens, and refuse it if it is not what the rest of the package assumes.
 
     Args:
         network: a causal language model in evaluation mode; one without weights is not tried.
         blocks: its blocks, bottom first.
         name: for messages.
+
+    Returns:
+        Whether the logits are the unembedding's output as it is, neither capped nor scaled.
 
     Raises:
         ModelError: it has no unembedding, does not run on tokens alone, runs blocks in another way than once each
@@ -70,7 +72,7 @@ def require_supported(network: Any, blocks: Sequence[nn.Module], name: str) -> N
     import torch
 
     if is_outline(network):
-        return
+        return True
     kind = f"{name} ({_inner(network)})"
     head = network.get_output_embeddings()
     if not isinstance(head, torch.nn.Module):
@@ -112,7 +114,9 @@ def require_supported(network: Any, blocks: Sequence[nn.Module], name: str) -> N
         raise ModelError(f"{kind}: its unembedding is not run once on every token; that is not supported")
     with torch.no_grad():
         alone = network(input_ids=tokens[:1, :SHARED], use_cache=False).logits
+        plain = head(unembedded[0])
     _require_causal(ran[-1][2].detach(), logits, alone, kind)
+    return plain.dtype == logits.dtype and plain.shape == logits.shape and torch.equal(plain, logits)
 
 
 def _require_order(numbers: Sequence[int], count: int, kind: str) -> None:
