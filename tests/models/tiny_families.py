@@ -78,7 +78,7 @@ SIZES: dict[str, Any] = {
 
 # What a family's configuration needs beside the sizes, or with another value.
 STUBBORN: dict[str, dict[str, Any]] = {
-    "bailing_hybrid": {"head_dim": 8},
+    "bamba": {"attn_layer_indices": [1, 3]},
     "cohere_compass_text": {
         "layer_types": ["full_attention", "sliding_attention"] * 2,
         "rope_parameters": {
@@ -97,6 +97,8 @@ STUBBORN: dict[str, dict[str, Any]] = {
         "activation_sparsity_pattern": [0.0] * 4,
         "laurel_rank": 4,
     },
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
     "gpt_neo": {"attention_types": [[["global", "local"], 2]], "attention_layers": ["global", "local"] * 2, "window_size": 8},
     "inkling_text": {"rel_extent": 16, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 2, "swa_head_dim": 8},
     "inkling2_text": {"rel_extent": 16, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 2, "swa_head_dim": 8, "unpadded_vocab_size": 400},

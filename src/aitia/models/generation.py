@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from aitia.models.language_model import LanguageModel
+from aitia.models.probing import SHARED, probe_tokens
 
 
 def generate_responses(
@@ -21,7 +24,8 @@ def generate_responses(
 ) -> list[np.ndarray]:
     """Sample one response to each prompt.
 
-    Prompts of similar length are batched together; each batch draws from a generator seeded by `seed`
+    Prompts of similar length are batched together, and those of one length only where the model does not pass over
+    the padding to their left, as some recurrent ones do not; each batch draws from a generator seeded by `seed`
     and the batch's place, so the result depends on the prompts and the settings alone.
 
     Args:
@@ -44,8 +48,16 @@ def generate_responses(
     sampling = {"do_sample": temperature > 0}
     if temperature > 0:
         sampling |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
-    for start in range(0, len(order), batch_rows):
-        chosen = order[start : start + batch_rows]
+    lengths = [len(prompts[i]) for i in order]
+    uneven = len(set(lengths)) > 1 and not _passes_over_padding(model)
+    starts = [0]
+    while starts[-1] < len(order):
+        stop = min(starts[-1] + batch_rows, len(order))
+        if uneven:
+            stop = min(stop, bisect_right(lengths, lengths[starts[-1]]))
+        starts.append(stop)
+    for start, stop in pairwise(starts):
+        chosen = order[start:stop]
         longest = max(len(prompts[i]) for i in chosen)
         tokens = torch.full((len(chosen), longest), model.pad_id)
         attention = torch.zeros((len(chosen), longest), dtype=torch.long)
@@ -67,6 +79,32 @@ def generate_responses(
         if on_batch is not None:
             on_batch(len(chosen))
     return responses
+
+
+def _passes_over_padding(model: LanguageModel) -> bool:
+    """Whether padding to the left of a prompt changes nothing, tried on a few tokens."""
+    import torch
+
+    prompt = probe_tokens(model.network)[:1, :SHARED]
+    padding = torch.full((1, 3), model.pad_id, device=prompt.device)
+    padded = torch.cat([padding, prompt], dim=1)
+    logits = []
+    for tokens, pads in ((prompt, 0), (padded, padding.shape[1])):
+        attention = torch.ones_like(tokens)
+        attention[:, :pads] = 0
+        with torch.no_grad():
+            made = model.network.generate(
+                input_ids=tokens,
+                attention_mask=attention,
+                max_new_tokens=1,
+                do_sample=False,
+                pad_token_id=model.pad_id,
+                output_logits=True,
+                return_dict_in_generate=True,
+            )
+        logits.append(made.logits[0].float())
+    tolerance = 1e-3 if model.network.dtype == torch.float32 else 1e-1
+    return bool((logits[0] - logits[1]).abs().max() <= tolerance * logits[0].abs().max())
 
 
 def _end_tokens(model: LanguageModel) -> set[int]:
