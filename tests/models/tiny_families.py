@@ -79,6 +79,7 @@ SIZES: dict[str, Any] = {
 # What a family's configuration needs beside the sizes, or with another value.
 STUBBORN: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1, 3]},
+    "blt": {"encoder_hash_byte_group_vocab": 100},
     "cohere_compass_text": {
         "layer_types": ["full_attention", "sliding_attention"] * 2,
         "rope_parameters": {
@@ -113,15 +114,66 @@ STUBBORN: dict[str, dict[str, Any]] = {
     "zaya": {"num_experts_per_tok": 1, "router_hidden_size": 16},
 }
 
-# Families of the mapping that are no decoder-only language models by themselves.
-OTHERS: dict[str, str] = {}
+_DECODER = "the decoder of an encoder-decoder model, which is not trained by itself"
+
+# Families of the mapping that are not tried, and why.
+OTHERS: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "marian", "mbart", "mvp", "pegasus", "plbart",
+            "prophetnet", "trocr", "whisper",
+        ),
+        _DECODER,
+    ),
+    "dots3_note": "its default configuration cannot be made tiny; its text model is tried",
+    "gemma3n": "needs the package `timm`; its text model is tried",
+    "gemma4_assistant": "drafts tokens for another model, whose states it needs",
+    "git": "writes captions; its own loss cannot be taken on text alone",
+    "musicgen": "makes sound; has no configuration of its own",
+    "musicgen_melody": "makes sound; has no configuration of its own",
+}  # fmt: skip
+
+_BOTH_WAYS = "depends on later tokens"
+_STREAMS = "one residual stream [batch, time, width] would be"
+
+# Families that are refused, and a part of the message.
+REFUSED: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert",
+            "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta", "xlm-roberta-xl",
+        ),
+        _BOTH_WAYS,
+    ),
+    **dict.fromkeys(
+        ("cpmant", "deepseek_v4", "gemma3n_text", "hy_v4", "qwen4_exp", "qwen4_exp_text", "xlnet"), _STREAMS
+    ),
+    "blt": "expected one list of None transformer blocks, found 0",
+    "dory": "block 0 is run 2 times in one pass",
+    "gemma4_unified_assistant": "cannot be run on tokens alone",
+    "hrm_text": "expected one list of 32 transformer blocks, found 0",
+    "inkling2_loop_text": "block 1 is run 3 times in one pass",
+    "mllama": "block 3 is not run on text alone",
+    "reformer": "no gradient can be taken through block 1",
+    "xlm": "expected one list of 4 transformer blocks, found 4",
+    "xmod": "cannot be run on tokens alone",
+}  # fmt: skip
+
+# Tried in every run of the tests; the others are slow.
+FAST = (
+    "bert", "bloom", "deepseek_v3", "gemma3", "gemma3n_text", "llama4_text", "mamba", "olmo2", "opt", "phimoe",
+    "qwen2_moe", "zamba",
+)  # fmt: skip
+
+# Here the first of `hidden_states` is what the first block gives, and not the embeddings.
+WITHOUT_EMBEDDINGS = frozenset({"falcon_mamba", "mamba", "mamba2", "rwkv"})
 
 
 def families() -> dict[str, str]:
-    """Family -> class, of every causal language model that `transformers` knows."""
+    """Family -> class, of every causal language model that `transformers` knows and that is tried."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    return dict(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    return {name: kind for name, kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items() if name not in OTHERS}
 
 
 def tiny_settings(plain: Any, vocabulary: int, layers: int) -> dict[str, Any]:
@@ -153,3 +205,17 @@ def tiny_config(family: str, vocabulary: int, *, layers: int = 4) -> Any:
 
     plain = AutoConfig.for_model(family)
     return type(plain)(**tiny_settings(plain, vocabulary, layers))
+
+
+def tiny_network(family: str, vocabulary: int, *, layers: int = 4, seed: int = 0) -> Any:
+    """A tiny network of a family with random weights, large enough that nothing is lost in rounding."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    network = AutoModelForCausalLM.from_config(tiny_config(family, vocabulary, layers=layers))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=0.15)
+    return network.eval()
