@@ -11,7 +11,15 @@ import pytest
 import torch
 from conftest import SENTENCES, make_tokenizer
 from models.families_page import PAGE, table_rows
-from models.tiny_families import FAST, OTHERS, REFUSED, WITHOUT_EMBEDDINGS, families, tiny_config, tiny_network
+from models.tiny_families import (
+    FAST,
+    OTHERS,
+    REFUSED,
+    WITHOUT_EMBEDDINGS,
+    families,
+    tiny_config,
+    tiny_network,
+)
 
 from aitia.attribution.curvature import CurvatureSettings
 from aitia.attribution.curvature_fitting import fit_curvature
@@ -26,7 +34,11 @@ from aitia.records import pad_batch, records_from_rows, tokenize
 # Compared with the largest entry of what is expected.
 TOLERANCE = 2e-3
 ROWS = [
-    {"prompt": SENTENCES[i][: 8 * i + 6], "completion": " " + SENTENCES[i + 2][: 20 + 7 * i], "id": f"row-{i}"}
+    {
+        "prompt": SENTENCES[i][: 8 * i + 6],
+        "completion": " " + SENTENCES[i + 2][: 20 + 7 * i],
+        "id": f"row-{i}",
+    }
     for i in range(3)
 ]
 
@@ -101,7 +113,9 @@ def check_influence(model, rows):
     curvature = fit_curvature(model, rows, settings)
     found = influence(model, rows, rows, LogProbability(), curvature=curvature)
     layers = find_linear_layers(model)
-    weights = [part for layer in layers for part in (layer.module.weight, layer.module.bias) if part is not None]
+    weights = [
+        part for layer in layers for part in (layer.module.weight, layer.module.bias) if part is not None
+    ]
     for weight in weights:
         weight.requires_grad_()
     flat = []
@@ -121,7 +135,10 @@ def check_influence(model, rows):
 def check_nothing_is_left_out_in_silence(model, layers):
     """Every weight of the blocks that the loss depends on is held by a layer, or counted."""
     held = sum(
-        part.numel() for layer in layers for part in (layer.module.weight, layer.module.bias) if part is not None
+        part.numel()
+        for layer in layers
+        for part in (layer.module.weight, layer.module.bias)
+        if part is not None
     )
     small = sum(part.numel() for part in model.blocks.parameters() if part.dim() < 2)
     biases = sum(layer.module.bias.numel() for layer in layers if layer.bias)
@@ -142,7 +159,9 @@ def check_outline(model, family, tokenizer):
 
 
 def check_generation(model, tokenizer):
-    prompts = [np.array(tokenizer(text).input_ids) for text in (SENTENCES[0][:9], SENTENCES[1], SENTENCES[2][:20])]
+    prompts = [
+        np.array(tokenizer(text).input_ids) for text in (SENTENCES[0][:9], SENTENCES[1], SENTENCES[2][:20])
+    ]
     together = generate_responses(model, prompts, max_new_tokens=3, temperature=0.0)
     for prompt, response in zip(prompts, together, strict=True):
         (alone,) = generate_responses(model, [prompt], max_new_tokens=3, temperature=0.0)
@@ -174,7 +193,7 @@ def test_family(family, tokenizer):
         refused(family, tokenizer)
         return
     model = LanguageModel(network=tiny_network(family, len(tokenizer)), tokenizer=tokenizer, name=family)
-    assert model.width == 32 and model.layers == 4
+    assert (model.width, model.layers) == (32, 4)
     data = records_from_rows(ROWS)
     rows = tokenize(data, tokenizer, max_length=model.context_length)
     check_sites_and_losses(model, rows, family)
@@ -184,7 +203,8 @@ def test_family(family, tokenizer):
     check_outline(model, family, tokenizer)
     curvature = fit_curvature(model, rows, CurvatureSettings(kind="ekfac", precision="float32"))
     scores = influence(model, rows, rows, LogProbability(), curvature=curvature)
-    assert np.isfinite(scores).all() and scores.any()
+    assert np.isfinite(scores).all()
+    assert scores.any()
     if family != "xlstm":  # whose own generation fails on tiny sizes
         check_generation(model, tokenizer)
     check_finetuning(model, data)
@@ -195,5 +215,3 @@ def test_the_page_lists_every_family():
     for family in [*families(), *OTHERS]:
         assert f"| `{family}` |" in page
     assert len(families()) - len(REFUSED) >= 50
-
-

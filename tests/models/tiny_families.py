@@ -9,11 +9,37 @@ from __future__ import annotations
 
 from typing import Any
 
-_WIDTH = ("hidden_size", "n_embd", "d_model", "embed_dim", "dim", "word_embed_proj_dim", "emb_dim", "lru_width")
-_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers", "depth")
+_WIDTH = (
+    "hidden_size",
+    "n_embd",
+    "d_model",
+    "embed_dim",
+    "dim",
+    "word_embed_proj_dim",
+    "emb_dim",
+    "lru_width",
+)
+_LAYERS = (
+    "num_hidden_layers",
+    "n_layer",
+    "n_layers",
+    "num_layers",
+    "decoder_layers",
+    "encoder_layers",
+    "depth",
+)
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads")
-_FEED_FORWARD = ("intermediate_size", "ffn_dim", "n_inner", "decoder_ffn_dim", "ffn_hidden_size", "dff", "dim_ff", "d_inner")
-_POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "context_length", "seq_length")
+_FEED_FORWARD = (
+    "intermediate_size", "ffn_dim", "n_inner", "decoder_ffn_dim", "ffn_hidden_size", "dff", "dim_ff", "d_inner",
+)  # fmt: skip
+_POSITIONS = (
+    "max_position_embeddings",
+    "n_positions",
+    "n_ctx",
+    "max_seq_len",
+    "context_length",
+    "seq_length",
+)
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "moe_top_k")
 
@@ -76,6 +102,8 @@ SIZES: dict[str, Any] = {
     "patch_size": 8,
 }
 
+_INKLING = {"rel_extent": 16, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 2, "swa_head_dim": 8}
+
 # What a family's configuration needs beside the sizes, or with another value.
 STUBBORN: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1, 3]},
@@ -83,12 +111,18 @@ STUBBORN: dict[str, dict[str, Any]] = {
     "cohere_compass_text": {
         "layer_types": ["full_attention", "sliding_attention"] * 2,
         "rope_parameters": {
-            kind: {"rope_type": "default", "rope_theta": 10000.0} for kind in ("full_attention", "sliding_attention")
+            kind: {"rope_type": "default", "rope_theta": 10000.0}
+            for kind in ("full_attention", "sliding_attention")
         },
     },
     "dbrx": {
         "attn_config": {"kv_n_heads": 2, "clip_qkv": 8, "rope_theta": 10000.0},
-        "ffn_config": {"ffn_hidden_size": 48, "moe_num_experts": 4, "moe_top_k": 2, "ffn_act_fn": {"name": "silu"}},
+        "ffn_config": {
+            "ffn_hidden_size": 48,
+            "moe_num_experts": 4,
+            "moe_top_k": 2,
+            "ffn_act_fn": {"name": "silu"},
+        },
     },
     "dots1": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1},
     "dots3_note_text": {"num_key_value_heads": 4, "head_dim": 16, "per_layer_config": {}},
@@ -99,18 +133,47 @@ STUBBORN: dict[str, dict[str, Any]] = {
         "laurel_rank": 4,
     },
     "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2},
-    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
-    "gpt_neo": {"attention_types": [[["global", "local"], 2]], "attention_layers": ["global", "local"] * 2, "window_size": 8},
-    "inkling_text": {"rel_extent": 16, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 2, "swa_head_dim": 8},
-    "inkling2_text": {"rel_extent": 16, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 2, "swa_head_dim": 8, "unpadded_vocab_size": 400},
-    "inkling2_loop_text": {"n_layers_per_attn_res_block": 1, "loop_layer_index_start": 1, "loop_layer_index_end": 3, "rel_extent": 16, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 2, "swa_head_dim": 8, "unpadded_vocab_size": 400},
-    "kimi_linear": {"num_experts_per_token": 2, "num_key_value_heads": 4, "linear_head_dim": 8, "linear_num_heads": 4, "num_expert_group": 2},
+    "jamba": {
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "expert_layer_period": 2,
+        "expert_layer_offset": 1,
+    },
+    "gpt_neo": {
+        "attention_types": [[["global", "local"], 2]],
+        "attention_layers": ["global", "local"] * 2,
+        "window_size": 8,
+    },
+    "inkling_text": _INKLING,
+    "inkling2_text": _INKLING | {"unpadded_vocab_size": 395},
+    "inkling2_loop_text": _INKLING
+    | {
+        "unpadded_vocab_size": 395,
+        "n_layers_per_attn_res_block": 1,
+        "loop_layer_index_start": 1,
+        "loop_layer_index_end": 3,
+    },
+    "kimi_linear": {"linear_head_dim": 8, "linear_num_heads": 4},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2, "num_dense_layers": 1},
     "longcat_flash": {"expert_ffn_hidden_size": 24, "zero_expert_num": 2},
     "mamba2": {"num_heads": 8, "n_groups": 2},
     "nemotron_h": {"n_groups": 2},
-    "qwen4_exp_text": {"indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 8, "indexer_compress_ratio": 4, "hc_lowrank": 4, "output_gate_type": "sigmoid"},
-    "reformer": {"is_decoder": True, "axial_pos_shape": [8, 16], "axial_pos_embds_dim": [16, 16], "attention_head_size": 8, "feed_forward_size": 48},
+    "qwen4_exp_text": {
+        "indexer_n_heads": 2,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 8,
+        "indexer_budget": 8,
+        "indexer_compress_ratio": 4,
+        "hc_lowrank": 4,
+        "output_gate_type": "sigmoid",
+    },
+    "reformer": {
+        "is_decoder": True,
+        "axial_pos_shape": [8, 16],
+        "axial_pos_embds_dim": [16, 16],
+        "attention_head_size": 8,
+        "feed_forward_size": 48,
+    },
     "zaya": {"num_experts_per_tok": 1, "router_hidden_size": 16},
 }
 

@@ -63,7 +63,9 @@ class CurvaturePlan:
     def text(self) -> str:
         """One line for a person."""
         share = self.weights_left_out / max(self.weights + self.weights_left_out, 1)
-        missing = f" ({self.weights_left_out:,} others, {_percent(share)}, left out)" * bool(self.weights_left_out)
+        missing = f" ({self.weights_left_out:,} others, {_percent(share)}, left out)" * bool(
+            self.weights_left_out
+        )
         return (
             f"{self.rows:,} rows, {self.tokens:,} tokens, {self.layers} layers with {self.weights:,} weights"
             f"{missing}; "

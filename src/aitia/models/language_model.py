@@ -53,7 +53,7 @@ class LanguageModel:
         self.network.eval()
         self.network.requires_grad_(False)
         _fuse_activations(self.network)
-        self._plain = require_supported(self.network, self.blocks, self.name)
+        self._plain = require_supported(self.network, list(self.blocks), self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """How the model travels to another process: by name, to be loaded there, and never as a pickle of it."""

@@ -21,7 +21,6 @@ from aitia.models.probing import ROWS, SHARED, TIME, is_outline, probe_tokens
 from aitia.models.sites import site_layer
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 
@@ -76,9 +75,7 @@ def find_linear_layers(
     top = model.layers - 1 if site is None else site_layer(site, model.layers)
     blocks = range(top % stride, top + 1, stride)
     found = tuple(
-        layer
-        for layer in model.linear_layers
-        if layer.block in blocks and _is_of(layer.name, parameters)
+        layer for layer in model.linear_layers if layer.block in blocks and _is_of(layer.name, parameters)
     )
     if not found:
         hint = (
@@ -142,8 +139,24 @@ def observed_layers(model: LanguageModel) -> tuple[LinearLayer, ...]:
     for layer in layers:
         uses = seen[layer.name]
         if len(uses) == 1 and (use := uses.pop()) is not None:
+            # One of several alike may see tokens in an order of its own, though not those that were tried.
+            if use[0] == "flat" and _is_listed(model.blocks[layer.block], layer.name.partition(".")[2]):
+                continue
             found.append(replace(layer, layout=use[0], element=use[1]))
     return tuple(found)
+
+
+def _is_listed(block: nn.Module, name: str) -> bool:
+    """Whether a module lies in a list or a dictionary of a block, as experts do; PEFT's own do not count."""
+    from torch import nn
+
+    parts = name.split(".")
+    for end in range(1, len(parts)):
+        holder = block.get_submodule(".".join(parts[:end]))
+        adapter = parts[end - 1].startswith("lora_") or parts[end - 1] == "modules_to_save"
+        if isinstance(holder, nn.ModuleList | nn.ModuleDict) and not adapter:
+            return True
+    return False
 
 
 def weights_left_out(model: LanguageModel, layers: Sequence[LinearLayer], *, parameters: str = "full") -> int:
@@ -169,10 +182,7 @@ def kinds_left_out(
         Kinds by their places in the network without the numbers of blocks, the largest first.
     """
     held = {
-        id(part)
-        for layer in layers
-        for part in (layer.module.weight, layer.module.bias)
-        if part is not None
+        id(part) for layer in layers for part in (layer.module.weight, layer.module.bias) if part is not None
     }
     blocks = {f"{prefix}{layer.block}." for layer in layers for prefix in [_blocks_prefix(model)]}
     trained = _trained(model.network, parameters)
