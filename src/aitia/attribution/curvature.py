@@ -45,8 +45,8 @@ class CurvatureSettings:
         kind: `identity`, `diagonal`, `kfac` or `ekfac`.
         labels: `sampled` from the model (true Fisher) or `empirical`.
         loss: of a row, the `mean` over its response tokens or their `sum`.
-        parameters: `full` weights of the blocks' linear layers, or the `lora` factors alone.
-        stride: every so manieth block, counted down from the highest.
+        parameters: `full` weights of the blocks' linear layers, or what the `lora` adapter trained.
+        stride: one block of so many, counted down from the highest.
         site: leave out the blocks above it; empty for none.
         rows: fitted to so many rows at most, drawn evenly from the data; 0 for all.
         max_batch_tokens: tokens run at once.
