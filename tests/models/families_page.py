@@ -15,6 +15,11 @@ def table_rows(found: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
     return [f"| `{family}` | {_kinds(kinds)} |" for family, kinds in found]
 
 
+def refusal(family: str, error: Exception) -> str:
+    """A row of the table of refused families: family, and the message without the model's name."""
+    return f"| `{family}` | {str(error).partition(': ')[2].replace('|', '/')} |"
+
+
 def _kinds(kinds: Sequence[str]) -> str:
     shown = ", ".join(f"`{kind}`" for kind in sorted(kinds)[:_SHOWN])
     more = len(kinds) - _SHOWN
@@ -22,7 +27,7 @@ def _kinds(kinds: Sequence[str]) -> str:
 
 
 def _filled(text: str, name: str, lines: Sequence[str]) -> str:
-    start, end = f"<!-- table: {name} -->", "<!-- end -->"
+    start, end = f"<!-- families: {name} -->", "<!-- end -->"
     before, _, rest = text.partition(start)
     _, _, after = rest.partition(end)
     return f"{before}{start}\n" + "\n".join(lines) + f"\n{end}{after}"
@@ -47,7 +52,7 @@ def main() -> None:
         except ModelError as error:
             if family not in REFUSED:
                 raise
-            refused.append(f"| `{family}` | {str(error).partition(': ')[2].replace('|', '/')} |")
+            refused.append(refusal(family, error))
     text = PAGE.read_text()
     header = ["| Family | Weights of the blocks left out |", "| --- | --- |"]
     text = _filled(text, "covered", [*header, *table_rows(covered)])

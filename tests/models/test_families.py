@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SENTENCES, make_tokenizer
-from models.families_page import PAGE, table_rows
+from models.families_page import PAGE, refusal, table_rows
 from models.tiny_families import (
     FAST,
     OTHERS,
@@ -180,8 +180,9 @@ def check_finetuning(model, data):
 
 
 def refused(family, tokenizer):
-    with pytest.raises(ModelError, match=re.escape(REFUSED[family])):
+    with pytest.raises(ModelError, match=re.escape(REFUSED[family])) as error:
         LanguageModel(network=tiny_network(family, len(tokenizer)), tokenizer=tokenizer, name=family)
+    assert refusal(family, error.value) in PAGE.read_text()
 
 
 @pytest.mark.parametrize(
