@@ -15,6 +15,7 @@ from aitia.engine import note, progress_bar
 from aitia.errors import AitiaError, NumericalError
 from aitia.files import atomic_path
 from aitia.models import LanguageModel, run
+from aitia.models.linear_layers import blocks_prefix
 from aitia.records import Records, pad_batch, tokenize
 
 _ALWAYS = object()
@@ -210,6 +211,7 @@ def linear_maps(model: LanguageModel, blocks: Sequence[int] = ()) -> list[str]:
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
+    prefix = blocks_prefix(model)
     whole = {id(module): name for name, module in model.network.named_modules(remove_duplicate=False)}
     found = [
         whole[id(module)]
@@ -218,7 +220,7 @@ def linear_maps(model: LanguageModel, blocks: Sequence[int] = ()) -> list[str]:
         if type(module) in (nn.Linear, Conv1D)
         and layer.layout != "product"
         and not _ROUTER.search(layer.name)
-        and (not blocks or int(whole[id(module)].removeprefix(_prefix(model)).split(".")[0]) in blocks)
+        and (not blocks or int(whole[id(module)].removeprefix(prefix).split(".")[0]) in blocks)
         and not (getattr(model.config, "model_type", "") in _STATE_SPACE and _leaf(layer.name) == "out_proj")
     ]
     if not found:
@@ -233,10 +235,6 @@ def _adapted(network: Any) -> list[str]:
     """The names, without their paths, of the modules that got factors."""
     owners = (name.partition(".lora_A.")[0] for name, _ in network.named_parameters() if ".lora_A." in name)
     return sorted({_leaf(owner.replace(".base_layer", "")) for owner in owners})
-
-
-def _prefix(model: LanguageModel) -> str:
-    return next(f"{name}." for name, module in model.network.named_modules() if module is model.blocks)
 
 
 def _leaf(name: str) -> str:

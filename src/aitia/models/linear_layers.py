@@ -184,21 +184,22 @@ def kinds_left_out(
     held = {
         id(part) for layer in layers for part in (layer.module.weight, layer.module.bias) if part is not None
     }
-    blocks = {f"{prefix}{layer.block}." for layer in layers for prefix in [_blocks_prefix(model)]}
+    prefix = blocks_prefix(model)
+    blocks = tuple({f"{prefix}{layer.block}." for layer in layers})
     trained = _trained(model.network, parameters)
     counts: dict[str, int] = {}
     for name, part in model.network.named_parameters():
-        inside = name.startswith(_blocks_prefix(model))
-        if id(part) in held or not trained(name) or (inside and not name.startswith(tuple(blocks))):
+        inside = name.startswith(prefix)
+        if id(part) in held or not trained(name) or (inside and not name.startswith(blocks)):
             continue
         if parameters == "full" and (not inside or part.dim() < 2):
             continue
-        kind = re.sub(r"\.\d+(?=\.|$)", "", name.removeprefix(_blocks_prefix(model)).lstrip("0123456789."))
+        kind = re.sub(r"\.\d+(?=\.|$)", "", name.removeprefix(prefix).lstrip("0123456789."))
         counts[kind] = counts.get(kind, 0) + part.numel()
     return dict(sorted(counts.items(), key=lambda each: -each[1]))
 
 
-def _blocks_prefix(model: LanguageModel) -> str:
+def blocks_prefix(model: LanguageModel) -> str:
     """What the names of the blocks' parameters begin with, the block's number left out."""
     return next(f"{name}." for name, module in model.network.named_modules() if module is model.blocks)
 
