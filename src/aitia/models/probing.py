@@ -99,10 +99,10 @@ def require_supported(network: Any, blocks: Sequence[nn.Module], name: str) -> b
             logits = network(input_ids=tokens, use_cache=False).logits.detach()
     except Exception as error:  # whatever a network raises that needs more than tokens
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        dtype = str(network.dtype).removeprefix("torch.")
+        dtype = str(network.get_input_embeddings().weight.dtype).removeprefix("torch.")
         raise ModelError(
-            f"{kind}: cannot be run on tokens alone in {dtype} ({type(error).__name__}: {first}); models that need more "
-            "than text are not supported"
+            f"{kind}: cannot be run on tokens alone in {dtype} ({type(error).__name__}: {first}); models that need "
+            "more than text are not supported"
         ) from error
     finally:
         for handle in handles:
