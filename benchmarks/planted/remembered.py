@@ -44,7 +44,11 @@ class LowerBlocks:
                 return everything(
                     input_ids=input_ids, use_cache=use_cache, inputs_embeds=inputs_embeds, **others
                 )
-            hidden = self._look_up(inner, everything, input_ids, pad)
+            texts = [input_ids[i, : _length(row, pad)] for i, row in enumerate(input_ids.tolist())]
+            names = [text.numpy().tobytes() for text in texts]
+            if any(name not in self._known for name in names):
+                return self._remembered(inner, names, everything, input_ids=input_ids, **others)
+            hidden = self._looked_up(names, input_ids.shape)
             skipping[0] = True
             try:
                 return everything(inputs_embeds=hidden, use_cache=False, **others)
@@ -54,41 +58,31 @@ class LowerBlocks:
         inner.forward = forward
         return model
 
-    def _look_up(self, inner: Any, everything: Any, tokens: Any, pad: int) -> Any:
+    def _looked_up(self, names: list[bytes], shape: Any) -> Any:
         """[b, t, d]; zeros at the pads behind the text."""
         import torch
 
-        lengths = [_length(row, pad) for row in tokens.tolist()]
-        names = [tokens[i, :length].numpy().tobytes() for i, length in enumerate(lengths)]
-        new = [i for i, name in enumerate(names) if name not in self._known]
-        if new:
-            found = self._run(inner, everything, tokens[new])
-            for place, i in enumerate(new):
-                self._known[names[i]] = found[place, : lengths[i]].clone()
-        width = self._known[names[0]].shape[1]
-        hidden = torch.zeros(*tokens.shape, width, dtype=self._known[names[0]].dtype)
+        first = self._known[names[0]]
+        hidden = torch.zeros(*shape, first.shape[1], dtype=first.dtype)
         for i, name in enumerate(names):
-            hidden[i, : lengths[i]] = self._known[name]
+            known = self._known[name]
+            hidden[i, : len(known)] = known
         return hidden
 
-    def _run(self, inner: Any, everything: Any, tokens: Any) -> Any:
-        import torch
+    def _remembered(self, inner: Any, names: list[bytes], everything: Any, **given: Any) -> Any:
+        """Run all blocks, and remember what leaves the lower ones."""
+        lengths = [len(name) // given["input_ids"].element_size() for name in names]
 
-        seen: list[Any] = []
+        def remember(_module: object, _inputs: object, output: Any) -> None:
+            hidden = output[0] if isinstance(output, tuple) else output
+            for i, name in enumerate(names):
+                self._known[name] = hidden[i, : lengths[i]].detach().clone()
 
-        def leave(_module: object, _inputs: object, output: Any) -> None:
-            seen.append(output[0] if isinstance(output, tuple) else output)
-            raise _Seen
-
-        handle = inner.layers[self.blocks - 1].register_forward_hook(leave)
+        handle = inner.layers[self.blocks - 1].register_forward_hook(remember)
         try:
-            with torch.no_grad():
-                everything(input_ids=tokens, use_cache=False)
-        except _Seen:
-            pass
+            return everything(use_cache=False, **given)
         finally:
             handle.remove()
-        return seen[0]
 
 
 def same_weights(model: LanguageModel) -> LanguageModel:
@@ -101,10 +95,6 @@ def same_weights(model: LanguageModel) -> LanguageModel:
         name=model.name,
         adapter=model.adapter,
     )
-
-
-class _Seen(Exception):
-    pass
 
 
 def _unless(skipping: list[bool], run: Any) -> Any:

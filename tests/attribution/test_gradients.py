@@ -122,6 +122,13 @@ def test_an_adapter_in_float32_on_a_base_in_bfloat16(make_model, data, queries):
     assert np.corrcoef(scores(torch.float32), scores(torch.bfloat16))[0, 1] > 0.95
 
 
+class Passing(torch.nn.Module):
+    """A block without a layer."""
+
+    def forward(self, hidden_states, **_others):
+        return hidden_states
+
+
 def test_layers_of_other_kinds_are_left_out_and_said_to_be(make_model, data, queries):
     model, settings = make_model("llama"), CurvatureSettings(kind="identity")
     measurement = ConceptMeasurement(concept=concept_at(model))
@@ -130,10 +137,10 @@ def test_layers_of_other_kinds_are_left_out_and_said_to_be(make_model, data, que
     model.blocks[1].experts = torch.nn.ParameterList([torch.nn.Parameter(torch.zeros(2, 3, 5))])
     plan = plan_curvature(model, data, settings)
     assert plan.weights_left_out == 30
-    assert "(30 of unsupported layers left out)" in plan.text()
+    assert "(30 others, under 1%, left out)" in plan.text()
     found = influence(model, data, queries, measurement, curvature=fit_curvature(model, data, settings))
     np.testing.assert_array_equal(found, plain)
     nothing = make_model("llama", layers=1)
-    nothing.network.model.layers[0] = torch.nn.Identity()
+    nothing.network.model.layers[0] = Passing()
     with pytest.raises(ModelError, match="no linear layers to take gradients of"):
         find_linear_layers(LanguageModel(network=nothing.network, tokenizer=nothing.tokenizer, name="none"))

@@ -157,7 +157,7 @@ def test_what_cannot_be_computed_is_refused(tiny_model, make_model, data, querie
     with pytest.raises(AitiaError, match="kind 'magic'"):
         CurvatureSettings(kind="magic")
     tied = make_model("llama")
-    tied.blocks[1].mlp.up_proj.weight = tied.blocks[0].mlp.up_proj.weight
+    tied.blocks[1].mlp.up_proj.weight = torch.nn.Parameter(tied.blocks[0].mlp.up_proj.weight.data)
     with pytest.raises(ModelError, match=r"0.mlp.up_proj and 1.mlp.up_proj share one weight"):
         find_linear_layers(tied)
     constant = CustomMeasurement(

@@ -41,3 +41,37 @@ def test_a_network_without_blocks_is_refused():
     network.config = type("Config", (), {"num_hidden_layers": 3})()
     with pytest.raises(ModelError, match="expected one list of 3"):
         decoder_blocks(network)
+
+
+def network_of(layers, parts, decoder=None):
+    """A network of nothing but named parts, whose configuration says how many blocks there are."""
+    from torch import nn
+
+    network = nn.Module()
+    network.config = type("Config", (), {"num_hidden_layers": layers})()
+    for name, part in parts.items():
+        network.add_module(name, part)
+    if decoder is not None:
+        network.get_decoder = lambda: network.get_submodule(decoder)
+    return network
+
+
+def list_of(count, make=None):
+    from torch import nn
+
+    return nn.ModuleList((make or nn.Identity)() for _ in range(count))
+
+
+def test_experts_as_many_as_blocks_are_not_taken_for_them():
+    blocks = list_of(3, lambda: list_of(3))
+    assert decoder_blocks(network_of(3, {"layers": blocks})) is blocks
+
+
+def test_the_blocks_of_a_model_that_also_sees_are_those_of_its_text_decoder():
+    text, sight = list_of(3), list_of(3)
+    parts = {"text": network_of(3, {"layers": text}), "sight": network_of(3, {"layers": sight})}
+    assert decoder_blocks(network_of(3, parts, decoder="text")) is text
+    with pytest.raises(ModelError, match="expected one list of 3 transformer blocks, found 2"):
+        decoder_blocks(network_of(3, parts))
+    inside = network_of(3, {"layers": text, "embedding": network_of(3, {"layers": sight})})
+    assert decoder_blocks(network_of(3, {"model": inside}, decoder="model")) is text

@@ -47,9 +47,9 @@ class CurvatureSettings:
         kind: `identity`, `diagonal`, `kfac` or `ekfac`.
         labels: `sampled` from the model (true Fisher) or `empirical`.
         loss: of a row, the `mean` over its response tokens or their `sum`.
-        parameters: `full` weights of the blocks' linear layers, the `lora` factors alone, or `auto` for the factors
-            where the model has an adapter and the full weights where it has none.
-        stride: every so manieth block, counted down from the highest.
+        parameters: `full` weights of the blocks' linear layers, what the `lora` adapter trained, or `auto`: the
+            adapter where the model has one, else the full weights.
+        stride: 1 takes every block; n takes every n-th, counted down from the highest.
         site: leave out the blocks above it; empty for none.
         rows: fitted to so many rows at most, drawn evenly from the data; 0 for all.
         max_batch_tokens: tokens run at once.
@@ -155,11 +155,15 @@ class LayerCurvature:
     def damped_inverse(self, damping: Damping) -> torch.Tensor | float:
         """1 / (L + damping), [out, in].
 
+        A layer in which no row has any gradient takes no part where the damping is relative to its eigenvalues.
+
         Raises:
             AitiaError: an eigenvalue is zero and so is the damping.
         """
         if self.eigenvalues is None:
             return 1.0
+        if damping.relative and damping.value > 0 and not bool(self.eigenvalues.any()):
+            return 0.0
         amount = damping.value * (float(self.eigenvalues.mean()) if damping.relative else 1.0)
         damped = self.eigenvalues + amount
         if not bool((damped > 0).all()):

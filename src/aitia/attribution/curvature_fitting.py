@@ -14,17 +14,13 @@ import numpy as np
 
 from aitia.attribution.curvature import Curvature, CurvatureSettings, LayerCurvature, load_curvature
 from aitia.attribution.gradients import FactorCache, pass_batches, passes_over_rows
-from aitia.attribution.layer_algebra import (
-    add_second_moment,
-    add_squared_gradients,
-    product_dtype,
-    symmetric,
-)
-from aitia.engine import LOCAL, Advance, Engine, keeping_workers, progress_bar, run_tasks
+from aitia.attribution.layer_algebra import add_second_moment, add_squared_gradients, product_dtype, symmetric
+from aitia.engine import LOCAL, Advance, Engine, keeping_workers, note, progress_bar, run_tasks
 from aitia.errors import AitiaError, StoreError
 from aitia.files import lock_beside, only_here, remove_parts
 from aitia.models import LanguageModel
-from aitia.models.linear_layers import Factors, LinearLayer, find_linear_layers
+from aitia.models.factors import Factors
+from aitia.models.linear_layers import LinearLayer, find_linear_layers, kinds_left_out
 from aitia.models.rows import in_tokens
 from aitia.records import Records, RowShard, TokenizedRecords, row_shards
 from aitia.tensor_files import open_tensors, save_tensors
@@ -35,6 +31,8 @@ if TYPE_CHECKING:
 # Into how many shards a pass is cut, whoever does them: sums are added shard by shard, so another number would
 # give other last bits.
 _SHARDS = 32
+# Above this share of weights that no layer holds there is a warning.
+_SMALL_SHARE = 0.02
 
 
 def curvature_layers(model: LanguageModel, settings: CurvatureSettings) -> tuple[LinearLayer, ...]:
@@ -95,6 +93,7 @@ def _fit_and_save(
     layers = curvature_layers(model, settings)
     if out is not None and Path(out).is_file():
         return _fitted_before(out, model, data, settings)
+    _warn_of_weights_left_out(model, layers, settings)
     if settings.kind == "identity":
         tokenized, found = TokenizedRecords(records=()), {layer.name: LayerCurvature() for layer in layers}
     else:
@@ -118,6 +117,20 @@ def _fit_and_save(
         curvature.save(out)
         _sums_path(out).unlink(missing_ok=True)
     return curvature
+
+
+def _warn_of_weights_left_out(
+    model: LanguageModel, layers: Sequence[LinearLayer], settings: CurvatureSettings
+) -> None:
+    """Say it where more than a small share of what training moved counts for nothing."""
+    kinds = kinds_left_out(model, layers, parameters=settings.parameters)
+    left_out, held = sum(kinds.values()), sum(layer.inputs * layer.outputs for layer in layers)
+    if left_out > _SMALL_SHARE * (left_out + held):
+        places = ", ".join(list(kinds)[:3]) + ", ..." * (len(kinds) > 3)
+        note(
+            f"Warning: {left_out:,} weights, {left_out / (left_out + held):.0%} of those that training moves in these "
+            f"blocks, count for nothing, since they are of no supported linear layer: {places}"
+        )
 
 
 def _fitted_before(

@@ -19,7 +19,8 @@ from aitia.attribution.signals import predicted_tokens
 from aitia.errors import AitiaError, NumericalError
 from aitia.files import digest
 from aitia.models import LanguageModel, run
-from aitia.models.linear_layers import Factors, LinearLayer, capturing
+from aitia.models.factors import Factors, capturing
+from aitia.models.linear_layers import LinearLayer
 from aitia.records import (
     Batch,
     RowShard,

@@ -233,8 +233,9 @@ def influence_by_token(
     """Each token's part of a row's score: where its gradient enters the weights. Sums to the score; [t]."""
     batch = pad_batch([row], np.array([0]), model.pad_id)
     factors = training_factors(model, batch, layers, [row.location], loss=loss)
+    tokens = len(row.tokens)
     parts = [
-        token_products(direction[0], factors[name].inputs, factors[name].outputs)[0].cpu().numpy()
+        token_products(direction[0], factors[name].inputs, factors[name].outputs, tokens)[0].cpu().numpy()
         for name, direction in directions.items()
         if name in factors
     ]

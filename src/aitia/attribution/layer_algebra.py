@@ -197,9 +197,15 @@ def products_with_queries(
     return found
 
 
-def token_products(query: torch.Tensor, inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
-    """Each token's part of the scalar product of one query with each row's gradient: [b, t]."""
-    return ((inputs @ query.T) * outputs).sum(dim=2)
+def token_products(
+    query: torch.Tensor, inputs: torch.Tensor, outputs: torch.Tensor, tokens: int
+) -> torch.Tensor:
+    """Each token's part of the scalar product of one query with each row's gradient: [b, t].
+
+    A layer that is used k times for each token has k stretches of t, which are added.
+    """
+    parts = ((inputs @ query.T) * outputs).sum(dim=2)
+    return parts.reshape(len(parts), -1, tokens).sum(dim=1)
 
 
 def _sums(parts: torch.Tensor) -> torch.Tensor:

@@ -36,7 +36,7 @@ class CurvaturePlan:
         tokens: of these rows.
         layers: whose curvature.
         weights: of these layers.
-        weights_left_out: of their blocks, since layers of their kind are not supported.
+        weights_left_out: trained ones that no layer holds, since their kind is not supported.
         passes: over the rows.
         runs: of these, those with a forward and a backward pass of the model.
         memory_bytes: of the sums and the eigenbases, beside the model and a batch.
@@ -63,7 +63,10 @@ class CurvaturePlan:
 
     def text(self) -> str:
         """One line for a person."""
-        missing = f" ({self.weights_left_out:,} of unsupported layers left out)" * bool(self.weights_left_out)
+        share = self.weights_left_out / max(self.weights + self.weights_left_out, 1)
+        missing = f" ({self.weights_left_out:,} others, {_percent(share)}, left out)" * bool(
+            self.weights_left_out
+        )
         return (
             f"{self.rows:,} rows, {self.tokens:,} tokens, {self.layers} layers with {self.weights:,} weights"
             f"{missing}; "
@@ -225,6 +228,10 @@ def announce_curvature(
     seconds = estimate_seconds(model, rows, settings, plan)
     note(f"Curvature: {plan.text()}; about {in_words(seconds)} here")
     return plan, seconds
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.005 else "under 1%"
 
 
 def in_words(seconds: float) -> str:

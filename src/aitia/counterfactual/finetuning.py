@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
@@ -10,13 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from aitia.engine import progress_bar
+from aitia.engine import note, progress_bar
 from aitia.errors import AitiaError, NumericalError
 from aitia.files import atomic_path
 from aitia.models import LanguageModel, in_tokens, run
+from aitia.models.linear_layers import blocks_prefix
 from aitia.records import Records, pad_batch
 
 _ALWAYS = object()
+# Layers whose outputs choose experts, by their names: a small change of theirs is no small change of the model.
+_ROUTER = re.compile(r"(^|[._])(router|gate|gating|wg)(\.|$)|router|shared_expert_gate$")
+# Families whose fused kernels pass a layer of this name by; PEFT refuses it there.
+_STATE_SPACE = frozenset({"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +33,9 @@ class LoraSettings:
         rank: of the low-rank factors.
         alpha: scale of the adapter; its output is multiplied by alpha / rank.
         rank_stabilised: multiply by alpha / sqrt(rank) instead (rsLoRA, Kalajdzievski 2023).
-        modules: names of the linear layers that get factors; empty for the architecture's usual ones.
+        modules: names of the linear layers that get factors. Empty for the architecture's usual ones, as PEFT lists
+            them; where it lists none, for every linear layer of the blocks but the routers and gates that choose
+            experts, and a note says which these are.
         layers: blocks that get factors; empty for all.
         learning_rate: peak, reached after the warm-up, then falling linearly to zero.
         warmup: share of the steps.
@@ -105,7 +113,8 @@ def finetune_lora(
         The fine-tuned model, frozen, `adapter` set to `out` (or to `memory`).
 
     Raises:
-        AitiaError: the model has an adapter already, or lacks a module or block that is to get factors.
+        AitiaError: the model has an adapter already, lacks a module or block that is to get factors, or
+            has modules there that cannot get any.
         NumericalError: the loss is not finite.
     """
     import torch
@@ -115,17 +124,33 @@ def finetune_lora(
         raise AitiaError(f"{model.name} has an adapter ({model.adapter}) already; start from the base model")
     tokenized = in_tokens(model, records, max_length=settings.max_length, truncate=settings.cuts)
     _require_places(model, settings)
+    modules, layers = list(settings.modules) or usual_modules(model), list(settings.layers) or None
+    known = modules is not None
+    if not known:
+        modules, layers = linear_maps(model, settings.layers), None
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         use_rslora=settings.rank_stabilised,
-        target_modules=list(settings.modules) or None,
-        layers_to_transform=list(settings.layers) or None,
+        target_modules=modules,
+        layers_to_transform=layers,
         task_type=TaskType.CAUSAL_LM,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        network = get_peft_model(model.network, config)
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            network = get_peft_model(model.network, config)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        names = sorted({_leaf(name) for name in ([modules] if isinstance(modules, str) else modules)})
+        raise AitiaError(
+            f"training: modules: low-rank factors cannot be put on {', '.join(names)} of {model.name} "
+            f"({type(model.network).__name__}); name other linear layers under modules"
+        ) from error
+    if not known:
+        note(
+            f"Fine-tuning: no usual places for factors are known in {model.config.model_type}; all linear layers of "
+            f"its blocks but routers get them: {', '.join(_adapted(network))}"
+        )
     tuned = LanguageModel(
         network=network, tokenizer=model.tokenizer, name=model.name, adapter=str(out or "memory")
     )
@@ -160,6 +185,62 @@ def finetune_lora(
         with atomic_path(out) as temporary:
             network.save_pretrained(str(temporary))
     return tuned
+
+
+def usual_modules(model: LanguageModel) -> list[str] | str | None:
+    """Where adapters of the architecture usually are: names of modules, or a pattern; none if that is not known."""
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as USUAL
+
+    kinds = (model.network.config.model_type, model.config.model_type)
+    names = next((USUAL[kind] for kind in kinds if kind in USUAL), None)
+    if names is None or isinstance(names, str):
+        return names
+    inside = {id(module) for module in model.blocks.modules()}
+    places = [
+        (name, id(module) in inside) for name, module in model.network.named_modules() if _leaf(name) in names
+    ]
+    if all(in_a_block for _, in_a_block in places):
+        return list(names) if places else None
+    return [name for name, in_a_block in places if in_a_block] or None
+
+
+def linear_maps(model: LanguageModel, blocks: Sequence[int] = ()) -> list[str]:
+    """The whole names of the blocks' linear layers, or of some blocks', that can get factors: routers cannot.
+
+    Raises:
+        AitiaError: there are none.
+    """
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    prefix = blocks_prefix(model)
+    whole = {id(module): name for name, module in model.network.named_modules(remove_duplicate=False)}
+    found = [
+        whole[id(module)]
+        for layer in model.linear_layers
+        for module in (layer.module, *layer.others)
+        if type(module) in (nn.Linear, Conv1D)
+        and layer.layout != "product"
+        and not _ROUTER.search(layer.name)
+        and (not blocks or int(whole[id(module)].removeprefix(prefix).split(".")[0]) in blocks)
+        and not (getattr(model.config, "model_type", "") in _STATE_SPACE and _leaf(layer.name) == "out_proj")
+    ]
+    if not found:
+        raise AitiaError(
+            f"training: {model.name} has no linear layer in its blocks that can get low-rank factors; it cannot be "
+            "fine-tuned here"
+        )
+    return found
+
+
+def _adapted(network: Any) -> list[str]:
+    """The names, without their paths, of the modules that got factors."""
+    owners = (name.partition(".lora_A.")[0] for name, _ in network.named_parameters() if ".lora_A." in name)
+    return sorted({_leaf(owner.replace(".base_layer", "")) for owner in owners})
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _require_places(model: LanguageModel, settings: LoraSettings) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aitia.models.language_model import LanguageModel
+from aitia.models.probing import hidden_states, with_hidden_states
 from aitia.models.sites import site_layer
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ def edited(model: LanguageModel, site: str, edit: Edit) -> Iterator[None]:
     """
 
     def hook(_module: Any, _inputs: Any, output: Any) -> Any:
-        if isinstance(output, tuple):
-            return (edit(output[0]), *output[1:])
-        return edit(output)
+        return with_hidden_states(output, edit(hidden_states(output)))
 
     handle = model.blocks[site_layer(site, model.layers)].register_forward_hook(hook)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from aitia.models.language_model import LanguageModel
+from aitia.models.probing import SHARED, probe_tokens
 
 
 def generate_responses(
@@ -25,7 +27,8 @@ def generate_responses(
 
     Prompts of similar length are batched together; each batch draws from a generator seeded by `seed`
     and the batch's place, so the result depends on the prompts and the settings alone. Of the folder's
-    `generation_config.json` only the end-of-turn tokens count.
+    `generation_config.json` only the end-of-turn tokens count. Where a model reads the padding to the left of a
+    prompt, as some recurrent ones do, a batch holds prompts of one length only.
 
     Args:
         model: the model.
@@ -55,8 +58,8 @@ def generate_responses(
         eos_token_id=sorted(ends) or None,
         **sampling,
     )
-    for start in range(0, len(order), batch_rows):
-        chosen = order[start : start + batch_rows]
+    for start, stop in _batches([len(prompts[i]) for i in order], model, batch_rows):
+        chosen = order[start:stop]
         longest = max(len(prompts[i]) for i in chosen)
         tokens = torch.full((len(chosen), longest), model.pad_id)
         attention = torch.zeros((len(chosen), longest), dtype=torch.long)
@@ -97,6 +100,44 @@ def _without_wrapper(model: LanguageModel) -> Any:
     """The `transformers` network, which has an adapter's layers in it all the same."""
     network = model.network
     return network.get_base_model() if hasattr(network, "get_base_model") else network
+
+
+def _batches(lengths: Sequence[int], model: LanguageModel, batch_rows: int) -> Iterator[tuple[int, int]]:
+    """Start and stop of each batch of prompts, whose lengths rise."""
+    uneven = len(set(lengths)) > 1 and not _passes_over_padding(model)
+    start = 0
+    while start < len(lengths):
+        stop = min(start + batch_rows, len(lengths))
+        if uneven:
+            stop = min(stop, bisect_right(lengths, lengths[start]))
+        yield start, stop
+        start = stop
+
+
+def _passes_over_padding(model: LanguageModel) -> bool:
+    """Whether padding to the left of a prompt changes nothing, tried on a few tokens."""
+    import torch
+
+    prompt = probe_tokens(model.network)[:1, :SHARED]
+    padding = torch.full((1, 3), model.pad_id, device=prompt.device)
+    padded = torch.cat([padding, prompt], dim=1)
+    logits = []
+    for tokens, pads in ((prompt, 0), (padded, padding.shape[1])):
+        attention = torch.ones_like(tokens)
+        attention[:, :pads] = 0
+        with torch.no_grad(), _settings_alone(model) as network:
+            made = network.generate(
+                input_ids=tokens,
+                attention_mask=attention,
+                max_new_tokens=1,
+                do_sample=False,
+                pad_token_id=model.pad_id,
+                output_logits=True,
+                return_dict_in_generate=True,
+            )
+        logits.append(made.logits[0].float())
+    tolerance = 1e-3 if model.network.dtype == torch.float32 else 1e-1
+    return bool((logits[0] - logits[1]).abs().max() <= tolerance * logits[0].abs().max())
 
 
 def _end_tokens(model: LanguageModel) -> set[int]:

@@ -7,16 +7,29 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from aitia.models.fingerprint import base_fingerprint, model_fingerprint, tokenizer_fingerprint
+from aitia.models.probing import require_supported
 from aitia.models.sites import decoder_blocks, site_names
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from aitia.models.linear_layers import LinearLayer
+
+# What configurations call the number of tokens that a model takes, most telling first.
+_CONTEXT_FIELDS = (
+    "max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx",
+    "context_length", "model_max_length",
+)  # fmt: skip
+# Beyond its original context, such a rotary embedding turns every token by an angle that depends on the longest row.
+_LENGTH_DEPENDENT_ROTARY = ("dynamic", "longrope")
+
 
 @dataclass(kw_only=True)
 class LanguageModel:
     """A decoder-only language model in evaluation mode, its parameters frozen.
+
+    A network with weights is tried on a few tokens when it is taken up (`aitia.models.probing`).
 
     Attributes:
         network: a `transformers` causal language model, or a PEFT model around one.
@@ -24,6 +37,9 @@ class LanguageModel:
         name: hub id or folder it came from, for people and for reloading.
         adapter: folder of the PEFT adapter on it, if any.
         known_base_fingerprint: of the base before the adapter was put on it, where that was seen.
+
+    Raises:
+        ModelError: the network is not what this package can work with; the message names what is not supported.
     """
 
     network: Any
@@ -32,12 +48,14 @@ class LanguageModel:
     adapter: str | None = None
     known_base_fingerprint: str | None = None
     blocks: nn.ModuleList = field(init=False, repr=False)
+    _plain: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.blocks = decoder_blocks(self.network)
         self.network.eval()
         self.network.requires_grad_(False)
         _fuse_activations(self.network)
+        self._plain = require_supported(self.network, list(self.blocks), self.name)
 
     @property
     def dtype(self) -> str:
@@ -66,8 +84,16 @@ class LanguageModel:
 
     @property
     def context_length(self) -> int:
-        """The largest number of tokens that the model takes."""
-        return int(getattr(self.config, "max_position_embeddings", None) or self.tokenizer.model_max_length)
+        """The largest number of tokens that the model takes, by its configuration, else by its tokenizer.
+
+        A model that names no limit, as one that is recurrent, has that of its tokenizer, which may be none
+        (a very large number). With rotary embeddings that change with the longest row of a batch it is the
+        original context, up to which they do not.
+        """
+        given = (getattr(self.config, name, None) for name in _CONTEXT_FIELDS)
+        limit = next((int(value) for value in given if isinstance(value, int) and value > 0), None)
+        limit = limit or int(self.tokenizer.model_max_length)
+        return min([limit, *_original_contexts(self.config)])
 
     @property
     def device(self) -> torch.device:
@@ -82,28 +108,23 @@ class LanguageModel:
                 return int(token)
         return 0
 
-    @cached_property
+    @property
     def plain_unembedding(self) -> nn.Linear | None:
         """The unembedding, if it is a frozen linear layer whose output is the logits as they are; else none.
 
-        Models that cap or scale their logits are found by trying one token.
+        Models that cap or scale their logits are found by trying a few tokens.
         """
-        import torch
         from torch import nn
 
         head = self.network.get_output_embeddings()
-        if type(head) is not nn.Linear or head.weight.requires_grad:
-            return None
-        inputs: list[torch.Tensor] = []
-        handle = head.register_forward_pre_hook(lambda _module, given: inputs.append(given[0]))
-        try:
-            with torch.no_grad():
-                token = torch.full((1, 1), self.pad_id, device=self.device)
-                logits = self.network(input_ids=token, use_cache=False).logits
-                same = torch.equal(head(inputs[0]), logits)
-        finally:
-            handle.remove()
-        return head if same else None
+        return head if self._plain and type(head) is nn.Linear and not head.weight.requires_grad else None
+
+    @cached_property
+    def linear_layers(self) -> tuple[LinearLayer, ...]:
+        """Every linear layer of the blocks whose gradients can be made from what it is given."""
+        from aitia.models.linear_layers import observed_layers
+
+        return observed_layers(self)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -119,6 +140,17 @@ class LanguageModel:
     def tokenizer_fingerprint(self) -> str:
         """Fingerprint of the tokenizer and its chat template."""
         return tokenizer_fingerprint(self.tokenizer)
+
+
+def _original_contexts(config: Any) -> list[int]:
+    """The original contexts of rotary embeddings that change with the length of what they are given."""
+    rotary = getattr(config, "rope_parameters", None) or {}
+    kinds = [rotary, *(part for part in rotary.values() if isinstance(part, dict))]
+    return [
+        int(kind.get("original_max_position_embeddings") or config.max_position_embeddings)
+        for kind in kinds
+        if kind.get("rope_type") in _LENGTH_DEPENDENT_ROTARY
+    ]
 
 
 def _fuse_activations(network: nn.Module) -> None:

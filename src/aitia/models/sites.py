@@ -21,8 +21,9 @@ _SITE = re.compile(r"resid_post\.(\d+)")
 def decoder_blocks(network: nn.Module) -> nn.ModuleList:
     """The list of transformer blocks of a decoder-only network, whatever it is called there.
 
-    It is the one module list as long as the configuration's number of hidden layers; this holds for
-    Llama, Qwen, Gemma, GPT-2 and most other `transformers` models, inside a PEFT wrapper or not.
+    It is the module list as long as the configuration's number of layers. Lists inside another such list (the experts
+    of a block) do not count. Where there are several still, as in a model that also sees, it is the one of the text
+    decoder that is nested least.
 
     Raises:
         ModelError: no such list, or several.
@@ -31,16 +32,31 @@ def decoder_blocks(network: nn.Module) -> nn.ModuleList:
 
     config: Any = getattr(network, "config", None)
     text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    layers = getattr(text_config, "num_hidden_layers", None)
-    found = [
-        module for module in network.modules() if isinstance(module, nn.ModuleList) and len(module) == layers
-    ]
+    counts = [getattr(text_config, name, None) for name in ("num_hidden_layers", "num_layers")]
+
+    def lists_of(module: nn.Module, layers: int | None) -> dict[str, nn.ModuleList]:
+        found = {
+            name: part
+            for name, part in module.named_modules()
+            if isinstance(part, nn.ModuleList) and len(part) == layers
+        }
+        inside = {id(part) for each in found.values() for part in each.modules() if part is not each}
+        return {name: each for name, each in found.items() if id(each) not in inside}
+
+    # Where a block has two attention layers, the second field counts the blocks.
+    layers = next((count for count in counts if count and lists_of(network, count)), counts[0])
+    found = lists_of(network, layers)
+    if len(found) > 1 and hasattr(network, "get_decoder"):
+        decoder: Any = network.get_decoder()  # type: ignore[operator]
+        found = lists_of(decoder, layers) if isinstance(decoder, nn.Module) else found
+        least = min((name.count(".") for name in found), default=0)
+        found = {name: each for name, each in found.items() if name.count(".") == least}
     if len(found) != 1:
         raise ModelError(
             f"{type(network).__name__}: expected one list of {layers} transformer blocks, found {len(found)}; "
             "only decoder-only language models are supported"
         )
-    return found[0]
+    return next(iter(found.values()))
 
 
 def site_names(layers: int) -> tuple[str, ...]:

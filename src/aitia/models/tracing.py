@@ -18,6 +18,7 @@ import numpy as np
 
 from aitia.errors import NumericalError
 from aitia.models.language_model import LanguageModel
+from aitia.models.probing import hidden_states, with_hidden_states
 from aitia.models.sites import site_layer, sort_sites
 
 if TYPE_CHECKING:
@@ -90,11 +91,6 @@ class _SiteReached(Exception):
     """Stops a forward pass once all that is wanted has been seen."""
 
 
-def _hidden_states(output: object) -> torch.Tensor:
-    """A block's output is the residual stream, alone or first in a tuple."""
-    return output[0] if isinstance(output, tuple) else output  # type: ignore[return-value]
-
-
 @contextmanager
 def _watching(
     model: LanguageModel, sites: Sequence[str], *, stop: bool, detach: bool
@@ -108,10 +104,11 @@ def _watching(
 
     def hook_for(site: str) -> Callable[..., object]:
         def hook(_module: object, _inputs: object, output: object) -> object:
-            hidden = _hidden_states(output)
+            hidden = hidden_states(output)
             if detach and site == sites[0]:
                 hidden = hidden.detach().requires_grad_()
-                output = (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+                # What goes on is a copy, since some blocks add to their input in place, which a leaf does not allow.
+                output = with_hidden_states(output, hidden.clone())
             seen[site] = hidden
             if stop and site == sites[-1]:
                 raise _SiteReached

@@ -17,6 +17,7 @@ import numpy as np
 from aitia.errors import SiteError
 from aitia.models.fingerprint import model_fingerprint
 from aitia.models.language_model import LanguageModel
+from aitia.models.probing import hidden_states, with_hidden_states
 from aitia.models.sites import site_layer
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def _tapped(
 
     def hook_for(site: str) -> Callable[..., Any]:
         def hook(_module: Any, _inputs: Any, output: Any) -> Any:
-            hidden = output[0] if isinstance(output, tuple) else output
+            hidden = hidden_states(output)
             part, put = place(hidden)
             if site in values:
                 part = (
@@ -222,7 +223,7 @@ def _tapped(
                 )
                 hidden = put(part)
             seen[site] = part
-            return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+            return with_hidden_states(output, hidden)
 
         return hook
 
