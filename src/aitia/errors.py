@@ -78,11 +78,12 @@ def reason_of(error: BaseException, limit: int = 600) -> str:
     """
     kind = type(error).__name__
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in str(error)).split())
+    text = text.rstrip(" :")
     if isinstance(error, KeyError) or not text:
         text = f"{kind}: {text}" if text else kind
     if len(text) > limit:
         text = text[: limit - 1].rsplit(" ", 1)[0] + "…"
-    return text.rstrip(" :")
+    return text
 
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")

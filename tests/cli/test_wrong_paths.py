@@ -2,6 +2,7 @@
 
 import random
 import sys
+from pathlib import Path
 
 import pytest
 from cli.conftest import LINES, commands, paths_of
@@ -117,3 +118,32 @@ def test_names_that_no_file_can_have(name, line_of, capsys):
             said = capsys.readouterr().err
             assert status == 2, (path, wrong[:5], status, said)
             assert "Traceback" not in said
+
+
+ONTO = [
+    (name, written, path, argument)
+    for name, command in COMMANDS.items()
+    for written, _ in paths_of(command)
+    if written in WRITTEN
+    for path, argument in paths_of(command)
+    if path != written and f"{path} " in f"{LINES[name]} "
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "path", "argument"), ONTO, ids=[f"{n} {w} {p}" for n, w, p, _ in ONTO]
+)
+def test_nothing_is_written_over_what_is_read_nor_twice_into_one_place(
+    name, written, path, argument, line_of, tmp_path, capsys
+):
+    line = line_of(name)
+    read = line[line.index(path) + 1]
+    before = snapshot_of(read)
+    refused(replaced(line, name, written, False, read), capsys)
+    assert snapshot_of(read) == before
+
+
+def snapshot_of(place):
+    place = Path(place)
+    files = [place] if place.is_file() else sorted(each for each in place.rglob("*") if each.is_file())
+    return {each: each.read_bytes() for each in files}

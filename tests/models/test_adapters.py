@@ -272,7 +272,7 @@ def test_prompt_tuning_as_peft_saves_it_is_refused(base_of, tmp_path):
 
 def test_what_is_no_adapter_is_refused_with_the_mend(base_of, tmp_path):
     base = base_of("llama")
-    with pytest.raises(ModelError, match="a whole model, not an adapter; give it as the model"):
+    with pytest.raises(ModelError, match="a whole model, not an adapter; give it as `model`"):
         load_model(base, adapter=base)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match="no adapter_config.json"):
@@ -303,7 +303,7 @@ def test_an_adapters_folder_as_the_model_is_base_and_adapter(base_of, tmp_path, 
         load_model(folder)
     (folder / "model.safetensors").unlink()
     edit(folder, base_model_name_or_path="nobody/base")
-    with pytest.raises(ModelError, match="its base nobody/base is not here; give the base as the model"):
+    with pytest.raises(ModelError, match="its base nobody/base is not here; give the base as `model`"):
         load_model(folder)
     edit(folder, base_model_name_or_path=None)
     with pytest.raises(ModelError, match="does not name its base"):

@@ -15,7 +15,7 @@ from aitia.engine import note, progress_bar
 from aitia.errors import AitiaError, NumericalError
 from aitia.files import atomic_path
 from aitia.models import LanguageModel, in_tokens, run
-from aitia.models.linear_layers import blocks_prefix
+from aitia.models.linear_layers import blocks_prefix, observed_layers
 from aitia.records import Records, pad_batch
 
 _ALWAYS = object()
@@ -217,7 +217,7 @@ def linear_maps(model: LanguageModel, blocks: Sequence[int] = ()) -> list[str]:
     whole = {id(module): name for name, module in model.network.named_modules(remove_duplicate=False)}
     found = [
         whole[id(module)]
-        for layer in model.linear_layers
+        for layer in observed_layers(model)
         for module in (layer.module, *layer.others)
         if type(module) in (nn.Linear, Conv1D)
         and layer.layout != "product"

@@ -27,7 +27,7 @@ CURVE_SUFFIX = ".curve.json"
 _BLOCK_ROWS = 24_000
 
 
-_LARGEST = 1e6
+_LARGEST = 1e30  # what float32 holds, and its square does not: a run with it is stopped as one that diverges
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from aitia.models.linear_layers import LinearLayer
 
 # What configurations call the number of tokens that a model takes, most telling first.
 _CONTEXT_FIELDS = (
@@ -36,6 +35,8 @@ class LanguageModel:
         tokenizer: its tokenizer.
         name: hub id or folder it came from, for people and for reloading.
         adapter: folder of the PEFT adapter on it, if any.
+        blocks: the transformer blocks.
+        observed: the linear layers of the blocks, once `aitia.models.linear_layers.observed_layers` has seen them used.
         known_base_fingerprint: of the base before the adapter was put on it, where that was seen.
 
     Raises:
@@ -48,6 +49,7 @@ class LanguageModel:
     adapter: str | None = None
     known_base_fingerprint: str | None = None
     blocks: nn.ModuleList = field(init=False, repr=False)
+    observed: tuple[Any, ...] | None = field(default=None, init=False, repr=False, compare=False)
     _plain: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -118,13 +120,6 @@ class LanguageModel:
 
         head = self.network.get_output_embeddings()
         return head if self._plain and type(head) is nn.Linear and not head.weight.requires_grad else None
-
-    @cached_property
-    def linear_layers(self) -> tuple[LinearLayer, ...]:
-        """Every linear layer of the blocks whose gradients can be made from what it is given."""
-        from aitia.models.linear_layers import observed_layers
-
-        return observed_layers(self)
 
     @cached_property
     def fingerprint(self) -> str:

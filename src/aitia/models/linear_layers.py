@@ -75,7 +75,7 @@ def find_linear_layers(
     top = model.layers - 1 if site is None else site_layer(site, model.layers)
     blocks = range(top % stride, top + 1, stride)
     found = tuple(
-        layer for layer in model.linear_layers if layer.block in blocks and _is_of(layer.name, parameters)
+        layer for layer in observed_layers(model) if layer.block in blocks and _is_of(layer.name, parameters)
     )
     if not found:
         hint = (
@@ -91,7 +91,7 @@ def find_linear_layers(
 def layers_named(model: LanguageModel, names: Sequence[str]) -> tuple[LinearLayer, ...]:
     """Linear layers by their names, as another process found them in the same model."""
     wanted = set(names)
-    return tuple(layer for layer in model.linear_layers if layer.name in wanted)
+    return tuple(layer for layer in observed_layers(model) if layer.name in wanted)
 
 
 def _is_of(name: str, parameters: str) -> bool:
@@ -103,9 +103,15 @@ def _is_of(name: str, parameters: str) -> bool:
 def observed_layers(model: LanguageModel) -> tuple[LinearLayer, ...]:
     """Every linear layer of the blocks, adapters included, that is used in a way that is understood.
 
-    Seen by running a few tokens. Without weights, where a network cannot always be run, every layer is taken to be
-    used in the usual way.
+    Seen by running a few tokens, once for a model. Without weights, where a network cannot always be run, every layer
+    is taken to be used in the usual way.
     """
+    if model.observed is None:
+        model.observed = _observe(model)
+    return model.observed
+
+
+def _observe(model: LanguageModel) -> tuple[LinearLayer, ...]:
     import torch
 
     layers = _layers_of_blocks(model)

@@ -112,7 +112,6 @@ def load_model(
         adapter=parts.adapter,
         known_base_fingerprint=base,
     )
-    _require_causal(model)
     return model
 
 
@@ -343,30 +342,6 @@ def _network(parts: _Parts, weights: dict[str, Any]) -> Any:
     saved = "" if "gguf_file" in parts.options else ", ".join(network.config.architectures or ())
     require_all_loaded(info, parts.what, saved)
     return _plain_network(network) if "gguf_file" in parts.options else network
-
-
-def _require_causal(model: LanguageModel) -> None:
-    """Refuse a network in which a token looks at what comes after it: an encoder's checkpoint, say.
-
-    Raises:
-        ModelError: it does, or it cannot be run on tokens alone.
-    """
-    import torch
-
-    vocabulary = int(model.network.get_input_embeddings().weight.shape[0])
-    tokens = torch.arange(8).repeat(2, 1) * (vocabulary // 8)
-    tokens[1, 4:] = (tokens[1, 4:] + 1 + vocabulary // 16) % vocabulary
-    try:
-        with torch.no_grad():
-            logits = model.network(input_ids=tokens.to(model.device), use_cache=False).logits[:, :4].float()
-    except Exception as error:
-        raise ModelError(f"model {model.name}: cannot be run on tokens alone: {reason_of(error)}") from error
-    # Rounding may differ with the other tokens; what a token sees of later ones shows far more.
-    if float((logits[0] - logits[1]).abs().mean()) > 0.01 * float(logits.std()):
-        raise ModelError(
-            f"model {model.name}: {type(model.network).__name__} is not causal: tokens change what is predicted "
-            "before them; an encoder is not supported (a decoder's config.json says so: is_decoder)"
-        )
 
 
 def _default_device() -> str:
