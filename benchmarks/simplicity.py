@@ -17,7 +17,7 @@ from aitia.explanations.examples.dictionaries import (
     dictionary_explanation,
     objects_phenomenon,
 )
-from aitia.explanations.simplicity import (
+from aitia.explanations.metrics.simplicity import (
     description_length,
     k_complexity_bound,
     parsimony,

@@ -18,7 +18,7 @@ from typing import Any
 
 from aitia.counterfactual import JudgedResponses
 from aitia.counterfactual.behaviours import Behaviour
-from aitia.counterfactual.judges import Judge
+from aitia.counterfactual.judging.judge import Judge
 from aitia.files import digest
 from aitia.models import load_sentence_encoder
 from aitia.report.still import write_svg

@@ -17,9 +17,9 @@ from aitia.cli import app
 from aitia.concepts import SaeSettings, feature_matrix, fit_concept
 from aitia.counterfactual import LoraSettings
 from aitia.counterfactual.behaviours import JudgedResponses
-from aitia.counterfactual.classifier_judge import ClassifierJudge
-from aitia.counterfactual.endpoint import Endpoint
-from aitia.counterfactual.endpoint_judge import EndpointJudge
+from aitia.counterfactual.judging.classifier_judge import ClassifierJudge
+from aitia.counterfactual.judging.endpoint import Endpoint
+from aitia.counterfactual.judging.endpoint_judge import EndpointJudge
 from aitia.counterfactual.on_policy import on_policy_queries
 from aitia.engine import Engine
 from aitia.pipelines.configuration import (

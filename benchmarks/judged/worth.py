@@ -17,12 +17,12 @@ import numpy as np
 from scipy.stats import rankdata
 
 from aitia.explanations import Explanation, Phenomenon, Settings, VirtueResult
-from aitia.explanations.bayesian_scores import measure_bayesian
-from aitia.explanations.deutschian import measure_deutschian
-from aitia.explanations.faithfulness_scores import measure_faithfulness
-from aitia.explanations.predictive import agreement
-from aitia.explanations.simplicity import measure_simplicity
-from aitia.explanations.study import Study
+from aitia.explanations.core.predictive import agreement
+from aitia.explanations.metrics.bayesian_scores import measure_bayesian
+from aitia.explanations.metrics.deutschian import measure_deutschian
+from aitia.explanations.metrics.faithfulness_scores import measure_faithfulness
+from aitia.explanations.metrics.simplicity import measure_simplicity
+from aitia.explanations.metrics.study import Study
 from aitia.files import write_json
 from aitia.group_networks import GroupNetwork, interpret
 from aitia.group_networks.explanations import points_of_g_sets

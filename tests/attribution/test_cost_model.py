@@ -23,7 +23,7 @@ from aitia.attribution.planning import plan_curvature
 from aitia.attribution.signals import collect_signals
 from aitia.errors import AitiaError
 from aitia.models import load_model, save_model
-from aitia.models.loading import load_outline
+from aitia.models.loading.language_models import load_outline
 from aitia.pipelines.plan import shape_of
 from aitia.records import pad_batch, records_from_rows, tokenize
 

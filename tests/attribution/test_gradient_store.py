@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from attribution.dense import concept_at
 
-import aitia.records.chat as chat_module
+import aitia.records.templates.chat as chat_module
 from aitia.attribution.curvature import CurvatureSettings
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.gradient_store import build_gradient_store, choose_corners, stored_influence

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 import aitia.attribution.scanning as scan_module
-import aitia.records.chat as chat_module
+import aitia.records.templates.chat as chat_module
 from aitia.attribution import SignalStore, scan
 from aitia.errors import AitiaError, NumericalError, RecordError, SiteError, StoreError
 from aitia.records import records_from_rows, tokenize

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from aitia.counterfactual import EndpointJudge, rubric_for
-from aitia.counterfactual.endpoint_judge import parse_grade
+from aitia.counterfactual.judging.endpoint_judge import parse_grade
 from aitia.errors import JudgeError
 
 pytest.importorskip("openai", reason="the extra `judge` is not installed")

@@ -7,15 +7,6 @@ import pytest
 
 from aitia.errors import CertificateError
 from aitia.explanations import Certificate, Explanation, Premise, Settings, Status, judge
-from aitia.explanations.bayesian import (
-    accuracy,
-    co_explanation,
-    descriptiveness,
-    joint_entropy,
-    power,
-    precision,
-    unification,
-)
 from aitia.explanations.examples.cases import (
     memorised_or,
     noisy_or,
@@ -44,7 +35,16 @@ from aitia.explanations.examples.xor import (
     gates_explanation,
     xor_phenomenon,
 )
-from aitia.explanations.proofs import on_frontier
+from aitia.explanations.metrics.bayesian import (
+    accuracy,
+    co_explanation,
+    descriptiveness,
+    joint_entropy,
+    power,
+    precision,
+    unification,
+)
+from aitia.explanations.metrics.proofs import on_frontier
 
 UNFLOORED = Settings(epsilon=0.0)
 

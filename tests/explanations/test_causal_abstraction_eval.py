@@ -11,7 +11,7 @@ from aitia.explanations.examples.xor import (
     gates_explanation,
     xor_phenomenon,
 )
-from aitia.explanations.faithfulness import interchange
+from aitia.explanations.metrics.faithfulness import interchange
 
 cae = pytest.importorskip("causal_abstraction")
 PAIRS = 600

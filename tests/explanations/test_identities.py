@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aitia.explanations.bayesian import (
+from aitia.explanations.core.predictive import Predictive
+from aitia.explanations.metrics.bayesian import (
     accuracy,
     co_explanation,
     descriptiveness,
@@ -18,7 +19,6 @@ from aitia.explanations.bayesian import (
     skill,
     unification,
 )
-from aitia.explanations.predictive import Predictive
 
 
 @st.composite

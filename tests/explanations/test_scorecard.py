@@ -8,8 +8,10 @@ import pytest
 
 from aitia.errors import ExplanationError
 from aitia.explanations import Explanation, Phenomenon, Settings, black_box, judge, load_rubric
-from aitia.explanations.catalogue import VIRTUES
-from aitia.explanations.comparison import compare, weigh
+from aitia.explanations.card.comparison import compare, weigh
+from aitia.explanations.card.rubric import grade
+from aitia.explanations.core.catalogue import VIRTUES
+from aitia.explanations.core.result import declared, measured, not_evaluable
 from aitia.explanations.examples.max_of_two import lookup_explanation, max_phenomenon, rule_explanation
 from aitia.explanations.examples.xor import (
     count_explanation,
@@ -17,8 +19,6 @@ from aitia.explanations.examples.xor import (
     gates_explanation,
     xor_phenomenon,
 )
-from aitia.explanations.result import declared, measured, not_evaluable
-from aitia.explanations.rubric import grade
 from aitia.pipelines.schemas import ScorecardFile
 from aitia.statistics import Interval
 

@@ -22,7 +22,7 @@ from aitia.explanations import (
     judge,
     register,
 )
-from aitia.explanations.deutschian import forbidden_content, refutation_p_value
+from aitia.explanations.core.program_text import program_text
 from aitia.explanations.examples.cases import one_latent_bit, two_bits
 from aitia.explanations.examples.max_of_two import lookup_explanation, max_phenomenon, rule_explanation
 from aitia.explanations.examples.xor import (
@@ -33,11 +33,11 @@ from aitia.explanations.examples.xor import (
     gates_explanation,
     xor_phenomenon,
 )
-from aitia.explanations.faithfulness import chance_distances, intervention_pairs
-from aitia.explanations.kuhnian import jensen_shannon, scope
-from aitia.explanations.program_text import program_text
-from aitia.explanations.proofs import depth, gain, tightness
-from aitia.explanations.simplicity import compression, k_complexity_bound, premise_reuse
+from aitia.explanations.metrics.deutschian import forbidden_content, refutation_p_value
+from aitia.explanations.metrics.faithfulness import chance_distances, intervention_pairs
+from aitia.explanations.metrics.kuhnian import jensen_shannon, scope
+from aitia.explanations.metrics.proofs import depth, gain, tightness
+from aitia.explanations.metrics.simplicity import compression, k_complexity_bound, premise_reuse
 from aitia.statistics import bootstrap, clopper_pearson, weighted_mean_interval, wilson
 
 

@@ -383,7 +383,7 @@ READERS: dict[str, Reader] = {
         name="e.explanation.json",
     ),
     "rubric": Reader(
-        read=_call("aitia.explanations.rubric", "load_rubric"),
+        read=_call("aitia.explanations.card.rubric", "load_rubric"),
         make=_json({"behavioural": [0.95, 0.7], "note": "mine"}),
         name="rubric.json",
     ),

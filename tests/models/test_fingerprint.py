@@ -14,7 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aitia.models import LanguageModel, load_model
-from aitia.models.fingerprint import base_fingerprint, model_fingerprint, tokenizer_fingerprint
+from aitia.models.loading.fingerprint import (
+    base_fingerprint,
+    model_fingerprint,
+    tokenizer_fingerprint,
+)
 
 
 def save(folder, network):

@@ -4,8 +4,8 @@ import torch
 
 from aitia.errors import ModelError
 from aitia.models import LanguageModel, generate_responses, load_model, save_model
-from aitia.models.fingerprint import tokenizer_fingerprint
-from aitia.models.loading import load_outline
+from aitia.models.loading.fingerprint import tokenizer_fingerprint
+from aitia.models.loading.language_models import load_outline
 
 
 def test_saved_model_loads_the_same(any_model, tmp_path):

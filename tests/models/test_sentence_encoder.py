@@ -8,7 +8,7 @@ import pytest
 
 from aitia.errors import ModelError
 from aitia.models import SentenceEncoder, load_sentence_encoder
-from aitia.models.sentence_encoder import MINILM_PACKAGE
+from aitia.models.loading.sentence_encoder import MINILM_PACKAGE
 
 TEXTS = [
     "The cat sat on the mat.",

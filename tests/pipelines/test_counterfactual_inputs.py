@@ -4,7 +4,7 @@ import pytest
 import yaml
 from pipelines.small_counterfactual import maker, small_configuration
 
-from aitia.counterfactual.endpoint_judge import EndpointJudge
+from aitia.counterfactual.judging.endpoint_judge import EndpointJudge
 from aitia.errors import AitiaError, JudgeError
 from aitia.models import save_model
 from aitia.pipelines import counterfactual_rankings

@@ -274,8 +274,8 @@ def test_terms_set_the_group_apart():
 
 def test_the_labeller_at_an_endpoint_asks_once_and_falls_back_on_terms(tmp_path, monkeypatch):
     pytest.importorskip("openai", reason="the extra `judge` is not installed")
-    from aitia.counterfactual.endpoint import Endpoint
-    from aitia.counterfactual.endpoint_labeller import EndpointLabeller
+    from aitia.counterfactual.judging.endpoint import Endpoint
+    from aitia.counterfactual.judging.endpoint_labeller import EndpointLabeller
 
     asked = []
     monkeypatch.setattr(

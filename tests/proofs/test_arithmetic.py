@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aitia.proofs.arithmetic import as_integers, dyadic, gamma, outward
+from aitia.proofs.bounds.arithmetic import as_integers, dyadic, gamma, outward
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False, width=64, min_value=-1e30, max_value=1e30)
 

@@ -25,8 +25,8 @@ from aitia.proofs import (
     weights_from_arrays,
     weights_of,
 )
+from aitia.proofs.bounds.shared_sums import SharedSums
 from aitia.proofs.cost import Cost
-from aitia.proofs.shared_sums import SharedSums
 from proofs.attack import Tally, attempt, cases, mutated_network, text_for
 from proofs.mutations import (
     NETWORKS,

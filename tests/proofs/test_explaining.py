@@ -6,9 +6,9 @@ import pytest
 
 import aitia
 from aitia.errors import CertificateError, ProofError
-from aitia.explanations.proofs import measure_proofs
-from aitia.explanations.settings import Settings
-from aitia.explanations.study import Study
+from aitia.explanations.core.settings import Settings
+from aitia.explanations.metrics.proofs import measure_proofs
+from aitia.explanations.metrics.study import Study
 from aitia.group_networks import explain
 from aitia.proofs import brute_force_cost, certified_explanation, prove, weights_of
 from proofs.proof_networks import planted_network

@@ -12,12 +12,12 @@ from aitia.errors import ProofError
 from aitia.finite_groups import coset_action, named_group, subgroup_classes
 from aitia.group_networks import interpret
 from aitia.proofs import VERIFIERS, prove, verify, weights_of
+from aitia.proofs.bounds.deciding import _Decision
+from aitia.proofs.bounds.shared_sums import SharedSums
 from aitia.proofs.cost import Cost
-from aitia.proofs.deciding import _Decision
 from aitia.proofs.finding import find_irreps, find_low_rank, find_rho_sets
 from aitia.proofs.finding.numbers import action_entry
 from aitia.proofs.finding.votes import VoteSettings, find_votes
-from aitia.proofs.shared_sums import SharedSums
 from aitia.proofs.verifiers.g_sets import Votes
 from proofs.proof_networks import certificate_for, planted_network, random_network
 

@@ -2,7 +2,7 @@ import pytest
 
 from aitia.errors import RecordError
 from aitia.records import Message, records_from_rows
-from aitia.records.chat import ChatTemplate
+from aitia.records.templates.chat import ChatTemplate
 
 
 def talk(*contents, first="user"):

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import aitia.records.chat as chat
+import aitia.records.templates.chat as chat
 from aitia.errors import RecordError
 from aitia.records import records_from_rows, tokenize
-from aitia.records.clock import pin_date, reads_clock
+from aitia.records.templates.clock import pin_date, reads_clock
 
 TURNS = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"

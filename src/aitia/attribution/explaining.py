@@ -16,8 +16,7 @@ import numpy as np
 
 from aitia.errors import ExplanationError
 from aitia.explanations import Direction, Explanation, FunctionModel, Phenomenon, Premise
-from aitia.explanations.alignment import REAL_BITS
-from aitia.explanations.taps import Tap
+from aitia.explanations.core import REAL_BITS, Tap
 from aitia.files import digest
 
 BINS = 5

@@ -24,7 +24,7 @@ from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
 from aitia.errors import AitiaError, reason_of
 from aitia.explanations import Direction, Explanation, Phenomenon
-from aitia.explanations.alignment import REAL_BITS
+from aitia.explanations.core import REAL_BITS
 from aitia.files import atomic_path, reading
 from aitia.records import Records, RowIds, TokenizedRecord
 

@@ -305,7 +305,7 @@ def discover_command(
 
 
 def _labeller(model: str, base_url: str | None, out: Path) -> Any:
-    from aitia.counterfactual.endpoint_labeller import EndpointLabeller
+    from aitia.counterfactual.judging.endpoint_labeller import EndpointLabeller
 
     if out.suffix == ".jsonl":
         raise AitiaError(f"--out {out}: a .json file; beside it the labeller keeps its answers as .jsonl")

@@ -1,16 +1,16 @@
 """Counterfactuals: train on chosen data, see what the model becomes, and let judges grade what it says."""
 
 from aitia.counterfactual.behaviours import ConceptProjection, JudgedResponses, LikelihoodMargin
-from aitia.counterfactual.classifier_judge import (
+from aitia.counterfactual.concept_lds import ConceptLds, concept_lds, draw_subsets
+from aitia.counterfactual.direction_trial import direction_trial, try_direction
+from aitia.counterfactual.finetuning import LoraSettings, finetune_lora
+from aitia.counterfactual.judging.classifier_judge import (
     ClassifierJudge,
     fit_classifier_judge,
     load_classifier_judge,
 )
-from aitia.counterfactual.concept_lds import ConceptLds, concept_lds, draw_subsets
-from aitia.counterfactual.direction_trial import direction_trial, try_direction
-from aitia.counterfactual.endpoint_judge import EndpointJudge, rubric_for
-from aitia.counterfactual.finetuning import LoraSettings, finetune_lora
-from aitia.counterfactual.judges import Judge
+from aitia.counterfactual.judging.endpoint_judge import EndpointJudge, rubric_for
+from aitia.counterfactual.judging.judge import Judge
 from aitia.counterfactual.removal import (
     Removal,
     against_random,

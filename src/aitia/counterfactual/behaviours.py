@@ -13,7 +13,7 @@ import numpy as np
 
 from aitia.attribution.measurements import ConceptMeasurement, LogProbability, Measurement, highest_site
 from aitia.concepts import Concept
-from aitia.counterfactual.judges import Judge
+from aitia.counterfactual.judging.judge import Judge
 from aitia.errors import AitiaError, JudgeError
 from aitia.models import LanguageModel, run
 from aitia.models.generation import generate_responses

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from aitia.counterfactual.behaviours import ANSWER_TOKENS, JudgedResponses, own_responses
-from aitia.counterfactual.judges import Judge
+from aitia.counterfactual.judging.judge import Judge
 from aitia.errors import JudgeError
 from aitia.models import LanguageModel
 from aitia.records import Record, Records, records_from_rows

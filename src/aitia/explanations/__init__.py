@@ -1,18 +1,18 @@
 """Explanations of models, their virtues, and whether they are faithful: one object, one scorecard."""
 
-from aitia.explanations.alignment import MAPS, Alignment
-from aitia.explanations.catalogue import VIRTUES, Virtue
-from aitia.explanations.direction import Direction, DirectionEffects, DirectionTrial
-from aitia.explanations.explanation import Explanation, Premise, Variable
-from aitia.explanations.judging import judge
-from aitia.explanations.kuhnian import Registration, register
-from aitia.explanations.model import FunctionModel, ModelUnderStudy, black_box
-from aitia.explanations.phenomenon import Phenomenon
-from aitia.explanations.proofs import Certificate
-from aitia.explanations.result import Status, VirtueResult
-from aitia.explanations.rubric import load_rubric
-from aitia.explanations.scorecard import Scorecard
-from aitia.explanations.settings import Settings
+from aitia.explanations.card.judging import judge
+from aitia.explanations.card.rubric import load_rubric
+from aitia.explanations.card.scorecard import Scorecard
+from aitia.explanations.core.alignment import MAPS, Alignment
+from aitia.explanations.core.catalogue import VIRTUES, Virtue
+from aitia.explanations.core.direction import Direction, DirectionEffects, DirectionTrial
+from aitia.explanations.core.explanation import Explanation, Premise, Variable
+from aitia.explanations.core.model import FunctionModel, ModelUnderStudy, black_box
+from aitia.explanations.core.phenomenon import Phenomenon
+from aitia.explanations.core.result import Status, VirtueResult
+from aitia.explanations.core.settings import Settings
+from aitia.explanations.metrics.kuhnian import Registration, register
+from aitia.explanations.metrics.proofs import Certificate
 
 __all__ = [
     "MAPS",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from aitia.explanations import Premise
-from aitia.explanations.alignment import REAL_BITS
+from aitia.explanations.core import REAL_BITS
 from aitia.finite_groups import Group
 from aitia.group_networks.circuits import Circuit
 from aitia.group_networks.interpretation import Interpretation

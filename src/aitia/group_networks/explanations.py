@@ -16,8 +16,7 @@ import numpy as np
 
 from aitia.errors import NetworkError
 from aitia.explanations import Alignment, Explanation, Phenomenon, Variable, register
-from aitia.explanations.alignment import REAL_BITS
-from aitia.explanations.taps import Tap
+from aitia.explanations.core import REAL_BITS, Tap
 from aitia.group_networks.accounts import fact, inert, label, softmax, wrongness
 from aitia.group_networks.circuits import Circuit, RhoSet
 from aitia.group_networks.interpretation import Interpretation, interpret

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from aitia.explanations import Explanation, Phenomenon, Premise
-from aitia.explanations.alignment import REAL_BITS
-from aitia.explanations.taps import Tap
+from aitia.explanations.core import REAL_BITS, Tap
 from aitia.finite_groups import Group
 from aitia.group_networks.accounts import fact, inert, label, mean_logits, softmax, unchanged, wrongness
 from aitia.group_networks.circuits import Circuit

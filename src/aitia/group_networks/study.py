@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from aitia.explanations import FunctionModel, Phenomenon
-from aitia.explanations.taps import Tap
+from aitia.explanations.core import Tap
 from aitia.group_networks.network import GroupNetwork
 
 CHANGES = ("none", "negate_left", "negate_both", "absolute_value")

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from aitia.explanations import Alignment, Explanation, Premise, Variable
-from aitia.explanations.alignment import REAL_BITS
-from aitia.explanations.taps import Tap
+from aitia.explanations.core import REAL_BITS, Tap
 from aitia.mechanisms.site import MECHANISMS_BELOW, SiteRecord
 
 

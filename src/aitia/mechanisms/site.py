@@ -12,7 +12,7 @@ import numpy as np
 
 from aitia.errors import ExplanationError
 from aitia.explanations import Phenomenon, Premise
-from aitia.explanations.alignment import REAL_BITS
+from aitia.explanations.core import REAL_BITS
 
 MECHANISMS_BELOW = "the model below"
 """Name of the premise that the model is taken as it is up to the site."""

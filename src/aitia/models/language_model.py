@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from aitia.models.fingerprint import base_fingerprint, model_fingerprint, tokenizer_fingerprint
+from aitia.models.loading.fingerprint import (
+    base_fingerprint,
+    model_fingerprint,
+    tokenizer_fingerprint,
+)
 from aitia.models.probing import require_supported
 from aitia.models.sites import decoder_blocks, site_names
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aitia.errors import SiteError
-from aitia.models.fingerprint import model_fingerprint
 from aitia.models.language_model import LanguageModel
+from aitia.models.loading.fingerprint import model_fingerprint
 from aitia.models.probing import hidden_states, with_hidden_states
 from aitia.models.sites import site_layer
 

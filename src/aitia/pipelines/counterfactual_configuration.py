@@ -15,9 +15,9 @@ from aitia.attribution.methods import DEFAULT_METHOD, METHODS
 from aitia.attribution.scanning import ScanSettings
 from aitia.counterfactual import LoraSettings
 from aitia.counterfactual.behaviours import ANSWER_TOKENS, JudgedResponses
-from aitia.counterfactual.classifier_judge import ClassifierJudge
-from aitia.counterfactual.endpoint import CONCURRENCY
-from aitia.counterfactual.endpoint_judge import MAX_UNPARSABLE
+from aitia.counterfactual.judging.classifier_judge import ClassifierJudge
+from aitia.counterfactual.judging.endpoint import CONCURRENCY
+from aitia.counterfactual.judging.endpoint_judge import MAX_UNPARSABLE
 from aitia.counterfactual.on_policy import ANSWERS_KEPT, ANSWERS_SAMPLED
 from aitia.pipelines.configuration import (
     ConceptPart,

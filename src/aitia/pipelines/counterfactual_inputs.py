@@ -14,7 +14,7 @@ from aitia.attribution.labels import label_values
 from aitia.attribution.methods import METHODS, InfluenceMethod
 from aitia.concepts import load_concept
 from aitia.counterfactual import EndpointJudge, Judge, fit_classifier_judge
-from aitia.counterfactual.endpoint_judge import rubric_for
+from aitia.counterfactual.judging.endpoint_judge import rubric_for
 from aitia.counterfactual.mixing import LABEL, hold_out, mix_answers
 from aitia.counterfactual.prompt_sets import read_prompts, require_disjoint_prompts, shared_question
 from aitia.errors import AitiaError, JudgeError, RecordError

@@ -25,9 +25,8 @@ from aitia.explanations import (
     Premise,
     Variable,
 )
-from aitia.explanations.alignment import REAL_BITS
-from aitia.explanations.explanation import DroppedPremise
-from aitia.explanations.taps import Tap
+from aitia.explanations.core import REAL_BITS, Tap
+from aitia.explanations.core.explanation import DroppedPremise
 from aitia.files import read_json
 from aitia.pipelines.explanation_forms import (
     AlignmentPart,

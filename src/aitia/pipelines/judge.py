@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aitia.errors import AitiaError, CertificateError, ExplanationError
 from aitia.explanations import Explanation, Scorecard, Settings, judge, load_rubric
-from aitia.explanations.direction_scores import NAME as DIRECTION
+from aitia.explanations.metrics.direction_scores import NAME as DIRECTION
 from aitia.files import write_text
 from aitia.group_networks import load_network
 from aitia.pipelines.explanation_files import read_explanation

@@ -28,7 +28,7 @@ from aitia.attribution.store_influence import directions_that_fit
 from aitia.concepts import load_concept
 from aitia.concepts.fitting import SHUFFLES
 from aitia.models import LanguageModel, in_tokens
-from aitia.models.loading import load_outline
+from aitia.models.loading.language_models import load_outline
 from aitia.models.sites import site_layer
 from aitia.pipelines.configuration import AttributeConfiguration
 from aitia.pipelines.curvature import curvature_settings, shares_factors

@@ -9,8 +9,8 @@ import numpy as np
 
 from aitia.errors import ProofError
 from aitia.explanations import Explanation, Premise
-from aitia.explanations.proofs import Certificate
-from aitia.explanations.taps import Tap
+from aitia.explanations.core import Tap
+from aitia.explanations.metrics.proofs import Certificate
 from aitia.group_networks.network import GroupNetwork
 from aitia.group_networks.study import product_phenomenon
 from aitia.proofs.certificate import AccuracyCertificate

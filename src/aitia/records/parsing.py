@@ -9,7 +9,7 @@ from typing import Any
 
 from aitia.errors import RecordError
 from aitia.records.record import Message, is_trained
-from aitia.records.turns import REASONING, parse_turns
+from aitia.records.templates.turns import REASONING, parse_turns
 from aitia.records.values import described, plain_json, text_of
 
 TALKS = ("messages", "conversations", "conversation")

@@ -10,11 +10,11 @@ from typing import Any, SupportsIndex, overload
 from aitia.errors import RecordError
 from aitia.files import digest
 from aitia.records.bad_rows import OnError, SkippedRow, settle_bad_rows
-from aitia.records.formats import open_source
-from aitia.records.json_files import memory_source
+from aitia.records.formats.json_files import memory_source
+from aitia.records.formats.opening import open_source
+from aitia.records.formats.source import Source
 from aitia.records.parsing import parse_id, parse_row
 from aitia.records.record import Record, Records, Stored
-from aitia.records.source import Source
 from aitia.remote_files import local_copy
 
 

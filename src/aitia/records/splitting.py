@@ -10,8 +10,8 @@ from pathlib import Path
 from aitia.files import atomic_path, require_apart
 from aitia.files import require_place as require_writable
 from aitia.records.bad_rows import SkippedRow
+from aitia.records.formats.source import require_place
 from aitia.records.record import Records
-from aitia.records.source import require_place
 
 _ENDINGS = (".jsonl.gz", ".ndjson.gz", ".jsonl", ".ndjson", ".json.gz", ".json", ".parquet")
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from aitia.explanations.explanation import Explanation, Premise
-from aitia.explanations.model import black_box
-from aitia.explanations.phenomenon import Phenomenon
-from aitia.explanations.taps import Tap
+from aitia.explanations.core import Tap
+from aitia.explanations.core.explanation import Explanation, Premise
+from aitia.explanations.core.model import black_box
+from aitia.explanations.core.phenomenon import Phenomenon
 
 ATTRIBUTES = 3
 VALUES = 8

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from aitia.explanations.alignment import Alignment
-from aitia.explanations.explanation import Explanation, Premise, Variable
-from aitia.explanations.model import FunctionModel
-from aitia.explanations.phenomenon import Phenomenon
-from aitia.explanations.proofs import Certificate
-from aitia.explanations.taps import Tap
+from aitia.explanations.core import Tap
+from aitia.explanations.core.alignment import Alignment
+from aitia.explanations.core.explanation import Explanation, Premise, Variable
+from aitia.explanations.core.model import FunctionModel
+from aitia.explanations.core.phenomenon import Phenomenon
+from aitia.explanations.metrics.proofs import Certificate
 
 
 def max_network(vocabulary: int, *, sharpness: float = 4.0) -> FunctionModel:

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from aitia.explanations.alignment import Alignment
+from aitia.explanations.core import Tap
+from aitia.explanations.core.alignment import Alignment
+from aitia.explanations.core.explanation import Explanation, Premise, Variable
+from aitia.explanations.core.model import FunctionModel
+from aitia.explanations.core.phenomenon import Phenomenon
 from aitia.explanations.examples.max_of_two import pairs_of
-from aitia.explanations.explanation import Explanation, Premise, Variable
-from aitia.explanations.model import FunctionModel
-from aitia.explanations.phenomenon import Phenomenon
-from aitia.explanations.taps import Tap
 
 
 def circle_network(modulus: int, *, frequency: int = 1, sign: int = 1) -> FunctionModel:

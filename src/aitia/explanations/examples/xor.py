@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from aitia.explanations.alignment import Alignment
-from aitia.explanations.explanation import Explanation, Premise, Variable
-from aitia.explanations.model import FunctionModel
-from aitia.explanations.phenomenon import Phenomenon
-from aitia.explanations.taps import Tap
+from aitia.explanations.core import Tap
+from aitia.explanations.core.alignment import Alignment
+from aitia.explanations.core.explanation import Explanation, Premise, Variable
+from aitia.explanations.core.model import FunctionModel
+from aitia.explanations.core.phenomenon import Phenomenon
 
 BITS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from aitia.group_networks.interpretation import Interpretation
+from aitia.proofs.bounds.deciding import decide
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.cost import FIXED, Cost, brute_force_cost
-from aitia.proofs.deciding import decide
 from aitia.proofs.finding.equivariance import find_equivariance
 from aitia.proofs.finding.low_rank import find_irreps, find_low_rank
 from aitia.proofs.finding.numbers import action_entry

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from aitia.proofs.bounds.settling import CHUNK_NUMBERS, Settler
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.cost import Cost, brute_force_cost
-from aitia.proofs.settling import CHUNK_NUMBERS, Settler
 from aitia.proofs.verdict import Verdict
 from aitia.proofs.weights import Weights
 

@@ -8,9 +8,9 @@ leaves it open. Every network gets its exact accuracy; what understanding buys i
 from __future__ import annotations
 
 from aitia.errors import ProofError
+from aitia.proofs.bounds.deciding import decide
 from aitia.proofs.certificate import AccuracyCertificate, text_of
 from aitia.proofs.cost import Cost
-from aitia.proofs.deciding import decide
 from aitia.proofs.verdict import Verdict
 from aitia.proofs.verifiers.g_sets import Votes
 from aitia.proofs.verifiers.low_rank import LowRank

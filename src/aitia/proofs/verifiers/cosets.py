@@ -15,10 +15,10 @@ import numpy as np
 from aitia.errors import ProofError
 from aitia.finite_groups.cayley import identity_of
 from aitia.proofs.actions import action_of
-from aitia.proofs.arithmetic import gamma
+from aitia.proofs.bounds.arithmetic import gamma
+from aitia.proofs.bounds.settling import Settler
 from aitia.proofs.certificate import AccuracyCertificate, integers_of, list_of
 from aitia.proofs.cost import Cost
-from aitia.proofs.settling import Settler
 from aitia.proofs.verdict import Verdict
 from aitia.proofs.weights import Weights
 

@@ -15,10 +15,10 @@ from __future__ import annotations
 import numpy as np
 
 from aitia.errors import ProofError
-from aitia.proofs.arithmetic import gamma, outward
+from aitia.proofs.bounds.arithmetic import gamma, outward
+from aitia.proofs.bounds.settling import CHUNK_NUMBERS, Settler
 from aitia.proofs.certificate import AccuracyCertificate, integer_of, integers_of, list_of
 from aitia.proofs.cost import Cost, brute_force_cost
-from aitia.proofs.settling import CHUNK_NUMBERS, Settler
 from aitia.proofs.verdict import Verdict
 from aitia.proofs.weights import Weights
 

@@ -24,13 +24,13 @@ import numpy as np
 from aitia.errors import ProofError
 from aitia.finite_groups.cayley import identity_of
 from aitia.proofs.actions import action_of
-from aitia.proofs.arithmetic import dyadic
-from aitia.proofs.cells import UNITS, cells_of
+from aitia.proofs.bounds.arithmetic import dyadic
+from aitia.proofs.bounds.cells import UNITS, cells_of
+from aitia.proofs.bounds.deciding import decide
+from aitia.proofs.bounds.remainders import Quick
+from aitia.proofs.bounds.shared_sums import SharedSums
 from aitia.proofs.certificate import MAX_INTEGER, AccuracyCertificate, integer_of, integers_of, list_of
 from aitia.proofs.cost import Cost, sorting_cost
-from aitia.proofs.deciding import decide
-from aitia.proofs.remainders import Quick
-from aitia.proofs.shared_sums import SharedSums
 from aitia.proofs.verdict import Verdict
 from aitia.proofs.weights import Weights
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from aitia.errors import ProofError
-from aitia.proofs.arithmetic import dyadic
-from aitia.proofs.cells import UNITS, cells_of
+from aitia.proofs.bounds.arithmetic import dyadic
+from aitia.proofs.bounds.cells import UNITS, cells_of
+from aitia.proofs.bounds.deciding import decide
 from aitia.proofs.certificate import MAX_INTEGER, AccuracyCertificate, integer_of, integers_of, list_of
 from aitia.proofs.cost import Cost
-from aitia.proofs.deciding import decide
 from aitia.proofs.verdict import Verdict
 from aitia.proofs.weights import Weights
 

@@ -29,11 +29,11 @@ import numpy as np
 from aitia.errors import ProofError
 from aitia.finite_groups.cayley import identity_of
 from aitia.proofs.actions import action_of
-from aitia.proofs.arithmetic import dyadic, gamma, outward
-from aitia.proofs.cells import UNITS
+from aitia.proofs.bounds.arithmetic import dyadic, gamma, outward
+from aitia.proofs.bounds.cells import UNITS
+from aitia.proofs.bounds.settling import CHUNK_NUMBERS, Settler
 from aitia.proofs.certificate import MAX_INTEGER, AccuracyCertificate, integer_of, integers_of, list_of
 from aitia.proofs.cost import Cost
-from aitia.proofs.settling import CHUNK_NUMBERS, Settler
 from aitia.proofs.verdict import Verdict
 from aitia.proofs.weights import Weights
 

@@ -1,0 +1,204 @@
+"""Simplicity, of three kinds that can disagree: parsimony, conciseness, and (an upper bound on) K-complexity.
+
+* Parsimony counts what is posited: variables, edges, premises, free parameters. The counts are not added up.
+* Conciseness is the length of the explanation in bits in a declared language, maps onto the model included.
+* K-complexity is the length of the shortest program that makes its predictions. It cannot be computed; any
+  compressed program or table that makes them bounds it from above.
+
+The kinds are Ayonrinde and Jaburi's (2025), the first two Wojtowicz and DeDeo's (2020); the language is ours.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from aitia.explanations.core.explanation import Explanation
+from aitia.explanations.core.result import VirtueResult, declared, measured, not_applicable, not_evaluable
+from aitia.explanations.core.settings import Settings
+from aitia.explanations.metrics.bayesian import accuracy
+from aitia.explanations.metrics.faithfulness import fit_maps
+from aitia.explanations.metrics.study import Study, skill_on
+
+_COMPRESSORS = (
+    lambda text: zlib.compress(text, 9),
+    lambda text: bz2.compress(text, 9),
+    # A larger dictionary than a megabyte's would only cost time on texts as short as these.
+    lambda text: lzma.compress(text, preset=1),
+)
+
+
+def parsimony(explanation: Explanation) -> dict[str, int]:
+    """How many variables, edges between them, premises and free parameters it posits. Counts, down."""
+    return {
+        "variables": len(explanation.variables),
+        "edges": sum(len(each.parents) for each in explanation.variables.values()),
+        "premises": len(explanation.premises),
+        "free-parameters": sum(each.kind == "parameter" for each in explanation.premises.values()),
+    }
+
+
+def description_length(explanation: Explanation) -> dict[str, float]:
+    """Its length in bits, in parts: structure, premises, maps. Down; names cost nothing.
+
+    Structure: for each variable one bit for every variable before it (is it a parent?), and log2 of the number
+    of values it can have. Premises: their own lengths. Maps: as declared, or by their class where they are fitted.
+    """
+    structure = sum(
+        i + (np.log2(each.values) if each.values else 0.0)
+        for i, each in enumerate(explanation.variables.values())
+    )
+    maps = fit_maps(explanation, explanation.phenomenon.model) if explanation.aligned else {}
+    return {
+        "structure": float(structure),
+        "premises": float(sum(each.length for each in explanation.premises.values())),
+        "maps": float(sum(each.bits for each in maps.values())),
+    }
+
+
+def coarsest_parameters(explanation: Explanation, settings: Settings) -> dict[str, float]:
+    """Real parameters without declared bits, each to the fewest digits with which no skill is lost. Ours.
+
+    A number costs 8 bits for each of its characters, so it should have no more of them than it needs. One after
+    the other, with those before it already rounded, each parameter gets the fewest significant digits with which
+    skill stays within the tolerance of the original's.
+    """
+    free = {
+        name: float(each.value)
+        for name, each in explanation.premises.items()
+        if each.kind == "parameter"
+        and each.bits is None
+        and not each.statement
+        and isinstance(each.value, float | np.floating)
+    }
+    if not free:
+        return {}
+    wanted = skill_on(explanation, settings) - settings.tolerance
+    rounded = dict(free)
+    for name, value in free.items():
+        for digits in range(1, 17):
+            rounded[name] = float(f"{value:.{digits}g}")
+            if skill_on(explanation.with_values(**rounded), settings) >= wanted:
+                break
+        else:
+            rounded[name] = value
+    return rounded
+
+
+def compression(length: float, log_likelihood: float, null_log_likelihood: float) -> float:
+    """1 - (description length - log2 P(o)) / (-log2 Q0(o)): share of the null's bits saved by the two-part code.
+
+    Up to 1, up; negative where the explanation is longer than what it explains. NaN where the null needs no bits.
+    """
+    return 1 - (length - log_likelihood) / -null_log_likelihood if null_log_likelihood < 0 else float("nan")
+
+
+def k_complexity_bound(texts: Sequence[bytes], background: bytes = b"") -> float:
+    """Upper bound in bits: over texts and compressors, the least of C(background + text) - C(background).
+
+    The size of an empty file is taken off where there is no background, since headers say nothing.
+    Compare only under the same background. Down.
+    """
+    sizes = [
+        len(compress(background + text)) - len(compress(background))
+        for text in texts
+        for compress in _COMPRESSORS
+    ]
+    return 8.0 * max(min(sizes), 0)
+
+
+def prediction_table(explanation: Explanation) -> bytes:
+    """Its predictions on the domain as bytes: labels where they are certain, else probabilities to four digits."""
+    predicted = explanation.predict(explanation.phenomenon.inputs)
+    marginals = predicted.marginals
+    certain = np.isnan(marginals).any(axis=1) | (marginals.max(axis=1) > 1 - 1e-12)
+    if certain.all():
+        labels = np.where(predicted.covered, np.nan_to_num(marginals).argmax(axis=1), -1)
+        return labels.astype(np.int16 if marginals.shape[1] > 127 else np.int8).tobytes()
+    return np.nan_to_num(marginals * 10_000, nan=-1).round().astype(np.int16).tobytes()
+
+
+def premise_reuse(lengths: Sequence[float], served: Sequence[int]) -> float:
+    """Sum of bits * (phenomena served - 1) / sum of bits * phenomena served. From 0 to below 1, up. Ours."""
+    bits, times = np.asarray(lengths, dtype=float), np.maximum(np.asarray(served), 1)
+    total = float(bits @ times)
+    return float(bits @ (times - 1)) / total if total else float("nan")
+
+
+def measure_simplicity(study: Study) -> list[VirtueResult]:
+    """Parsimony, conciseness, the bound on K-complexity, prior, and reuse of premises."""
+    explanation = study.explanation
+    counts = [measured(name, count, n=1) for name, count in parsimony(explanation).items()]
+    return [*counts, *_conciseness(study), _k_complexity(explanation), _premise_reuse(explanation)]
+
+
+def _conciseness(study: Study) -> list[VirtueResult]:
+    """Description length, compression, and the prior that follows from them."""
+    explanation = study.explanation
+    prior = explanation.log_prior
+    typed = [] if prior is None else [declared("prior", prior, reason="typed in by the user")]
+    if not explanation.premises:
+        reason = "it states no premises, so that nothing of what its program says is charged for"
+        names = ("description-length", "compression", *(() if typed else ("prior",)))
+        return [*typed, *(not_evaluable(name, reason) for name in names)]
+    digits = coarsest_parameters(explanation, study.settings)
+    lengths = description_length(explanation.with_values(**digits))
+    total = sum(lengths.values())
+    fixed = sum(a.read is not None and not a.fitted and not a.bits for a in explanation.aligned.values())
+    note = f"{fixed} given maps are declared to cost nothing" if fixed else ""
+    details = {**lengths, **({"rounded_parameters": digits} if digits else {})}
+    return [
+        *(typed or [measured("prior", -total, n=1, reason="minus the description length")]),
+        measured("description-length", total, n=1, details=details, reason=note, floor=0.0),
+        _compression(study, total),
+    ]
+
+
+def _compression(study: Study, length: float) -> VirtueResult:
+    predictive, observed, counts = study.predictive, study.observed, study.counts
+    score, null = accuracy(predictive, observed, counts), float(counts @ study.null_logs)
+    if null >= 0:
+        return not_applicable("compression", "the null predicts every outcome already")
+
+    def statistic(drawn: np.ndarray) -> np.ndarray:
+        # Observations that share a latent are coded together.
+        scores = (
+            drawn @ (counts * study.logs)
+            if predictive.independent
+            else np.array([accuracy(predictive, observed, row * counts) for row in drawn])
+        )
+        return 1 - (length - scores) / -(drawn @ (counts * study.null_logs))
+
+    value = compression(length, score, null)
+    return measured(
+        "compression",
+        value,
+        n=len(observed),
+        interval=study.interval_of(statistic, value),
+        floor=0.0,
+        ceiling=1.0,
+        details={"null_bits": -null, "misfit_bits": -score},
+    )
+
+
+def _k_complexity(explanation: Explanation) -> VirtueResult:
+    texts = {"table": prediction_table(explanation)}
+    if explanation.source:
+        texts["program"] = explanation.serialise()
+    bounds = {name: k_complexity_bound([text]) for name, text in texts.items()}
+    reason = "an upper bound" + (
+        "" if "program" in texts else ", from the table: the program's text is not known"
+    )
+    return measured("k-complexity-bound", min(bounds.values()), n=1, reason=reason, details=bounds)
+
+
+def _premise_reuse(explanation: Explanation) -> VirtueResult:
+    served = [len(each.serves) for each in explanation.premises.values()]
+    if max(served, default=0) < 2:
+        return not_applicable("premise-reuse", "its premises serve one phenomenon")
+    bits = [each.length for each in explanation.premises.values()]
+    return measured("premise-reuse", premise_reuse(bits, served), n=len(bits), floor=0.0)

@@ -1,0 +1,1 @@
+"""Models from folders and names: weights, adapters, tokenizers, devices, and what identifies a model."""

@@ -1,0 +1,1 @@
+"""Chat templates: which tokens of a rendered row belong to which turn."""
