@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from aitia.adapters import group_network_explanations
 from aitia.explanations import Settings, judge
 from aitia.files import write_json, write_text
 from aitia.finite_groups import Group, check_irrep, named_group, real_irreps
@@ -25,7 +26,6 @@ from aitia.group_networks import (
     GroupNetwork,
     NetworkSummary,
     TrainingSettings,
-    explanations,
     interpret,
     load_network,
     summarise,
@@ -277,7 +277,7 @@ def judged(name: str, paths: list[Path]) -> dict[str, Any]:
     for seed in JUDGED.get(name, ()):
         if seed >= len(paths):
             continue
-        ours, *rivals = explanations(interpret(load_network(paths[seed])))
+        ours, *rivals = group_network_explanations(interpret(load_network(paths[seed])))
         card = judge(ours, rivals=rivals, settings=settings)
         found: dict[str, Any] = {}
         for account, each in zip((ours, *rivals), (card, *card.rivals), strict=True):

@@ -28,8 +28,9 @@ FLOORS = {
     "attribution": 4,
     "proofs": 4,
     "counterfactual": 5,
-    "pipelines": 6,
-    "cli": 7,
+    "adapters": 6,
+    "pipelines": 7,
+    "cli": 8,
 }
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from aitia.adapters import group_network_explanations
 from aitia.files import write_json
 from aitia.finite_groups import Group, named_group
 from aitia.group_networks import GroupNetwork, interpret, load_network, summarise
-from aitia.group_networks.explanations import explanations
 from aitia.group_networks.measures import every_logit, explained_share
 from aitia.statistics import clopper_pearson, wilson
 
@@ -63,7 +63,7 @@ def examine(network: GroupNetwork) -> dict[str, Any]:
     measures["silence"] = float(weights @ silent / weights.sum()) if len(weights) else 0.0
     logits = every_logit(network)
     accounts = {}
-    for account in explanations(opened) if opened.circuits else ():
+    for account in group_network_explanations(opened) if opened.circuits else ():
         predicted = account.predict(account.phenomenon.inputs).marginals
         shape = (network.group.order,) * 3
         accounts[account.name] = {

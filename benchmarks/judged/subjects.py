@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from aitia.adapters import certified_explanation
+from aitia.adapters.group_networks import ACCOUNTS, product_phenomenon, under_study
 from aitia.explanations import Explanation, FunctionModel, ModelUnderStudy, Phenomenon, Premise, Settings
 from aitia.explanations.examples.max_of_two import (
     max_network,
@@ -27,10 +29,8 @@ from aitia.group_networks import (
     summarise,
     train_networks,
 )
-from aitia.group_networks.explanations import ACCOUNTS
-from aitia.group_networks.study import product_phenomenon, under_study
 from aitia.mechanisms import METHODS, record_site
-from aitia.proofs import certified_explanation, prove
+from aitia.proofs import prove
 from judged.language import SITE, mood_phenomenon
 
 RECIPES = {

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
+from aitia.adapters.group_networks import points_of_g_sets, product_phenomenon
 from aitia.explanations import Explanation, Phenomenon, Settings, VirtueResult
 from aitia.explanations.core.predictive import agreement
 from aitia.explanations.metrics.bayesian_scores import measure_bayesian
@@ -25,8 +26,6 @@ from aitia.explanations.metrics.simplicity import measure_simplicity
 from aitia.explanations.metrics.study import Study
 from aitia.files import write_json
 from aitia.group_networks import GroupNetwork, interpret
-from aitia.group_networks.explanations import points_of_g_sets
-from aitia.group_networks.study import product_phenomenon
 from aitia.mechanisms import (
     circuit_explanation,
     cluster_explanation,

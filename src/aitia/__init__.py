@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from aitia.attribution import METHODS, Ranking, SignalStore, rank, ranking_explanation, read_ranking, scan
+    from aitia.adapters import (
+        explain_group_network,
+        explain_ranking,
+        ranking_explanation,
+        retraining_phenomenon,
+        try_direction,
+    )
+    from aitia.attribution import METHODS, Ranking, SignalStore, rank, read_ranking, scan
     from aitia.concepts import Concept, fit_concept, fit_contrast, fit_persona, fit_probe, load_concept
     from aitia.counterfactual import (
         ConceptProjection,
@@ -19,23 +26,27 @@ if TYPE_CHECKING:
         LoraSettings,
         plan_removals,
         retrain,
-        retraining_phenomenon,
-        try_direction,
     )
     from aitia.errors import AitiaError
     from aitia.explanations import Explanation, Phenomenon, judge
-    from aitia.group_networks import explain, load_network
+    from aitia.group_networks import load_network
     from aitia.models import LanguageModel, load_model
     from aitia.proofs import check, prove
     from aitia.records import Records, read_records, records_from_rows
 
 _HOMES = {
+    "aitia.adapters": (
+        "explain_group_network",
+        "explain_ranking",
+        "ranking_explanation",
+        "retraining_phenomenon",
+        "try_direction",
+    ),
     "aitia.attribution": (
         "METHODS",
         "Ranking",
         "SignalStore",
         "rank",
-        "ranking_explanation",
         "read_ranking",
         "scan",
     ),
@@ -46,12 +57,10 @@ _HOMES = {
         "LoraSettings",
         "plan_removals",
         "retrain",
-        "retraining_phenomenon",
-        "try_direction",
     ),
     "aitia.errors": ("AitiaError",),
     "aitia.explanations": ("Explanation", "Phenomenon", "judge"),
-    "aitia.group_networks": ("explain", "load_network"),
+    "aitia.group_networks": ("load_network",),
     "aitia.models": ("LanguageModel", "load_model"),
     "aitia.proofs": ("check", "prove"),
     "aitia.records": ("Records", "read_records", "records_from_rows"),
@@ -73,7 +82,8 @@ __all__ = [
     "SignalStore",
     "__version__",
     "check",
-    "explain",
+    "explain_group_network",
+    "explain_ranking",
     "fit_concept",
     "fit_contrast",
     "fit_persona",

@@ -1,7 +1,6 @@
 """Attribution: scan training data once, then rank it by its influence on any concept."""
 
 from aitia.attribution.controls import Control
-from aitia.attribution.explaining import ranking_explanation, removal_phenomenon
 from aitia.attribution.groups import Group, GroupInfluence, GroupSettings, group_influence
 from aitia.attribution.methods import METHODS, available_methods, score_concepts
 from aitia.attribution.ranking import Ranking, read_ranking
@@ -23,9 +22,7 @@ __all__ = [
     "available_methods",
     "group_influence",
     "rank",
-    "ranking_explanation",
     "read_ranking",
-    "removal_phenomenon",
     "scan",
     "score_concepts",
 ]

@@ -15,16 +15,10 @@ from aitia.attribution.controls import (
     Control,
     DirectionScores,
 )
-from aitia.attribution.explaining import ranking_explanation
-from aitia.attribution.methods import (
-    goes_through_concept,
-)
 from aitia.attribution.reporting import ROWS_SHOWN, build_report
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
 from aitia.errors import AitiaError, reason_of
-from aitia.explanations import Direction, Explanation, Phenomenon
-from aitia.explanations.core import REAL_BITS
 from aitia.files import atomic_path, reading
 from aitia.records import Records, RowIds, TokenizedRecord
 
@@ -174,23 +168,6 @@ class Ranking:
             self, label=label, shown=shown, baselines=baselines, reproduce=reproduce, groups=groups
         )
         return write_report(report, path)
-
-    def explanation(
-        self, phenomenon: Phenomenon, name: str = "", *, direction: Direction | None = None
-    ) -> Explanation:
-        """The account that a behaviour comes from the rows that this ranking blames, for `aitia.judge`.
-
-        Args:
-            phenomenon: what became of the behaviour, by `removal_phenomenon`.
-            name: default: the method's.
-            direction: with what came of intervening on it; default: the concept's, not intervened on.
-        """
-        if direction is None and self.concept is not None and goes_through_concept(self.method):
-            direction = Direction(name=self.concept.name, site=self.concept.site)
-        bits = None if self.concept is None else float(self.concept.direction.size * REAL_BITS)
-        return ranking_explanation(
-            phenomenon, name or self.method, self.score, bits=bits, direction=direction
-        )
 
     def _count(self, amount: float | int) -> int:
         if isinstance(amount, float):

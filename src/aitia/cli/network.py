@@ -115,8 +115,9 @@ def explain_command(
 
     Example: `aitia network explain runs/s5/seed-0000.network.safetensors --out seed-0000.html`
     """
+    from aitia.adapters import group_network_explanations
     from aitia.explanations import judge
-    from aitia.group_networks import explanations, interpret, load_network, summarise
+    from aitia.group_networks import interpret, load_network, summarise
     from aitia.group_networks.page import write_page
 
     found = interpret(load_network(network))
@@ -140,7 +141,7 @@ def explain_command(
     if not found.circuits:
         scorecard = None  # there is no account to judge
     if scorecard is not None:
-        ours, *rivals = explanations(found)
+        ours, *rivals = group_network_explanations(found)
         judge(ours, rivals=rivals).write(scorecard)
     written = {"page": out, "scorecard": scorecard}
     lines += [f"  {name}: {path}" for name, path in written.items() if path is not None]

@@ -2,7 +2,6 @@
 
 from aitia.counterfactual.behaviours import ConceptProjection, JudgedResponses, LikelihoodMargin
 from aitia.counterfactual.concept_lds import ConceptLds, concept_lds, draw_subsets
-from aitia.counterfactual.direction_trial import direction_trial, try_direction
 from aitia.counterfactual.finetuning import LoraSettings, finetune_lora
 from aitia.counterfactual.judging.classifier_judge import (
     ClassifierJudge,
@@ -16,7 +15,6 @@ from aitia.counterfactual.removal import (
     against_random,
     plan_removals,
     removal_curves,
-    retraining_phenomenon,
     undone,
 )
 from aitia.counterfactual.retraining import Cell, CellResult, retrain
@@ -35,7 +33,6 @@ __all__ = [
     "Removal",
     "against_random",
     "concept_lds",
-    "direction_trial",
     "draw_subsets",
     "finetune_lora",
     "fit_classifier_judge",
@@ -43,8 +40,6 @@ __all__ = [
     "plan_removals",
     "removal_curves",
     "retrain",
-    "retraining_phenomenon",
     "rubric_for",
-    "try_direction",
     "undone",
 ]

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aitia.attribution import removal_phenomenon
 from aitia.counterfactual.retraining import Cell, CellResult
 from aitia.errors import AitiaError
-from aitia.explanations import Phenomenon
 from aitia.statistics import Estimate, mean_estimate
 
 MOST, LEAST = "most", "least"
@@ -101,29 +99,6 @@ def plan_removals(
                 cell = Cell(kept=tuple(names[kept].tolist()), seed=seed)
                 found[Removal(method=method, end=end, share=share, seed=seed)] = cell
     return found
-
-
-def retraining_phenomenon(ids: Sequence[str], results: Sequence[CellResult], behaviour: str) -> Phenomenon:
-    """What became of a behaviour after each training on some of the rows, for `Ranking.explanation` and `aitia.judge`.
-
-    Args:
-        ids: [n] of all rows, in the order of the ranking's scores.
-        results: of `retrain`; those that kept no row are left out, since nothing was trained there.
-        behaviour: which.
-
-    Raises:
-        AitiaError: the behaviour was not measured, or a training kept a row that is not among the ids.
-        ExplanationError: fewer than four different removals, or a behaviour that never differs.
-    """
-    place = {name: i for i, name in enumerate(ids)}
-    made = [result for result in results if result.cell.kept]
-    removed = np.ones((len(made), len(ids)), dtype=bool)
-    for row, result in zip(removed, made, strict=True):
-        if unknown := set(result.cell.kept) - place.keys():
-            raise AitiaError(f"a training kept row {min(unknown)!r}, which is not among the {len(ids)} ids")
-        row[[place[each] for each in result.cell.kept]] = False
-    measured = np.array([result.mean(behaviour) for result in made])
-    return removal_phenomenon(behaviour, removed, measured, [result.cell.seed for result in made])
 
 
 def removal_curves(

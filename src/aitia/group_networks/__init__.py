@@ -1,7 +1,6 @@
 """Networks that multiply in a finite group: train them, fold them, explain them."""
 
 from aitia.group_networks.circuits import Circuit, RhoSet, rho_sets
-from aitia.group_networks.explanations import explain, explanations
 from aitia.group_networks.interpretation import Interpretation, InterpretationSettings, interpret
 from aitia.group_networks.network import GroupNetwork, load_network
 from aitia.group_networks.summary import NetworkSummary, summarise
@@ -15,8 +14,6 @@ __all__ = [
     "NetworkSummary",
     "RhoSet",
     "TrainingSettings",
-    "explain",
-    "explanations",
     "interpret",
     "load_network",
     "rho_sets",

@@ -11,16 +11,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from aitia.engine import progress_bar
 from aitia.errors import NetworkError, is_out_of_memory, reason_of
 from aitia.files import atomic_path, digest, reading, write_json
 from aitia.finite_groups import Group
-from aitia.group_networks.architecture import Parameters, evaluate, fold, gradients, initial_parameters
+from aitia.group_networks.architecture import evaluate, fold, gradients, initial_parameters
 from aitia.group_networks.network import SUFFIX, GroupNetwork, load_network
+
+if TYPE_CHECKING:
+    import torch
+
+    from aitia.group_networks.architecture import Parameters
 
 CURVE_SUFFIX = ".curve.json"
 # Rows times networks of one block: enough to keep small groups busy, few enough to be done soon.
@@ -110,6 +115,8 @@ def network_path(out: Path | str, seed: int) -> Path:
 
 def training_inputs(group: Group, seed: int, settings: TrainingSettings) -> np.ndarray:
     """[r] the inputs that a seed trains on, as x n + y, sorted."""
+    import torch
+
     count = group.order**2
     generator = torch.Generator().manual_seed(seed + 1_000_003)
     chosen = torch.randperm(count, generator=generator)[: max(round(settings.train_fraction * count), 1)]
@@ -128,6 +135,8 @@ def _finished(path: Path, group: Group, settings: TrainingSettings) -> bool:
 
 def _train_block(group: Group, seeds: Sequence[int], out: Path, settings: TrainingSettings) -> None:
     """Train a few networks together from their last checkpoint, and write them."""
+    import torch
+
     inputs = torch.from_numpy(np.stack([training_inputs(group, seed, settings) for seed in seeds]))
     answers = torch.from_numpy(group.table.copy()).flatten()
     trained_on = (inputs // group.order, inputs % group.order, answers[inputs])
@@ -163,6 +172,8 @@ def _train_block(group: Group, seeds: Sequence[int], out: Path, settings: Traini
 
 def _point(step: int, group: Group, parameters: Parameters, inputs: torch.Tensor) -> torch.Tensor:
     """[b, 5] step, loss on training inputs, accuracy on them, loss and accuracy on the others, for each network."""
+    import torch
+
     every = torch.arange(group.order**2).expand(len(inputs), -1)
     answers = torch.from_numpy(group.table.copy()).flatten()
     losses, hits = evaluate(fold(parameters), every // group.order, every % group.order, answers[every])
@@ -177,6 +188,7 @@ def _keep(
     path: Path, step: int, parameters: Parameters, optimizer: torch.optim.Adam, curve: list[torch.Tensor]
 ) -> None:
     """Write a checkpoint: parameters, Adam's moments, learning curve, and the step they stand at."""
+    import torch
     from safetensors.torch import save_file
 
     tensors = {f"parameters.{name}": value.detach() for name, value in parameters.items()}
@@ -193,6 +205,7 @@ def _resume(
     path: Path, parameters: Parameters, optimizer: torch.optim.Adam
 ) -> tuple[list[torch.Tensor], int]:
     """Put parameters and moments back to a checkpoint, where there is one; its learning curve and step."""
+    import torch
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():

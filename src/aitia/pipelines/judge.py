@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from aitia.adapters import certified_explanation
 from aitia.errors import AitiaError, CertificateError, ExplanationError
 from aitia.explanations import Explanation, Scorecard, Settings, judge, load_rubric
 from aitia.explanations.metrics.direction_scores import NAME as DIRECTION
@@ -13,7 +14,7 @@ from aitia.files import write_text
 from aitia.group_networks import load_network
 from aitia.pipelines.explanation_files import read_explanation
 from aitia.pipelines.run_explanations import run_explanations
-from aitia.proofs import certified_explanation, check, load_certificate
+from aitia.proofs import check, load_certificate
 from aitia.report import with_scorecard
 
 SUFFIX = ".explanation.json"

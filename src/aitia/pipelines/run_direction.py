@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from aitia.adapters import try_direction
 from aitia.concepts import load_concept
-from aitia.counterfactual import JudgedResponses, try_direction
+from aitia.counterfactual import JudgedResponses
 from aitia.errors import AitiaError
 from aitia.explanations import Direction
 from aitia.pipelines.counterfactual import load_part, make_behaviours

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aitia.attribution import ranking_explanation
+from aitia.adapters import ranking_explanation, retraining_phenomenon
 from aitia.attribution.methods import goes_through_concept
-from aitia.counterfactual import CellResult, ConceptProjection, plan_removals, retraining_phenomenon
+from aitia.counterfactual import CellResult, ConceptProjection, plan_removals
 from aitia.errors import ExplanationError, reason_of
 from aitia.explanations import Direction, Explanation
 from aitia.files import reading

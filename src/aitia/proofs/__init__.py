@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from aitia.proofs.certificate import AccuracyCertificate, load_certificate, parse_certificate
     from aitia.proofs.checker import Check, check, verify
     from aitia.proofs.cost import Cost, brute_force_cost
-    from aitia.proofs.explaining import certified_explanation
     from aitia.proofs.proving import prove
     from aitia.proofs.verdict import Verdict
     from aitia.proofs.verifiers import VERIFIERS, Verifier
@@ -25,7 +24,6 @@ _HOMES = {
     "certificate": ("AccuracyCertificate", "load_certificate", "parse_certificate"),
     "checker": ("Check", "check", "verify"),
     "cost": ("Cost", "brute_force_cost"),
-    "explaining": ("certified_explanation",),
     "proving": ("prove",),
     "verdict": ("Verdict",),
     "verifiers": ("VERIFIERS", "Verifier"),
@@ -43,7 +41,6 @@ __all__ = [
     "Verifier",
     "Weights",
     "brute_force_cost",
-    "certified_explanation",
     "check",
     "load_certificate",
     "parse_certificate",

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from aitia.attribution import ranking_explanation, removal_phenomenon
+from aitia.adapters import direction_trial, ranking_explanation, removal_phenomenon, try_direction
 from aitia.concepts import Concept
-from aitia.counterfactual import ConceptProjection, LikelihoodMargin, direction_trial, try_direction
+from aitia.counterfactual import ConceptProjection, LikelihoodMargin
 from aitia.errors import AitiaError
 from aitia.explanations import Direction, Settings, judge
 from aitia.models.editing import edited, moved_by, projected_out

@@ -14,22 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from aitia.errors import NetworkError
-from aitia.explanations import Alignment, Explanation, Phenomenon, Variable, register
-from aitia.explanations.core import REAL_BITS, Tap
-from aitia.group_networks.accounts import fact, inert, label, softmax, wrongness
-from aitia.group_networks.circuits import Circuit, RhoSet
-from aitia.group_networks.interpretation import Interpretation, interpret
-from aitia.group_networks.network import GroupNetwork
-from aitia.group_networks.rivals import (
+from aitia.adapters.group_networks.account_parts import fact, inert, label, softmax, wrongness
+from aitia.adapters.group_networks.earlier_accounts import (
     character_account,
     clock_account,
     coset_account,
     max_margin_account,
     pizza_account,
 )
-from aitia.group_networks.shared_space import restricted, shared_dimension, shared_spectrum
-from aitia.group_networks.study import (
+from aitia.adapters.group_networks.under_study import (
     CHANGES,
     activation,
     changed_inputs,
@@ -37,11 +30,18 @@ from aitia.group_networks.study import (
     product_phenomenon,
     table_signs,
 )
+from aitia.errors import NetworkError
+from aitia.explanations import Alignment, Explanation, Phenomenon, Variable, register
+from aitia.explanations.core import REAL_BITS, Tap
+from aitia.group_networks.circuits import Circuit, RhoSet
+from aitia.group_networks.interpretation import Interpretation, interpret
+from aitia.group_networks.network import GroupNetwork
+from aitia.group_networks.shared_space import restricted, shared_dimension, shared_spectrum
 
 Values = Mapping[str, Any]
 
 
-def explanations(interpretation: Interpretation) -> list[Explanation]:
+def group_network_explanations(interpretation: Interpretation) -> list[Explanation]:
     """Every account of one phenomenon, ours first: those that say nothing of this network are left out.
 
     Raises:
@@ -54,13 +54,13 @@ def explanations(interpretation: Interpretation) -> list[Explanation]:
     return [each for each in found if each is not None]
 
 
-def explain(network: GroupNetwork) -> Explanation:
+def explain_group_network(network: GroupNetwork) -> Explanation:
     """The account of a network by the points of G-sets: interpret it, and put what was found as an explanation.
 
     Raises:
         NetworkError: no circuit was found.
     """
-    return explanations(interpret(network))[0]
+    return group_network_explanations(interpret(network))[0]
 
 
 def points_of_g_sets(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation:

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 import aitia
+from aitia.adapters import certified_explanation, explain_group_network
 from aitia.errors import CertificateError, ProofError
 from aitia.explanations.core.settings import Settings
 from aitia.explanations.metrics.proofs import measure_proofs
 from aitia.explanations.metrics.study import Study
-from aitia.group_networks import explain
-from aitia.proofs import brute_force_cost, certified_explanation, prove, weights_of
+from aitia.proofs import brute_force_cost, prove, weights_of
 from proofs.proof_networks import planted_network
 
 
@@ -31,8 +31,10 @@ def test_a_certificate_is_judged_by_bound_and_cost():
 
 def test_an_explanation_may_bring_a_certificate():
     network = planted_network(noise=0.0)
-    explanation = certified_explanation(network, prove(network, verifier="cascade"), explain(network))
-    assert explanation.name == explain(network).name
+    explanation = certified_explanation(
+        network, prove(network, verifier="cascade"), explain_group_network(network)
+    )
+    assert explanation.name == explain_group_network(network).name
     assert results(explanation)["tightness"].value == pytest.approx(1.0)
 
 

@@ -10,10 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from aitia.adapters.group_networks.account_parts import (
+    fact,
+    inert,
+    label,
+    mean_logits,
+    softmax,
+    unchanged,
+    wrongness,
+)
 from aitia.explanations import Explanation, Phenomenon, Premise
 from aitia.explanations.core import REAL_BITS, Tap
 from aitia.finite_groups import Group
-from aitia.group_networks.accounts import fact, inert, label, mean_logits, softmax, unchanged, wrongness
 from aitia.group_networks.circuits import Circuit
 from aitia.group_networks.interpretation import Interpretation
 from aitia.group_networks.measures import every_logit

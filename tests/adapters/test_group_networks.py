@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from group_networks.planted_networks import joined, planted, random_neurons
 
+from aitia.adapters import group_network_explanations
+from aitia.adapters.group_networks import CHANGES, product_phenomenon, under_study
 from aitia.errors import ExplanationError, NetworkError
 from aitia.explanations import Settings, judge
 from aitia.finite_groups import named_group
 from aitia.group_networks import interpret
-from aitia.group_networks.explanations import explanations
 from aitia.group_networks.interventions import INTERVENTIONS
-from aitia.group_networks.study import CHANGES, product_phenomenon, under_study
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_the_model_under_study_is_the_network(s3):
 
 
 def test_every_account_predicts_the_products(s3):
-    found = {each.name: each for each in explanations(interpret(s3))}
+    found = {each.name: each for each in group_network_explanations(interpret(s3))}
     assert len(found) == 6  # clock and pizza speak of cyclic groups
     for each in found.values():
         predicted = each.predict(each.phenomenon.inputs).marginals
@@ -45,7 +45,7 @@ def test_every_account_predicts_the_products(s3):
 
 
 def test_without_a_circuit_the_prediction_suffers(s3):
-    ours = explanations(interpret(s3))[0]
+    ours = group_network_explanations(interpret(s3))[0]
     assert len(ours.premises) == 2
     heaviest = next(iter(ours.premises))
     predicted = ours.without(heaviest).predict(ours.phenomenon.inputs).marginals
@@ -53,7 +53,7 @@ def test_without_a_circuit_the_prediction_suffers(s3):
 
 
 def test_judged_it_is_causally_faithful_and_a_shuffled_one_is_not(s3):
-    ours, *rivals = explanations(interpret(s3))
+    ours, *rivals = group_network_explanations(interpret(s3))
     card = judge(
         ours,
         rivals=rivals[:1],
@@ -72,7 +72,7 @@ def test_a_third_column_changes_the_model_as_the_interventions_do(s3):
         inputs = np.stack([x, y, np.full(36, number)], axis=1)
         changed = INTERVENTIONS[name](s3).logits(x, y)
         assert np.abs(under_study(s3).run(inputs) - changed).max() < 1e-12
-        for account in explanations(interpret(s3)):
+        for account in group_network_explanations(interpret(s3)):
             predicted = account.predict(inputs).marginals
             if account.registered:
                 wanted = np.exp(changed) / np.exp(changed).sum(axis=1, keepdims=True)
@@ -82,7 +82,7 @@ def test_a_third_column_changes_the_model_as_the_interventions_do(s3):
 
 
 def test_predictions_about_the_changed_network_are_registered_with_a_digest(s3):
-    ours = explanations(interpret(s3))[0]
+    ours = group_network_explanations(interpret(s3))[0]
     assert len(ours.registered) == len(CHANGES) - 1
     first = ours.registered[0]
     forged = replace(ours, registered=[replace(first, probabilities=first.probabilities[::-1])])
@@ -91,7 +91,9 @@ def test_predictions_about_the_changed_network_are_registered_with_a_digest(s3):
 
 
 def test_the_largest_margin_gives_all_wrong_answers_one_probability(s3):
-    account = next(each for each in explanations(interpret(s3)) if each.name == "largest margin")
+    account = next(
+        each for each in group_network_explanations(interpret(s3)) if each.name == "largest margin"
+    )
     predicted = account.predict(account.phenomenon.inputs).marginals
     wrong = np.sort(predicted, axis=1)[:, :-1]
     assert np.ptp(wrong) < 1e-12
@@ -100,7 +102,7 @@ def test_the_largest_margin_gives_all_wrong_answers_one_probability(s3):
 
 def test_cyclic_groups_have_clock_and_pizza():
     network = joined([planted("Z7", 1, "2a").network()], noise=1e-3)
-    found = {each.name: each for each in explanations(interpret(network))}
+    found = {each.name: each for each in group_network_explanations(interpret(network))}
     assert {"clock", "pizza"} <= found.keys()
     clock = found["clock"]
     assert len(clock.premises) == 1
@@ -114,4 +116,4 @@ def test_cyclic_groups_have_clock_and_pizza():
 
 def test_where_nothing_is_found_there_is_nothing_to_test():
     with pytest.raises(NetworkError, match="nothing was found"):
-        explanations(interpret(random_neurons(named_group("S3"), 3, seed=4)))
+        group_network_explanations(interpret(random_neurons(named_group("S3"), 3, seed=4)))

@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from aitia.errors import ExplanationError
+from aitia.attribution import Ranking
+from aitia.attribution.methods import goes_through_concept
+from aitia.counterfactual import CellResult
+from aitia.errors import AitiaError, ExplanationError
 from aitia.explanations import Direction, Explanation, FunctionModel, Phenomenon, Premise
 from aitia.explanations.core import REAL_BITS, Tap
 from aitia.files import digest
@@ -96,6 +99,51 @@ def removal_phenomenon(
     )
 
 
+def retraining_phenomenon(ids: Sequence[str], results: Sequence[CellResult], behaviour: str) -> Phenomenon:
+    """What became of a behaviour after each training on some of the rows, for `explain_ranking` and `aitia.judge`.
+
+    Args:
+        ids: [n] of all rows, in the order of the ranking's scores.
+        results: of `retrain`; those that kept no row are left out, since nothing was trained there.
+        behaviour: which.
+
+    Raises:
+        AitiaError: the behaviour was not measured, or a training kept a row that is not among the ids.
+        ExplanationError: fewer than four different removals, or a behaviour that never differs.
+    """
+    place = {name: i for i, name in enumerate(ids)}
+    made = [result for result in results if result.cell.kept]
+    removed = np.ones((len(made), len(ids)), dtype=bool)
+    for row, result in zip(removed, made, strict=True):
+        if unknown := set(result.cell.kept) - place.keys():
+            raise AitiaError(f"a training kept row {min(unknown)!r}, which is not among the {len(ids)} ids")
+        row[[place[each] for each in result.cell.kept]] = False
+    measured = np.array([result.mean(behaviour) for result in made])
+    return removal_phenomenon(behaviour, removed, measured, [result.cell.seed for result in made])
+
+
+def explain_ranking(
+    ranking: Ranking, phenomenon: Phenomenon, name: str = "", *, direction: Direction | None = None
+) -> Explanation:
+    """The hypothesis that a behaviour comes from the rows that a ranking blames, for `aitia.judge`.
+
+    Args:
+        ranking: of the rows that the phenomenon removes, in their order.
+        phenomenon: what became of the behaviour, by `retraining_phenomenon` or `removal_phenomenon`.
+        name: default: the method's.
+        direction: with what came of intervening on it; default: the concept's, not intervened on.
+
+    Raises:
+        ExplanationError: the ranking has another number of rows.
+    """
+    if direction is None and ranking.concept is not None and goes_through_concept(ranking.method):
+        direction = Direction(name=ranking.concept.name, site=ranking.concept.site)
+    bits = None if ranking.concept is None else float(ranking.concept.direction.size * REAL_BITS)
+    return ranking_explanation(
+        phenomenon, name or ranking.method, ranking.score, bits=bits, direction=direction
+    )
+
+
 def ranking_explanation(
     phenomenon: Phenomenon,
     name: str,
@@ -115,7 +163,7 @@ def ranking_explanation(
             cost no more than the direction.
         shuffles: how many other rankings, the same scores on other rows, are tried as variants.
         direction: that the behaviour is said to go through, for a ranking that comes of one; with what came of
-            ablating it and steering along it, where that was tried (`aitia.counterfactual.try_direction`).
+            ablating it and steering along it, where that was tried (`aitia.try_direction`).
 
     Raises:
         ExplanationError: scores of another length.

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from aitia.attribution import Ranking, ranking_explanation, removal_phenomenon
+from aitia.adapters import explain_ranking, ranking_explanation, removal_phenomenon
+from aitia.attribution import Ranking
 from aitia.errors import ExplanationError
 from aitia.explanations import Settings, judge
 
@@ -75,7 +76,7 @@ def test_a_ranking_explains_itself():
         response_tokens=numbers,
         scores={"backward-signal": adds},
     )
-    explanation = ranking.explanation(phenomenon)
+    explanation = explain_ranking(ranking, phenomenon)
     assert explanation.name == "backward-signal"
     assert explanation.premises["scores"].length == 16 * ROWS
     assert ranking_explanation(phenomenon, "d", adds, bits=64).premises["scores"].length == 64

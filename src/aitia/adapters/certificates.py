@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from aitia.adapters.group_networks.under_study import product_phenomenon
 from aitia.errors import ProofError
 from aitia.explanations import Explanation, Premise
 from aitia.explanations.core import Tap
 from aitia.explanations.metrics.proofs import Certificate
 from aitia.group_networks.network import GroupNetwork
-from aitia.group_networks.study import product_phenomenon
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.checker import check
 from aitia.proofs.cost import brute_force_cost

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from aitia.adapters.group_networks.under_study import changes
 from aitia.explanations import Premise
 from aitia.explanations.core import REAL_BITS
 from aitia.finite_groups import Group
 from aitia.group_networks.circuits import Circuit
 from aitia.group_networks.interpretation import Interpretation
 from aitia.group_networks.measures import every_logit
-from aitia.group_networks.study import changes
 
 
 def fact(numbers: int) -> Premise:
