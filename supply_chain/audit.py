@@ -44,12 +44,12 @@ ALLOWED = (
 _UNSTABLE = (".pyc", "/RECORD", "/INSTALLER", "/REQUESTED", "/direct_url.json")
 
 
-def needed() -> dict[str, tuple[Distribution, list[str]]]:
-    """Every package that `aitia[dev]` needs here, and what each of them needs: name -> (package, names)."""
+def needed(*parts: str) -> dict[str, tuple[Distribution, list[str]]]:
+    """Every package that aitia with these extras needs here, and what each of them needs: name -> (package, names)."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     todo = deque(_requirements(project["dependencies"], ""))
-    wanted_extras = deque(["dev"])
+    wanted_extras = deque(parts)
     while wanted_extras:
         for line in _requirements(extras[wanted_extras.popleft()], ""):
             if line.name == "aitia":
@@ -195,7 +195,7 @@ def main() -> None:
     )
     parser.add_argument("--lock", action="store_true", help="write what is installed down")
     options = parser.parse_args()
-    found = needed()
+    found = needed("dev")
     listed = HERE / "packages.json"
     if options.lock:
         known = {name: describe(package) for name, (package, _) in found.items()}

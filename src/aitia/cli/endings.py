@@ -29,6 +29,24 @@ AFTER_A_STOP = {
     "network train": _GO_ON,
     "push": "the copy is not whole; run the same command again to copy all of it",
 }
+PARTS = {
+    "lm": {
+        "datasets",
+        "fsspec",
+        "peft",
+        "plotly",
+        "pyarrow",
+        "scipy",
+        "sklearn",
+        "torch",
+        "transformers",
+        "xxhash",
+        "yaml",
+    },
+    "groups": {"plotly", "scipy", "torch"},
+}
+"""What a part of the installation brings, as it is imported; pyproject.toml has the same, as it is installed."""
+_GROUP_COMMANDS = ("network", "prove")
 _READER_GONE = 141
 _SETTING = re.compile(r"`([a-z]+(?:_[a-z]+)*)(?:=([^`\s]+))?`")
 
@@ -127,6 +145,9 @@ def _ended(error: BaseException, arguments: Sequence[str]) -> int:
         fewer = in_options("lower `max_batch_tokens`, use a smaller model, or a machine with more", arguments)
         _say(f"memory does not suffice ({reason_of(error, 200)}); {fewer}")
         return 2
+    if isinstance(error, ModuleNotFoundError) and (lacking := missing_part(error.name or "", arguments)):
+        _say(lacking)
+        return 2
     doing = "aitia"
     with suppress(Exception):  # the commands themselves may be what is broken
         doing = name_of(arguments) or doing
@@ -139,6 +160,20 @@ def _ended(error: BaseException, arguments: Sequence[str]) -> int:
 
     _say(f"{doing} failed: {type(error).__name__}: {reason_of(error)} ({write_fault(error, arguments)})")
     return 3
+
+
+def missing_part(module: str, arguments: Sequence[str]) -> str:
+    """What to install for a command that a module is missing for, in words; "" where no part brings the module.
+
+    Args:
+        module: as it is imported, `sklearn.metrics`.
+        arguments: of the command line.
+    """
+    package, command = module.split(".")[0], name_of(arguments)
+    part = "groups" if command.split(" ")[0] in _GROUP_COMMANDS else "lm"
+    if package not in PARTS[part]:
+        return ""
+    return f"`aitia {command}` needs {package}, which is not installed: pip install 'aitia[{part}]'"
 
 
 def _stopped(arguments: Sequence[str], number: int) -> int:

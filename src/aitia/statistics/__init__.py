@@ -1,5 +1,6 @@
 """Statistics that several rooms use: intervals, rank correlation, and retrieval of labelled rows."""
 
+from aitia.statistics.beta import beta_cdf, beta_quantile, student_quantile
 from aitia.statistics.intervals import (
     Estimate,
     Interval,
@@ -25,6 +26,8 @@ __all__ = [
     "Estimate",
     "Interval",
     "auc",
+    "beta_cdf",
+    "beta_quantile",
     "bootstrap",
     "bootstrap_estimate",
     "clopper_pearson",
@@ -36,6 +39,7 @@ __all__ = [
     "spearman",
     "spearman_matrix",
     "student_interval",
+    "student_quantile",
     "weighted_mean_interval",
     "wilson",
 ]

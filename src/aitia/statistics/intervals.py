@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aitia.statistics.beta import beta_quantile, student_quantile
+
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
@@ -57,11 +59,9 @@ def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
 
 def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval:
     """Clopper and Pearson's interval of a share: never too narrow, for small counts."""
-    from scipy.special import betaincinv
-
     tail = (1 - level) / 2
-    low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, tail))
-    high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - tail))
+    low = 0.0 if successes == 0 else beta_quantile(successes, n - successes + 1, tail)
+    high = 1.0 if successes == n else beta_quantile(successes + 1, n - successes, 1 - tail)
     return Interval(low=low, high=high, level=level, method="Clopper-Pearson")
 
 
@@ -113,12 +113,10 @@ def weighted_mean_interval(
 
 def student_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Interval:
     """Student's interval of the mean of independent values, as over seeds; infinite for a single value."""
-    from scipy.special import stdtrit
-
     mean, n = float(np.mean(values)), len(values)
     if n < 2:
         return Interval(low=-np.inf, high=np.inf, level=level, method="Student")
-    half = float(stdtrit(n - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(n))
+    half = float(student_quantile(n - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(n))
     return Interval(low=mean - half, high=mean + half, level=level, method="Student")
 
 

@@ -19,7 +19,7 @@ from aitia.explanations.core.result import VirtueResult, measured, not_applicabl
 from aitia.explanations.core.variation import is_notational, variants
 from aitia.explanations.metrics.controls import causal_score
 from aitia.explanations.metrics.study import Study, skill_of, skill_on
-from aitia.statistics import clopper_pearson, exact, wilson
+from aitia.statistics import beta_cdf, clopper_pearson, exact, wilson
 
 
 def forbidden_outcomes(
@@ -54,12 +54,10 @@ def refutation_p_value(forbidden: np.ndarray, probabilities: np.ndarray, observe
         probabilities: [n, k] its floored predictions.
         observed: [n] labels.
     """
-    from scipy.special import betainc
-
     n = len(observed)
     seen = int(forbidden[np.arange(n), observed].sum())
     chance = float((probabilities * forbidden).sum(axis=1).max()) if forbidden.any() else 0.0
-    return 1.0 if seen == 0 else float(betainc(seen, n - seen + 1, chance))
+    return 1.0 if seen == 0 else beta_cdf(seen, n - seen + 1, chance)
 
 
 def load_bearing(costs: np.ndarray, bits: np.ndarray, tolerance: float) -> tuple[float, float]:
