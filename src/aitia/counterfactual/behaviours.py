@@ -15,9 +15,7 @@ from aitia.attribution.measurements import ConceptMeasurement, LogProbability, M
 from aitia.concepts import Concept
 from aitia.counterfactual.judging.judge import Judge
 from aitia.errors import AitiaError, JudgeError
-from aitia.models import LanguageModel, run
-from aitia.models.generation import generate_responses
-from aitia.models.rows import in_tokens
+from aitia.models import LanguageModel, generate_responses, in_tokens, run
 from aitia.records import BATCH_TOKENS, Records, TokenizedRecords, length_batches, pad_batch
 
 _BATCH_TOKENS = 4096

@@ -8,7 +8,7 @@ import numpy as np
 
 from aitia.counterfactual.removal import MOST, Removal, removal_curves
 from aitia.counterfactual.retraining import CellResult
-from aitia.report.truth import Curve, CurveFigure, Reference
+from aitia.report import Curve, CurveFigure, Reference
 
 
 def removal_figure(

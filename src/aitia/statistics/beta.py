@@ -42,7 +42,9 @@ def student_quantile(freedom: float, share: float) -> float:
     """
     if share < 0.5:
         return -student_quantile(freedom, 1 - share)
-    rest = beta_quantile(freedom / 2, 0.5, 2 * (1 - share))  # freedom / (freedom + t^2): exact for large t too
+    rest = beta_quantile(
+        freedom / 2, 0.5, 2 * (1 - share)
+    )  # freedom / (freedom + t^2): exact for large t too
     return math.sqrt(freedom * (1 - rest) / rest) if rest > 0 else math.inf
 
 

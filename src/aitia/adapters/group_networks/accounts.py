@@ -33,9 +33,7 @@ from aitia.adapters.group_networks.under_study import (
 from aitia.errors import NetworkError
 from aitia.explanations import Alignment, Explanation, Phenomenon, Variable, register
 from aitia.explanations.core import REAL_BITS, Tap
-from aitia.group_networks.circuits import Circuit, RhoSet
-from aitia.group_networks.interpretation import Interpretation, interpret
-from aitia.group_networks.network import GroupNetwork
+from aitia.group_networks import Circuit, GroupNetwork, Interpretation, RhoSet, interpret
 from aitia.group_networks.shared_space import restricted, shared_dimension, shared_spectrum
 
 Values = Mapping[str, Any]

@@ -22,8 +22,7 @@ from aitia.adapters.group_networks.account_parts import (
 from aitia.explanations import Explanation, Phenomenon, Premise
 from aitia.explanations.core import REAL_BITS, Tap
 from aitia.finite_groups import Group
-from aitia.group_networks.circuits import Circuit
-from aitia.group_networks.interpretation import Interpretation
+from aitia.group_networks import Circuit, Interpretation
 from aitia.group_networks.measures import every_logit
 
 Values = Mapping[str, Any]

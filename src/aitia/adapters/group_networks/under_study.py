@@ -13,7 +13,7 @@ import numpy as np
 
 from aitia.explanations import FunctionModel, Phenomenon
 from aitia.explanations.core import Tap
-from aitia.group_networks.network import GroupNetwork
+from aitia.group_networks import GroupNetwork
 
 CHANGES = ("none", "negate_left", "negate_both", "absolute_value")
 """What a third column of the inputs stands for: nothing, or one of `interventions.INTERVENTIONS`."""

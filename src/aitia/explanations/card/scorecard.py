@@ -142,13 +142,13 @@ class Scorecard:
 
     def markdown(self) -> str:
         """The card as Markdown, for a paper or a model card."""
-        from aitia.report.scorecard import scorecard_markdown
+        from aitia.report import scorecard_markdown
 
         return scorecard_markdown(self.as_json())
 
     def html(self) -> str:
         """The card as one HTML page that needs no network."""
-        from aitia.report.scorecard import scorecard_html
+        from aitia.report import scorecard_html
 
         return scorecard_html(self.as_json())
 

@@ -4,6 +4,7 @@ These names serve whoever builds explanations; the others are those of the room.
 """
 
 from aitia.explanations.core.alignment import REAL_BITS
+from aitia.explanations.core.explanation import DroppedPremise
 from aitia.explanations.core.taps import Tap
 
-__all__ = ["REAL_BITS", "Tap"]
+__all__ = ["REAL_BITS", "DroppedPremise", "Tap"]
