@@ -7,10 +7,12 @@ processor's cache: one S5 network takes about 7 ms a step on one core.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-Parameters = dict[str, torch.Tensor]
+    Parameters = dict[str, torch.Tensor]
 
 # Rows times seeds that are worked on at once: about a megabyte for 128 neurons.
 _CHUNK_ROWS = 2_048
@@ -24,6 +26,8 @@ def initial_parameters(seed: int, *, order: int, embedding: int, width: int) -> 
     Returns:
         left_table, right_table [n, d]; left_map, right_map [d, m]; unembed [m, n]; bias [n].
     """
+    import torch
+
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -78,6 +82,8 @@ def gradients(parameters: Parameters, x: torch.Tensor, y: torch.Tensor, z: torch
 
 def folded_gradients(folded: Parameters, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> Parameters:
     """The same with respect to the folded form."""
+    import torch
+
     networks, order, width = folded["left"].shape
     offset = order * torch.arange(networks)[:, None]
     left, right = folded["left"].reshape(-1, width), folded["right"].reshape(-1, width)
@@ -104,6 +110,8 @@ def evaluate(
     folded: Parameters, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cross entropy and whether the right logit is the largest, for each input: [b, r] and [b, r] bool."""
+    import torch
+
     networks, order, width = folded["left"].shape
     offset = order * torch.arange(networks)[:, None]
     left, right = folded["left"].reshape(-1, width), folded["right"].reshape(-1, width)

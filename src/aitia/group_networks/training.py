@@ -11,16 +11,22 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 
 from aitia.engine import progress_bar
 from aitia.errors import NetworkError, is_out_of_memory, reason_of
 from aitia.files import atomic_path, digest, reading, write_json
 from aitia.finite_groups import Group
-from aitia.group_networks.architecture import Parameters, evaluate, fold, gradients, initial_parameters
+from aitia.group_networks.architecture import evaluate, fold, gradients, initial_parameters
 from aitia.group_networks.network import SUFFIX, GroupNetwork, load_network
+from aitia.settings import Above, AtLeast, AtMost, Below, Count, check
+
+if TYPE_CHECKING:
+    import torch
+
+    from aitia.group_networks.architecture import Parameters
 
 CURVE_SUFFIX = ".curve.json"
 # Rows times networks of one block: enough to keep small groups busy, few enough to be done soon.
@@ -36,9 +42,9 @@ class TrainingSettings:
 
     Attributes:
         steps: full-batch steps of Adam.
-        learning_rate: of Adam.
-        weight_decay: coupled L2; the bias is left out.
-        betas: of Adam.
+        learning_rate: learning rate of Adam.
+        weight_decay: weight of the coupled L2 penalty; the bias is left out.
+        betas: decay rates of Adam's two moments.
         train_fraction: share of the n^2 inputs that is trained on, drawn for each seed.
         embedding: size of the embedding tables.
         width: number of neurons.
@@ -46,26 +52,18 @@ class TrainingSettings:
         checkpoint_every: steps between two checkpoints.
     """
 
-    steps: int = 2_000
-    learning_rate: float = 0.01
-    weight_decay: float = 2e-4
-    betas: tuple[float, float] = (0.9, 0.98)
-    train_fraction: float = 0.4
-    embedding: int = 128
-    width: int = 128
-    evaluate_every: int = 50
-    checkpoint_every: int = 500
+    steps: Count = 2_000
+    learning_rate: Annotated[float, Above(0), AtMost(_LARGEST)] = 0.01
+    weight_decay: Annotated[float, AtLeast(0), AtMost(_LARGEST)] = 2e-4
+    betas: Annotated[tuple[float, float], AtLeast(0), Below(1)] = (0.9, 0.98)
+    train_fraction: Annotated[float, Above(0), AtMost(1)] = 0.4
+    embedding: Count = 128
+    width: Count = 128
+    evaluate_every: Count = 50
+    checkpoint_every: Count = 500
 
     def __post_init__(self) -> None:
-        for name in ("steps", "embedding", "width", "evaluate_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise NetworkError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if not 0 < self.train_fraction <= 1:
-            raise NetworkError(f"train_fraction is {self.train_fraction}; it must be above 0 and at most 1")
-        if not (0 < self.learning_rate <= _LARGEST and 0 <= self.weight_decay <= _LARGEST):
-            raise NetworkError(
-                f"learning_rate must be above 0, and weight_decay at least 0; both at most {_LARGEST:g}"
-            )
+        check(self, error=NetworkError)
 
 
 def train_networks(
@@ -110,6 +108,8 @@ def network_path(out: Path | str, seed: int) -> Path:
 
 def training_inputs(group: Group, seed: int, settings: TrainingSettings) -> np.ndarray:
     """[r] the inputs that a seed trains on, as x n + y, sorted."""
+    import torch
+
     count = group.order**2
     generator = torch.Generator().manual_seed(seed + 1_000_003)
     chosen = torch.randperm(count, generator=generator)[: max(round(settings.train_fraction * count), 1)]
@@ -128,6 +128,8 @@ def _finished(path: Path, group: Group, settings: TrainingSettings) -> bool:
 
 def _train_block(group: Group, seeds: Sequence[int], out: Path, settings: TrainingSettings) -> None:
     """Train a few networks together from their last checkpoint, and write them."""
+    import torch
+
     inputs = torch.from_numpy(np.stack([training_inputs(group, seed, settings) for seed in seeds]))
     answers = torch.from_numpy(group.table.copy()).flatten()
     trained_on = (inputs // group.order, inputs % group.order, answers[inputs])
@@ -163,6 +165,8 @@ def _train_block(group: Group, seeds: Sequence[int], out: Path, settings: Traini
 
 def _point(step: int, group: Group, parameters: Parameters, inputs: torch.Tensor) -> torch.Tensor:
     """[b, 5] step, loss on training inputs, accuracy on them, loss and accuracy on the others, for each network."""
+    import torch
+
     every = torch.arange(group.order**2).expand(len(inputs), -1)
     answers = torch.from_numpy(group.table.copy()).flatten()
     losses, hits = evaluate(fold(parameters), every // group.order, every % group.order, answers[every])
@@ -177,6 +181,7 @@ def _keep(
     path: Path, step: int, parameters: Parameters, optimizer: torch.optim.Adam, curve: list[torch.Tensor]
 ) -> None:
     """Write a checkpoint: parameters, Adam's moments, learning curve, and the step they stand at."""
+    import torch
     from safetensors.torch import save_file
 
     tensors = {f"parameters.{name}": value.detach() for name, value in parameters.items()}
@@ -193,6 +198,7 @@ def _resume(
     path: Path, parameters: Parameters, optimizer: torch.optim.Adam
 ) -> tuple[list[torch.Tensor], int]:
     """Put parameters and moments back to a checkpoint, where there is one; its learning curve and step."""
+    import torch
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():

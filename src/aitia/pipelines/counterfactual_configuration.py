@@ -19,15 +19,16 @@ from aitia.counterfactual.classifier_judge import ClassifierJudge
 from aitia.counterfactual.endpoint import CONCURRENCY
 from aitia.counterfactual.endpoint_judge import MAX_UNPARSABLE
 from aitia.counterfactual.on_policy import ANSWERS_KEPT, ANSWERS_SAMPLED
+from aitia.engine import Engine
 from aitia.pipelines.configuration import (
+    DAMPING_KEYS,
     ConceptPart,
     CurvaturePart,
     CutPart,
-    EnginePart,
-    Part,
     Seed,
     parse_configuration,
 )
+from aitia.pipelines.parts import Part, part_of, whole
 
 BASELINES = (
     "tf-idf",
@@ -72,9 +73,9 @@ class TrainingDataPart(Part):
     choose: str | None = None
     label: str | None = Field(None, description="With path: a true-or-false column, for the oracle and AUC.")
     share: Annotated[float, Field(gt=0, le=1, description="Chance of the misaligned answer.")] = 0.5
-    seed: Seed = Field(42, description="Of the coin that picks each prompt's answer.")
+    seed: Seed = Field(42, description="Seed of the draw that picks each prompt's answer.")
     shared_prompts_only: bool = Field(False, description="Leave out prompts that one file lacks.")
-    rows: int = Field(0, ge=0, description="Take so many rows from the start; 0 for all.")
+    rows: int = Field(0, ge=0, description="Number of rows to take from the start; 0 for all.")
 
     @model_validator(mode="after")
     def _one_source(self) -> TrainingDataPart:
@@ -96,35 +97,6 @@ class TrainingDataPart(Part):
     def chosen(self) -> PairPart | None:
         """The two files to mix, if there are any."""
         return self.sets[self.choose] if self.choose is not None else self.pair
-
-
-class TrainingPart(Part):
-    """How adapters are trained; see `LoraSettings`."""
-
-    rank: Count = LoraSettings.rank
-    alpha: Count = LoraSettings.alpha
-    rank_stabilised: bool = LoraSettings.rank_stabilised
-    modules: tuple[str, ...] = LoraSettings.modules
-    layers: tuple[int, ...] = LoraSettings.layers
-    learning_rate: Annotated[float, Field(gt=0)] = LoraSettings.learning_rate
-    warmup: Annotated[float, Field(ge=0, le=1)] = LoraSettings.warmup
-    warmup_steps: Annotated[int, Field(ge=0)] = LoraSettings.warmup_steps
-    weight_decay: Annotated[float, Field(ge=0)] = LoraSettings.weight_decay
-    epochs: Count = LoraSettings.epochs
-    batch_rows: Count = LoraSettings.batch_rows
-    accumulation: Count = LoraSettings.accumulation
-    max_length: Annotated[int, Field(ge=0, description="Longer rows are cut; 0 for the model's context.")] = (
-        LoraSettings.max_length
-    )
-    truncate: Annotated[bool, Field(description="Cut rows longer than the model's context too.")] = (
-        LoraSettings.truncate
-    )
-    seed: Seed = LoraSettings.seed
-
-    @property
-    def settings(self) -> LoraSettings:
-        """As the library takes it."""
-        return LoraSettings(**self.model_dump())
 
 
 class TunedConceptPart(ConceptPart):
@@ -155,7 +127,10 @@ class QueriesPart(CutPart):
         return self
 
 
-class RankingsPart(Part):
+class RankingsPart(
+    part_of(ScanSettings, only=("own_response_tokens", "max_batch_tokens")),
+    part_of(Damping, keys=DAMPING_KEYS),
+):
     """The rankings that are held against each other."""
 
     compare: Annotated[tuple[str, ...], Field(description="Methods and baselines.")] = (DEFAULT_METHOD,)
@@ -163,12 +138,6 @@ class RankingsPart(Part):
         default_factory=dict, description="Rankings made elsewhere, as aitia writes them."
     )
     curvature: CurvaturePart = CurvaturePart()
-    damping: Annotated[float, Field(ge=0)] = Damping.value
-    relative_damping: Annotated[
-        bool, Field(description="damping is a multiple of each layer's mean eigenvalue.")
-    ] = Damping.relative
-    own_response_tokens: Count = ScanSettings.own_response_tokens
-    max_batch_tokens: Count = ScanSettings.max_batch_tokens
     seed: Seed = 0
 
     @model_validator(mode="after")
@@ -188,7 +157,7 @@ class RemovalPart(Part):
 
     shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.1, 0.25, 0.5, 0.75, 0.9)
     ends: Annotated[tuple[Literal["most", "least"], ...], Field(min_length=1)] = ("most", "least")
-    seeds: Annotated[int, Field(ge=1, description="How many; 3 or more give intervals worth having.")] = 3
+    seeds: Annotated[int, Field(ge=1, description="Number of seeds; 3 or more give useful intervals.")] = 3
 
     @field_validator("shares")
     @classmethod
@@ -288,14 +257,14 @@ class CounterfactualConfiguration(Part):
     out: Path = Field(description="Folder for the results; with data.sets, a folder a set in it.")
     model: BaseModelPart
     data: TrainingDataPart
-    training: TrainingPart = TrainingPart()
+    training: Annotated[LoraSettings, whole] = LoraSettings()
     concept: TunedConceptPart
     queries: QueriesPart | None = None
     rankings: RankingsPart = RankingsPart()
     removal: RemovalPart = RemovalPart()
     behaviours: BehavioursPart
     judge: JudgePart | None = None
-    engine: EnginePart = EnginePart()
+    engine: Annotated[Engine, whole] = Engine()
 
     @model_validator(mode="after")
     def _fits_together(self) -> CounterfactualConfiguration:
