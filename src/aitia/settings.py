@@ -106,6 +106,11 @@ class Setting:
         """Whether the setting is a tuple of values."""
         return get_origin(self.type) is tuple
 
+    @property
+    def range(self) -> str:
+        """The bounds in words."""
+        return " and ".join(map(str, self.bounds))
+
     def problem(self, value: Any) -> str | None:
         """What is wrong with a value, in words that follow it; none where it is right."""
         if not self.several:
@@ -132,7 +137,7 @@ class Setting:
             return "must be a finite number"
         if all(bound.holds(float(value)) for bound in self.bounds):
             return None
-        return f"must be {' and '.join(map(str, self.bounds))}"
+        return f"must be {self.range}"
 
 
 @cache

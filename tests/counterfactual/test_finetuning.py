@@ -121,5 +121,5 @@ def test_settings_that_came_later_do_not_rename_older_results():
 
 @pytest.mark.parametrize("name", ["rank", "epochs", "batch_rows", "accumulation"])
 def test_settings_that_make_no_sense_are_refused(name):
-    with pytest.raises(AitiaError, match=f"{name} 0: must be at least 1"):
+    with pytest.raises(AitiaError, match=f"training {name} 0: must be at least 1"):
         LoraSettings(**{name: 0})

@@ -148,7 +148,16 @@ def read_configuration_text(text, tmp_path):
         ("data: {path: train.jsonl, label: nonsense}", "no column 'nonsense'; there are: planted"),
         ("data: {path: missing.jsonl}", "missing.jsonl: no such file"),
         ("curate: {drop: 2}", "curate.drop"),
-        ("speed: fast", "speed: Extra inputs"),
+        ("speed: fast", "speed: is not known here; choose among out, model, data"),
+        ("scann: {seed: 1}", "scann: is not known here; did you mean scan?"),
+        (
+            "scan: {max_batch_token: 9}",
+            "scan.max_batch_token: is not known here; did you mean max_batch_tokens?",
+        ),
+        ("engine: {worker: 2}", "engine.worker: is not known here; did you mean workers?"),
+        ("engine: {workers: 2}", "engine: an address and workers belong to engine ray"),
+        ("scan: {max_batch_tokens: 0}", "scan.max_batch_tokens: 0: must be at least 1"),
+        ("groups: {k: 4000}", "groups: k 4000: at most the number of features, 1024"),
         ("model: {name: none-such, dtype: float32}", "none-such: no such folder"),
     ],
 )

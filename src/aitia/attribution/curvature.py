@@ -46,8 +46,8 @@ class CurvatureSettings:
         kind: approximation of the curvature, from the coarsest to the finest.
         labels: labels sampled from the model (the true Fisher), or the data's own (empirical).
         loss: a row's loss, as the mean over its response tokens or their sum.
-        parameters: full weights of the blocks' linear layers, the factors of the lora adapter, or auto: the adapter
-            where the model has one, else the full weights.
+        parameters: which parameters: the full weights of the blocks' linear layers, the factors of the lora adapter, or
+            auto, the adapter where the model has one, else the full weights.
         stride: 1 takes every block; n takes every n-th, from the highest down.
         site: leave out the blocks above this site; empty for none.
         rows: rows to fit to, at most, drawn evenly from the data; 0 for all.
@@ -56,8 +56,10 @@ class CurvatureSettings:
             hardware multiplies such numbers faster. The model runs in its own precision and the covariances are made in
             float32, whatever is chosen.
         seed: seed of the sampled labels.
-        max_length: longest row in tokens; 0 for the model's context. Rows in tokens are not cut again.
+        max_length: longest row in tokens; 0 for the model's context.
         truncate: cut longer rows instead of refusing them.
+
+    Rows that are given in tokens are not cut again.
     """
 
     kind: Kind = "ekfac"

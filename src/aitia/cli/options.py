@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING
+from enum import StrEnum
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -170,16 +171,21 @@ def _option(setting: Setting, flag: str | None) -> inspect.Parameter:
     """The parameter of a command from which typer makes the option of a field."""
     kind, default = setting.type, setting.default
     if setting.several and get_args(kind)[-1] is Ellipsis:
-        kind = list[get_args(kind)[0]]
-        default = default if default is MISSING else list(default)
-    name = "--" + setting.name.replace("_", "-")
-    flag = flag or (f"{name}/--no-{name[2:]}" if default is True else name)
+        # typer takes a choice of several from an Enum alone.
+        each: Any = (
+            StrEnum(setting.name, {word: word for word in setting.choices})
+            if setting.choices
+            else get_args(kind)[0]
+        )
+        kind = list[each]
+        default = default if default is MISSING else [each(value) for value in default]
+    flag = flag or "--" + setting.name.replace("_", "-")
     said = f"{setting.help} Repeatable." if setting.several and kind is not setting.type else setting.help
     bounds = {type(each): each.limit for each in setting.bounds}
-    least, most = bounds.get(AtLeast), bounds.get(AtMost)
-    if setting.several:
-        least = most = None  # typer bounds single numbers alone; the class bounds the rest
-    option = typer.Option(flag, min=least, max=most, help=said)
+    if setting.several or not {*bounds} <= {AtLeast, AtMost}:  # which typer can neither show nor keep
+        said += f" Must be {setting.range}." if bounds else ""
+        bounds = {}
+    option = typer.Option(flag, min=bounds.get(AtLeast), max=bounds.get(AtMost), help=said)
     return inspect.Parameter(
         flag.split("/")[0].removeprefix("--").replace("-", "_"),
         inspect.Parameter.KEYWORD_ONLY,
@@ -189,4 +195,7 @@ def _option(setting: Setting, flag: str | None) -> inspect.Parameter:
 
 
 def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    """What typer gives for a field, as the field has it."""
+    if not isinstance(value, list):
+        return value
+    return tuple(str(each) if isinstance(each, str) else each for each in value)

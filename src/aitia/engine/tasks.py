@@ -30,7 +30,7 @@ class Engine:
     """Where work is done.
 
     Attributes:
-        name: local, in this process, or ray, on the workers of a Ray cluster (the extra `ray`).
+        name: where the work is done: local, in this process, or ray, on the workers of a Ray cluster (the extra `ray`).
         address: address of the Ray cluster, as host:port, or auto for the one that runs on this machine; empty to start
             one in this process for as long as the work takes.
         workers: Ray workers, each a process with a model of its own; 0 for as many as the cluster holds.

@@ -26,11 +26,16 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from aitia.errors import AitiaError
-from aitia.settings import AtLeast, AtMost, Setting, described
+from aitia.settings import Above, AtLeast, AtMost, Below, Setting, described
 
 S = TypeVar("S")
 _LENT = "__lent__"
-_KEYWORDS = {AtLeast: "minimum", AtMost: "maximum"}
+_KEYWORDS = {
+    AtLeast: "minimum",
+    AtMost: "maximum",
+    Above: "exclusiveMinimum",
+    Below: "exclusiveMaximum",
+}
 
 
 class Part(BaseModel):
@@ -132,7 +137,7 @@ def _lent(part: type) -> dict[Any, dict[str, str]]:
 
 
 def _field(setting: Setting) -> Any:
-    bounds = {word: each.limit for each in setting.bounds if (word := _KEYWORDS.get(type(each)))}
+    bounds: Any = {word: each.limit for each in setting.bounds if (word := _KEYWORDS.get(type(each)))}
     about: Any = Field(description=setting.help, json_schema_extra=None if setting.several else bounds)
     kind = (
         setting.type if setting.choices else Annotated[setting.type, AfterValidator(partial(_right, setting))]
