@@ -40,7 +40,7 @@ KINDS = get_args(Kind)
 
 @dataclass(frozen=True, kw_only=True)
 class CurvatureSettings:
-    """What is fitted, and to what.
+    """Settings for fitting a curvature.
 
     Attributes:
         kind: approximation of the curvature, from the coarsest to the finest.
@@ -87,7 +87,7 @@ class CurvatureSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Damping:
-    """What is added to the eigenvalues before they are inverted.
+    """The amount that is added to the eigenvalues before they are inverted.
 
     Attributes:
         value: added to the curvature's eigenvalues.

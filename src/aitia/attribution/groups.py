@@ -26,7 +26,7 @@ SMALLEST_CONTROLS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class GroupSettings:
-    """How groups are made and tested.
+    """Settings for making groups and testing them.
 
     Attributes:
         threshold: a row belongs to a feature's group if the feature's pooled value exceeds this.

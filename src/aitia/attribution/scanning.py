@@ -41,7 +41,7 @@ from aitia.settings import AtLeast, Count, CountOrAll, Seed, check
 
 @dataclass(frozen=True, kw_only=True)
 class ScanSettings:
-    """How a scan is done; saved in the store's manifest.
+    """Settings of a scan; saved in the store's manifest.
 
     Attributes:
         sites: site where signals are taken, as resid_post.19.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SaeSettings:
-    """How an autoencoder is trained.
+    """Settings for training an autoencoder.
 
     Attributes:
         features: number of features, where an autoencoder is trained.

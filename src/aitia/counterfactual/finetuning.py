@@ -28,7 +28,7 @@ _STATE_SPACE = frozenset({"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemot
 
 @dataclass(frozen=True, kw_only=True)
 class LoraSettings:
-    """How an adapter is trained.
+    """Settings for training an adapter.
 
     Attributes:
         rank: rank of the low-rank factors.

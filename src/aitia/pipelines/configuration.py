@@ -38,14 +38,18 @@ class ModelPart(Part):
     name: str = Field(description="Hub id, folder, or .gguf file.")
     adapter: str | None = Field(None, description="Folder of a PEFT adapter.")
     device: str | None = Field(None, description="cpu, cuda, mps or auto; default: the best there is.")
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None, description="Precision of the weights; default: the model's own."
+    )
     download: bool = Field(False, description="Allow fetching from the hub.")
 
 
 class CutPart(Part):
     """Which rows are too long, and what happens to those that cannot be used."""
 
-    on_error: Literal["stop", "skip"] = "stop"
+    on_error: Annotated[
+        Literal["stop", "skip"], Field(description="Stop at a row that cannot be used, or skip it.")
+    ] = "stop"
     max_length: Annotated[
         int, Field(ge=0, description="Longest row in tokens; 0 for the model's context.")
     ] = 0
@@ -70,10 +74,12 @@ class ConceptPart(CutPart):
     """A concept file, or the texts to fit one to, and how these are cut."""
 
     file: Path | None = Field(None, description="A .concept.safetensors file.")
-    name: str = "concept"
+    name: Annotated[str, Field(description="Name of the concept, for people.")] = "concept"
     positive: Path | None = Field(None, description="Texts that show the concept.")
     negative: Path | None = Field(None, description="Texts that do not.")
-    recipe: Literal["contrast", "logistic-probe", "ridge-probe"] = Field(DEFAULT_RECIPE)
+    recipe: Literal["contrast", "logistic-probe", "ridge-probe"] = Field(
+        DEFAULT_RECIPE, description="Method that fits the direction."
+    )
     sites: tuple[str, ...] = Field((), description="Where to look; default: all sites.")
     seed: Seed = 0
 
@@ -103,9 +109,9 @@ DAMPING_KEYS = {"value": "damping", "relative": "relative_damping"}
 
 
 class RankPart(part_of(Damping, keys=DAMPING_KEYS), CutPart):
-    """How to rank, and how the queries are cut."""
+    """The methods of ranking, and the cutting of the queries."""
 
-    method: str = DEFAULT_METHOD
+    method: Annotated[str, Field(description="Method that decides the order.")] = DEFAULT_METHOD
     compare: Annotated[
         tuple[str, ...],
         Field(description="Further methods to show, beside those that the store's signals allow."),
@@ -122,8 +128,10 @@ class RankPart(part_of(Damping, keys=DAMPING_KEYS), CutPart):
 class CuratePart(Part):
     """What to take out of the data."""
 
-    drop: Annotated[float, Field(ge=0, le=1)] = 0.1
-    end: Literal["top", "bottom"] = "top"
+    drop: Annotated[float, Field(ge=0, le=1, description="Share of the rows to take out.")] = 0.1
+    end: Annotated[Literal["top", "bottom"], Field(description="End of the ranking that is taken out.")] = (
+        "top"
+    )
 
 
 class GroupsPart(part_of(GroupSettings, skip=("seed",)), part_of(SaeSettings, skip=("seed",))):
@@ -134,7 +142,9 @@ class GroupsPart(part_of(GroupSettings, skip=("seed",)), part_of(SaeSettings, sk
         Field(description="Its folder or file; default: train one on the data, at the concept's site."),
     ] = None
     site: Annotated[str | None, Field(description="Where it lives, if its files do not say.")] = None
-    pooling: Literal["share", "mean", "max"] = Field(DEFAULT_POOLING)
+    pooling: Literal["share", "mean", "max"] = Field(
+        DEFAULT_POOLING, description="Pools a feature over a row's response tokens."
+    )
     controls: Annotated[int | None, Field(ge=SMALLEST_CONTROLS, description=CONTROLS_HELP)] = None
     columns: Annotated[tuple[str, ...], Field(description="Columns of the data to test groups against.")] = ()
     strata: Annotated[str | None, Field(description="Compare rows within the values of this column.")] = None
