@@ -30,15 +30,15 @@ class SaeSettings:
     """Settings for training an autoencoder.
 
     Attributes:
-        features: number of features, where an autoencoder is trained.
-        k: features that may fire on a token, where an autoencoder is trained.
-        epochs: passes over the tokens, where an autoencoder is trained.
+        features: number of features of the autoencoder.
+        k: features of the autoencoder that may fire on a token.
+        epochs: training passes over the tokens.
         batch_tokens: tokens of a training step.
         learning_rate: peak learning rate (Adam), reached after a twentieth of the steps, then falling linearly to zero.
         dead_weight: weight of the auxiliary loss that revives dead features.
         dead_after: tokens without firing after which a feature counts as dead; 0 for a fifth of the tokens.
         held_out: share of the tokens kept back to measure the reconstruction on.
-        max_tokens: tokens to collect at most, drawn at random, where an autoencoder is trained.
+        max_tokens: tokens to train on at most, drawn at random.
         seed: seed of the start, of the order of tokens, and of that draw.
     """
 
