@@ -217,25 +217,33 @@ def parse_configuration(
     try:
         return _placed(kind.model_validate(content), folder, written_in)
     except ValidationError as error:
-        wrong = [
-            f"{'.'.join(map(str, each['loc'])) or 'file'}: {_in_words(each, kind)}" for each in error.errors()
-        ]
+        wrong = [_in_words(each, kind) for each in error.errors()]
         raise AitiaError(f"{path}: {'; '.join(wrong)}") from error
 
 
 def _in_words(item: Mapping[str, Any], kind: type[Part]) -> str:
-    """What is wrong with a field of a kind of configuration."""
+    """Where in a kind of configuration something is wrong, and what."""
+    where, about = ".".join(map(str, item["loc"])) or "file", item.get("ctx", {})
     match item["type"]:
         case "extra_forbidden":
             *place, name = item["loc"]
-            return f"is not known here; {nearest(str(name), known_at(kind, place))}"
+            return f"{where}: is not known here; {nearest(str(name), known_at(kind, place))}"
         case "missing":
-            return "is missing; give it"
+            return f"{where}: is missing; give it"
         case "model_type":
-            return "a mapping is wanted here, of fields and their values"
+            return f"{where}: a mapping is wanted here, of fields and their values"
         case "value_error":
-            return str(item["ctx"]["error"])
-    return str(item["msg"])
+            return f"{where}: {about['error']}"
+        case "literal_error":
+            among = about["expected"].replace("'", "").replace(" or ", ", ")
+            return f"{where} {item['input']!r}: choose among {among}"
+        case "greater_than_equal" | "greater_than" | "less_than_equal" | "less_than" as bound:
+            words = {"greater_than_equal": "at least", "greater_than": "above", "less_than": "below"}
+            limit = next(iter(about.values()))
+            return f"{where} {item['input']}: must be {words.get(bound, 'at most')} {limit:,}"
+        case "setting":
+            return f"{where} {item['input']}: {item['msg']}"
+    return f"{where}: {item['msg']}"
 
 
 def write_configuration(configuration: Part, folder: Path | None = None) -> str:

@@ -23,7 +23,7 @@ from pydantic import (
     create_model,
     model_validator,
 )
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from aitia.errors import AitiaError
 from aitia.settings import Above, AtLeast, AtMost, Below, Setting, described
@@ -148,7 +148,7 @@ def _field(setting: Setting) -> Any:
 def _right(setting: Setting, value: Any) -> Any:
     said = setting.problem(value)
     if said is not None:
-        raise ValueError(f"{value}: {said}")
+        raise PydanticCustomError("setting", "{said}", {"said": said})
     return value
 
 
