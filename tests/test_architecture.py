@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "aitia"
 FLOORS = {
-    "errors": -2,
+    "errors": -3,
+    "settings": -2,
     "files": -1,
     "engine": -1,
     "remote_files": 0,

@@ -1,19 +1,30 @@
-"""A setting has one default, wherever it is given: from Python, from YAML, or on the command line."""
+"""A setting has one default, one description and one range, wherever it is given: Python, YAML or the command line."""
 
+import ast
 import dataclasses
+import importlib
 import inspect
+import json
+import re
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
 import click
 import pytest
 import typer
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from typer.testing import CliRunner
 
-from aitia.attribution import GroupSettings, Ranking, ScanSettings, rank, scan
+import aitia
+from aitia.attribution import GroupSettings, Ranking, ScanSettings, rank
 from aitia.attribution.cost_model import Data
 from aitia.attribution.curvature import CurvatureSettings, Damping
 from aitia.attribution.reporting import build_report
 from aitia.cli import app
+from aitia.cli.options import with_settings
 from aitia.concepts import SaeSettings, feature_matrix, fit_concept
 from aitia.counterfactual import LoraSettings
 from aitia.counterfactual.behaviours import JudgedResponses
@@ -22,54 +33,85 @@ from aitia.counterfactual.judging.endpoint import Endpoint
 from aitia.counterfactual.judging.endpoint_judge import EndpointJudge
 from aitia.counterfactual.on_policy import on_policy_queries
 from aitia.engine import Engine
+from aitia.errors import AitiaError
+from aitia.group_networks import InterpretationSettings, TrainingSettings
 from aitia.pipelines.configuration import (
+    AttributeConfiguration,
     ConceptPart,
     CurvaturePart,
-    DataPart,
-    EnginePart,
     GroupsPart,
-    Part,
     RankPart,
     ScanPart,
 )
 from aitia.pipelines.counterfactual_configuration import (
     ClassifierPart,
+    CounterfactualConfiguration,
     EndpointPart,
     JudgedPart,
     QueriesPart,
     RankingsPart,
-    TrainingPart,
 )
 from aitia.pipelines.discovery import discover
 from aitia.pipelines.groups import explain_by_groups
+from aitia.pipelines.parts import Part, whole
+from aitia.settings import Setting, described
 
-# One row an act: everything that takes its settings. A string is a command.
-ACTS = {
-    "scan": (ScanSettings, scan, Data, ScanPart, DataPart, RankingsPart, "scan"),
-    "curvature": (CurvatureSettings, CurvaturePart, "fit-curvature"),
-    "rank": (rank, RankPart, RankingsPart, "rank"),
-    "report": (build_report, Ranking.report, RankPart, "rank"),
-    "groups": (GroupSettings, explain_by_groups, feature_matrix, GroupsPart, "groups"),
-    "rank for groups": (rank, explain_by_groups, discover, "groups"),
-    "sae": (SaeSettings, GroupsPart, "sae train"),
-    "concept": (fit_concept, ConceptPart, "concept fit"),
-    "engine": (Engine, EnginePart, "scan", "rank", "fit-curvature", "prove"),
-    "training": (LoraSettings, TrainingPart),
-    "judged": (JudgedResponses, JudgedPart),
-    "queries": (on_policy_queries, QueriesPart),
-    "endpoint": (EndpointJudge, Endpoint, EndpointPart),
-    "classifier": (ClassifierJudge, ClassifierPart),
-    "discover": (discover, "discover"),
+SOURCE = Path(aitia.__file__).parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a settings class is reached from.
+
+    Attributes:
+        part: the part of a configuration that has its fields; the class itself where it stands there as it is.
+        commands: those with an option for each field.
+        keys: field -> its key in the configuration.
+        flags: field -> its option, where it is not the field's name.
+        elsewhere: field -> the key of the configuration that says it, by which another part does.
+    """
+
+    part: Any = None
+    commands: tuple[str, ...] = ()
+    keys: dict[str, str] = dataclasses.field(default_factory=dict)
+    flags: dict[str, str] = dataclasses.field(default_factory=dict)
+    elsewhere: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+CUT = {"max_length": "data.max_length", "truncate": "data.truncate"}
+PLACES = {
+    ScanSettings: Place(
+        part=ScanPart,
+        commands=("scan",),
+        flags={"sites": "--site", "signals": "--signal"},
+        elsewhere={"sites": "concept.sites", **CUT},
+    ),
+    CurvatureSettings: Place(
+        part=CurvaturePart,
+        commands=("fit-curvature",),
+        elsewhere={"site": "concept.sites", "seed": "rank.seed", **CUT},
+    ),
+    Damping: Place(
+        part=RankPart,
+        commands=("rank", "groups"),
+        keys={"value": "damping", "relative": "relative_damping"},
+        flags={"value": "--damping", "relative": "--relative-damping/--absolute-damping"},
+    ),
+    GroupSettings: Place(part=GroupsPart, commands=("groups",), elsewhere={"seed": "rank.seed"}),
+    SaeSettings: Place(part=GroupsPart, commands=("sae train",), elsewhere={"seed": "rank.seed"}),
+    LoraSettings: Place(part=LoraSettings),  # of a file alone: `aitia counterfactual`
+    Engine: Place(
+        part=Engine,
+        commands=("scan", "rank", "fit-curvature", "prove"),
+        flags={"name": "--engine", "cpus": "--cpus-per-worker", "gpus": "--gpus-per-worker"},
+    ),
+    TrainingSettings: Place(commands=("network train",)),  # no configuration trains networks
+    InterpretationSettings: Place(commands=("network explain",)),
 }
-# The same thing under another name, or nothing given, which each reads in its own way.
-NAMES = {
-    "signal": "signals",
-    "site": "sites",
-    "engine": "name",
-    "gpus_per_worker": "gpus",
-    "column": "columns",
-}
-UNSAID = (None, (), [], "", dataclasses.MISSING, inspect.Parameter.empty)
+FIELDS = [(kind, each) for kind in PLACES for each in described(kind)]
+NAMED = pytest.mark.parametrize(
+    ("kind", "setting"), FIELDS, ids=[f"{kind.__name__}.{each.name}" for kind, each in FIELDS]
+)
 
 
 def command(path: str) -> click.Command:
@@ -79,13 +121,224 @@ def command(path: str) -> click.Command:
     return found
 
 
+def other(setting: Setting, *, cast: bool = False) -> Any:
+    """A value that is allowed and not the default; with `cast` one that is not allowed, if there is any."""
+    if cast:
+        tried = (
+            ("no such word", -1, 0, 1, 2**40, float("inf")) if not setting.several else (["no such word"],)
+        )
+    elif setting.choices:
+        tried = setting.choices if not setting.several else tuple((each,) for each in setting.choices)
+    elif setting.several:
+        tried = (("resid_post.1",), (0.5, 0.5), (1,))
+    else:
+        tried = (True, False, 31, 0.5, "resid_post.1")
+    fits = [each for each in tried if (setting.problem(each) is None) is not cast and each != setting.default]
+    return fits[0] if fits else None
+
+
+def option_of(kind: type, setting: Setting, name: str) -> Any:
+    flag = PLACES[kind].flags.get(setting.name, "--" + setting.name.replace("_", "-")).split("/")[0]
+    return next(each for each in command(name).params if flag in each.opts)
+
+
+@cache
+def help_of(name: str) -> list[str]:
+    """The lines of a command's help."""
+    return CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "400"}).output.splitlines()
+
+
+def shown_of(name: str, option: str) -> str:
+    """What the help of a command shows of an option."""
+    lines = help_of(name)
+    starts = [n for n, line in enumerate(lines) if re.match(r"│ +\*? *--", line)] + [len(lines)]
+    for start, end in pairwise(starts):
+        if option in lines[start].split():
+            return " ".join(lines[start:end])
+    raise AssertionError(f"aitia {name} --help does not show {option}")
+
+
+def test_every_settings_class_is_walked():
+    """Every class that checks itself with `aitia.settings` stands in the table."""
+    found = set()
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.ClassDef)
+                and "check(self" in ast.unparse(node)
+                and "__post_init__" in (ast.unparse(node))
+            ):
+                module = ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
+                found.add(getattr(importlib.import_module(module), node.name))
+    assert found == set(PLACES)
+
+
+@NAMED
+def test_a_setting_is_described(kind, setting):
+    assert setting.help, "the class's docstring says nothing of it"
+    assert not set(re.findall(r"^ {4,}(\w+): ", kind.__doc__, re.M)) - {each.name for each in described(kind)}
+
+
+@NAMED
+def test_a_setting_is_reached_from_python_and_refused_by_one_wording(kind, setting):
+    must = {each.name: ("resid_post.0",) for each in described(kind) if each.default is dataclasses.MISSING}
+    more = {"name": "ray"} if kind is Engine and setting.name != "name" else {}
+    value = other(setting)
+    found = getattr(kind(**must | more | {setting.name: value}), setting.name)
+    # A scan always keeps some signals.
+    assert set(value) <= set(found) if setting.name == "signals" else found == value
+    wrong = other(setting, cast=True)
+    with pytest.raises(AitiaError, match=f"{setting.name} .*: {re.escape(setting.problem(wrong) or '')}"):
+        kind(**must | more | {setting.name: wrong})
+
+
+@NAMED
+def test_a_setting_is_reached_from_yaml(kind, setting):
+    place = PLACES[kind]
+    if place.part is None:
+        return
+    if setting.name in place.elsewhere:
+        at: Any = AttributeConfiguration
+        for name in place.elsewhere[setting.name].split("."):
+            at = at.model_fields[name].annotation if isinstance(at, type) else at
+        return
+    key, value = place.keys.get(setting.name, setting.name), other(setting)
+    adapter = TypeAdapter(Annotated[kind, whole] if place.part is kind else place.part)
+    more = {"name": "ray"} if kind is Engine and setting.name != "name" else {}
+    rest = {name: ("resid_post.0",) for name in place.elsewhere if name == "sites"}
+    read = adapter.validate_python({key: list(value) if setting.several else value, **more})
+    found = read if place.part is kind else read.take(kind, **rest)
+    assert (
+        set(value) <= set(getattr(found, setting.name))
+        if setting.several
+        else (getattr(found, setting.name) == value)
+    )
+    unset = adapter.validate_python({})
+    default = getattr(unset if place.part is kind else unset.take(kind, **rest), setting.name)
+    assert default == getattr(kind(**rest), setting.name)
+    said = adapter.json_schema()["properties"][key]
+    assert said["description"] == setting.help
+    assert json.loads(json.dumps(setting.default)) == said["default"]
+    with pytest.raises(ValidationError) as caught:
+        adapter.validate_python({key: other(setting, cast=True), **more})
+    assert caught.value.errors()[0]["loc"][0] == key
+
+
+@NAMED
+def test_a_setting_is_reached_from_a_command_whose_help_says_what_it_is(kind, setting):
+    for name in PLACES[kind].commands:
+        option = option_of(kind, setting, name)
+        assert option.help.startswith(setting.help)
+        shown = shown_of(name, option.opts[0])
+        assert all(word in shown for word in setting.choices)
+        if setting.default is dataclasses.MISSING:
+            assert "[required]" in shown
+        elif setting.default not in ("", False):  # a switch is off, and a text is empty, unless it is given
+            values = setting.default if setting.several else [setting.default]
+            words = ["relative-damping"] if setting.default is True else map(str, values)
+            assert all(word in shown.partition("[default: ")[2] for word in words), shown
+
+
+@NAMED
+def test_an_option_reaches_its_field(kind, setting):
+    if not PLACES[kind].commands:
+        return
+    taken: list[Any] = []
+    probe = typer.Typer()
+
+    def run(*, settings) -> None:
+        taken.append(settings)
+
+    run.__annotations__["settings"] = kind
+    probe.command()(with_settings(kind, PLACES[kind].flags)(run))
+    value = other(setting)
+    flags = PLACES[kind].flags.get(setting.name, "--" + setting.name.replace("_", "-")).split("/")
+    if isinstance(setting.default, bool):
+        line = [flags[-1]] if setting.default else [flags[0]]
+    elif setting.several and get_args(setting.type)[-1] is not Ellipsis:
+        line = [flags[0], *map(str, value)]
+    else:
+        line = [word for each in (value if setting.several else [value]) for word in (flags[0], str(each))]
+    line += ["--site", "resid_post.0"] if kind is ScanSettings and setting.name != "sites" else []
+    line += ["--engine", "ray"] if kind is Engine and setting.name != "name" else []
+    done = CliRunner().invoke(probe, line)
+    assert done.exit_code == 0, done.output
+    found = getattr(taken[0], setting.name)
+    assert set(value) <= set(found) if setting.several else found == value
+    assert type(found) is (bool if isinstance(value, bool) else type(getattr(taken[0], setting.name)))
+
+
+def test_no_default_of_a_settings_class_is_written_again():
+    """Neither a command nor a configuration speaks of `ScanSettings.max_length`: both are made from the class."""
+    names = {kind.__name__ for kind in PLACES}
+    for path in [*SOURCE.glob("cli/*.py"), *SOURCE.glob("pipelines/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert node.value.id not in names, f"{path.name}:{node.lineno}: {ast.unparse(node)}"
+            if isinstance(node, ast.FunctionDef):
+                kinds = {ast.unparse(each.annotation) for each in node.args.kwonlyargs if each.annotation}
+                taken = {
+                    each.name for kind in PLACES if kind.__name__ in kinds for each in described(kind)
+                } - {"name", "site", "value"}  # of an engine, of an autoencoder, of a damping
+                again = taken & {each.arg for each in node.args.kwonlyargs}
+                assert path.parent.name != "cli" or again <= {"seed"}, f"{path.name}: {node.name}: {again}"
+
+
+def test_every_help_text_and_schema_description_is_a_plain_one():
+    """The field's word comes first."""
+
+    def helps(found: Any):
+        yield found.help
+        yield from (getattr(each, "help", None) for each in getattr(found, "params", ()))
+        for below in getattr(found, "commands", {}).values():
+            yield from helps(below)
+
+    def descriptions(found: Any):
+        if isinstance(found, dict):
+            if isinstance(found.get("description"), str):
+                yield found["description"]
+            for name, field in found.get("properties", {}).items():
+                assert "description" in field or "$ref" in str(field), (
+                    f"{name} of {found['title']} is not described"
+                )
+            found = list(found.values())
+        for each in found if isinstance(found, list) else ():
+            yield from descriptions(each)
+
+    texts = [*helps(typer.main.get_command(app))]
+    for kind in (AttributeConfiguration, CounterfactualConfiguration):
+        texts += descriptions(kind.model_json_schema())
+    assert len(texts) > 250
+    wrong = [each for each in texts if each and re.search(r"^(Of|How|Likewise)\b|so many\b|so manieth", each)]
+    assert not wrong
+
+
+# One row an act of which no settings class says the defaults: everything that takes them. A string is a command.
+ACTS = {
+    "scan": (ScanSettings, Data, RankingsPart),
+    "rank": (rank, RankPart, RankingsPart, "rank"),
+    "report": (build_report, Ranking.report, RankPart, "rank"),
+    "groups": (explain_by_groups, feature_matrix, GroupsPart, "groups"),
+    "rank for groups": (rank, explain_by_groups, discover, "groups"),
+    "concept": (fit_concept, ConceptPart, "concept fit"),
+    "judged": (JudgedResponses, JudgedPart),
+    "queries": (on_policy_queries, QueriesPart),
+    "endpoint": (EndpointJudge, Endpoint, EndpointPart),
+    "classifier": (ClassifierJudge, ClassifierPart),
+    "discover": (discover, "discover"),
+}
+# The same thing under another name, or nothing given, which each reads in its own way.
+NAMES = {"site": "sites", "column": "columns"}
+UNSAID = (None, (), [], "", dataclasses.MISSING, inspect.Parameter.empty)
+
+
 def defaults(where: type | Callable | str) -> dict[str, Any]:
     """Name -> default of everything that is said there."""
     if isinstance(where, str):
         found = {NAMES.get(each.name, each.name): each.default for each in command(where).params}
     elif dataclasses.is_dataclass(where):
         found = {each.name: each.default for each in dataclasses.fields(where)}
-    elif isinstance(where, type) and issubclass(where, Part):
+    elif isinstance(where, type) and issubclass(where, BaseModel):
         found = {name: field.default for name, field in where.model_fields.items() if not field.is_required()}
     else:
         of = where.__init__ if isinstance(where, type) else where
@@ -99,53 +352,24 @@ def test_a_setting_has_one_default(act):
     places = ACTS[act]
     said = [defaults(place) for place in places]
     shared = {name for name in set().union(*said) if sum(name in each for each in said) > 1}
-    if act in ("rank for groups", "engine"):
-        shared &= {"method", "seed", "engine", "address", "workers", "gpus", "name"}
+    if act == "rank":
+        shared -= {"damping", "engine"}  # an object here, its fields there
+    if act == "rank for groups":
+        shared &= {"method", "seed"}
     assert shared, act
     for name in shared:
         values = {
             getattr(place, "__qualname__", place): each[name]
             for place, each in zip(places, said, strict=True)
-            if name in each and not isinstance(each[name], Engine)
+            if name in each
         }
         assert len(set(values.values())) <= 1, f"{act}: {name} differs: {values}"
-
-
-def test_damping_has_one_default():
-    for part in (RankPart, RankingsPart, "rank", "groups"):
-        found = defaults(part)
-        assert (found["damping"], found["relative_damping"]) == (Damping.value, Damping.relative)
 
 
 def test_the_default_scan_keeps_what_the_default_method_reads():
     from aitia.attribution.methods import METHODS
 
     assert set(METHODS[RankPart().method].signals) <= set(ScanSettings(sites=("resid_post.0",)).signals)
-
-
-@pytest.mark.parametrize(
-    ("settings", "parts", "commands", "elsewhere"),
-    [
-        (ScanSettings, (ScanPart, DataPart), ("scan",), {"sites"}),  # in YAML, the concept's
-        (
-            CurvatureSettings,
-            (CurvaturePart,),
-            ("fit-curvature",),
-            {"site", "seed", "max_length", "truncate"},
-        ),  # the concept's, the ranking's, the data's
-        (GroupSettings, (GroupsPart,), ("groups",), {"seed"}),
-        (LoraSettings, (TrainingPart,), (), set()),
-        (Engine, (EnginePart,), ("scan", "rank", "fit-curvature"), set()),
-        (Damping, (), (), {"value", "relative"}),
-    ],
-)
-def test_every_setting_is_reachable(settings, parts, commands, elsewhere):
-    names = {each.name for each in dataclasses.fields(settings)}
-    if parts:
-        assert names - elsewhere <= {name for part in parts for name in part.model_fields}
-    for each in commands:
-        options = {name for option in command(each).params for name in (option.name, NAMES.get(option.name))}
-        assert names - {"cpus"} <= options, each
 
 
 def test_the_number_of_controls_in_help_and_schema_is_the_one_that_is_taken():
@@ -156,3 +380,10 @@ def test_the_number_of_controls_in_help_and_schema_is_the_one_that_is_taken():
     assert help_text == schema
     for number in (groups.CONTROLS, groups.FEWEST_CONTROLS, groups.COSTLY_CONTROLS):
         assert f"{number:,}" in help_text
+
+
+def test_a_part_takes_a_setting_that_another_part_has():
+    assert issubclass(RankingsPart, Part)
+    found = RankingsPart(max_batch_tokens=9, damping=2.0, relative_damping=False)
+    assert found.take(ScanSettings, sites=("resid_post.0",)).max_batch_tokens == 9
+    assert found.take(Damping) == Damping(value=2.0, relative=False)

@@ -105,12 +105,12 @@ def test_numbers_out_of_range_are_refused(settings, words):
 
 
 def test_numbers_out_of_range_are_refused_by_the_scan(tiny_model, tmp_path):
-    for settings in (
-        {"temperature": float("inf")},
-        {"shard_rows": 0},
-        {"temperature": -0.5},
-        {"own_response_tokens": 0},
+    for settings, words in (
+        ({"temperature": float("inf")}, "temperature inf: must be a finite number"),
+        ({"shard_rows": 0}, "shard_rows 0: must be at least 1"),
+        ({"temperature": -0.5}, "temperature -0.5: must be at least 0"),
+        ({"own_response_tokens": 0}, "own_response_tokens 0: must be at least 1"),
     ):
-        with pytest.raises(AitiaError, match="must be a number of at least"):
+        with pytest.raises(AitiaError, match=words):
             scan(tiny_model, records_from_rows([ANSWER]), sites=[SITE], out=tmp_path / "s", **settings)
     assert not (tmp_path / "s").exists()

@@ -74,7 +74,9 @@ def test_a_row_that_is_too_long_is_named_and_the_advice_works(name, option, long
 
 
 def test_a_limit_that_the_model_does_not_take_is_refused(desk, line_of, capsys):
-    for limit in ("-1", "257", "1000000000"):
+    assert run([*line_of("scan"), "--max-length", "-1"]) == 2
+    assert "'--max-length'" in capsys.readouterr().err
+    for limit in ("257", "1000000000"):
         assert run([*line_of("scan"), "--max-length", limit]) == 2
         said = capsys.readouterr().err
         assert "takes rows of 1 to 256 tokens" in said

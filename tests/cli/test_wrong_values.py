@@ -28,6 +28,10 @@ MAY_BE_HUGE = {
     "--drop-group",
     "--shard-rows",
     "--own-response-tokens",
+    "--dead-after",
+    "--evaluate-every",
+    "--checkpoint-every",
+    "--fewest",
 }
 
 

@@ -31,7 +31,9 @@ def test_tasks_are_drawn_as_they_are_done_and_results_keep_their_order():
         ({"name": "cloud"}, "choose among local, ray"),
         ({"address": "auto"}, "belong to engine ray"),
         ({"workers": 2}, "belong to engine ray"),
-        ({"name": "ray", "gpus": -1}, "cannot be negative"),
+        ({"name": "ray", "gpus": -1}, "engine gpus -1: must be at least 0 and at most 1,000,000"),
+        ({"name": "ray", "cpus": float("nan")}, "engine cpus nan: must be a finite number"),
+        ({"workers": 1.5}, "engine workers 1.5: must be a whole number"),
     ],
 )
 def test_engines_that_make_no_sense_are_refused(settings, said):

@@ -16,14 +16,12 @@ from typer.testing import CliRunner
 
 from aitia.attribution import Ranking
 from aitia.cli import app
-from aitia.counterfactual import LoraSettings
 from aitia.errors import AitiaError, RecordError
 from aitia.models import save_model
 from aitia.pipelines import counterfactual_rankings
 from aitia.pipelines.counterfactual import counterfactual
 from aitia.pipelines.counterfactual_configuration import (
     CounterfactualConfiguration,
-    TrainingPart,
     read_counterfactual_configuration,
 )
 from aitia.pipelines.judge import judge_files
@@ -301,13 +299,8 @@ def test_the_examples_say_what_the_protocol_says():
             "insecure-code",
             "gsm8k-mistakes",
         }
-        settings = found.training.settings
+        settings = found.training
         assert settings.batch_rows * settings.accumulation == 16
         assert (settings.rank, settings.alpha, settings.rank_stabilised) == (32, 64, True)
         assert len(settings.modules) == 7
         assert "api_key" not in json.dumps(content)
-
-
-def test_training_settings_are_those_of_the_library():
-    assert TrainingPart().settings == LoraSettings()
-    assert set(TrainingPart.model_fields) == set(LoraSettings.__dataclass_fields__)

@@ -11,7 +11,7 @@ from aitia.attribution import GroupSettings, SignalStore, rank, scan
 from aitia.attribution.feature_labels import FeatureLabel, Span, distinctive_terms
 from aitia.attribution.feature_shift import feature_shifts
 from aitia.cli import app
-from aitia.concepts import SparseAutoencoder, fit_contrast, load_concept, load_sae, save_sae
+from aitia.concepts import SaeSettings, SparseAutoencoder, fit_contrast, load_concept, load_sae, save_sae
 from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.errors import AitiaError
 from aitia.models import load_model, save_model
@@ -229,6 +229,29 @@ def test_a_configuration_with_groups_shows_them_in_the_report(folder, monkeypatc
     (folder / "wrong.yaml").write_text(wrong)
     with pytest.raises(AitiaError, match="no column 'nothing'"):
         attribute(read_configuration(folder / "wrong.yaml"))
+
+
+def test_a_configuration_trains_its_autoencoder_with_all_that_it_says(folder, tmp_path, monkeypatch):
+    (folder / "trained.yaml").write_text(
+        f"out: {tmp_path / 'run'}\n"
+        "model: {name: model, adapter: adapter, dtype: float32, device: cpu}\n"
+        "data: {path: train.jsonl}\n"
+        f"concept: {{name: bees, positive: positive.jsonl, negative: negative.jsonl, sites: [{SITE}]}}\n"
+        "rank: {seed: 5, random_controls: 0}\n"
+        "groups: {features: 9, k: 3, epochs: 2, max_tokens: 33, learning_rate: 0.5, batch_tokens: 11}\n"
+    )
+    asked = []
+
+    def fit_sae(_model, _rows, _site, settings):
+        asked.append(settings)
+        raise AitiaError("enough")
+
+    monkeypatch.setattr("aitia.pipelines.attribute.fit_sae", fit_sae)
+    with pytest.raises(AitiaError, match="enough"):
+        attribute(read_configuration(folder / "trained.yaml"))
+    assert asked == [
+        SaeSettings(features=9, k=3, epochs=2, max_tokens=33, learning_rate=0.5, batch_tokens=11, seed=5)
+    ]
 
 
 def test_discovery_finds_what_training_moved(folder, tmp_path):

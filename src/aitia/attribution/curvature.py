@@ -22,13 +22,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
-
-import numpy as np
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from aitia.attribution.gradients import GRADIENT_BATCH_TOKENS
 from aitia.errors import AitiaError, StoreError
 from aitia.models import LanguageModel
+from aitia.settings import AtLeast, Count, CountOrAll, Seed, check
 from aitia.tensor_files import open_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -41,54 +40,43 @@ KINDS = get_args(Kind)
 
 @dataclass(frozen=True, kw_only=True)
 class CurvatureSettings:
-    """What is fitted, and to what.
+    """Settings for fitting a curvature.
 
     Attributes:
-        kind: `identity`, `diagonal`, `kfac` or `ekfac`.
-        labels: `sampled` from the model (true Fisher) or `empirical`.
-        loss: of a row, the `mean` over its response tokens or their `sum`.
-        parameters: `full` weights of the blocks' linear layers, what the `lora` adapter trained, or `auto`: the
-            adapter where the model has one, else the full weights.
-        stride: 1 takes every block; n takes every n-th, counted down from the highest.
-        site: leave out the blocks above it; empty for none.
-        rows: fitted to so many rows at most, drawn evenly from the data; 0 for all.
+        kind: approximation of the curvature, from the coarsest to the finest.
+        labels: labels sampled from the model (the true Fisher), or the data's own (empirical).
+        loss: a row's loss, as the mean over its response tokens or their sum.
+        parameters: which parameters: the full weights of the blocks' linear layers, the factors of the lora adapter, or
+            auto, the adapter where the model has one, else the full weights.
+        stride: 1 takes every block; n takes every n-th, from the highest down.
+        site: leave out the blocks above this site; empty for none.
+        rows: rows to fit to, at most, drawn evenly from the data; 0 for all.
         max_batch_tokens: tokens run at once.
-        precision: of the factors of the products that make eigenvalues and scores: `float32`, `bfloat16`, or
-            `auto` for bfloat16 where the hardware multiplies such numbers faster. The model runs in its own
-            precision and the covariances are made in float32, whatever is chosen.
-        seed: of the draws.
-        max_length: longest row, in tokens; 0 for the model's context. Rows in tokens are not cut again.
+        precision: precision of the matrix products that make eigenvalues and scores; auto is bfloat16 where the
+            hardware multiplies such numbers faster. The model runs in its own precision and the covariances are made in
+            float32, whatever is chosen.
+        seed: seed of the sampled labels.
+        max_length: longest row in tokens; 0 for the model's context.
         truncate: cut longer rows instead of refusing them.
+
+    Rows that are given in tokens are not cut again.
     """
 
     kind: Kind = "ekfac"
     labels: Literal["sampled", "empirical"] = "sampled"
     loss: Literal["mean", "sum"] = "mean"
     parameters: Literal["auto", "full", "lora"] = "auto"
-    stride: int = 1
+    stride: Count = 1
     site: str = ""
-    rows: int = 5000
-    max_batch_tokens: int = GRADIENT_BATCH_TOKENS
+    rows: CountOrAll = 5000
+    max_batch_tokens: Count = GRADIENT_BATCH_TOKENS
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    seed: int = 0
-    max_length: int = 0
+    seed: Seed = 0
+    max_length: CountOrAll = 0
     truncate: bool = False
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("kind", KINDS),
-            ("labels", ("sampled", "empirical")),
-            ("loss", ("mean", "sum")),
-            ("parameters", ("auto", "full", "lora")),
-            ("precision", ("auto", "float32", "bfloat16")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise AitiaError(
-                    f"curvature {name} {getattr(self, name)!r}: choose among {', '.join(allowed)}"
-                )
-        for name, least in (("stride", 1), ("rows", 0), ("max_batch_tokens", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise AitiaError(f"curvature {name} {getattr(self, name)}: must be at least {least}")
+        check(self, "curvature")
 
     def for_model(self, model: LanguageModel) -> CurvatureSettings:
         """These settings, with the parameters that `auto` stands for on a model."""
@@ -99,19 +87,18 @@ class CurvatureSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Damping:
-    """What is added to the eigenvalues before they are inverted.
+    """The amount that is added to the eigenvalues before they are inverted.
 
     Attributes:
-        value: the amount.
-        relative: a multiple of the layer's mean eigenvalue, instead of an absolute amount.
+        value: added to the curvature's eigenvalues.
+        relative: damping is a multiple of each layer's mean eigenvalue, instead of the amount itself.
     """
 
-    value: float = 0.1
+    value: Annotated[float, AtLeast(0)] = 0.1
     relative: bool = True
 
     def __post_init__(self) -> None:
-        if not np.isfinite(self.value) or self.value < 0:
-            raise AitiaError(f"damping {self.value}: must be a number that is not negative")
+        check(self, "damping")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,15 +7,15 @@ take away, to first order), its mean, and p-values (see `aitia.attribution.group
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from aitia.attribution.group_statistics import adjusted, control_p_values, permutation_p_values, z_scores
 from aitia.errors import AitiaError, NumericalError
+from aitia.settings import Above, AtLeast, AtMost, Below, Count, Seed, check
 
 if TYPE_CHECKING:
     from aitia.concepts.features import FeatureMatrix
@@ -26,33 +26,26 @@ SMALLEST_CONTROLS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class GroupSettings:
-    """How groups are made and tested.
+    """Settings for making groups and testing them.
 
     Attributes:
-        threshold: a row belongs to a feature's group if the feature's pooled value exceeds it.
-        smallest: groups of fewer rows are not tested.
-        largest: nor are those of a larger share of the rows: what is left says little about the rest.
-        permutations: of the scores.
+        threshold: a row belongs to a feature's group if the feature's pooled value exceeds this.
+        smallest: groups of fewer rows are not tested; a group has at least 2.
+        largest: groups of a larger share of the rows are not tested, since too few rows are left to compare with.
+        permutations: permutations of the scores.
         false_discovery_rate: groups whose adjusted p-value is at most this count as found.
-        seed: of the permutations, and of the control directions that a job draws.
+        seed: seed of the permutations, and of the control directions that a job draws.
     """
 
-    threshold: float = 0.1
-    smallest: int = 5
-    largest: float = 0.9
-    permutations: int = 10_000
-    false_discovery_rate: float = 0.05
-    seed: int = 0
+    threshold: Annotated[float, AtLeast(0)] = 0.1
+    smallest: Annotated[int, AtLeast(2)] = 5
+    largest: Annotated[float, Above(0), AtMost(1)] = 0.9
+    permutations: Count = 10_000
+    false_discovery_rate: Annotated[float, Above(0), Below(1)] = 0.05
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold < math.inf:
-            raise AitiaError(f"threshold {self.threshold}: a number that is not negative")
-        if self.smallest < 2:
-            raise AitiaError(f"smallest {self.smallest}: a group of one row is no kind of rows; at least 2")
-        if not 0 < self.largest <= 1:
-            raise AitiaError(f"largest {self.largest}: a share of the rows between 0 and 1")
-        if not 0 < self.false_discovery_rate < 1:
-            raise AitiaError(f"false_discovery_rate {self.false_discovery_rate}: between 0 and 1")
+        check(self)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

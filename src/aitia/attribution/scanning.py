@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from aitia.attribution.signals import (
 )
 from aitia.attribution.store import SignalStore
 from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
-from aitia.errors import AitiaError, RecordError
+from aitia.errors import RecordError
 from aitia.models import LanguageModel, generate_responses, in_tokens, sort_sites
 from aitia.records import (
     BATCH_TOKENS,
@@ -36,47 +36,38 @@ from aitia.records import (
     read_records,
     row_shards,
 )
+from aitia.settings import AtLeast, Count, CountOrAll, Seed, check
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScanSettings:
-    """How a scan is done; saved in the store's manifest.
+    """Settings of a scan; saved in the store's manifest.
 
     Attributes:
-        sites: where signals are taken.
-        signals: which (see `aitia.attribution.signals`); `response` and `prompt_end` always are, and `backward` by
-            default, since the default method reads it.
-        max_length: longest row, in tokens; 0 for the model's context.
+        sites: site where signals are taken, as resid_post.19.
+        signals: signal that is kept of each row. response and prompt_end always are; the default method reads backward.
+        max_length: longest row in tokens; 0 for the model's context.
         truncate: cut longer rows instead of refusing them, as training with a maximum length does.
         max_batch_tokens: tokens run at once, padding included.
-        shard_rows: rows of a shard, at least: what a kill may cost.
-        own_response_tokens: longest sampled response, for `own_response`.
-        temperature: of that sampling.
-        seed: of that sampling.
+        shard_rows: rows of a shard, at least; a scan that is killed loses one shard.
+        own_response_tokens: longest sampled response in tokens, for the signal own_response.
+        temperature: temperature of that sampling.
+        seed: seed of that sampling.
     """
 
     sites: tuple[str, ...]
     signals: tuple[Signal, ...] = DEFAULT_SIGNALS
-    max_length: int = 0
+    max_length: CountOrAll = 0
     truncate: bool = False
-    max_batch_tokens: int = BATCH_TOKENS
-    shard_rows: int = 256
-    own_response_tokens: int = 64
-    temperature: float = 1.0
-    seed: int = 0
+    max_batch_tokens: Count = BATCH_TOKENS
+    shard_rows: Count = 256
+    own_response_tokens: Count = 64
+    temperature: Annotated[float, AtLeast(0)] = 1.0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        unknown = set(self.signals) - set(SIGNALS)
-        if unknown:
-            raise AitiaError(f"signal {', '.join(sorted(unknown))}: choose among {', '.join(SIGNALS)}")
-        for name, least in (
-            ("max_batch_tokens", 1),
-            ("shard_rows", 1),
-            ("own_response_tokens", 1),
-            ("temperature", 0),
-        ):
-            if not least <= getattr(self, name) < float("inf"):
-                raise AitiaError(f"{name} {getattr(self, name)}: must be a number of at least {least}")
+        check(self)
+        object.__setattr__(self, "sites", tuple(self.sites))
         wanted = {*FORWARD_SIGNALS, *self.signals}
         object.__setattr__(self, "signals", tuple(name for name in SIGNALS if name in wanted))
 
@@ -84,14 +75,13 @@ class ScanSettings:
 def scan(
     model: LanguageModel,
     data: Records | Path | str,
+    settings: ScanSettings | None = None,
     *,
-    sites: Sequence[str],
     out: Path | str,
-    signals: Sequence[str] = DEFAULT_SIGNALS,
     on_error: str = "stop",
     engine: Engine = LOCAL,
     today: date | None = None,
-    **settings: Any,
+    **fields: Any,
 ) -> SignalStore:
     """Run the model over the training data once and keep a small vector per row, signal and site.
 
@@ -102,16 +92,16 @@ def scan(
     Args:
         model: the model, as a rule the fine-tuned one.
         data: the training data: records, or a file or folder of them.
-        sites: where to take signals.
+        settings: where and how to scan. Of the signals, `response` and `prompt_end`, which are always kept, cost a
+            forward pass up to the highest site; `backward` (by default) a whole forward and a backward pass down to the
+            lowest; `own_response` sampling.
         out: the store's folder.
-        signals: `response` and `prompt_end`, which are always kept, cost a forward pass up to the highest site;
-            `backward` (by default) a whole forward and a backward pass down to the lowest; `own_response` sampling.
         on_error: `stop` before any work at a row that cannot be used, or `skip` it.
         engine: where the shards are made. Workers load the model by its name and write into `out`
             themselves, so both must be in the same place for all of them.
         today: the date for a chat template that writes one; default: that of the store that is gone on with,
             or else the day of this run.
-        settings: the other fields of `ScanSettings`.
+        fields: fields of `ScanSettings`, in the place of `settings` or of its fields: `sites=["resid_post.19"]`.
 
     Returns:
         The finished store.
@@ -121,7 +111,8 @@ def scan(
         StoreError: `out` holds a store of other parts.
         NumericalError: a signal is not finite; the row is named.
     """
-    chosen = ScanSettings(sites=sort_sites(sites, model.layers), signals=tuple(signals), **settings)  # type: ignore[arg-type]
+    chosen = ScanSettings(**fields) if settings is None else replace(settings, **fields)
+    chosen = replace(chosen, sites=sort_sites(chosen.sites, model.layers))
     records = data if isinstance(data, Records) else read_records(data, on_error=on_error)  # type: ignore[arg-type]
     begun = SignalStore.open_unfinished(out) if (Path(out) / "manifest.json").exists() else None
     tokenized = in_tokens(

@@ -13,15 +13,11 @@ from aitia.attribution.curvature import CurvatureSettings, Damping
 from aitia.attribution.methods import DEFAULT_METHOD
 from aitia.attribution.reporting import ROWS_SHOWN
 from aitia.attribution.scanning import ScanSettings
-from aitia.attribution.signals import SIGNALS
 from aitia.cli.options import (
     AdapterOption,
-    AddressOption,
     DeviceOption,
     DownloadOption,
     DtypeOption,
-    EngineOption,
-    GpusOption,
     JsonOption,
     MaxLengthOption,
     ModelOption,
@@ -31,59 +27,38 @@ from aitia.cli.options import (
     ScannedModelOption,
     SeedOption,
     TruncateOption,
-    WorkersOption,
     answer,
     app,
-    engine_of,
     file_out,
     folder_out,
     left_out,
     require_used,
+    with_damping,
+    with_engine,
+    with_settings,
 )
 from aitia.engine import Engine
 from aitia.errors import AitiaError
 
 
 @app.command("scan")
+@with_settings(ScanSettings, {"sites": "--site", "signals": "--signal"})
+@with_engine
 def scan_command(
+    *,
     model: ModelOption,
     data: Annotated[
         Path,
         typer.Option(help="JSONL, Parquet, their s3:// address, or a datasets folder."),
     ],
     out: Annotated[Path, folder_out("Folder of the store.")],
-    site: Annotated[list[str], typer.Option("--site", help="Site, as resid_post.19; repeatable.")],
-    signal: Annotated[
-        list[str],
-        typer.Option(
-            "--signal",
-            help=f"One of {', '.join(SIGNALS)}; repeatable. response and prompt_end are always kept.",
-        ),
-    ] = list(ScanSettings.signals),  # noqa: B006
+    settings: ScanSettings,
     adapter: AdapterOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     download: DownloadOption = False,
     on_error: OnErrorOption = "stop",
-    max_length: MaxLengthOption = ScanSettings.max_length,
-    truncate: TruncateOption = ScanSettings.truncate,
-    max_batch_tokens: Annotated[
-        int, typer.Option(help="Tokens run at once, padding included.")
-    ] = ScanSettings.max_batch_tokens,
-    shard_rows: Annotated[
-        int, typer.Option(help="Rows of a shard, at least: what a kill may cost.")
-    ] = ScanSettings.shard_rows,
-    own_response_tokens: Annotated[
-        int, typer.Option(help="Longest sampled response in tokens, for own_response.")
-    ] = ScanSettings.own_response_tokens,
-    temperature: Annotated[
-        float, typer.Option(help="Temperature of that sampling.")
-    ] = ScanSettings.temperature,
-    seed: SeedOption = ScanSettings.seed,
-    engine: EngineOption = Engine.name,
-    address: AddressOption = Engine.address,
-    workers: WorkersOption = Engine.workers,
-    gpus_per_worker: GpusOption = Engine.gpus,
+    engine: Engine,
     as_json: JsonOption = False,
 ) -> None:
     """Run the model over the training data once; any concept can be asked of the store afterwards.
@@ -97,25 +72,9 @@ def scan_command(
     from aitia.models import load_model
     from aitia.records import read_records
 
-    spread = engine_of(engine, address, workers, gpus_per_worker)
-    records = read_records(data, on_error=on_error)  # type: ignore[arg-type]
+    records = read_records(data, on_error=on_error)
     loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
-    store = scan(
-        loaded,
-        records,
-        sites=site,
-        out=out,
-        signals=signal,
-        on_error=on_error,
-        max_length=max_length,
-        truncate=truncate,
-        max_batch_tokens=max_batch_tokens,
-        shard_rows=shard_rows,
-        own_response_tokens=own_response_tokens,
-        temperature=temperature,
-        seed=seed,
-        engine=spread,
-    )
+    store = scan(loaded, records, settings, out=out, on_error=on_error, engine=engine)
     skipped = store.manifest["data"]["skipped"]
     found = {
         "store": str(out),
@@ -130,7 +89,10 @@ def scan_command(
 
 
 @app.command("rank")
+@with_damping
+@with_engine
 def rank_command(
+    *,
     store: Annotated[Path, typer.Option(help="Folder of a finished store.")],
     concept: Annotated[Path, typer.Option(help="A .concept.safetensors file.")],
     out: Annotated[Path, file_out("Parquet file to write.")],
@@ -139,21 +101,14 @@ def rank_command(
         list[str] | None,
         typer.Option(
             "--compare",
-            help="Further method to show, beside those that the store's signals allow; repeatable.",
+            help="Further method to show, beside those that the store's signals allow. Repeatable.",
         ),
     ] = None,
     report: Annotated[Path | None, file_out("HTML report to write too.")] = None,
     label: Annotated[str | None, typer.Option(help="True-or-false column to measure against.")] = None,
     queries: Annotated[Path | None, typer.Option(help="Texts to measure, for the influence methods.")] = None,
     curvature: Annotated[Path | None, typer.Option(help="Curvature file, for the influence methods.")] = None,
-    damping: Annotated[float, typer.Option(help="Added to the curvature's eigenvalues.")] = Damping.value,
-    relative_damping: Annotated[
-        bool,
-        typer.Option(
-            "--relative-damping/--absolute-damping",
-            help="Damping is a multiple of each layer's mean eigenvalue, or the amount itself.",
-        ),
-    ] = Damping.relative,
+    damping: Damping,
     sweep_damping: Annotated[
         bool, typer.Option("--sweep-damping", help="Show what other dampings give.")
     ] = False,
@@ -170,10 +125,7 @@ def rank_command(
     max_length: MaxLengthOption = 0,
     truncate: TruncateOption = False,
     seed: SeedOption = 0,
-    engine: EngineOption = Engine.name,
-    address: AddressOption = Engine.address,
-    workers: WorkersOption = Engine.workers,
-    gpus_per_worker: GpusOption = Engine.gpus,
+    engine: Engine,
     as_json: JsonOption = False,
 ) -> None:
     """Rank every row of a store by its influence on a concept. Positive: training on it raises the concept.
@@ -206,7 +158,7 @@ def rank_command(
     settings: dict[str, Any] = {
         "queries": queries,
         "curvature": curvature,
-        "damping": Damping(value=damping, relative=relative_damping),
+        "damping": damping,
     }
     settings |= {"max_length": max_length, "truncate": truncate, "on_error": on_error}
     opened = SignalStore.open(store)
@@ -217,7 +169,7 @@ def rank_command(
         others=(*(compare or ()), *available_methods(opened)),
         random_controls=random_controls,
         seed=seed,
-        engine=engine_of(engine, address, workers, gpus_per_worker),
+        engine=engine,
         model=model,
         adapter=adapter,
         data=data,
@@ -247,51 +199,20 @@ def rank_command(
 
 
 @app.command("fit-curvature")
+@with_settings(CurvatureSettings)
+@with_engine
 def fit_curvature_command(
+    *,
     model: ModelOption,
     data: Annotated[Path, typer.Option(help="The training data.")],
     out: Annotated[Path, file_out("Curvature file to write.")],
-    kind: Annotated[str, typer.Option(help="identity, diagonal, kfac or ekfac.")] = CurvatureSettings.kind,
-    labels: Annotated[
-        str, typer.Option(help="sampled from the model (true Fisher), or empirical.")
-    ] = CurvatureSettings.labels,
-    loss: Annotated[
-        str, typer.Option(help="A row's loss: the mean over its response tokens, or their sum.")
-    ] = CurvatureSettings.loss,
-    parameters: Annotated[
-        str,
-        typer.Option(
-            help="full weights, the lora factors alone, or auto: lora where there is an adapter, else full."
-        ),
-    ] = CurvatureSettings.parameters,
-    stride: Annotated[
-        int, typer.Option(help="1 takes every block; n takes every n-th, from the highest down.")
-    ] = CurvatureSettings.stride,
-    site: Annotated[str, typer.Option(help="Leave out the blocks above this site.")] = CurvatureSettings.site,
-    rows: Annotated[
-        int, typer.Option(min=0, help="Rows to fit to, at most; 0 for all.")
-    ] = CurvatureSettings.rows,
+    settings: CurvatureSettings,
     adapter: AdapterOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     download: DownloadOption = False,
     on_error: OnErrorOption = "stop",
-    max_length: MaxLengthOption = CurvatureSettings.max_length,
-    truncate: TruncateOption = CurvatureSettings.truncate,
-    max_batch_tokens: Annotated[
-        int, typer.Option(help="Tokens run at once.")
-    ] = CurvatureSettings.max_batch_tokens,
-    precision: Annotated[
-        str,
-        typer.Option(
-            help="Precision of matrix products: float32, bfloat16, or auto: bfloat16 where the hardware has it."
-        ),
-    ] = CurvatureSettings.precision,
-    seed: SeedOption = CurvatureSettings.seed,
-    engine: EngineOption = Engine.name,
-    address: AddressOption = Engine.address,
-    workers: WorkersOption = Engine.workers,
-    gpus_per_worker: GpusOption = Engine.gpus,
+    engine: Engine,
     as_json: JsonOption = False,
 ) -> None:
     """Fit the curvature that concept-influence and influence divide by. Stopped and run again, it goes on.
@@ -304,19 +225,14 @@ def fit_curvature_command(
     from aitia.models import load_model
     from aitia.records import read_records
 
-    chosen: dict[str, Any] = {"kind": kind, "labels": labels, "loss": loss, "parameters": parameters}
-    chosen |= {"stride": stride, "site": site, "rows": rows, "max_batch_tokens": max_batch_tokens}
-    chosen |= {"max_length": max_length, "truncate": truncate}
-    settings = CurvatureSettings(**chosen, precision=precision, seed=seed)  # type: ignore[arg-type]
-    spread = engine_of(engine, address, workers, gpus_per_worker)
-    records = read_records(data, on_error=on_error)  # type: ignore[arg-type]
+    records = read_records(data, on_error=on_error)
     loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
     plan, seconds = announce_curvature(loaded, records, settings, on_error=on_error)
-    curvature = fit_curvature(loaded, records, settings, out=out, engine=spread, on_error=on_error)
+    curvature = fit_curvature(loaded, records, settings, out=out, engine=engine, on_error=on_error)
     skipped = [*([row.location, row.reason] for row in records.skipped), *curvature.provenance["skipped"]]
-    found = {"curvature": str(out), "kind": kind, "layers": len(curvature.layers)} | plan.numbers()
+    found = {"curvature": str(out), "kind": settings.kind, "layers": len(curvature.layers)} | plan.numbers()
     found |= {"estimated_seconds": seconds, "skipped": skipped}
-    lines = [f"{kind} curvature of {len(curvature.layers)} layers, in {out}", *left_out(skipped)]
+    lines = [f"{settings.kind} curvature of {len(curvature.layers)} layers, in {out}", *left_out(skipped)]
     answer(found, as_json, "\n".join(lines))
 
 

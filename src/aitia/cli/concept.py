@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -40,7 +40,10 @@ def concept_fit(
     negative: Annotated[Path, typer.Option(help="Texts that do not.")],
     out: Annotated[Path, file_out("Concept file to write.")],
     name: Annotated[str, typer.Option(help="Name, for people.")] = "concept",
-    recipe: Annotated[str, typer.Option(help="contrast, logistic-probe or ridge-probe.")] = DEFAULT_RECIPE,
+    recipe: Annotated[
+        Literal["contrast", "logistic-probe", "ridge-probe"],
+        typer.Option(help="Method that fits the direction."),
+    ] = DEFAULT_RECIPE,
     site: SitesOption = None,
     adapter: AdapterOption = None,
     device: DeviceOption = None,
@@ -61,7 +64,7 @@ def concept_fit(
     from aitia.models import load_model
     from aitia.records import read_records
 
-    texts = [read_records(path, on_error=on_error) for path in (positive, negative)]  # type: ignore[arg-type]
+    texts = [read_records(path, on_error=on_error) for path in (positive, negative)]
     loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
     concept = fit_concept(
         loaded,

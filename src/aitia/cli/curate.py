@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -30,7 +30,9 @@ def curate_command(
     ] = None,
     drop: Annotated[str | None, typer.Option(help="Share (0.2, 20%) or number (20) of rows to drop.")] = None,
     keep: Annotated[str | None, typer.Option(help="Share or number of rows to keep instead.")] = None,
-    end: Annotated[str, typer.Option("--from", help="Drop (or keep) from the top or the bottom.")] = "top",
+    end: Annotated[
+        Literal["top", "bottom"], typer.Option("--from", help="Drop (or keep) from the top or the bottom.")
+    ] = "top",
     on_error: OnErrorOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
@@ -50,7 +52,7 @@ def curate_command(
     if groups is not None or drop_group is not None:
         if groups is None or drop_group is None or not (ranking is drop is keep is None):
             raise AitiaError("a group is dropped with --groups and --drop-group, and without --ranking")
-        records = read_records(data, on_error=on_error)  # type: ignore[arg-type]
+        records = read_records(data, on_error=on_error)
         split = curate_group(records, groups, drop_group, curated=out, removed=removed, left_out=left_out)
         _curated(split, 0, as_json)
         return
@@ -58,7 +60,7 @@ def curate_command(
         raise AitiaError("give --ranking, or --groups with --drop-group")
     if (drop is None) == (keep is None):
         raise AitiaError("give either --drop or --keep")
-    ranked, records = read_ranking(ranking), read_records(data, on_error=on_error)  # type: ignore[arg-type]
+    ranked, records = read_ranking(ranking), read_records(data, on_error=on_error)
     split = curate(
         records,
         ranked,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -22,7 +22,6 @@ from aitia.cli.options import (
     ScannedAdapterOption,
     ScannedDataOption,
     ScannedModelOption,
-    SeedOption,
     TruncateOption,
     answer,
     app,
@@ -30,6 +29,8 @@ from aitia.cli.options import (
     folder_out,
     left_out,
     require_used,
+    with_damping,
+    with_settings,
 )
 from aitia.concepts.features import DEFAULT_POOLING
 from aitia.concepts.sae_training import SaeSettings
@@ -51,15 +52,14 @@ SaeSiteOption = Annotated[
 
 
 @sae_app.command("train")
+@with_settings(SaeSettings)
 def sae_train(
+    *,
     model: ModelOption,
     data: Annotated[Path, typer.Option(help="Texts whose response tokens it is trained on.")],
     site: Annotated[str, typer.Option(help="Where, as resid_post.16.")],
     out: Annotated[Path, folder_out("Folder to write, in the layout of sae_lens.")],
-    features: Annotated[int, typer.Option(help="How many features.")] = SaeSettings.features,
-    k: Annotated[int, typer.Option("--k", help="How many of them may fire on a token.")] = SaeSettings.k,
-    epochs: Annotated[int, typer.Option(help="Passes over the tokens.")] = SaeSettings.epochs,
-    max_tokens: Annotated[int, typer.Option(help="Tokens to collect, at most.")] = SaeSettings.max_tokens,
+    settings: SaeSettings,
     adapter: AdapterOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
@@ -67,7 +67,6 @@ def sae_train(
     on_error: OnErrorOption = "stop",
     max_length: MaxLengthOption = 0,
     truncate: TruncateOption = False,
-    seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Train a sparse autoencoder (TopK) on a model's own activations. Needs `pip install 'aitia[sae]'`.
@@ -83,8 +82,7 @@ def sae_train(
     from aitia.records import read_records
 
     require_sae_place(out)
-    settings = SaeSettings(features=features, k=k, epochs=epochs, max_tokens=max_tokens, seed=seed)
-    texts = read_records(data, on_error=on_error)  # type: ignore[arg-type]
+    texts = read_records(data, on_error=on_error)
     loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
     rows = in_tokens(loaded, texts, max_length=max_length, truncate=truncate, on_error=on_error)
     sae = fit_sae(loaded, rows, site, settings)
@@ -92,7 +90,7 @@ def sae_train(
     found = {"sae": str(out), "site": site, "fingerprint": sae.fingerprint} | dict(sae.training)
     found["skipped"] = [[row.location, row.reason] for row in (*texts.skipped, *rows.skipped)]
     line = (
-        f"{features} features at {site}, trained on {found['tokens']} tokens: "
+        f"{settings.features} features at {site}, trained on {found['tokens']} tokens: "
         f"{found['unexplained_variance']:.0%} of the variance unexplained on held-out tokens, "
         f"{found['dead_features']} features dead; in {out}"
     )
@@ -126,7 +124,10 @@ def sae_show(
 
 
 @app.command("groups")
+@with_settings(GroupSettings)
+@with_damping
 def groups_command(
+    *,
     store: Annotated[Path, typer.Option(help="Folder of a finished store.")],
     concept: Annotated[Path, typer.Option(help="A .concept.safetensors file.")],
     sae: SaeOption,
@@ -135,42 +136,21 @@ def groups_command(
     method: Annotated[str, typer.Option(help="Scores the rows; see `aitia rank`.")] = DEFAULT_METHOD,
     queries: Annotated[Path | None, typer.Option(help="Texts to measure, for the influence methods.")] = None,
     curvature: Annotated[Path | None, typer.Option(help="Curvature file, for the influence methods.")] = None,
-    damping: Annotated[float, typer.Option(help="Added to the curvature's eigenvalues.")] = Damping.value,
-    relative_damping: Annotated[
-        bool,
-        typer.Option(
-            "--relative-damping/--absolute-damping",
-            help="Damping is a multiple of each layer's mean eigenvalue, or the amount itself.",
-        ),
-    ] = Damping.relative,
+    damping: Damping,
     site: SaeSiteOption = None,
     pooling: Annotated[
-        str, typer.Option(help="Of a feature over a row's response tokens: share, mean or max.")
+        Literal["share", "mean", "max"], typer.Option(help="Pools a feature over a row's response tokens.")
     ] = DEFAULT_POOLING,
-    threshold: Annotated[
-        float, typer.Option(help="A row belongs to a feature's group above this pooled value.")
-    ] = GroupSettings.threshold,
-    smallest: Annotated[
-        int, typer.Option(help="Groups of fewer rows are not tested.")
-    ] = GroupSettings.smallest,
-    largest: Annotated[
-        float, typer.Option(help="Groups of a larger share of the rows are not tested.")
-    ] = GroupSettings.largest,
-    false_discovery_rate: Annotated[
-        float, typer.Option(help="False-discovery rate of the groups found.")
-    ] = GroupSettings.false_discovery_rate,
+    settings: GroupSettings,
     controls: Annotated[int | None, typer.Option(help=CONTROLS_HELP, show_default=False)] = None,
-    permutations: Annotated[
-        int, typer.Option(min=1, help="Permutations of the scores.")
-    ] = GroupSettings.permutations,
     column: Annotated[
-        list[str] | None, typer.Option("--column", help="Test the groups against a column; repeatable.")
+        list[str] | None, typer.Option("--column", help="Test the groups against a column. Repeatable.")
     ] = None,
     strata: Annotated[str | None, typer.Option(help="Compare rows within the values of this column.")] = None,
     labeller: Annotated[
         str | None, typer.Option(help="Model at an OpenAI-compatible endpoint that puts features into words.")
     ] = None,
-    base_url: Annotated[str | None, typer.Option(help="Of that endpoint.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Address of that endpoint.")] = None,
     shown: Annotated[
         int, typer.Option(min=1, help="Groups from either end to label and show.")
     ] = GROUPS_SHOWN,
@@ -180,7 +160,6 @@ def groups_command(
     on_error: OnErrorOption = "stop",
     max_length: MaxLengthOption = 0,
     truncate: TruncateOption = False,
-    seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Which kinds of rows raise a concept? Groups rows by the features that fire on them, and tests each group.
@@ -206,14 +185,6 @@ def groups_command(
     )
     if base_url is not None and labeller is None:
         raise AitiaError("--base-url is the endpoint of a --labeller; give both, or neither")
-    settings = GroupSettings(
-        threshold=threshold,
-        smallest=smallest,
-        largest=largest,
-        permutations=permutations,
-        false_discovery_rate=false_discovery_rate,
-        seed=seed,
-    )
     scanned = SignalStore.open(store)
     scanned.give(model=model, adapter=adapter, data=data)
     result = explain_by_groups(
@@ -230,8 +201,8 @@ def groups_command(
         labeller=None if labeller is None else _labeller(labeller, base_url, out),
         queries=queries,
         curvature=curvature,
-        damping=Damping(value=damping, relative=relative_damping),
-        seed=seed,
+        damping=damping,
+        seed=settings.seed,
         max_length=max_length,
         truncate=truncate,
         on_error=on_error,
@@ -283,7 +254,7 @@ def discover_command(
     from aitia.pipelines.discovery import discover, discovery_table
     from aitia.records import read_records
 
-    texts = read_records(data, on_error=on_error)  # type: ignore[arg-type]
+    texts = read_records(data, on_error=on_error)
     loaded = load_sae(sae, site=site)
     scanned = None if store is None else SignalStore.open(store)
     tuned = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)

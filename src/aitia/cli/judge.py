@@ -30,10 +30,13 @@ def judge_command(
     ] = None,
     behaviour: Annotated[
         str | None,
-        typer.Option(help="Of a run: which behaviour; default: the first but the concept projection."),
+        typer.Option(
+            help="Behaviour of a run to judge by; default: the first that is not the concept's projection."
+        ),
     ] = None,
     intervene: Annotated[
-        bool, typer.Option(help="Of a run: load its models, ablate the concept's direction, steer along it.")
+        bool,
+        typer.Option(help="Load the models of a run, ablate the concept's direction and steer along it."),
     ] = True,
     seed: SeedOption = 0,
     as_json: JsonOption = False,

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from aitia.cli.options import JsonOption, answer, app, file_out, folder_out
+from aitia.cli.options import JsonOption, answer, app, file_out, folder_out, with_settings
 from aitia.errors import AitiaError
+from aitia.group_networks import InterpretationSettings, TrainingSettings
 
 network_app = typer.Typer(
     no_args_is_help=True,
@@ -34,38 +35,24 @@ def _seeds(text: str) -> list[int]:
 
 
 @network_app.command("train")
+@with_settings(TrainingSettings)
 def train_command(
+    *,
     group: Annotated[
         str, typer.Option(help="S5, A5, D5, Z97, Q8, PSL(2,7), A5xZ2, or a .json Cayley table.")
     ],
     out: Annotated[Path, folder_out("Folder for the networks and learning curves.")],
     seeds: Annotated[str, typer.Option(help="One seed (7) or a range (0:100).")] = "0",
-    steps: Annotated[int, typer.Option(help="Full-batch steps of Adam.")] = 2_000,
-    train_fraction: Annotated[float, typer.Option(help="Share of the inputs trained on.")] = 0.4,
-    weight_decay: Annotated[float, typer.Option(help="Coupled L2.")] = 2e-4,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 0.01,
-    width: Annotated[int, typer.Option(help="Neurons.")] = 128,
-    embedding: Annotated[int, typer.Option(help="Size of the embedding tables.")] = 128,
+    settings: TrainingSettings,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network for each seed, many at once. Stopped at any moment and run again, it goes on.
 
     Example: `aitia network train --group S5 --seeds 0:100 --out runs/s5`
     """
-    from aitia.group_networks import TrainingSettings, load_network, train_networks
+    from aitia.group_networks import load_network, train_networks
 
-    chosen, settings = (
-        _seeds(seeds),
-        TrainingSettings(
-            steps=steps,
-            train_fraction=train_fraction,
-            weight_decay=weight_decay,
-            learning_rate=learning_rate,
-            width=width,
-            embedding=embedding,
-        ),
-    )
-    paths = train_networks(_group(group), chosen, out, settings)
+    paths = train_networks(_group(group), _seeds(seeds), out, settings)
     accuracies = [load_network(path).accuracy for path in paths]
     perfect = sum(value == 1 for value in accuracies)
     found = {
@@ -100,13 +87,16 @@ def show_command(network: NetworkArgument, as_json: JsonOption = False) -> None:
 
 
 @network_app.command("explain")
+@with_settings(InterpretationSettings)
 def explain_command(
+    *,
     network: NetworkArgument,
     out: Annotated[Path | None, file_out("HTML page to write, with pictures.")] = None,
     scorecard: Annotated[
         Path | None,
         file_out("Hold the account against its rivals, and write the card (.html, .md or .json)."),
     ] = None,
+    settings: InterpretationSettings,
     as_json: JsonOption = False,
 ) -> None:
     """Find a network's circuits, measure how much they explain, and draw them.
@@ -120,7 +110,7 @@ def explain_command(
     from aitia.group_networks import interpret, load_network, summarise
     from aitia.group_networks.page import write_page
 
-    found = interpret(load_network(network))
+    found = interpret(load_network(network), settings)
     summary = summarise(found)
     if out is not None:
         write_page(

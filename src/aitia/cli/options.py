@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING
+from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 
+from aitia.attribution.curvature import Damping
+from aitia.engine import Engine
 from aitia.errors import AitiaError
 from aitia.files import require_place
+from aitia.settings import AtLeast, AtMost, Setting, described
 
-if TYPE_CHECKING:
-    from aitia.engine import Engine
+Command = TypeVar("Command", bound=Callable[..., None])
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,7 +39,7 @@ def file_out(help: str) -> Any:
 
 
 def folder_out(help: str) -> Any:
-    """An option for a folder to write, likewise."""
+    """An option for a folder to write, which is refused before any work if it cannot be written."""
     return typer.Option(help=help, callback=_folder_place)
 
 
@@ -41,12 +47,6 @@ def _file_place(path: Path | None) -> Path | None:
     if path is not None:
         require_place(path)
     return path
-
-
-def _on_error(value: str) -> str:
-    if value not in ("stop", "skip"):
-        raise AitiaError(f"--on-error {value!r:.50}: choose stop or skip")
-    return value
 
 
 def _folder_place(path: Path | None) -> Path | None:
@@ -67,29 +67,18 @@ ScannedDataOption = Annotated[
     Path | None, typer.Option("--data", help="The data that were scanned, if they were moved.")
 ]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto; default: the best there is.")]
-DtypeOption = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
+Dtype = Literal["float32", "bfloat16", "float16"]
+DtypeOption = Annotated[
+    Dtype | None, typer.Option(help="Precision of the weights; default: the model's own.")
+]
 DownloadOption = Annotated[bool, typer.Option("--download", help="Allow fetching from the hub.")]
-SitesOption = Annotated[list[str] | None, typer.Option("--site", help="Site, as resid_post.19; repeatable.")]
+SitesOption = Annotated[list[str] | None, typer.Option("--site", help="Site, as resid_post.19. Repeatable.")]
 MaxLengthOption = Annotated[int, typer.Option(help="Longest row in tokens; 0 for the model's context.")]
 TruncateOption = Annotated[bool, typer.Option("--truncate", help="Cut longer rows instead of refusing them.")]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of everything random.")]
-OnErrorOption = Annotated[
-    str, typer.Option(callback=_on_error, help="At a row that cannot be used: stop or skip.")
-]
-EngineOption = Annotated[
-    str, typer.Option("--engine", help="local, or ray for the workers of a Ray cluster.")
-]
-AddressOption = Annotated[str, typer.Option("--address", help="Of the Ray cluster: HOST:PORT, or auto.")]
-WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Ray workers; 0 for as many as fit.")]
-GpusOption = Annotated[float, typer.Option("--gpus-per-worker", help="Accelerators a Ray worker asks for.")]
+OnError = Literal["stop", "skip"]
+OnErrorOption = Annotated[OnError, typer.Option(help="Stop at a row that cannot be used, or skip it.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-
-
-def engine_of(name: str, address: str, workers: int, gpus: float) -> Engine:
-    """The engine that the options speak of."""
-    from aitia.engine import Engine
-
-    return Engine(name=name, address=address, workers=workers, gpus=gpus)  # type: ignore[arg-type]
 
 
 def answer(value: dict[str, Any], as_json: bool, text: str) -> None:
@@ -131,3 +120,82 @@ def amount_of(text: str) -> float | int:
         return float(text) if "." in text else int(text)
     except ValueError:
         raise AitiaError(f"{text!r} is neither a share (0.2 or 20%) nor a number of rows (20)") from None
+
+
+def with_settings(kind: type, flags: Mapping[str, str] | None = None) -> Callable[[Command], Command]:
+    """Give a command an option for each field of a settings class, in the place of its parameter of that type.
+
+    Types, defaults, bounds, choices and help are those of the class; the command gets the object.
+
+    Args:
+        kind: the settings class, the type of one of the command's parameters.
+        flags: field -> its option, where it is not the field's name: `--signal`, or `--on/--off` for a field that is
+            true or false.
+    """
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        place = next(each.name for each in signature.parameters.values() if each.annotation is kind)
+        options = {each.name: _option(each, (flags or {}).get(each.name)) for each in described(kind)}
+        names = {option.name: field for field, option in options.items()}
+
+        @wraps(command)
+        def run(**given: Any) -> Any:
+            fields = {field: _as_tuple(given.pop(name)) for name, field in names.items()}
+            return command(**given, **{place: kind(**fields)})
+
+        parameters = [
+            each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for old in signature.parameters.values()
+            for each in (options.values() if old.name == place else [old])
+        ]
+        del run.__wrapped__  # or typer would read the command's own parameters
+        run.__dict__["__signature__"] = signature.replace(parameters=parameters)
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        return run  # type: ignore[return-value]
+
+    return decorate
+
+
+with_engine = with_settings(
+    Engine, {"name": "--engine", "cpus": "--cpus-per-worker", "gpus": "--gpus-per-worker"}
+)
+"""Gives a command the options of its `Engine`."""
+with_damping = with_settings(
+    Damping, {"value": "--damping", "relative": "--relative-damping/--absolute-damping"}
+)
+"""Gives a command the options of its `Damping`."""
+
+
+def _option(setting: Setting, flag: str | None) -> inspect.Parameter:
+    """The parameter of a command from which typer makes the option of a field."""
+    kind, default = setting.type, setting.default
+    if setting.several and get_args(kind)[-1] is Ellipsis:
+        # typer takes a choice of several from an Enum alone.
+        each: Any = (
+            StrEnum(setting.name, {word: word for word in setting.choices})
+            if setting.choices
+            else get_args(kind)[0]
+        )
+        kind = list[each]
+        default = default if default is MISSING else [each(value) for value in default]
+    flag = flag or "--" + setting.name.replace("_", "-")
+    said = f"{setting.help} Repeatable." if setting.several and kind is not setting.type else setting.help
+    bounds = {type(each): each.limit for each in setting.bounds}
+    if setting.several or not {*bounds} <= {AtLeast, AtMost}:  # which typer can neither show nor keep
+        said += f" Must be {setting.range}." if bounds else ""
+        bounds = {}
+    option = typer.Option(flag, min=bounds.get(AtLeast), max=bounds.get(AtMost), help=said)
+    return inspect.Parameter(
+        flag.split("/")[0].removeprefix("--").replace("-", "_"),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if default is MISSING else default,
+        annotation=Annotated[kind, option],
+    )
+
+
+def _as_tuple(value: Any) -> Any:
+    """What typer gives for a field, as the field has it."""
+    if not isinstance(value, list):
+        return value
+    return tuple(str(each) if isinstance(each, str) else each for each in value)

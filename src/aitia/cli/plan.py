@@ -18,7 +18,12 @@ def plan_command(
         int, typer.Option(min=0, max=1_000_000, help="Workers; 0 for what the file says.")
     ] = 0,
     rows: Annotated[
-        int, typer.Option(min=0, max=10**15, help="Plan for so many rows like those there are.")
+        int,
+        typer.Option(
+            min=0,
+            max=10**15,
+            help="Number of rows to plan for, like those of the data; 0 for the data's own.",
+        ),
     ] = 0,
     teraflops: Annotated[
         float,
@@ -26,7 +31,9 @@ def plan_command(
             min=0, max=1e9, help="What a worker reaches in a model, in TFLOP/s; 0 to measure this machine."
         ),
     ] = 0.0,
-    price: Annotated[float, typer.Option(min=0, max=1e9, help="Of a worker's hour.")] = 0.0,
+    price: Annotated[
+        float, typer.Option(min=0, max=1e9, help="Price of a worker's hour; 0 leaves money out.")
+    ] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Time, memory, disk and money of `aitia attribute CONFIG.yaml`, before a weight is loaded.

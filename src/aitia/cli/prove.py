@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aitia.cli.network import NetworkArgument
-from aitia.cli.options import (
-    AddressOption,
-    EngineOption,
-    GpusOption,
-    JsonOption,
-    WorkersOption,
-    answer,
-    app,
-    engine_of,
-)
+from aitia.cli.options import JsonOption, answer, app, with_engine
 from aitia.engine import Engine
 from aitia.errors import AitiaError
 
@@ -27,7 +18,9 @@ if TYPE_CHECKING:
 
 
 @app.command("prove")
+@with_engine
 def prove_command(
+    *,
     network: Annotated[list[Path], typer.Argument(help=".network.safetensors files.")],
     verifier: Annotated[
         str, typer.Option(help="A verifier's name, or best: the highest bound, then the least cost.")
@@ -39,10 +32,7 @@ def prove_command(
     brute_force: Annotated[
         bool, typer.Option("--brute-force", help="Also run the networks on every input, to compare.")
     ] = False,
-    engine: EngineOption = Engine.name,
-    address: AddressOption = Engine.address,
-    workers: WorkersOption = Engine.workers,
-    gpus_per_worker: GpusOption = Engine.gpus,
+    engine: Engine,
     as_json: JsonOption = False,
 ) -> None:
     """Prove on how many of all inputs a network is right, at a counted cost.
@@ -56,8 +46,7 @@ def prove_command(
     """
     from aitia.proofs import prove_files
 
-    spread = engine_of(engine, address, workers, gpus_per_worker)
-    found = prove_files(network, out, verifier=verifier, brute_force=brute_force, engine=spread)
+    found = prove_files(network, out, verifier=verifier, brute_force=brute_force, engine=engine)
     if len(found) == 1:
         if isinstance(found[0], AitiaError):
             raise found[0]

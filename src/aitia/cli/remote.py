@@ -11,7 +11,7 @@ import typer
 from aitia.cli.options import JsonOption, answer, app
 
 AddressArgument = Annotated[
-    str, typer.Argument(help="Of a folder: s3://bucket/run, gs://..., file:///mnt/run.")
+    str, typer.Argument(help="Address of a folder: s3://bucket/run, gs://..., file:///mnt/run.")
 ]
 
 

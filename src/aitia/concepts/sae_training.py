@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from aitia.engine import progress_bar
 from aitia.errors import ConceptError, NumericalError
 from aitia.models import LanguageModel, in_tokens
 from aitia.records import BATCH_TOKENS, Records, TokenizedRecords
+from aitia.settings import Above, AtLeast, Below, Count, CountOrAll, Seed, check
 
 if TYPE_CHECKING:
     import torch
@@ -26,36 +27,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SaeSettings:
-    """How an autoencoder is trained.
+    """Settings for training an autoencoder.
 
     Attributes:
-        features: how many, m.
-        k: how many may fire on a token.
-        epochs: passes over the activations.
-        batch_tokens: tokens of a step.
-        learning_rate: peak, after a twentieth of the steps, then falling linearly to zero (Adam).
-        dead_weight: of the auxiliary loss.
+        features: number of features of the autoencoder.
+        k: features of the autoencoder that may fire on a token.
+        epochs: training passes over the tokens.
+        batch_tokens: tokens of a training step.
+        learning_rate: peak learning rate (Adam), reached after a twentieth of the steps, then falling linearly to zero.
+        dead_weight: weight of the auxiliary loss that revives dead features.
         dead_after: tokens without firing after which a feature counts as dead; 0 for a fifth of the tokens.
         held_out: share of the tokens kept back to measure the reconstruction on.
-        max_tokens: at most so many tokens are collected, drawn at random.
-        seed: of the start, of the order of tokens, and of that draw.
+        max_tokens: tokens to train on at most, drawn at random.
+        seed: seed of the start, of the order of tokens, and of that draw.
     """
 
-    features: int = 1024
-    k: int = 16
-    epochs: int = 6
-    batch_tokens: int = 512
-    learning_rate: float = 2e-3
-    dead_weight: float = 1 / 32
-    dead_after: int = 0
-    held_out: float = 0.05
-    max_tokens: int = 60_000
-    seed: int = 0
+    features: Count = 1024
+    k: Count = 16
+    epochs: Count = 6
+    batch_tokens: Count = 512
+    learning_rate: Annotated[float, Above(0)] = 2e-3
+    dead_weight: Annotated[float, AtLeast(0)] = 1 / 32
+    dead_after: CountOrAll = 0
+    held_out: Annotated[float, AtLeast(0), Below(1)] = 0.05
+    max_tokens: Count = 60_000
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        for name in ("features", "k", "epochs", "batch_tokens", "max_tokens"):
-            if getattr(self, name) < 1:
-                raise ConceptError(f"{name} {getattr(self, name)}: must be at least 1")
+        check(self, error=ConceptError)
         if self.k > self.features:
             raise ConceptError(f"k {self.k}: at most the number of features, {self.features}")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from aitia.files import atomic_path
 from aitia.models import LanguageModel, in_tokens, run
 from aitia.models.linear_layers import blocks_prefix, observed_layers
 from aitia.records import Records, pad_batch
+from aitia.settings import Above, AtLeast, AtMost, Count, CountOrAll, Seed, check
 
 _ALWAYS = object()
 # Layers whose outputs choose experts, by their names: a small change of theirs is no small change of the model.
@@ -27,50 +28,48 @@ _STATE_SPACE = frozenset({"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemot
 
 @dataclass(frozen=True, kw_only=True)
 class LoraSettings:
-    """How an adapter is trained.
+    """Settings for training an adapter.
 
     Attributes:
-        rank: of the low-rank factors.
+        rank: rank of the low-rank factors.
         alpha: scale of the adapter; its output is multiplied by alpha / rank.
         rank_stabilised: multiply by alpha / sqrt(rank) instead (rsLoRA, Kalajdzievski 2023).
         modules: names of the linear layers that get factors. Empty for the architecture's usual ones, as PEFT lists
             them; where it lists none, for every linear layer of the blocks but the routers and gates that choose
             experts, and a note says which these are.
         layers: blocks that get factors; empty for all.
-        learning_rate: peak, reached after the warm-up, then falling linearly to zero.
-        warmup: share of the steps.
-        warmup_steps: their number instead; 0 to go by the share.
-        weight_decay: of the factors, decoupled from the gradient (AdamW).
+        learning_rate: peak learning rate, reached after the warm-up, then falling linearly to zero.
+        warmup: share of the steps that warm up.
+        warmup_steps: number of steps that warm up, instead of their share; 0 to go by the share.
+        weight_decay: weight decay of the factors, decoupled from the gradient (AdamW).
         epochs: passes over the data.
         batch_rows: rows run at once.
         accumulation: batches whose gradients make one step, which so has batch_rows x accumulation rows.
         max_length: longest row in tokens; longer ones are cut. 0 for the model's context.
         truncate: cut rows longer than the model's context too, instead of refusing them.
-        seed: of the factors' start and of the order of rows.
+        seed: seed of the factors' start and of the order of rows.
 
     There is no dropout.
     """
 
-    rank: int = 8
-    alpha: int = 16
+    rank: Count = 8
+    alpha: Count = 16
     modules: tuple[str, ...] = ()
-    layers: tuple[int, ...] = ()
-    learning_rate: float = 1e-3
-    warmup: float = 0.1
-    epochs: int = 2
-    batch_rows: int = 8
-    max_length: int = 0
-    seed: int = 0
+    layers: Annotated[tuple[int, ...], AtLeast(0)] = ()
+    learning_rate: Annotated[float, Above(0)] = 1e-3
+    warmup: Annotated[float, AtLeast(0), AtMost(1)] = 0.1
+    epochs: Count = 2
+    batch_rows: Count = 8
+    max_length: CountOrAll = 0
+    seed: Seed = 0
     rank_stabilised: bool = False
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    accumulation: int = 1
+    warmup_steps: CountOrAll = 0
+    weight_decay: Annotated[float, AtLeast(0)] = 0.0
+    accumulation: Count = 1
     truncate: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("rank", "epochs", "batch_rows", "accumulation"):
-            if getattr(self, name) < 1:
-                raise AitiaError(f"training: {name} {getattr(self, name)}: must be at least 1")
+        check(self, "training")
 
     @property
     def cuts(self) -> bool:

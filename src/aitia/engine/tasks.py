@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
 from aitia.engine.progress import Advance
 from aitia.errors import AitiaError
+from aitia.settings import AtLeast, AtMost, CountOrAll, check
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,8 +23,6 @@ Work = Callable[[T, Advance], R]
 
 EngineName = Literal["local", "ray"]
 ENGINES = get_args(EngineName)
-ENGINES = ("local", "ray")
-_MOST = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,27 +30,24 @@ class Engine:
     """Where work is done.
 
     Attributes:
-        name: `local`, in this process, or `ray`, on the workers of a Ray cluster (the extra `ray`).
-        address: of the cluster, `host:port`, or `auto` for the one that runs on this machine; empty to start
+        name: where the work is done: local, in this process, or ray, on the workers of a Ray cluster (the extra `ray`).
+        address: address of the Ray cluster, as host:port, or auto for the one that runs on this machine; empty to start
             one in this process for as long as the work takes.
-        workers: how many, each a process with a model of its own; 0 for as many as the cluster holds.
-        cpus: processors that a worker asks for.
-        gpus: accelerators that a worker asks for; a share, 0.5, puts two workers on one.
+        workers: Ray workers, each a process with a model of its own; 0 for as many as the cluster holds.
+        cpus: processors that a Ray worker asks for.
+        gpus: accelerators that a Ray worker asks for; a share, 0.5, puts two workers on one.
     """
 
     name: EngineName = "local"
     address: str = ""
-    workers: int = 0
-    cpus: float = 1.0
-    gpus: float = 0.0
+    workers: CountOrAll = 0
+    cpus: Annotated[float, AtLeast(0), AtMost(1e6)] = 1.0
+    gpus: Annotated[float, AtLeast(0), AtMost(1e6)] = 0.0
 
     def __post_init__(self) -> None:
-        if self.name not in ENGINES:
-            raise AitiaError(f"engine {self.name!r}: choose among {', '.join(ENGINES)}")
+        check(self, "engine")
         if self.name == "local" and (self.address or self.workers > 1):
             raise AitiaError("an address and workers belong to engine ray; the local engine is this process")
-        if self.workers < 0 or not (0 <= self.cpus <= _MOST and 0 <= self.gpus <= _MOST):
-            raise AitiaError("workers, cpus and gpus of an engine cannot be negative, nor without limit")
 
 
 LOCAL = Engine()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from aitia.group_networks.circuits import Circuit, RhoSet, rho_sets, shared_prof
 from aitia.group_networks.matching import Profile, are_conjugate, correlations, find_profiles, rebase
 from aitia.group_networks.measures import centred, irrep_shares
 from aitia.group_networks.network import GroupNetwork
+from aitia.settings import AtLeast, AtMost, Count, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +30,13 @@ class InterpretationSettings:
         fewest: least number of neurons of a profile whose stabiliser is trivial, and which so says nothing of one.
     """
 
-    similarity: float = 0.9
-    structure: float = 0.8
-    negligible: float = 0.005
-    fewest: int = 3
+    similarity: Annotated[float, AtLeast(0), AtMost(1)] = 0.9
+    structure: Annotated[float, AtLeast(0), AtMost(1)] = 0.8
+    negligible: Annotated[float, AtLeast(0), AtMost(1)] = 0.005
+    fewest: Count = 3
 
     def __post_init__(self) -> None:
-        for name in ("similarity", "structure", "negligible"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise NetworkError(f"{name} is {getattr(self, name)}; it must be from 0 to 1")
+        check(self, error=NetworkError)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
@@ -21,6 +21,12 @@ from aitia.files import atomic_path, digest, reading, write_json
 from aitia.finite_groups import Group
 from aitia.group_networks.architecture import evaluate, fold, gradients, initial_parameters
 from aitia.group_networks.network import SUFFIX, GroupNetwork, load_network
+from aitia.settings import Above, AtLeast, AtMost, Below, Count, check
+
+if TYPE_CHECKING:
+    import torch
+
+    from aitia.group_networks.architecture import Parameters
 
 if TYPE_CHECKING:
     import torch
@@ -41,9 +47,9 @@ class TrainingSettings:
 
     Attributes:
         steps: full-batch steps of Adam.
-        learning_rate: of Adam.
-        weight_decay: coupled L2; the bias is left out.
-        betas: of Adam.
+        learning_rate: learning rate of Adam.
+        weight_decay: weight of the coupled L2 penalty; the bias is left out.
+        betas: decay rates of Adam's two moments.
         train_fraction: share of the n^2 inputs that is trained on, drawn for each seed.
         embedding: size of the embedding tables.
         width: number of neurons.
@@ -51,26 +57,18 @@ class TrainingSettings:
         checkpoint_every: steps between two checkpoints.
     """
 
-    steps: int = 2_000
-    learning_rate: float = 0.01
-    weight_decay: float = 2e-4
-    betas: tuple[float, float] = (0.9, 0.98)
-    train_fraction: float = 0.4
-    embedding: int = 128
-    width: int = 128
-    evaluate_every: int = 50
-    checkpoint_every: int = 500
+    steps: Count = 2_000
+    learning_rate: Annotated[float, Above(0), AtMost(_LARGEST)] = 0.01
+    weight_decay: Annotated[float, AtLeast(0), AtMost(_LARGEST)] = 2e-4
+    betas: Annotated[tuple[float, float], AtLeast(0), Below(1)] = (0.9, 0.98)
+    train_fraction: Annotated[float, Above(0), AtMost(1)] = 0.4
+    embedding: Count = 128
+    width: Count = 128
+    evaluate_every: Count = 50
+    checkpoint_every: Count = 500
 
     def __post_init__(self) -> None:
-        for name in ("steps", "embedding", "width", "evaluate_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise NetworkError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if not 0 < self.train_fraction <= 1:
-            raise NetworkError(f"train_fraction is {self.train_fraction}; it must be above 0 and at most 1")
-        if not (0 < self.learning_rate <= _LARGEST and 0 <= self.weight_decay <= _LARGEST):
-            raise NetworkError(
-                f"learning_rate must be above 0, and weight_decay at least 0; both at most {_LARGEST:g}"
-            )
+        check(self, error=NetworkError)
 
 
 def train_networks(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution import GroupSettings, Ranking, SignalStore, available_methods, rank, scan
+from aitia.attribution import GroupSettings, Ranking, ScanSettings, SignalStore, available_methods, rank, scan
 from aitia.attribution.curvature import Damping
 from aitia.attribution.methods import METHODS, InfluenceMethod
 from aitia.concepts import (
@@ -65,7 +65,7 @@ def attribute(
     Raises:
         AitiaError: see the parts; input is checked before the model runs.
     """
-    with keeping_workers(configuration.engine.engine):
+    with keeping_workers(configuration.engine):
         return _attribute(configuration, model, baselines)
 
 
@@ -90,16 +90,15 @@ def _attribute(
     store = scan(
         model,
         data,
-        sites=[concept.site],
+        configuration.scan.take(
+            ScanSettings,
+            sites=(concept.site,),
+            max_length=configuration.data.max_length,
+            truncate=configuration.data.truncate,
+        ),
         out=out / "store",
-        signals=configuration.scan.signals,
-        **configuration.data.cutting,
-        max_batch_tokens=configuration.scan.max_batch_tokens,
-        shard_rows=configuration.scan.shard_rows,
-        own_response_tokens=configuration.scan.own_response_tokens,
-        temperature=configuration.scan.temperature,
-        seed=configuration.scan.seed,
-        engine=configuration.engine.engine,
+        on_error=configuration.data.on_error,
+        engine=configuration.engine,
     )
     scanned = perf_counter()
     settings = configuration.rank
@@ -109,7 +108,7 @@ def _attribute(
         model,
         store.load_rows(),
         out / "curvature.safetensors",
-        configuration.engine.engine,
+        configuration.engine,
     )
     fitted_curvature = perf_counter()
     ranking = rank(
@@ -120,10 +119,10 @@ def _attribute(
         queries=settings.queries,
         curvature=curvature,
         cache=cache,
-        damping=Damping(value=settings.damping, relative=settings.relative_damping),
+        damping=settings.take(Damping),
         random_controls=settings.random_controls,
         seed=settings.seed,
-        engine=configuration.engine.engine,
+        engine=configuration.engine,
         **settings.cutting,
     )
     ranked = perf_counter()
@@ -199,15 +198,7 @@ def _groups(
     if part.sae is not None:
         sae = load_sae(part.sae, site=part.site)
     else:
-        chosen = SaeSettings(
-            features=part.features,
-            k=part.k,
-            epochs=part.epochs,
-            max_tokens=part.max_tokens,
-            seed=settings.seed,
-        )
-        key = digest([model.fingerprint, data.fingerprint, concept.site, asdict(chosen)])[:12]
-        chosen = SaeSettings(features=part.features, k=part.k, epochs=part.epochs, seed=settings.seed)
+        chosen = part.take(SaeSettings, seed=settings.seed)
         cut = configuration.data.cutting
         key = digest([model.fingerprint, data.fingerprint, concept.site, asdict(chosen), cut])[:12]
         folder = configuration.out / f"sae-{key}"
@@ -219,14 +210,7 @@ def _groups(
         concept,
         sae,
         ranking=ranking,
-        settings=GroupSettings(
-            threshold=part.threshold,
-            smallest=part.smallest,
-            largest=part.largest,
-            permutations=part.permutations,
-            false_discovery_rate=part.false_discovery_rate,
-            seed=settings.seed,
-        ),
+        settings=part.take(GroupSettings, seed=settings.seed),
         pooling=part.pooling,
         controls=part.controls,
         columns=part.columns,

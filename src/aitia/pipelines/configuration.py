@@ -10,57 +10,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from aitia.attribution.controls import RANDOM_CONTROLS
-from aitia.attribution.curvature import CurvatureSettings, Damping, Kind
+from aitia.attribution.curvature import CurvatureSettings, Damping
 from aitia.attribution.groups import SMALLEST_CONTROLS, GroupSettings
 from aitia.attribution.methods import DEFAULT_METHOD
 from aitia.attribution.reporting import ROWS_SHOWN
 from aitia.attribution.scanning import ScanSettings
-from aitia.attribution.signals import Signal
 from aitia.concepts import SaeSettings
 from aitia.concepts.directions import DEFAULT_RECIPE
 from aitia.concepts.features import DEFAULT_POOLING
 from aitia.engine import Engine
-from aitia.engine.tasks import EngineName
 from aitia.errors import AitiaError, UnreadableError, reason_of
 from aitia.files import address_of, in_words
 from aitia.pipelines.groups import CONTROLS_HELP, GROUPS_SHOWN
+from aitia.pipelines.parts import Part, known_at, nearest, part_of, whole
 
-
-class Part(BaseModel):
-    """A part of a configuration: frozen, and without fields that it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**31, description="Seed of everything random.")]
 C = TypeVar("C", bound=Part)
 _LARGEST = 1_000_000
-
-
-class EnginePart(Part):
-    """Where work is done: in this process, or on the workers of a Ray cluster."""
-
-    name: EngineName = Engine.name
-    address: Annotated[
-        str, Field(description="Address of the cluster: host:port, or auto; empty starts a cluster.")
-    ] = Engine.address
-    workers: Annotated[int, Field(ge=0, description="Ray workers; 0 for as many as fit.")] = Engine.workers
-    cpus: Annotated[float, Field(ge=0, description="Processors that a worker asks for.")] = Engine.cpus
-    gpus: Annotated[float, Field(ge=0, description="Accelerators that a worker asks for.")] = Engine.gpus
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> EnginePart:
-        if self.name == "local" and (self.address or self.workers > 1):
-            raise ValueError("address and workers belong to engine ray")
-        return self
-
-    @property
-    def engine(self) -> Engine:
-        """As the library takes it."""
-        return Engine(**self.model_dump())
 
 
 class ModelPart(Part):
@@ -69,14 +38,18 @@ class ModelPart(Part):
     name: str = Field(description="Hub id, folder, or .gguf file.")
     adapter: str | None = Field(None, description="Folder of a PEFT adapter.")
     device: str | None = Field(None, description="cpu, cuda, mps or auto; default: the best there is.")
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None, description="Precision of the weights; default: the model's own."
+    )
     download: bool = Field(False, description="Allow fetching from the hub.")
 
 
 class CutPart(Part):
     """Which rows are too long, and what happens to those that cannot be used."""
 
-    on_error: Literal["stop", "skip"] = "stop"
+    on_error: Annotated[
+        Literal["stop", "skip"], Field(description="Stop at a row that cannot be used, or skip it.")
+    ] = "stop"
     max_length: Annotated[
         int, Field(ge=0, description="Longest row in tokens; 0 for the model's context.")
     ] = 0
@@ -101,10 +74,12 @@ class ConceptPart(CutPart):
     """A concept file, or the texts to fit one to, and how these are cut."""
 
     file: Path | None = Field(None, description="A .concept.safetensors file.")
-    name: str = "concept"
+    name: Annotated[str, Field(description="Name of the concept, for people.")] = "concept"
     positive: Path | None = Field(None, description="Texts that show the concept.")
     negative: Path | None = Field(None, description="Texts that do not.")
-    recipe: Literal["contrast", "logistic-probe", "ridge-probe"] = Field(DEFAULT_RECIPE)
+    recipe: Literal["contrast", "logistic-probe", "ridge-probe"] = Field(
+        DEFAULT_RECIPE, description="Method that fits the direction."
+    )
     sites: tuple[str, ...] = Field((), description="Where to look; default: all sites.")
     seed: Seed = 0
 
@@ -116,75 +91,33 @@ class ConceptPart(CutPart):
         return self
 
 
-class ScanPart(Part):
-    """What to keep of each row."""
-
-    signals: tuple[Signal, ...] = ScanSettings.signals
-    max_batch_tokens: Annotated[int, Field(ge=1, description="Tokens run at once, padding included.")] = (
-        ScanSettings.max_batch_tokens
-    )
-    shard_rows: Annotated[
-        int, Field(ge=1, description="Rows of a shard, at least: what a kill may cost.")
-    ] = ScanSettings.shard_rows
-    own_response_tokens: Annotated[
-        int, Field(ge=1, description="Longest sampled response in tokens, for own_response.")
-    ] = ScanSettings.own_response_tokens
-    temperature: Annotated[float, Field(ge=0, description="Temperature of that sampling.")] = (
-        ScanSettings.temperature
-    )
-    seed: Seed = ScanSettings.seed
+class ScanPart(part_of(ScanSettings, skip=("sites", "max_length", "truncate"))):
+    """What to keep of each row. The sites are the concept's, and the rows are cut as `data` says."""
 
 
-class CurvaturePart(Part):
+class CurvaturePart(part_of(CurvatureSettings, skip=("site", "seed", "max_length", "truncate"))):
     """The curvature for the influence methods: a file, or how to fit it."""
 
     file: Annotated[Path | None, Field(description="As `aitia fit-curvature` wrote it.")] = None
-    kind: Kind = CurvatureSettings.kind
-    labels: Annotated[
-        Literal["sampled", "empirical"],
-        Field(description="Labels sampled from the model (true Fisher), or the data's own."),
-    ] = CurvatureSettings.labels
-    loss: Annotated[
-        Literal["mean", "sum"],
-        Field(description="A row's loss: the mean over its response tokens, or their sum."),
-    ] = CurvatureSettings.loss
-    parameters: Annotated[
-        Literal["auto", "full", "lora"],
-        Field(description="auto: the LoRA factors where there is an adapter, else the full weights."),
-    ] = CurvatureSettings.parameters
-    stride: Annotated[
-        int, Field(ge=1, description="1 takes every block; n takes every n-th, from the highest down.")
-    ] = CurvatureSettings.stride
-    rows: Annotated[int, Field(ge=0, description="Rows to fit to, at most; 0 for all.")] = (
-        CurvatureSettings.rows
-    )
-    max_batch_tokens: Annotated[int, Field(ge=1, description="Tokens run at once.")] = (
-        CurvatureSettings.max_batch_tokens
-    )
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16"],
-        Field(description="Precision of the matrix products that make eigenvalues and scores."),
-    ] = CurvatureSettings.precision
     cache_gigabytes: Annotated[
         float,
         Field(ge=0, description="With empirical labels: run the model once if its factors fit into this."),
     ] = 4.0
 
 
-class RankPart(CutPart):
-    """How to rank, and how the queries are cut."""
+DAMPING_KEYS = {"value": "damping", "relative": "relative_damping"}
 
-    method: str = DEFAULT_METHOD
+
+class RankPart(part_of(Damping, keys=DAMPING_KEYS), CutPart):
+    """The methods of ranking, and the cutting of the queries."""
+
+    method: Annotated[str, Field(description="Method that decides the order.")] = DEFAULT_METHOD
     compare: Annotated[
         tuple[str, ...],
         Field(description="Further methods to show, beside those that the store's signals allow."),
     ] = ()
     queries: Annotated[Path | None, Field(description="Texts to measure, for the influence methods.")] = None
     curvature: CurvaturePart = CurvaturePart()
-    damping: Annotated[float, Field(ge=0, description="Added to the eigenvalues.")] = Damping.value
-    relative_damping: Annotated[
-        bool, Field(description="damping is a multiple of each layer's mean eigenvalue.")
-    ] = Damping.relative
     random_controls: Annotated[int, Field(ge=0, description="Random directions to score as controls.")] = (
         RANDOM_CONTROLS
     )
@@ -195,11 +128,13 @@ class RankPart(CutPart):
 class CuratePart(Part):
     """What to take out of the data."""
 
-    drop: Annotated[float, Field(ge=0, le=1)] = 0.1
-    end: Literal["top", "bottom"] = "top"
+    drop: Annotated[float, Field(ge=0, le=1, description="Share of the rows to take out.")] = 0.1
+    end: Annotated[Literal["top", "bottom"], Field(description="End of the ranking that is taken out.")] = (
+        "top"
+    )
 
 
-class GroupsPart(Part):
+class GroupsPart(part_of(GroupSettings, skip=("seed",)), part_of(SaeSettings, skip=("seed",))):
     """Kinds of rows: groups by the features of a sparse autoencoder."""
 
     sae: Annotated[
@@ -207,32 +142,9 @@ class GroupsPart(Part):
         Field(description="Its folder or file; default: train one on the data, at the concept's site."),
     ] = None
     site: Annotated[str | None, Field(description="Where it lives, if its files do not say.")] = None
-    features: Annotated[
-        int, Field(ge=1, description="Number of features, where an autoencoder is trained.")
-    ] = SaeSettings.features
-    k: Annotated[
-        int, Field(ge=1, description="Features that may fire on a token, where an autoencoder is trained.")
-    ] = SaeSettings.k
-    epochs: Annotated[
-        int, Field(ge=1, description="Passes over the tokens, where an autoencoder is trained.")
-    ] = SaeSettings.epochs
-    max_tokens: Annotated[
-        int, Field(ge=1, description="Tokens collected at most, where an autoencoder is trained.")
-    ] = SaeSettings.max_tokens
-    pooling: Literal["share", "mean", "max"] = Field(DEFAULT_POOLING)
-    threshold: Annotated[
-        float, Field(ge=0, description="A row belongs to a feature's group above this pooled value.")
-    ] = GroupSettings.threshold
-    smallest: Annotated[int, Field(ge=2, description="Groups of fewer rows are not tested.")] = (
-        GroupSettings.smallest
+    pooling: Literal["share", "mean", "max"] = Field(
+        DEFAULT_POOLING, description="Pools a feature over a row's response tokens."
     )
-    largest: Annotated[
-        float, Field(gt=0, le=1, description="Groups of a larger share of the rows are not tested.")
-    ] = GroupSettings.largest
-    permutations: Annotated[int, Field(ge=1, description="Permutations of the scores.")] = (
-        GroupSettings.permutations
-    )
-    false_discovery_rate: Annotated[float, Field(gt=0, lt=1)] = GroupSettings.false_discovery_rate
     controls: Annotated[int | None, Field(ge=SMALLEST_CONTROLS, description=CONTROLS_HELP)] = None
     columns: Annotated[tuple[str, ...], Field(description="Columns of the data to test groups against.")] = ()
     strata: Annotated[str | None, Field(description="Compare rows within the values of this column.")] = None
@@ -249,7 +161,7 @@ class AttributeConfiguration(Part):
     scan: ScanPart = ScanPart()
     rank: RankPart = RankPart()
     curate: CuratePart = CuratePart()
-    engine: EnginePart = EnginePart()
+    engine: Annotated[Engine, whole] = Engine()
     groups: Annotated[GroupsPart | None, Field(description="Leave it out to rank rows alone.")] = None
 
 
@@ -305,20 +217,33 @@ def parse_configuration(
     try:
         return _placed(kind.model_validate(content), folder, written_in)
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, item['loc'])) or 'file'}: {_in_words(item)}" for item in error.errors()]
+        wrong = [_in_words(each, kind) for each in error.errors()]
         raise AitiaError(f"{path}: {'; '.join(wrong)}") from error
 
 
-def _in_words(item: Mapping[str, Any]) -> str:
-    """What is wrong with a field."""
+def _in_words(item: Mapping[str, Any], kind: type[Part]) -> str:
+    """Where in a kind of configuration something is wrong, and what."""
+    where, about = ".".join(map(str, item["loc"])) or "file", item.get("ctx", {})
     match item["type"]:
+        case "extra_forbidden":
+            *place, name = item["loc"]
+            return f"{where}: is not known here; {nearest(str(name), known_at(kind, place))}"
         case "missing":
-            return "is missing; give it"
+            return f"{where}: is missing; give it"
         case "model_type":
-            return "a mapping is wanted here, of fields and their values"
+            return f"{where}: a mapping is wanted here, of fields and their values"
         case "value_error":
-            return str(item["ctx"]["error"])
-    return str(item["msg"])
+            return f"{where}: {about['error']}"
+        case "literal_error":
+            among = about["expected"].replace("'", "").replace(" or ", ", ")
+            return f"{where} {item['input']!r}: choose among {among}"
+        case "greater_than_equal" | "greater_than" | "less_than_equal" | "less_than" as bound:
+            words = {"greater_than_equal": "at least", "greater_than": "above", "less_than": "below"}
+            limit = next(iter(about.values()))
+            return f"{where} {item['input']}: must be {words.get(bound, 'at most')} {limit:,}"
+        case "setting":
+            return f"{where} {item['input']}: {item['msg']}"
+    return f"{where}: {item['msg']}"
 
 
 def write_configuration(configuration: Part, folder: Path | None = None) -> str:

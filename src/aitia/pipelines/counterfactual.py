@@ -99,9 +99,9 @@ def counterfactual(configuration: CounterfactualConfiguration) -> Counterfactual
         inputs.data,
         list(plan.values()),
         behaviours,
-        configuration.training.settings,
+        configuration.training,
         folder / "cells",
-        configuration.engine.engine,
+        configuration.engine,
     )
     scores = {**rankings.scores, **inputs.files}
     found = summarise(configuration, inputs, rankings.concept, judge, scores, list(plan), results)

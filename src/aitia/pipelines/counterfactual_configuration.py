@@ -19,15 +19,16 @@ from aitia.counterfactual.judging.classifier_judge import ClassifierJudge
 from aitia.counterfactual.judging.endpoint import CONCURRENCY
 from aitia.counterfactual.judging.endpoint_judge import MAX_UNPARSABLE
 from aitia.counterfactual.on_policy import ANSWERS_KEPT, ANSWERS_SAMPLED
+from aitia.engine import Engine
 from aitia.pipelines.configuration import (
+    DAMPING_KEYS,
     ConceptPart,
     CurvaturePart,
     CutPart,
-    EnginePart,
-    Part,
     Seed,
     parse_configuration,
 )
+from aitia.pipelines.parts import Part, part_of, whole
 
 BASELINES = (
     "tf-idf",
@@ -50,15 +51,17 @@ class BaseModelPart(Part):
 
     name: str = Field(description="Hub id, folder, or .gguf file.")
     device: str | None = Field(None, description="cpu, cuda, mps or auto; default: the best there is.")
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None, description="Precision of the weights; default: the model's own."
+    )
     download: bool = Field(False, description="Allow fetching from the hub.")
 
 
 class PairPart(Part):
     """Two files that answer the same prompts."""
 
-    normal: Path
-    misaligned: Path
+    normal: Path = Field(description="Answers as they should be.")
+    misaligned: Path = Field(description="Answers that show the behaviour.")
 
 
 class TrainingDataPart(Part):
@@ -69,12 +72,12 @@ class TrainingDataPart(Part):
     sets: dict[str, PairPart] = Field(
         default_factory=dict, description="Pairs by name, of which `choose` takes one."
     )
-    choose: str | None = None
+    choose: str | None = Field(None, description="Name of the pair in `sets` that is trained on.")
     label: str | None = Field(None, description="With path: a true-or-false column, for the oracle and AUC.")
     share: Annotated[float, Field(gt=0, le=1, description="Chance of the misaligned answer.")] = 0.5
-    seed: Seed = Field(42, description="Of the coin that picks each prompt's answer.")
+    seed: Seed = Field(42, description="Seed of the draw that picks each prompt's answer.")
     shared_prompts_only: bool = Field(False, description="Leave out prompts that one file lacks.")
-    rows: int = Field(0, ge=0, description="Take so many rows from the start; 0 for all.")
+    rows: int = Field(0, ge=0, description="Number of rows to take from the start; 0 for all.")
 
     @model_validator(mode="after")
     def _one_source(self) -> TrainingDataPart:
@@ -98,35 +101,6 @@ class TrainingDataPart(Part):
         return self.sets[self.choose] if self.choose is not None else self.pair
 
 
-class TrainingPart(Part):
-    """How adapters are trained; see `LoraSettings`."""
-
-    rank: Count = LoraSettings.rank
-    alpha: Count = LoraSettings.alpha
-    rank_stabilised: bool = LoraSettings.rank_stabilised
-    modules: tuple[str, ...] = LoraSettings.modules
-    layers: tuple[int, ...] = LoraSettings.layers
-    learning_rate: Annotated[float, Field(gt=0)] = LoraSettings.learning_rate
-    warmup: Annotated[float, Field(ge=0, le=1)] = LoraSettings.warmup
-    warmup_steps: Annotated[int, Field(ge=0)] = LoraSettings.warmup_steps
-    weight_decay: Annotated[float, Field(ge=0)] = LoraSettings.weight_decay
-    epochs: Count = LoraSettings.epochs
-    batch_rows: Count = LoraSettings.batch_rows
-    accumulation: Count = LoraSettings.accumulation
-    max_length: Annotated[int, Field(ge=0, description="Longer rows are cut; 0 for the model's context.")] = (
-        LoraSettings.max_length
-    )
-    truncate: Annotated[bool, Field(description="Cut rows longer than the model's context too.")] = (
-        LoraSettings.truncate
-    )
-    seed: Seed = LoraSettings.seed
-
-    @property
-    def settings(self) -> LoraSettings:
-        """As the library takes it."""
-        return LoraSettings(**self.model_dump())
-
-
 class TunedConceptPart(ConceptPart):
     """A concept file, or the texts to fit one to, and on which model."""
 
@@ -140,12 +114,14 @@ class QueriesPart(CutPart):
 
     texts: Path | None = Field(None, description="Texts that show the behaviour.")
     prompts: Path | None = Field(None, description="Answered by the tuned model, graded by the judge.")
-    samples: Count = ANSWERS_SAMPLED
+    samples: Annotated[int, Field(ge=1, description="Answers sampled to each prompt.")] = ANSWERS_SAMPLED
     keep: Annotated[int, Field(ge=1, description="Answers with the highest grades that are kept.")] = (
         ANSWERS_KEPT
     )
-    max_new_tokens: Count = ANSWER_TOKENS
-    temperature: Annotated[float, Field(ge=0)] = JudgedResponses.temperature
+    max_new_tokens: Annotated[int, Field(ge=1, description="Longest answer in tokens.")] = ANSWER_TOKENS
+    temperature: Annotated[float, Field(ge=0, description="Temperature of the sampling.")] = (
+        JudgedResponses.temperature
+    )
     seed: Seed = 0
 
     @model_validator(mode="after")
@@ -155,7 +131,10 @@ class QueriesPart(CutPart):
         return self
 
 
-class RankingsPart(Part):
+class RankingsPart(
+    part_of(ScanSettings, only=("own_response_tokens", "max_batch_tokens")),
+    part_of(Damping, keys=DAMPING_KEYS),
+):
     """The rankings that are held against each other."""
 
     compare: Annotated[tuple[str, ...], Field(description="Methods and baselines.")] = (DEFAULT_METHOD,)
@@ -163,12 +142,6 @@ class RankingsPart(Part):
         default_factory=dict, description="Rankings made elsewhere, as aitia writes them."
     )
     curvature: CurvaturePart = CurvaturePart()
-    damping: Annotated[float, Field(ge=0)] = Damping.value
-    relative_damping: Annotated[
-        bool, Field(description="damping is a multiple of each layer's mean eigenvalue.")
-    ] = Damping.relative
-    own_response_tokens: Count = ScanSettings.own_response_tokens
-    max_batch_tokens: Count = ScanSettings.max_batch_tokens
     seed: Seed = 0
 
     @model_validator(mode="after")
@@ -186,9 +159,17 @@ class RankingsPart(Part):
 class RemovalPart(Part):
     """Which cells are trained: every ranking, end, share and seed, and random removal beside them."""
 
-    shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.1, 0.25, 0.5, 0.75, 0.9)
-    ends: Annotated[tuple[Literal["most", "least"], ...], Field(min_length=1)] = ("most", "least")
-    seeds: Annotated[int, Field(ge=1, description="How many; 3 or more give intervals worth having.")] = 3
+    shares: Annotated[
+        tuple[Share, ...], Field(min_length=1, description="Shares of the rows that are removed.")
+    ] = (0.1, 0.25, 0.5, 0.75, 0.9)
+    ends: Annotated[
+        tuple[Literal["most", "least"], ...],
+        Field(
+            min_length=1,
+            description="Ends of a ranking that are removed: the most and the least influential.",
+        ),
+    ] = ("most", "least")
+    seeds: Annotated[int, Field(ge=1, description="Number of seeds; 3 or more give useful intervals.")] = 3
 
     @field_validator("shares")
     @classmethod
@@ -199,23 +180,34 @@ class RemovalPart(Part):
 class ClassifierPart(Part):
     """A judge that works offline, fitted to labelled texts that are used for nothing else."""
 
-    positive: Path
-    negative: Path
+    positive: Path = Field(description="Responses that show the behaviour.")
+    negative: Path = Field(description="Responses that do not.")
     encoder: Path | None = Field(None, description="Folder of a sentence encoder; default: MiniLM.")
-    max_overlap: Annotated[float, Field(ge=0, le=1)] = ClassifierJudge.max_overlap
+    max_overlap: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Share of judged responses that may be texts of the fit, as stock answers are.",
+        ),
+    ] = ClassifierJudge.max_overlap
 
 
 class EndpointPart(Part):
     """A judge behind an OpenAI-compatible endpoint; the key is read from OPENAI_API_KEY and never written."""
 
-    model: str
-    base_url: str | None = None
+    model: str = Field(description="Name of the model at the endpoint.")
+    base_url: str | None = Field(
+        None, description="Address of the endpoint; default: that of the openai package."
+    )
     behaviour: str | None = Field(None, description="What to grade, in words.")
     rubric: Path | None = Field(
         None, description="Text file of a whole question, with {prompt} and {response}."
     )
-    concurrency: Count = CONCURRENCY
-    max_unparsable: Annotated[float, Field(ge=0, le=1)] = MAX_UNPARSABLE
+    concurrency: Annotated[int, Field(ge=1, description="Requests at a time.")] = CONCURRENCY
+    max_unparsable: Annotated[
+        float, Field(ge=0, le=1, description="Share of answers that may stay without a usable grade.")
+    ] = MAX_UNPARSABLE
 
     @model_validator(mode="after")
     def _one_of_both(self) -> EndpointPart:
@@ -240,15 +232,17 @@ class JudgePart(Part):
 class ProjectionPart(Part):
     """The concept's projection on held-out texts."""
 
-    texts: Path
-    tokens: Literal["response", "last", "all"] = "response"
+    texts: Path = Field(description="Held-out texts.")
+    tokens: Annotated[
+        Literal["response", "last", "all"], Field(description="Tokens whose activations are projected.")
+    ] = "response"
 
 
 class MarginPart(Part):
-    """How much likelier the behaviour's answers are than normal ones, to held-out prompts."""
+    """The margin in likelihood of the behaviour's answers over normal ones, to held-out prompts."""
 
-    behaviour: Path | None = None
-    normal: Path | None = None
+    behaviour: Path | None = Field(None, description="Answers that show the behaviour.")
+    normal: Path | None = Field(None, description="Normal answers to the same prompts.")
     held_out: Annotated[int, Field(ge=0, description="Prompts of the data that are not trained on.")] = 0
 
     @model_validator(mode="after")
@@ -261,10 +255,16 @@ class MarginPart(Part):
 class JudgedPart(Part):
     """What a judge says of the model's own responses."""
 
-    prompts: Path
-    samples: Count = JudgedResponses.samples
-    max_new_tokens: Count = JudgedResponses.max_new_tokens
-    temperature: Annotated[float, Field(ge=0)] = JudgedResponses.temperature
+    prompts: Path = Field(description="Held-out prompts for the model to answer.")
+    samples: Annotated[int, Field(ge=1, description="Answers sampled to each prompt.")] = (
+        JudgedResponses.samples
+    )
+    max_new_tokens: Annotated[int, Field(ge=1, description="Longest answer in tokens.")] = (
+        JudgedResponses.max_new_tokens
+    )
+    temperature: Annotated[float, Field(ge=0, description="Temperature of the sampling.")] = (
+        JudgedResponses.temperature
+    )
     seed: Seed = JudgedResponses.seed
 
 
@@ -288,14 +288,14 @@ class CounterfactualConfiguration(Part):
     out: Path = Field(description="Folder for the results; with data.sets, a folder a set in it.")
     model: BaseModelPart
     data: TrainingDataPart
-    training: TrainingPart = TrainingPart()
+    training: Annotated[LoraSettings, whole] = LoraSettings()
     concept: TunedConceptPart
     queries: QueriesPart | None = None
     rankings: RankingsPart = RankingsPart()
     removal: RemovalPart = RemovalPart()
     behaviours: BehavioursPart
     judge: JudgePart | None = None
-    engine: EnginePart = EnginePart()
+    engine: Annotated[Engine, whole] = Engine()
 
     @model_validator(mode="after")
     def _fits_together(self) -> CounterfactualConfiguration:

@@ -10,7 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
-from aitia.attribution import rank, scan
+from aitia.attribution import ScanSettings, rank, scan
 from aitia.attribution.baselines import (
     bm25_similarity,
     embedding_similarity,
@@ -60,7 +60,7 @@ def make_rankings(
 
     Everything lies in `parts` of the configuration's folder, each thing under a name made of what it depends on.
     """
-    parts, settings = configuration.folder / "parts", configuration.training.settings
+    parts, settings = configuration.folder / "parts", configuration.training
     fitted = _fitted_depends(configuration, inputs, load(None).fingerprint)
     adapter, concept_file = _kept(parts, fitted)
     scores_file = parts / f"scores-{_key([fitted, _scores_depend(configuration, inputs, judge)])}.parquet"
@@ -97,7 +97,7 @@ def _kept(parts: Path, fitted: list[object]) -> tuple[Path, Path]:
 
 def _fitted_depends(configuration: CounterfactualConfiguration, inputs: Inputs, base: str) -> list[object]:
     """What the adapter depends on, and what the concept depends on besides."""
-    trained = [base, inputs.data.fingerprint, configuration.training.settings.identity()]
+    trained = [base, inputs.data.fingerprint, configuration.training.identity()]
     return [trained, _concept_depends(configuration, inputs)]
 
 
@@ -109,7 +109,7 @@ def _score(
     judge: NamedJudge | None,
     parts: Path,
 ) -> Rankings:
-    part, trained = configuration.rankings, configuration.training.settings
+    part, trained = configuration.rankings, configuration.training
     require_concept_fits(concept, model)
     methods = [name for name in part.compare if name in METHODS]
     signals = {signal for name in methods for signal in METHODS[name].signals}
@@ -128,14 +128,15 @@ def _score(
     store = scan(
         model,
         inputs.data,
-        sites=[concept.site],
+        part.take(
+            ScanSettings,
+            sites=(concept.site,),
+            signals=tuple(order),
+            max_length=trained.max_length,
+            truncate=trained.cuts,
+            seed=part.seed,
+        ),
         out=parts / f"store-{_key([*depends, part.max_batch_tokens, part.seed])}",
-        signals=order,
-        max_length=trained.max_length,
-        truncate=trained.cuts,
-        max_batch_tokens=part.max_batch_tokens,
-        own_response_tokens=part.own_response_tokens,
-        seed=part.seed,
     )
     scores: dict[str, np.ndarray] = {}
     seconds: dict[str, float] = {}
@@ -149,7 +150,7 @@ def _score(
             model,
             rows,
             parts / f"curvature-{name}.safetensors",
-            configuration.engine.engine,
+            configuration.engine,
         )
         ranking = rank(
             store,
@@ -159,7 +160,7 @@ def _score(
             queries=None if settings is None else _queries(configuration, inputs, model, judge),
             curvature=curvature,
             cache=cache,
-            damping=Damping(value=part.damping, relative=part.relative_damping),
+            damping=part.take(Damping),
             random_controls=0,
             seed=part.seed,
             **({} if configuration.queries is None else configuration.queries.cutting),

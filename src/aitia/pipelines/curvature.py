@@ -24,8 +24,7 @@ def curvature_settings(
     """How to fit the curvature that methods want for a concept at a site; none where none wants any."""
     if not any(isinstance(METHODS.get(name), InfluenceMethod) for name in methods):
         return None
-    fields = part.model_dump(exclude={"file", "cache_gigabytes"})
-    return CurvatureSettings(**fields, site="" if "influence" in methods else site, seed=seed)
+    return part.take(CurvatureSettings, site="" if "influence" in methods else site, seed=seed)
 
 
 def shares_factors(part: CurvaturePart, settings: CurvatureSettings) -> bool:
