@@ -118,9 +118,11 @@ def test_damping_has_one_default():
 
 
 def test_the_default_scan_keeps_what_the_default_method_reads():
-    from aitia.attribution.methods import METHODS
+    from aitia.attribution import find_scorer
 
-    assert set(METHODS[RankPart().method].signals) <= set(ScanSettings(sites=("resid_post.0",)).signals)
+    assert set(find_scorer(RankPart().method).needs().signals) <= set(
+        ScanSettings(sites=("resid_post.0",)).signals
+    )
 
 
 @pytest.mark.parametrize(

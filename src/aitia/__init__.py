@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from aitia.attribution import METHODS, Ranking, SignalStore, rank, ranking_explanation, read_ranking, scan
+    from aitia.attribution import Ranking, SignalStore, rank, ranking_explanation, read_ranking, scan
     from aitia.concepts import Concept, fit_concept, fit_contrast, fit_persona, fit_probe, load_concept
     from aitia.counterfactual import (
         ConceptProjection,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "aitia.attribution": (
-        "METHODS",
         "Ranking",
         "SignalStore",
         "rank",
@@ -59,7 +58,6 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "METHODS",
     "AitiaError",
     "Concept",
     "ConceptProjection",

@@ -16,10 +16,8 @@ from aitia.attribution.controls import (
     DirectionScores,
 )
 from aitia.attribution.explaining import ranking_explanation
-from aitia.attribution.methods import (
-    goes_through_concept,
-)
 from aitia.attribution.reporting import ROWS_SHOWN, build_report
+from aitia.attribution.scorers import goes_through_concept
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
 from aitia.errors import AitiaError, reason_of
@@ -52,9 +50,9 @@ class Ranking:
         provenance: concept, store, model and data that it came from, and which controls were asked for and kept.
         concept: the concept, where the ranking was made in this process.
         store: the store, likewise.
-        token_shares: gives each token's share of a row's score, likewise.
+        token_shares: gives each token's share of a row's score, likewise; none for a score that has no such parts.
         direction_scores: scores the rows by the same method under other directions, [c, d] to [c, n], likewise; none
-            where the method measures texts.
+            where no direction enters the scores.
     """
 
     method: str
@@ -70,7 +68,7 @@ class Ranking:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     concept: Concept | None = None
     store: SignalStore | None = None
-    token_shares: Callable[[TokenizedRecord], np.ndarray] | None = None
+    token_shares: Callable[[TokenizedRecord], np.ndarray | None] | None = None
     direction_scores: DirectionScores | None = None
 
     def __len__(self) -> int:

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from aitia.attribution.controls import RANDOM_CONTROLS
 from aitia.attribution.curvature import CurvatureSettings, Damping, Kind
 from aitia.attribution.groups import SMALLEST_CONTROLS, GroupSettings
-from aitia.attribution.methods import DEFAULT_METHOD
 from aitia.attribution.reporting import ROWS_SHOWN
 from aitia.attribution.scanning import ScanSettings
+from aitia.attribution.scorers import DEFAULT_METHOD
 from aitia.attribution.signals import Signal
 from aitia.concepts import SaeSettings
 from aitia.concepts.directions import DEFAULT_RECIPE
