@@ -102,7 +102,7 @@ def exactly_planted(store: SignalStore, concept: Concept, planted: np.ndarray) -
     """The strength that a group of the planted rows and no others would have: what no feature can surpass by much."""
     import scipy.sparse as sparse
 
-    from aitia.attribution.scorers.activation import score_vectors
+    from aitia.attribution.scorers.activation import find_activation_scorer, score_vectors
 
     membership = sparse.csr_array(planted[:, None])
     score = score_vectors(store, concept.vector[None], concept.site, METHOD)[0]

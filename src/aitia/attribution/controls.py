@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from aitia.concepts import Concept, random_directions
 from aitia.errors import AitiaError
 
 _MOST_NUMBERS = 2**28
+Kind = TypeVar("Kind", bound=str)
 RANDOM_CONTROLS = 8
 """Random directions that are scored beside a concept by default."""
 
@@ -63,7 +64,7 @@ def control_directions(
     """
     assert concept.shuffled is not None
     if shuffled_controls is not None and shuffled_controls < 0:
-        raise AitiaError(f"`shuffled_controls={shuffled_controls}`: at least 0")
+        raise AitiaError(f"`shuffled_controls` is {shuffled_controls}; it must be at least 0")
     if not 0 <= random_controls * concept.width <= _MOST_NUMBERS:
         most = _MOST_NUMBERS // concept.width
         raise AitiaError(
@@ -113,7 +114,7 @@ def no_controls(directions: Mapping[ControlKind, np.ndarray], reason: str) -> di
     }
 
 
-def controls_kept(asked: Mapping[str, int], room: int) -> dict[str, int]:
+def controls_kept(asked: Mapping[Kind, int], room: int) -> dict[Kind, int]:
     """How many controls of each kind are scored where there is room for so many: in turn, and one of each at least.
 
     Args:

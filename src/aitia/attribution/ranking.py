@@ -18,6 +18,7 @@ from aitia.attribution.controls import (
 from aitia.attribution.explaining import ranking_explanation
 from aitia.attribution.reporting import ROWS_SHOWN, build_report
 from aitia.attribution.scorers import goes_through_concept
+from aitia.attribution.scorers.protocol import RANKING_COLUMNS
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
 from aitia.errors import AitiaError, reason_of
@@ -28,8 +29,6 @@ from aitia.records import Records, RowIds, TokenizedRecord
 
 if TYPE_CHECKING:
     from aitia.report import GroupSection
-
-_COLUMNS = ("id", "content", "row", "location", "score", "rank", "prompt_tokens", "response_tokens")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -216,7 +215,7 @@ def read_ranking(path: Path | str) -> Ranking:
             table = parquet.read_table(path, page_checksum_verification=True)
         saved = json.loads((table.schema.metadata or {})[b"aitia"])
         columns = {name: table[name].to_numpy() for name in table.column_names}
-        scores = {name: values for name, values in columns.items() if name not in _COLUMNS}
+        scores = {name: values for name, values in columns.items() if name not in RANKING_COLUMNS}
         if not all(np.issubdtype(values.dtype, np.floating) for values in scores.values()):
             raise ValueError("scores that are no numbers")
         if not isinstance(scores[saved["method"]], np.ndarray) or len(set(columns["id"])) < len(table):

@@ -21,6 +21,7 @@ from aitia.attribution.groups import (
     group_influence,
 )
 from aitia.attribution.scorers import DEFAULT_METHOD, find_scorer
+from aitia.attribution.scorers.registry import naming_package
 from aitia.concepts import Concept, SparseAutoencoder, feature_matrix, random_directions, require_sae_fits
 from aitia.concepts.features import DEFAULT_POOLING
 from aitia.engine import note
@@ -240,7 +241,8 @@ def _control_scores(
         return None
     fit = min(CONTROLS, max(FEWEST_CONTROLS, CONTROL_NUMBERS // len(ranking)))
     count = fit if controls is None else controls
-    contrasts = find_scorer(ranking.method).row_contrasts(store, concept.site, count=count, seed=seed)
+    with naming_package(ranking.method):
+        contrasts = find_scorer(ranking.method).row_contrasts(store, concept.site, count=count, seed=seed)
     if contrasts is not None:
         return ranking.direction_scores(contrasts)
     count = COSTLY_CONTROLS if controls is None else controls

@@ -24,6 +24,7 @@ from aitia.attribution.gradients import factor_bytes
 from aitia.attribution.planning import plan_curvature
 from aitia.attribution.scorers import find_scorer
 from aitia.attribution.scorers.activation import activation_scorers
+from aitia.attribution.scorers.registry import naming_package
 from aitia.attribution.store_influence import directions_that_fit
 from aitia.concepts import load_concept
 from aitia.concepts.fitting import SHUFFLES
@@ -121,13 +122,14 @@ def _influence_passes(
     curvature: CurvatureSettings,
     site: str,
     methods: Sequence[str],
-    controls: Mapping[str, int],
+    controls: Mapping[ControlKind, int],
 ) -> list[InfluencePass]:
     """A pass for each method that makes one, and after the first method's, which decides the order, its controls'."""
     found = []
     for name in methods:
         scorer = find_scorer(name)
-        once = scorer.cost_of(outline, site, curvature)
+        with naming_package(name):
+            once = scorer.cost_of(outline, site, curvature)
         if once is None:
             continue
         found.append(once)

@@ -168,7 +168,7 @@ class RankingContext:
             except ConceptError as error:
                 raise AitiaError(
                     f"{self.scorer} compares rows with the concept's texts, which are not at hand: {error}; put them "
-                    "back, or give `positive` and `negative` texts"
+                    "back where they were, or give `positive` and `negative` texts in Python"
                 ) from error
         first, second = (each if isinstance(each, Records) else read_records(each) for each in (above, below))
         return first, second

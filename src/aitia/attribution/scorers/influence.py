@@ -5,7 +5,7 @@ H is the curvature, x the queries, L_i the loss of row i, F one forward pass of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -59,12 +59,11 @@ class InfluenceScorer(Scorer):
     drops: str
     cost: str
     source: str
+    through_concept: bool = field(init=False)
     positive = "training on the row raises the measurement"
 
-    @property
-    def through_concept(self) -> bool:
-        """Whether the queries' projection on the concept is measured."""
-        return self.form.of_concept
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "through_concept", self.form.of_concept)
 
     def needs(self) -> Needs:
         """See `Scorer.needs`. Without curvature too, its settings say which layers count."""

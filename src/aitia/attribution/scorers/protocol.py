@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from aitia.models import LanguageModel
 
 
+RANKING_COLUMNS = ("id", "content", "row", "location", "score", "rank", "prompt_tokens", "response_tokens")
+"""The columns of a ranking's file that are not a scorer's; no scorer may have such a name."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Needs:
     """What a scorer must be given beside the store's columns and the concept; checked before any work.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import TypeVar
 
-from aitia.attribution.scorers.protocol import Scorer
+from aitia.attribution.scorers.protocol import RANKING_COLUMNS, Needs, Scorer
 from aitia.attribution.signal_products import PromptsMissingError, RowsAlikeError
 from aitia.errors import AitiaError, reason_of
 
@@ -22,9 +22,11 @@ DEFAULT_METHOD = "backward-signal"
 _OWN = "aitia"
 _WORDS = ("name", "formula", "drops", "cost", "source", "positive", "description")
 _DOES = ("needs", "prepare", "cost_of", "row_contrasts")
-_ASKED = (*_WORDS, "through_concept", "baseline", *_DOES)
+_FLAGS = ("through_concept", "baseline")
+_ASKED = (*_WORDS, *_FLAGS, *_DOES)
+_RESERVED = ("random", "all")  # what `aitia counterfactual` calls removal at random, and rows of every kind
 
-Kind = TypeVar("Kind", bound=type[Scorer])
+Kind = TypeVar("Kind", bound=Callable[[], Scorer])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,8 @@ def register(scorer: Scorer) -> Scorer:
 
 def scorer(kind: Kind) -> Kind:
     """Enter an object of the decorated class, made without arguments, as `register` does."""
-    _enter(kind(), kind.__module__)
+    made = kind()
+    _enter(made, type(made).__module__)
     return kind
 
 
@@ -148,40 +151,47 @@ def _root(point: EntryPoint) -> str:
 
 
 def _load(point: EntryPoint) -> Scorer:
-    package = _package(point)
+    what = f"scorer {point.name!r} of package {_package(point)}"
     try:
         found = point.load()
         made = found() if isinstance(found, type) else found
+        fault = _fault(made) or (None if isinstance(made.needs(), Needs) else "`needs` returns no Needs")
     except (Exception, SystemExit) as error:
-        raise AitiaError(
-            f"scorer {point.name!r} of package {package} cannot be loaded: {type(error).__name__}: {reason_of(error)}"
-        ) from error
-    _require_whole(made, f"scorer {point.name!r} of package {package}")
-    if made.name != point.name:
-        raise AitiaError(
-            f"scorer {point.name!r} of package {package} calls itself {made.name!r}; give its entry point that name"
-        )
-    _entries[point.name] = _Entry(scorer=made, module=point.module, package=package)
+        raise AitiaError(f"{what} cannot be loaded: {type(error).__name__}: {reason_of(error)}") from error
+    if fault is None and made.name != point.name:
+        fault = f"it calls itself {made.name!r}; give its entry point that name"
+    if fault is not None:
+        raise AitiaError(f"{what} cannot be used: {fault}")
+    _entries[point.name] = _Entry(scorer=made, module=point.module, package=_package(point))
     return made
 
 
 def _enter(scorer: Scorer, module: str) -> None:
     root = module.partition(".")[0]
-    _require_whole(scorer, f"scorer {getattr(scorer, 'name', type(scorer).__name__)!r} of {root}")
+    fault = _fault(scorer)
+    if fault is not None:
+        raise AitiaError(
+            f"scorer {getattr(scorer, 'name', type(scorer).__name__)!r} of {root} cannot be used: {fault}"
+        )
     before = _entries.get(scorer.name)
     if before is not None and not before.module == module == "__main__":  # a notebook's cell may run twice
         raise _twice(scorer.name, before.package, root)
     _entries[scorer.name] = _Entry(scorer=scorer, module=module, package=root)
 
 
-def _require_whole(found: object, what: str) -> None:
-    """Refuse what lacks a part of the protocol."""
+def _fault(found: object) -> str | None:
+    """What is wrong with a scorer as an object; none where it has every part of the protocol."""
     lacking = [part for part in _ASKED if not hasattr(found, part)]
-    wrong = [part for part in _WORDS if part not in lacking and not isinstance(getattr(found, part), str)]
-    wrong += [part for part in _DOES if part not in lacking and not callable(getattr(found, part))]
-    if lacking or wrong:
-        fault = f"lacks {', '.join(lacking)}" if lacking else f"has a wrong {', '.join(wrong)}"
-        raise AitiaError(f"{what} {fault}; let it inherit from aitia.attribution.scorers.Scorer")
+    if lacking:
+        return f"it lacks {', '.join(lacking)}; inherit from aitia.attribution.Scorer"
+    wrong = [part for part in _WORDS if not isinstance(getattr(found, part), str)]
+    wrong += [part for part in _DOES if not callable(getattr(found, part))]
+    wrong += [part for part in _FLAGS if not isinstance(getattr(found, part), bool)]
+    if wrong:
+        return f"its {', '.join(wrong)} is not as aitia.attribution.Scorer has it"
+    name = str(getattr(found, "name", ""))
+    taken = name in (*RANKING_COLUMNS, *_RESERVED)
+    return f"the name {name!r} is reserved; choose another" if taken or not name.strip() else None
 
 
 def _twice(name: str, first: str, second: str) -> AitiaError:
