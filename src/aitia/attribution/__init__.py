@@ -16,13 +16,15 @@ from aitia.attribution.scorers import (
     scorer,
     scorer_names,
 )
-from aitia.attribution.scorers.activation import available_methods, score_concepts
+from aitia.attribution.scorers.activation import ActivationScorer, available_methods, score_concepts
 from aitia.attribution.scoring import rank
+from aitia.attribution.signal_products import Reading
 from aitia.attribution.signals import SIGNALS
 from aitia.attribution.store import SignalStore
 
 __all__ = [
     "SIGNALS",
+    "ActivationScorer",
     "Control",
     "ControlKind",
     "Group",
@@ -31,6 +33,7 @@ __all__ = [
     "Needs",
     "Ranking",
     "RankingContext",
+    "Reading",
     "RowScores",
     "ScanSettings",
     "Scorer",
