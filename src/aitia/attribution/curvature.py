@@ -22,7 +22,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -36,7 +36,15 @@ if TYPE_CHECKING:
 
 FORMAT = "aitia-curvature-v1"
 Kind = Literal["identity", "diagonal", "kfac", "ekfac"]
-KINDS = get_args(Kind)
+Pass = Literal["covariances", "eigenvalues"]
+KINDS: Mapping[Kind, tuple[Pass, ...]] = {
+    "identity": (),
+    "diagonal": ("eigenvalues",),
+    "kfac": ("covariances",),
+    "ekfac": ("covariances", "eigenvalues"),
+}
+"""The passes over the rows that each kind is fitted by, in their order: the covariances give U and V, and L where no
+pass for eigenvalues follows; the eigenvalues are the mean squared gradient in the basis there is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +97,11 @@ class CurvatureSettings:
         for name, least in (("stride", 1), ("rows", 0), ("max_batch_tokens", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise AitiaError(f"curvature {name} {getattr(self, name)}: must be at least {least}")
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """The passes over the rows that fit this kind; none where there is no curvature to fit."""
+        return KINDS[self.kind]
 
     def for_model(self, model: LanguageModel) -> CurvatureSettings:
         """These settings, with the parameters that `auto` stands for on a model."""

@@ -62,7 +62,7 @@ def damping_sweep(
 
     if not values:
         raise AitiaError("a sweep needs at least one damping")
-    if influence.curvature.settings.kind == "identity":
+    if not influence.curvature.settings.passes:
         raise AitiaError("without curvature there is nothing to damp; fit diagonal, kfac or ekfac")
     measurement, layers = influence.measured(find_damped_scorer(method).form)
     queries = tuple(influence.queries)
