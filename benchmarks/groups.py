@@ -102,11 +102,11 @@ def exactly_planted(store: SignalStore, concept: Concept, planted: np.ndarray) -
     """The strength that a group of the planted rows and no others would have: what no feature can surpass by much."""
     import scipy.sparse as sparse
 
-    from aitia.attribution.methods import row_contrasts, score_vectors
+    from aitia.attribution.scorers.activation import find_activation_scorer, score_vectors
 
     membership = sparse.csr_array(planted[:, None])
     score = score_vectors(store, concept.vector[None], concept.site, METHOD)[0]
-    contrasts = row_contrasts(store, concept.site, METHOD, count=CONTROLS)
+    contrasts = find_activation_scorer(METHOD).row_contrasts(store, concept.site, count=CONTROLS, seed=0)
     z = z_scores(membership, score)
     controls = score_vectors(store, contrasts, concept.site, METHOD)
     p, wandering = control_p_values(membership, z, controls)
@@ -128,7 +128,7 @@ def moved_without_a_concept(
     suite: Suite, draw: int, base: Path, sae: SparseAutoencoder, work: Path
 ) -> dict[str, Any]:
     """Discovery: how many features moved on held-out texts, and whether the first ones find the planted rows."""
-    from aitia.attribution.methods import score_vectors
+    from aitia.attribution.scorers.activation import score_vectors
     from aitia.concepts import concept_from_feature
 
     store, _ = scanned(suite, base, work)
@@ -157,7 +157,7 @@ def nothing_planted(sets: list[Clean], controls: int) -> dict[str, Any]:
         sides = np.sign(np.random.default_rng(0).standard_normal((controls, len(scores))))
         contrasts = (
             sides - sides.mean(axis=1, keepdims=True)
-        ) @ each.signals  # as `row_contrasts`, from memory
+        ) @ each.signals  # as `contrasts_of_rows`, from memory
         held = group_influence(each.matrix, scores, settings, control_scores=contrasts @ each.signals.T)
         found.append(len(held.found))
         other = group_influence(each.matrix, scores, settings, control_scores=anywhere @ each.signals.T)

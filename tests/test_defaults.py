@@ -367,9 +367,11 @@ def test_a_setting_has_one_default(act):
 
 
 def test_the_default_scan_keeps_what_the_default_method_reads():
-    from aitia.attribution.methods import METHODS
+    from aitia.attribution import find_scorer
 
-    assert set(METHODS[RankPart().method].signals) <= set(ScanSettings(sites=("resid_post.0",)).signals)
+    assert set(find_scorer(RankPart().method).needs().signals) <= set(
+        ScanSettings(sites=("resid_post.0",)).signals
+    )
 
 
 def test_the_number_of_controls_in_help_and_schema_is_the_one_that_is_taken():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         retraining_phenomenon,
         try_direction,
     )
-    from aitia.attribution import METHODS, Ranking, SignalStore, rank, read_ranking, scan
+    from aitia.attribution import Ranking, SignalStore, rank, read_ranking, scan
     from aitia.concepts import Concept, fit_concept, fit_contrast, fit_persona, fit_probe, load_concept
     from aitia.counterfactual import (
         ConceptProjection,
@@ -43,7 +43,6 @@ _HOMES = {
         "try_direction",
     ),
     "aitia.attribution": (
-        "METHODS",
         "Ranking",
         "SignalStore",
         "rank",
@@ -68,7 +67,6 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "METHODS",
     "AitiaError",
     "Concept",
     "ConceptProjection",

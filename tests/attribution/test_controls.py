@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aitia.attribution import rank, read_ranking, scan, store_influence
-from aitia.attribution.controls import controls_kept, left_out_text, score_controls
+from aitia.attribution.controls import ControlKind, controls_kept, left_out_text, score_controls
 from aitia.attribution.curvature import CurvatureSettings
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.reporting import build_report
@@ -28,12 +28,15 @@ def test_kinds_are_kept_in_turn(asked, room):
 
 
 def test_each_control_has_the_scores_of_its_own_direction():
-    directions = {"random": np.arange(6.0).reshape(3, 2), "shuffled": 10 + np.arange(4.0).reshape(2, 2)}
+    directions = {
+        ControlKind.RANDOM: np.arange(6.0).reshape(3, 2),
+        ControlKind.SHUFFLED: 10 + np.arange(4.0).reshape(2, 2),
+    }
     for room in (None, 2, 3, 5):
         found, account = score_controls(directions, lambda vectors: vectors * 2, room)
         for control in found:
-            kind, number = control.name.split()
-            np.testing.assert_array_equal(control.scores, 2 * directions[kind][int(number) - 1])
+            assert control.name == f"{control.kind} {control.number}"
+            np.testing.assert_array_equal(control.scores, 2 * directions[control.kind][control.number - 1])
         assert len(found) == sum(account["kept"].values()) == (room or 5)
         assert (left_out_text(account) is None) == (room in (None, 5))
 

@@ -8,12 +8,15 @@ import pytest
 from aitia.attribution import rank, scan
 from aitia.attribution.curvature import CurvatureSettings
 from aitia.attribution.curvature_fitting import fit_curvature
-from aitia.attribution.methods import METHODS, RowsAlikeError
+from aitia.attribution.scorers.activation import ActivationScores, activation_scorers
+from aitia.attribution.signal_products import RowsAlikeError
 from aitia.concepts import Concept
 from aitia.errors import AitiaError, NumericalError
 from aitia.records import records_from_rows
 
 SITE = "resid_post.2"
+INFLUENCE = ("concept-gradient-product", "concept-influence", "influence")
+METHODS = [*(name for name in activation_scorers() if name != "projection-difference"), *INFLUENCE]
 ANSWER = {"prompt": "How do I boil an egg? ", "completion": "Put it in hot water."}
 OTHER = {"prompt": "What is on the mat? ", "completion": "A cat."}
 FEW = {
@@ -51,7 +54,7 @@ def store(request, tiny_model, tmp_path):
     )
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "projection-difference"])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_ranks_few_rows_or_says_why_not(store, concept, tmp_path, method):
     queries = records_from_rows([OTHER]) if "influence" in method or "gradient" in method else None
     alike = len({tuple(record.content.items()) for record in store.records}) == 1
@@ -81,10 +84,8 @@ def test_curvature_of_few_rows_has_finite_influence(tiny_model, concept, tmp_pat
 
 
 def test_scores_that_overflow_name_the_row(store, concept, monkeypatch):
-    import aitia.attribution.scoring as module
-
     broken = np.where(np.arange(len(store)) == len(store) - 1, np.inf, 1.0)
-    monkeypatch.setattr(module, "score_concepts", lambda *_: broken[None])
+    monkeypatch.setattr(ActivationScores, "rows", lambda _: broken)
     with pytest.raises(
         NumericalError, match=r"rows row \d+: the score by vector-filter is not finite \(1 such"
     ):

@@ -6,7 +6,7 @@ import torch
 from aitia.attribution.curvature import Damping, LayerCurvature
 from aitia.attribution.gradients import training_factors
 from aitia.attribution.layer_algebra import products_with_queries
-from aitia.attribution.methods import METHODS
+from aitia.attribution.scorers.activation import find_activation_scorer
 from aitia.models.linear_layers import find_linear_layers
 from aitia.records import pad_batch, records_from_rows, tokenize
 
@@ -58,8 +58,8 @@ def test_projection_difference_is_natural_gradient_influence_in_feature_space():
     query = torch.autograd.functional.jacobian(written, zero)
     influence = -gradients @ torch.linalg.solve(fisher, query)
     own = probabilities(zero) @ features
-    method = METHODS["projection-difference"]
-    assert (method.signal, method.baseline, method.sign) == ("response", "own_response", 1)
+    reading = find_activation_scorer("projection-difference").reading
+    assert (reading.signal, reading.baseline, reading.sign) == ("response", "own_response", 1)
     torch.testing.assert_close(influence, (features - own) @ v)
 
 

@@ -10,7 +10,6 @@ from scipy.stats import spearmanr
 from sklearn.covariance import ledoit_wolf
 
 from aitia.attribution import (
-    METHODS,
     Ranking,
     SignalStore,
     available_methods,
@@ -25,7 +24,7 @@ from aitia.attribution.damping_sweep import DAMPINGS, sweep_of_ranking
 from aitia.attribution.gradients import FactorCache, pass_batches, passes_over_rows
 from aitia.attribution.influence import influence
 from aitia.attribution.measurements import ConceptMeasurement, LogProbability
-from aitia.attribution.methods import Method, row_contrasts
+from aitia.attribution.scorers.activation import activation_scorers, find_activation_scorer
 from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept, fit_concept
 from aitia.errors import AitiaError, ConceptError, StoreError
@@ -34,7 +33,7 @@ from aitia.records import records_from_rows, row_shards, tokenize
 from aitia.statistics import auc, find_labelled, precision_at_k
 
 SITE = "resid_post.2"
-SIGNAL_METHODS = [name for name, method in METHODS.items() if isinstance(method, Method)]
+SIGNAL_METHODS = list(activation_scorers())
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +112,14 @@ def test_a_concept_of_several_directions_is_the_sum_of_its_parts(made):
 
 def test_row_contrasts_hold_halves_of_the_rows_against_each_other(made):
     *_, store = made
-    found = row_contrasts(store, SITE, "projection-difference-prompt", count=5, seed=3)
+    scorer = find_activation_scorer("projection-difference-prompt")
+    found = scorer.row_contrasts(store, SITE, count=5, seed=3)
     values = signal(store, "response") - signal(store, "prompt_end")
     sides = np.random.default_rng(3).standard_normal((5, len(store)))
     for row, side in zip(found, sides, strict=True):
         contrast = values[side > 0].mean(axis=0) - values[side < 0].mean(axis=0)
         np.testing.assert_allclose(row, contrast / np.linalg.norm(contrast), atol=1e-5)
-    again = row_contrasts(store, SITE, "projection-difference-prompt", count=5, seed=3)
+    again = scorer.row_contrasts(store, SITE, count=5, seed=3)
     np.testing.assert_array_equal(found, again)
 
 
@@ -163,8 +163,9 @@ def test_token_shares_sum_to_the_score(made, method):
     model, data, concept, store = made
     scores = score_concepts(store, [concept], method)[0]
     tokenized = tokenize(data, model.tokenizer, max_length=256)
+    reading = find_activation_scorer(method).reading
     for position in (0, 11, 23):
-        shares = token_shares(model, tokenized[position], concept, store, method)
+        shares = token_shares(model, tokenized[position], concept, store, reading)
         assert shares.sum() == pytest.approx(
             scores[position], rel=2e-3, abs=1e-3 * float(np.abs(scores).max())
         )

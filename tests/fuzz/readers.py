@@ -194,7 +194,7 @@ def _store(path: Path) -> None:
 
 def _read_store(path: Path) -> None:
     from aitia.attribution import SignalStore
-    from aitia.attribution.methods import score_vectors
+    from aitia.attribution.scorers.activation import score_vectors
 
     store = SignalStore.open(path)
     store.column("id")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from aitia.attribution import Ranking
-from aitia.attribution.methods import goes_through_concept
+from aitia.attribution.scorers import goes_through_concept
 from aitia.counterfactual import CellResult
 from aitia.errors import AitiaError, ExplanationError
 from aitia.explanations import Direction, Explanation, FunctionModel, Phenomenon, Premise

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from aitia.concepts import Concept, random_directions
 from aitia.errors import AitiaError
 
 _MOST_NUMBERS = 2**28
+Kind = TypeVar("Kind", bound=str)
 RANDOM_CONTROLS = 8
 """Random directions that are scored beside a concept by default."""
 
@@ -19,35 +21,63 @@ DirectionScores = Callable[[np.ndarray], np.ndarray]
 """Scores the rows under other directions than the concept's: [c, d] to [c, n]."""
 
 
+class ControlKind(StrEnum):
+    """Where a direction that means nothing comes from."""
+
+    RANDOM = "random direction"
+    SHUFFLED = "shuffled labels"
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Control:
     """Scores of a direction that means nothing, by the ranking's own method.
 
     Attributes:
-        name: as in "random direction 3" or "shuffled labels 1".
+        kind: where the direction comes from.
+        number: of the direction among its kind, from 1.
         scores: [n].
     """
 
-    name: str
+    kind: ControlKind
+    number: int
     scores: np.ndarray
 
+    @property
+    def name(self) -> str:
+        """For people, as in "random direction 3" or "shuffled labels 1"."""
+        return f"{self.kind.value} {self.number}"
 
-def control_directions(concept: Concept, random_controls: int, seed: int) -> dict[str, np.ndarray]:
-    """Directions that mean nothing, by kind: random ones, and the recipe's own on shuffled labels; [c, d] each."""
+
+def control_directions(
+    concept: Concept, random_controls: int, seed: int, shuffled_controls: int | None = None
+) -> dict[ControlKind, np.ndarray]:
+    """Directions that mean nothing, by kind: random ones, and the recipe's own on shuffled labels; [c, d] each.
+
+    Args:
+        concept: gives width and shuffled directions.
+        random_controls: how many random directions.
+        seed: of the random directions.
+        shuffled_controls: how many of the shuffled directions, at most; none for all.
+
+    Raises:
+        AitiaError: a number is negative or too large.
+    """
     assert concept.shuffled is not None
+    if shuffled_controls is not None and shuffled_controls < 0:
+        raise AitiaError(f"`shuffled_controls` is {shuffled_controls}; it must be at least 0")
     if not 0 <= random_controls * concept.width <= _MOST_NUMBERS:
         most = _MOST_NUMBERS // concept.width
         raise AitiaError(
             f"`random_controls={random_controls}`: from 0 to {most:,} for directions of this width"
         )
     return {
-        "random direction": random_directions(concept.width, count=random_controls, seed=seed)[:, 0],
-        "shuffled labels": concept.shuffled.sum(axis=1),
+        ControlKind.RANDOM: random_directions(concept.width, count=random_controls, seed=seed)[:, 0],
+        ControlKind.SHUFFLED: concept.shuffled[:shuffled_controls].sum(axis=1),
     }
 
 
 def score_controls(
-    directions: Mapping[str, np.ndarray], score: DirectionScores, room: int | None
+    directions: Mapping[ControlKind, np.ndarray], score: DirectionScores, room: int | None
 ) -> tuple[list[Control], dict[str, Any]]:
     """Score controls of every kind, all of them where there is room.
 
@@ -59,20 +89,24 @@ def score_controls(
     Returns:
         The controls, and how many of each kind were asked for and kept, and why any were left out.
     """
-    asked = {kind: len(vectors) for kind, vectors in directions.items()}
+    asked = {kind.value: len(vectors) for kind, vectors in directions.items()}
     kept = asked if room is None else controls_kept(asked, room)
     reason = None if kept == asked else f"only the gradients of {room} fit into one pass over the rows"
     account = {"asked": asked, "kept": kept, "left_out": reason}
-    names = [f"{kind} {i + 1}" for kind, count in kept.items() for i in range(count)]
-    if not names:
+    which = [(kind, i + 1) for kind in directions for i in range(kept[kind.value])]
+    if not which:
         return [], account
-    scores = score(np.concatenate([directions[kind][:count] for kind, count in kept.items()]))
-    return [Control(name=name, scores=each) for name, each in zip(names, scores, strict=True)], account
+    scores = score(np.concatenate([vectors[: kept[kind.value]] for kind, vectors in directions.items()]))
+    found = [
+        Control(kind=kind, number=number, scores=each)
+        for (kind, number), each in zip(which, scores, strict=True)
+    ]
+    return found, account
 
 
-def no_controls(directions: Mapping[str, np.ndarray], reason: str) -> dict[str, Any]:
+def no_controls(directions: Mapping[ControlKind, np.ndarray], reason: str) -> dict[str, Any]:
     """The account of a ranking that can have no controls (see `score_controls`)."""
-    asked = {kind: len(vectors) for kind, vectors in directions.items()}
+    asked = {kind.value: len(vectors) for kind, vectors in directions.items()}
     return {
         "asked": asked,
         "kept": dict.fromkeys(asked, 0),
@@ -80,7 +114,7 @@ def no_controls(directions: Mapping[str, np.ndarray], reason: str) -> dict[str, 
     }
 
 
-def controls_kept(asked: Mapping[str, int], room: int) -> dict[str, int]:
+def controls_kept(asked: Mapping[Kind, int], room: int) -> dict[Kind, int]:
     """How many controls of each kind are scored where there is room for so many: in turn, and one of each at least.
 
     Args:

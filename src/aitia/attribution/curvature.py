@@ -22,7 +22,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from aitia.attribution.gradients import GRADIENT_BATCH_TOKENS
 from aitia.errors import AitiaError, StoreError
@@ -35,7 +35,15 @@ if TYPE_CHECKING:
 
 FORMAT = "aitia-curvature-v1"
 Kind = Literal["identity", "diagonal", "kfac", "ekfac"]
-KINDS = get_args(Kind)
+Pass = Literal["covariances", "eigenvalues"]
+KINDS: Mapping[Kind, tuple[Pass, ...]] = {
+    "identity": (),
+    "diagonal": ("eigenvalues",),
+    "kfac": ("covariances",),
+    "ekfac": ("covariances", "eigenvalues"),
+}
+"""The passes over the rows that each kind is fitted by, in their order: the covariances give U and V, and L where no
+pass for eigenvalues follows; the eigenvalues are the mean squared gradient in the basis there is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +85,11 @@ class CurvatureSettings:
 
     def __post_init__(self) -> None:
         check(self, "curvature")
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """The passes over the rows that fit this kind; none where there is no curvature to fit."""
+        return KINDS[self.kind]
 
     def for_model(self, model: LanguageModel) -> CurvatureSettings:
         """These settings, with the parameters that `auto` stands for on a model."""

@@ -94,7 +94,7 @@ def _fit_and_save(
     if out is not None and Path(out).is_file():
         return _fitted_before(out, model, data, settings)
     _warn_of_weights_left_out(model, layers, settings)
-    if settings.kind == "identity":
+    if not settings.passes:
         tokenized, found = TokenizedRecords(records=()), {layer.name: LayerCurvature() for layer in layers}
     else:
         tokenized = _fitting_rows(model, data, settings, on_error)
@@ -179,7 +179,7 @@ def _fit(
         sums.keep(phase, -1, totals)
         return totals
 
-    if settings.kind in ("kfac", "ekfac"):
+    if "covariances" in settings.passes:
         totals = go("covariances", "Covariances")
         for layer in layers:
             if f"in.{layer.name}" not in totals:
@@ -189,7 +189,7 @@ def _fit(
             found[layer.name] = LayerCurvature(
                 left=left, right=right, eigenvalues=torch.outer(left_values, right_values)
             )
-    if settings.kind in ("diagonal", "ekfac"):
+    if "eigenvalues" in settings.passes:
         for name, total in go("eigenvalues", "Eigenvalues").items():
             found[name] = LayerCurvature(
                 left=found[name].left, right=found[name].right, eigenvalues=total / len(tokenized)

@@ -12,8 +12,8 @@ import numpy as np
 from aitia.attribution.curvature import Curvature, Damping
 from aitia.attribution.gradients import query_gradients
 from aitia.attribution.labels import label_values
-from aitia.attribution.methods import InfluenceMethod, find_method
 from aitia.attribution.ranking import Ranking
+from aitia.attribution.scorers.influence import find_damped_scorer
 from aitia.attribution.store_influence import StoreInfluence
 from aitia.errors import AitiaError
 from aitia.records import Records, TokenizedRecords
@@ -62,9 +62,9 @@ def damping_sweep(
 
     if not values:
         raise AitiaError("a sweep needs at least one damping")
-    if influence.curvature.settings.kind == "identity":
+    if not influence.curvature.settings.passes:
         raise AitiaError("without curvature there is nothing to damp; fit diagonal, kfac or ekfac")
-    measurement, layers = influence.measured(method)
+    measurement, layers = influence.measured(find_damped_scorer(method).form)
     queries = tuple(influence.queries)
     halves = [queries[0::2], queries[1::2]] if len(queries) > 1 else [queries]
     gradients = [
@@ -117,9 +117,7 @@ def sweep_of_ranking(
     Raises:
         AitiaError: the ranking is by a method that has no damping.
     """
-    method = find_method(ranking.method)
-    if not isinstance(method, InfluenceMethod) or not method.curved:
-        raise AitiaError(f"method {ranking.method} has no damping; sweep concept-influence or influence")
+    find_damped_scorer(ranking.method)
     assert ranking.store is not None
     assert ranking.concept is not None
     influence = StoreInfluence.prepare(ranking.store, ranking.concept, queries, curvature, damping, **cutting)

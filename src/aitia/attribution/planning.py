@@ -101,13 +101,12 @@ def plan_curvature(
     tokens = sum(len(row.tokens) for row in tokenized) * rows // max(len(tokenized), 1)
     weights = sum(layer.inputs * layer.outputs for layer in layers)
     squares = sum(layer.inputs**2 + layer.outputs**2 for layer in layers)
-    based = settings.kind in ("kfac", "ekfac")
-    measured = settings.kind in ("diagonal", "ekfac")
-    kept = (squares if based else 0) + (0 if settings.kind == "identity" else weights)
+    based, measured = "covariances" in settings.passes, "eigenvalues" in settings.passes
+    kept = (squares if based else 0) + (weights if settings.passes else 0)
     # Forward, and backward to the activations of the lowest layer: gradients of weights are never made.
     blocks = [sum(parameter.numel() for parameter in block.parameters()) for block in model.blocks]
     run = sum(blocks) + sum(blocks[min(layer.block for layer in layers) :])
-    passes = based + measured
+    passes = len(settings.passes)
     runs = min(passes, 1) if cached else passes
     extra = (squares * 5 // 8 if based else 0) + (weights + (squares if based else 0) if measured else 0)
     return CurvaturePlan(
@@ -153,7 +152,7 @@ def estimate_seconds(
     """
     import torch
 
-    if settings.kind == "identity":
+    if not settings.passes:
         return 0.0
     tokenized = _in_tokens(model, data, settings, on_error)
     plan, layers = plan or plan_curvature(model, tokenized, settings), curvature_layers(model, settings)
@@ -161,12 +160,12 @@ def estimate_seconds(
     typical = np.argsort(np.abs(lengths - lengths.mean()), kind="stable")
     chosen = typical[: max(min(_PROBE_TOKENS, settings.max_batch_tokens) // int(lengths[typical[0]]), 1)]
     batch = pad_batch(tokenized, chosen, model.pad_id)
-    based, measured = settings.kind in ("kfac", "ekfac"), settings.kind in ("diagonal", "ekfac")
+    based = "covariances" in settings.passes
     dtype = product_dtype(settings.precision, model.device)
 
     def work() -> None:
         seed = 0 if settings.labels == "sampled" else None
-        for phase in ("covariances",) * based + ("eigenvalues",) * measured:
+        for phase in settings.passes:
             factors = training_factors(
                 model,
                 batch,

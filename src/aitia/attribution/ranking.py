@@ -16,6 +16,7 @@ from aitia.attribution.controls import (
     DirectionScores,
 )
 from aitia.attribution.reporting import ROWS_SHOWN, build_report
+from aitia.attribution.scorers.protocol import RANKING_COLUMNS
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
 from aitia.errors import AitiaError, reason_of
@@ -24,8 +25,6 @@ from aitia.records import Records, RowIds, TokenizedRecord
 
 if TYPE_CHECKING:
     from aitia.report import GroupSection
-
-_COLUMNS = ("id", "content", "row", "location", "score", "rank", "prompt_tokens", "response_tokens")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,9 +45,9 @@ class Ranking:
         provenance: concept, store, model and data that it came from, and which controls were asked for and kept.
         concept: the concept, where the ranking was made in this process.
         store: the store, likewise.
-        token_shares: gives each token's share of a row's score, likewise.
+        token_shares: gives each token's share of a row's score, likewise; none for a score that has no such parts.
         direction_scores: scores the rows by the same method under other directions, [c, d] to [c, n], likewise; none
-            where the method measures texts.
+            where no direction enters the scores.
     """
 
     method: str
@@ -64,7 +63,7 @@ class Ranking:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     concept: Concept | None = None
     store: SignalStore | None = None
-    token_shares: Callable[[TokenizedRecord], np.ndarray] | None = None
+    token_shares: Callable[[TokenizedRecord], np.ndarray | None] | None = None
     direction_scores: DirectionScores | None = None
 
     def __len__(self) -> int:
@@ -195,7 +194,7 @@ def read_ranking(path: Path | str) -> Ranking:
             table = parquet.read_table(path, page_checksum_verification=True)
         saved = json.loads((table.schema.metadata or {})[b"aitia"])
         columns = {name: table[name].to_numpy() for name in table.column_names}
-        scores = {name: values for name, values in columns.items() if name not in _COLUMNS}
+        scores = {name: values for name, values in columns.items() if name not in RANKING_COLUMNS}
         if not all(np.issubdtype(values.dtype, np.floating) for values in scores.values()):
             raise ValueError("scores that are no numbers")
         if not isinstance(scores[saved["method"]], np.ndarray) or len(set(columns["id"])) < len(table):

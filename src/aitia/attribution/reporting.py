@@ -13,8 +13,8 @@ import numpy as np
 from aitia import __version__
 from aitia.attribution.controls import left_out_text
 from aitia.attribution.labels import label_values
-from aitia.attribution.methods import METHODS
 from aitia.attribution.scanning import ScanSettings
+from aitia.attribution.scorers import find_scorer, is_baseline
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
 from aitia.errors import AitiaError
@@ -64,7 +64,7 @@ def build_report(
         question=f"Which training rows raise “{concept.name}” at {concept.site}, by {ranking.method}?",
         facts=_facts(ranking, store, concept),
         method=ranking.method,
-        method_description=METHODS[ranking.method].description,
+        method_description=find_scorer(ranking.method).description,
         row_numbers=ranking.rows,
         scores=ranking.score,
         response_tokens=ranking.response_tokens,
@@ -153,7 +153,7 @@ def _method_results(
             MethodResult(
                 name=name,
                 scores=scores,
-                baseline=name in baselines,
+                baseline=name in baselines or is_baseline(name),
                 auc=found.get("auc"),
                 precision_at_k=found.get("precision_at_k"),
                 seconds=ranking.seconds.get(name),
@@ -193,7 +193,7 @@ def _report_rows(
     assert ranking.token_shares is not None
     for row in tokenized:
         shares = ranking.token_shares(row)
-        shown[row.id] = _tokens(row, shares, model.tokenizer)
+        shown[row.id] = _tokens(row, np.zeros(len(row.tokens)) if shares is None else shares, model.tokenizer)
     return [
         _report_row(by_id[name], shown[name], int(ranking.ranks[position]), float(ranking.score[position]))
         for name, position in zip(chosen, positions, strict=True)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from aitia.attribution.controls import (
     RANDOM_CONTROLS,
+    DirectionScores,
     control_directions,
     left_out_text,
     no_controls,
@@ -18,28 +21,23 @@ from aitia.attribution.controls import (
 )
 from aitia.attribution.curvature import Curvature, Damping
 from aitia.attribution.gradients import FactorCache
-from aitia.attribution.methods import (
-    DEFAULT_METHOD,
-    InfluenceMethod,
-    PromptsMissingError,
-    RowsAlikeError,
-    available_methods,
-    find_method,
-    score_concepts,
-    score_vectors,
-)
 from aitia.attribution.ranking import Ranking
+from aitia.attribution.scorers import DEFAULT_METHOD, RankingContext, Scores, find_scorer
+from aitia.attribution.scorers.activation import available_methods
+from aitia.attribution.scorers.context import Encoder, Given
+from aitia.attribution.scorers.registry import naming_package
+from aitia.attribution.signal_products import PromptsMissingError, RowsAlikeError
 from aitia.attribution.store import SignalStore
-from aitia.attribution.store_influence import StoreInfluence
-from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept
 from aitia.concepts.concept import require_same_base
 from aitia.engine import LOCAL, Engine, keeping_workers, note
-from aitia.errors import NumericalError
+from aitia.errors import AitiaError, NumericalError
 from aitia.records import Records, TokenizedRecord
 
 if TYPE_CHECKING:
     from aitia.models import LanguageModel
+
+T = TypeVar("T")
 
 
 def rank(
@@ -52,7 +50,12 @@ def rank(
     curvature: Curvature | Path | str | None = None,
     damping: Damping | None = None,
     cache: FactorCache | None = None,
+    positive: Records | Path | str | None = None,
+    negative: Records | Path | str | None = None,
+    labels: np.ndarray | str | None = None,
+    encoder: Encoder | None = None,
     random_controls: int = RANDOM_CONTROLS,
+    shuffled_controls: int | None = None,
     seed: int = 0,
     engine: Engine = LOCAL,
     model: LanguageModel | Path | str | None = None,
@@ -65,18 +68,24 @@ def rank(
     Args:
         store: a finished store, or its folder.
         concept: at a site that was scanned, of the same model (or another adapter of its base).
-        method: decides the order.
-        others: further methods, for comparison; default: all that the store's signals allow.
+        method: the scorer that decides the order; `aitia.attribution.scorer_names` lists all.
+        others: further scorers, for comparison; default: the fast family, as far as the store's signals allow.
         queries: what `concept-influence` and `influence` measure: texts that show the behaviour, other than
             those the concept was fitted to.
         curvature: for these two; fitted, a file of it, or none to fit EK-FAC now (to the factors of the
             adapter where there is one, to the full weights otherwise).
         damping: for these two; default: a tenth of each layer's mean eigenvalue.
         cache: for these two, as `fit_curvature` left it from the same rows with empirical labels.
+        positive: what the text baselines compare with, texts that show the concept; default: those that the concept
+            was fitted to, where they are found as they were.
+        negative: texts that do not, likewise.
+        labels: what `oracle` knows: true or false for each row, or the name of a column of the data that says so.
+        encoder: of `sentence-embedding`, texts to [texts, d]; default: `aitia.models.load_sentence_encoder`.
         random_controls: random directions to score as controls, beside the concept's shuffled ones. All are scored,
             except under `concept-influence` and `concept-gradient-product` where their gradients do not fit into
             one pass over the rows: then as many of either kind as fit, at least one. What is left out is said on
             standard error and in the provenance.
+        shuffled_controls: how many of the concept's shuffled directions to score as controls, at most; default: all.
         seed: of the random directions.
         engine: where the influence methods make gradients; what reads the store alone takes seconds, here.
         model: the model that was scanned, or its folder, where it lies in another place than the store says.
@@ -85,53 +94,41 @@ def rank(
         cutting: `max_length`, `truncate` and `on_error` of the queries, as `aitia.models.in_tokens` takes them. The
             store's rows are cut as for its scan.
 
+    What each scorer needs is checked before any of them works.
+
     Raises:
+        AitiaError: a scorer does not exist, lacks what it needs, or comes from another package and fails.
         ConceptError: the concept belongs to another model.
         StoreError: the store lacks the site or a signal; the message says how to get it.
     """
-    from time import perf_counter
-
     store = store if isinstance(store, SignalStore) else SignalStore.open(store)
-    find_method(method)
+    first = find_scorer(method)
     require_concept_of_store(concept, store)
     store.give(model=model, adapter=adapter, data=data)
     wanted = available_methods(store) if others is None else others
-    names = [method, *(name for name in wanted if name != method)]
-    influences, scores, seconds = None, {}, {}
-    left_out: dict[str, str] = {}
+    given = Given(
+        queries=queries,
+        curvature=curvature,
+        damping=damping,
+        cache=cache,
+        positive=positive,
+        negative=negative,
+        labels=labels,
+        encoder=encoder,
+        cutting=cutting,
+    )
+    context = RankingContext(store=store, concept=concept, seed=seed, engine=engine, given=given)
+    directions = control_directions(concept, random_controls, seed, shuffled_controls)
     with keeping_workers(engine):
-        if any(isinstance(find_method(name), InfluenceMethod) for name in names):
-            influences = StoreInfluence.prepare(
-                store, concept, queries, curvature, damping, cache, engine, **cutting
-            )
-        for name in names:
-            start = perf_counter()
-            try:
-                if isinstance(find_method(name), InfluenceMethod):
-                    assert influences is not None
-                    scores[name] = influences.scores(name)
-                else:
-                    scores[name] = score_concepts(store, [concept], name)[0]
-            except (PromptsMissingError, RowsAlikeError) as error:
-                if name == method:
-                    raise
-                left_out[name] = str(error)
-                note(f"The comparison leaves out {name}: {error}")
-                continue
-            _require_finite(scores[name], name, store)
-            seconds[name] = perf_counter() - start
-        directions = control_directions(concept, random_controls, seed)
-        if isinstance(find_method(method), InfluenceMethod):
-            assert influences is not None
-            token_parts = partial(influences.token_shares, method)
-            room = influences.controls_that_fit(method)
-            score = None if room is None else partial(influences.direction_scores, method)
-        else:
-            token_parts = partial(_token_shares, concept, store, method)
-            room, score = None, partial(score_vectors, store, site=concept.site, method=method)
+        scored = _score(context, tuple(dict.fromkeys((method, *wanted))))
+        prepared = scored.prepared[method]
+        score = _direction_scores(method, prepared, len(store)) if first.through_concept else None
         if score is None:
-            controls, account = [], no_controls(directions, f"{method} measures texts, not a direction")
+            measures = "measures texts, not a direction" if first.needs().queries else "takes no direction"
+            controls, account = [], no_controls(directions, f"{method} {measures}")
         else:
+            with naming_package(method):
+                room = prepared.directions_at_once()
             controls, account = score_controls(directions, score, room)
     controls_left_out = left_out_text(account)
     if controls_left_out is not None:
@@ -144,8 +141,8 @@ def rank(
         locations=store.column("location"),
         prompt_tokens=store.column("prompt_tokens"),
         response_tokens=store.column("response_tokens"),
-        scores=scores,
-        seconds=seconds,
+        scores=scored.scores,
+        seconds=scored.seconds,
         controls=controls,
         provenance={
             "store": str(store.path),
@@ -159,15 +156,13 @@ def rank(
                 "recipe": dict(concept.recipe),
             },
             "settings": store.manifest["settings"],
-            "left_out": left_out,
+            "left_out": scored.left_out,
             "controls": account,
-            "queries_skipped": []
-            if influences is None
-            else [[row.location, row.reason] for row in influences.queries.skipped],
+            "queries_skipped": context.queries_skipped(),
         },
         concept=concept,
         store=store,
-        token_shares=token_parts,
+        token_shares=_token_shares(method, prepared),
         direction_scores=score,
     )
 
@@ -183,6 +178,76 @@ def require_concept_of_store(concept: Concept, store: SignalStore) -> None:
     require_same_base(concept, model["base_fingerprint"], model["dtype"], what)
 
 
+@dataclass(kw_only=True)
+class _Scored:
+    """What scorers made of a store's rows, by the names of the scorers."""
+
+    prepared: dict[str, Scores] = field(default_factory=dict)
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def _score(context: RankingContext, names: Sequence[str]) -> _Scored:
+    """Score the rows by the first name and by those others that can be compared with it."""
+    found = _Scored()
+
+    def unless_left_out(name: str, act: Callable[[], T]) -> T | None:
+        try:
+            with naming_package(name):
+                return act()
+        except (PromptsMissingError, RowsAlikeError) as error:
+            if name == names[0]:
+                raise
+            found.left_out[name] = str(error)
+            note(f"The comparison leaves out {name}: {error}")
+            return None
+
+    scorers = {name: find_scorer(name) for name in names}
+    ready = {name: unless_left_out(name, partial(context.for_scorer, each)) for name, each in scorers.items()}
+    for name, own in ready.items():
+        prepared = None if own is None else unless_left_out(name, partial(scorers[name].prepare, own))
+        if prepared is None:
+            continue
+        start = perf_counter()
+        scores = unless_left_out(name, partial(_rows, prepared, len(context.store)))
+        if scores is None:
+            continue
+        _require_finite(scores, name, context.store)
+        found.prepared[name], found.scores[name] = prepared, scores
+        found.seconds[name] = perf_counter() - start
+    return found
+
+
+def _rows(prepared: Scores, rows: int) -> np.ndarray:
+    return _numbers(prepared.rows(), (rows,))
+
+
+def _direction_scores(name: str, prepared: Scores, rows: int) -> DirectionScores:
+    def score(directions: np.ndarray) -> np.ndarray:
+        with naming_package(name):
+            return _numbers(prepared.under(directions), (len(directions), rows))
+
+    return score
+
+
+def _token_shares(name: str, prepared: Scores) -> Callable[[TokenizedRecord], np.ndarray | None]:
+    def shares(row: TokenizedRecord) -> np.ndarray | None:
+        with naming_package(name):
+            found = prepared.tokens(row)
+            return None if found is None else _numbers(found, (len(row.tokens),))
+
+    return shares
+
+
+def _numbers(found: object, shape: tuple[int, ...]) -> np.ndarray:
+    """Refuse what a scorer gives in another shape, or what is no number."""
+    values = np.asarray(found)
+    if values.shape != shape or values.dtype.kind not in "fiu":
+        raise AitiaError(f"it gave {values.dtype} of shape {values.shape}, not numbers of shape {shape}")
+    return values if values.dtype.kind == "f" else values.astype(np.float64)
+
+
 def _require_finite(scores: np.ndarray, method: str, store: SignalStore) -> None:
     bad = np.flatnonzero(~np.isfinite(scores))
     if len(bad):
@@ -190,7 +255,3 @@ def _require_finite(scores: np.ndarray, method: str, store: SignalStore) -> None
             f"{store.column('location')[bad[0]]}: the score by {method} is not finite ({len(bad)} such rows); where "
             "the method divides by a curvature, give a larger damping"
         )
-
-
-def _token_shares(concept: Concept, store: SignalStore, method: str, row: TokenizedRecord) -> np.ndarray:
-    return token_shares(store.load_model(), row, concept, store, method)

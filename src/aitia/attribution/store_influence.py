@@ -19,7 +19,6 @@ from aitia.attribution.influence import (
     stream_scores,
 )
 from aitia.attribution.measurements import ConceptMeasurement, LogProbability, Measurement
-from aitia.attribution.methods import InfluenceMethod, find_method
 from aitia.attribution.planning import announce_curvature
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
@@ -34,6 +33,19 @@ if TYPE_CHECKING:
     from aitia.models.linear_layers import LinearLayer
 
 _DIRECTION_NUMBERS = 50_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfluenceForm:
+    """What tells one influence on a store's rows from another.
+
+    Attributes:
+        of_concept: the queries' projection on the concept is measured; otherwise their log-probability.
+        curved: curvature is divided out; otherwise gradients are multiplied as they are.
+    """
+
+    of_concept: bool
+    curved: bool = True
 
 
 @dataclass(kw_only=True)
@@ -59,7 +71,7 @@ class StoreInfluence:
     damping: Damping
     cache: FactorCache | None = None
     engine: Engine = LOCAL
-    _directions: dict[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
+    _directions: dict[InfluenceForm, Mapping[str, torch.Tensor]] = field(default_factory=dict)
 
     @classmethod
     def prepare(
@@ -82,9 +94,7 @@ class StoreInfluence:
             StoreError: model, data or curvature do not belong together.
         """
         if queries is None:
-            raise AitiaError(
-                "concept-influence and influence measure queries: give texts that show the behaviour"
-            )
+            raise AitiaError("influence is measured on queries: give texts that show the behaviour")
         asked = (
             queries
             if isinstance(queries, Records)
@@ -110,51 +120,49 @@ class StoreInfluence:
             engine=engine,
         )
 
-    def measured(self, method: str) -> tuple[Measurement, tuple[LinearLayer, ...]]:
-        """What an influence method measures, and the layers that can move it."""
-        chosen = find_method(method)
-        assert isinstance(chosen, InfluenceMethod)
-        of_concept = chosen.measures == "concept"
-        measurement = ConceptMeasurement(concept=self.concept) if of_concept else LogProbability()
+    def measured(self, form: InfluenceForm) -> tuple[Measurement, tuple[LinearLayer, ...]]:
+        """What is measured, and the layers that can move it."""
+        measurement = ConceptMeasurement(concept=self.concept) if form.of_concept else LogProbability()
         return measurement, influencing_layers(self.model, measurement, self.curvature)
 
-    def scores(self, method: str) -> np.ndarray:
-        """Scores of every row by an influence method: [n] float32."""
-        _, layers = self.measured(method)
-        return self.stream(self._directions_of(method), layers)[0]
+    def scores(self, form: InfluenceForm) -> np.ndarray:
+        """Scores of every row: [n] float32."""
+        _, layers = self.measured(form)
+        return self.stream(self._directions_of(form), layers)[0]
 
-    def direction_scores(self, method: str, vectors: np.ndarray) -> np.ndarray:
+    def direction_scores(self, form: InfluenceForm, vectors: np.ndarray) -> np.ndarray:
         """Scores under other directions at the concept's site, each by a gradient as large as the layers' weights.
 
         Where not all of these fit into memory at once, the rows are gone through more than once.
 
         Args:
-            method: one that measures the concept.
+            form: one that measures the concept.
             vectors: [c, d].
 
         Returns:
             [c, n] float32.
 
         Raises:
-            AitiaError: the method measures texts, which no direction changes.
+            AitiaError: texts are measured, which no direction changes.
         """
-        measured, layers = self.measured(method)
-        if not isinstance(measured, ConceptMeasurement):
-            raise AitiaError(f"method {method} measures texts: it gives no scores under other directions")
+        if not form.of_concept:
+            raise AitiaError("the log-probability of texts gives no scores under other directions")
+        _, layers = self.measured(form)
         if not len(vectors):
             return np.zeros((0, len(self.rows)), dtype=np.float32)
-        at_once = max(directions_that_fit(layers), 1)
+        at_once = max(self.directions_at_once(form), 1)
         if at_once < len(vectors):
             note(f"{len(vectors)} directions in {-(-len(vectors) // at_once)} passes over the rows")
         parts = [vectors[start : start + at_once] for start in range(0, len(vectors), at_once)]
-        return np.concatenate([self._pass_under(method, part, layers) for part in parts])
+        return np.concatenate([self._pass_under(form, part, layers) for part in parts])
 
-    def controls_that_fit(self, method: str) -> int | None:
-        """How many control directions one pass has a place for; none where the method measures texts."""
-        measured, layers = self.measured(method)
-        return directions_that_fit(layers) if isinstance(measured, ConceptMeasurement) else None
+    def directions_at_once(self, form: InfluenceForm) -> int:
+        """How many directions one pass over the rows has a place for."""
+        return directions_that_fit(weights_of(self.measured(form)[1]))
 
-    def _pass_under(self, method: str, vectors: np.ndarray, layers: tuple[LinearLayer, ...]) -> np.ndarray:
+    def _pass_under(
+        self, form: InfluenceForm, vectors: np.ndarray, layers: tuple[LinearLayer, ...]
+    ) -> np.ndarray:
         """Scores under directions that fit into memory together: [c, n] float32."""
         import torch
 
@@ -164,33 +172,31 @@ class StoreInfluence:
             measurement = ConceptMeasurement(concept=other)
             found.append(
                 influence_directions(
-                    self.model, self.queries, measurement, layers, self._curvature_of(method), self.damping
+                    self.model, self.queries, measurement, layers, self._curvature_of(form), self.damping
                 )
             )
         stacked = {layer.name: torch.cat([part[layer.name] for part in found]) for layer in layers}
         return self.stream(stacked, layers)
 
-    def token_shares(self, method: str, row: TokenizedRecord) -> np.ndarray:
+    def token_shares(self, form: InfluenceForm, row: TokenizedRecord) -> np.ndarray:
         """Each token's share of a row's score, by where its gradient enters the weights; [t]."""
-        _, layers = self.measured(method)
+        _, layers = self.measured(form)
         return influence_by_token(
-            self.model, row, self._directions_of(method), layers, loss=self.curvature.settings.loss
+            self.model, row, self._directions_of(form), layers, loss=self.curvature.settings.loss
         )
 
-    def _curvature_of(self, method: str) -> Curvature:
-        chosen = find_method(method)
-        assert isinstance(chosen, InfluenceMethod)
-        if chosen.curved:
+    def _curvature_of(self, form: InfluenceForm) -> Curvature:
+        if form.curved:
             return self.curvature
         return replace(self.curvature, layers={name: LayerCurvature() for name in self.curvature.layers})
 
-    def _directions_of(self, method: str) -> Mapping[str, torch.Tensor]:
-        if method not in self._directions:
-            measurement, layers = self.measured(method)
-            self._directions[method] = influence_directions(
-                self.model, self.queries, measurement, layers, self._curvature_of(method), self.damping
+    def _directions_of(self, form: InfluenceForm) -> Mapping[str, torch.Tensor]:
+        if form not in self._directions:
+            measurement, layers = self.measured(form)
+            self._directions[form] = influence_directions(
+                self.model, self.queries, measurement, layers, self._curvature_of(form), self.damping
             )
-        return self._directions[method]
+        return self._directions[form]
 
     def stream(self, directions: Mapping[str, torch.Tensor], layers: tuple[LinearLayer, ...]) -> np.ndarray:
         """Multiply every row's gradient with directions [q, out, in] of the given layers: [q, n] float32."""
@@ -210,6 +216,11 @@ class StoreInfluence:
         )
 
 
-def directions_that_fit(layers: Sequence[LinearLayer]) -> int:
-    """For how many further directions at once there is a place: each is as large as the layers' weights."""
-    return _DIRECTION_NUMBERS // sum(layer.inputs * layer.outputs for layer in layers)
+def weights_of(layers: Sequence[LinearLayer]) -> int:
+    """How many weights layers have."""
+    return sum(layer.inputs * layer.outputs for layer in layers)
+
+
+def directions_that_fit(weights: int) -> int:
+    """For how many further directions at once there is a place, where each is as large as so many weights."""
+    return _DIRECTION_NUMBERS // weights

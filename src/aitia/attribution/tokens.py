@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aitia.attribution.methods import find_signal_method, readout
+from aitia.attribution.signal_products import Reading, readout
 from aitia.attribution.signals import predicted_tokens
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
@@ -15,7 +15,7 @@ from aitia.records import TokenizedRecord, pad_batch
 
 
 def token_shares(
-    model: LanguageModel, row: TokenizedRecord, concept: Concept, store: SignalStore, method: str
+    model: LanguageModel, row: TokenizedRecord, concept: Concept, store: SignalStore, reading: Reading
 ) -> np.ndarray:
     """What each token of a row adds to its score; the shares of the response tokens sum to the score.
 
@@ -26,28 +26,27 @@ def token_shares(
         row: the row, tokenised as for the scan.
         concept: the concept.
         store: for the whitening, and for a sampled baseline.
-        method: a name in `METHODS`.
+        reading: which stored vectors the score is made of.
 
     Returns:
         [t] float32.
     """
-    chosen = find_signal_method(method)
-    functional = readout(store, concept.vector[None], concept.site, chosen)[0]
+    functional = readout(store, concept.vector[None], concept.site, reading)[0]
     batch = pad_batch([row], np.array([0]), model.pad_id)
     response = row.response
-    if chosen.signal == "backward":
+    if reading.signal == "backward":
         _, gradients = site_gradients(model, batch, [concept.site])
         values = gradients[concept.site][0] / float(predicted_tokens(batch)[0])
     else:
         hidden = trace(model, batch, [concept.site])[concept.site]
         values = hidden[0].float()
-        if chosen.baseline == "prompt_end":
+        if reading.baseline == "prompt_end":
             _, mask = batch_tensors(model, batch)
             values = values - masked_mean(hidden, prompt_end_mask(mask))[0]
-        elif chosen.baseline is not None:
-            values = values - values.new_tensor(_stored(store, chosen.baseline, concept.site, row.id))
+        elif reading.baseline is not None:
+            values = values - values.new_tensor(_stored(store, reading.baseline, concept.site, row.id))
         values = values / float(response.sum())
-    shares = chosen.sign * (values.float().cpu().numpy() @ functional)
+    shares = reading.sign * (values.float().cpu().numpy() @ functional)
     return np.where(response, shares, 0.0).astype(np.float32)
 
 

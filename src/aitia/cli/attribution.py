@@ -10,9 +10,9 @@ import typer
 
 from aitia.attribution.controls import RANDOM_CONTROLS
 from aitia.attribution.curvature import CurvatureSettings, Damping
-from aitia.attribution.methods import DEFAULT_METHOD
 from aitia.attribution.reporting import ROWS_SHOWN
 from aitia.attribution.scanning import ScanSettings
+from aitia.attribution.scorers import DEFAULT_METHOD
 from aitia.cli.options import (
     AdapterOption,
     DeviceOption,
@@ -133,12 +133,14 @@ def rank_command(
     Methods: vector-filter, projection-difference, projection-difference-prompt,
     whitened-projection-difference and backward-signal read the store alone; concept-gradient-product,
     concept-influence and influence run the model over the rows again and need --queries (and take --curvature).
+    Baselines: tf-idf, bm25 and sentence-embedding compare the rows with the texts that the concept was fitted to;
+    response-length, training-loss, random-direction and shuffled-labels know no concept; oracle needs --label.
     The store's rows are cut as for its scan; --max-length, --truncate and --on-error are for the queries.
 
     Example:
     `aitia rank --store runs/store --concept evil.concept.safetensors --out ranking.parquet --report report.html`
     """
-    from aitia.attribution import SignalStore, available_methods, rank
+    from aitia.attribution import SignalStore, available_methods, find_scorer, rank
     from aitia.attribution.damping_sweep import sweep_of_ranking
     from aitia.concepts import load_concept
 
@@ -150,7 +152,8 @@ def rank_command(
         truncate=truncate,
         on_error=on_error,
     )
-    if label is not None and report is None and not sweep_damping:
+    known = any(find_scorer(name).needs().labels for name in (method, *(compare or ())))
+    if label is not None and report is None and not sweep_damping and not known:
         raise AitiaError(
             "--label is measured against in a --report or with --sweep-damping; give one of them"
         )
@@ -173,6 +176,7 @@ def rank_command(
         model=model,
         adapter=adapter,
         data=data,
+        labels=label,
         **settings,
     )
     ranking.write(out)

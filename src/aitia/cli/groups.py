@@ -9,7 +9,7 @@ import typer
 
 from aitia.attribution.curvature import Damping
 from aitia.attribution.groups import GroupSettings
-from aitia.attribution.methods import DEFAULT_METHOD
+from aitia.attribution.scorers import DEFAULT_METHOD
 from aitia.cli.options import (
     AdapterOption,
     DeviceOption,

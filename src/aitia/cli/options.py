@@ -101,11 +101,11 @@ def require_used(methods: Sequence[str], **given: object) -> None:
     Raises:
         AitiaError: an option would be passed over.
     """
-    from aitia.attribution.methods import METHODS, InfluenceMethod, find_method
+    from aitia.attribution.scorers import find_scorer, scorers
 
     vain = [f"--{name.replace('_', '-')}" for name, value in given.items() if value not in (None, 0, "stop")]
-    if vain and not any(isinstance(find_method(name), InfluenceMethod) for name in methods):
-        names = [name for name, each in METHODS.items() if isinstance(each, InfluenceMethod)]
+    if vain and not any(find_scorer(name).needs().queries for name in methods):
+        names = [name for name, each in scorers().items() if each.needs().queries]
         raise AitiaError(
             f"method {methods[0]} reads the store alone, and would pass over {', '.join(vain)}; leave that out, or "
             f"choose --method {', '.join(names)}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from aitia.attribution import GroupSettings, Ranking, ScanSettings, SignalStore, available_methods, rank, scan
 from aitia.attribution.curvature import Damping
-from aitia.attribution.methods import METHODS, InfluenceMethod
+from aitia.attribution.scorers import find_scorer, scorer_names
 from aitia.concepts import (
     Concept,
     SaeSettings,
@@ -23,8 +23,9 @@ from aitia.concepts import (
     require_concept_fits,
     save_sae,
 )
+from aitia.concepts.fitted_texts import fitted_texts
 from aitia.engine import keeping_workers
-from aitia.errors import AitiaError
+from aitia.errors import AitiaError, ConceptError
 from aitia.files import digest, require_apart, require_place, write_json, write_text
 from aitia.models import LanguageModel, load_model
 from aitia.pipelines.configuration import AttributeConfiguration, ConceptPart, write_configuration
@@ -120,6 +121,7 @@ def _attribute(
         curvature=curvature,
         cache=cache,
         damping=settings.take(Damping),
+        labels=configuration.data.label,
         random_controls=settings.random_controls,
         seed=settings.seed,
         engine=configuration.engine,
@@ -236,18 +238,13 @@ def _check_before_work(configuration: AttributeConfiguration, data: Records) -> 
             {"data.path": data.source},
         )
     require_place(configuration.out, folder=True)
-    method = configuration.rank.method
-    for key, name in (("method", method), *(("compare", name) for name in configuration.rank.compare)):
-        if name not in METHODS:
-            raise AitiaError(f"rank.{key}: {name!r} is not one of {', '.join(METHODS)}")
-    if any(isinstance(METHODS[name], InfluenceMethod) for name in _methods(configuration)):
-        if configuration.rank.queries is None:
-            raise AitiaError("rank.queries: the influence methods need texts that show the behaviour")
-        read_records(configuration.rank.queries, on_error=configuration.rank.on_error)
-    kept = {"response", "prompt_end", *configuration.scan.signals}
-    missing = [signal for signal in METHODS[method].signals if signal not in kept]
-    if missing:
-        raise AitiaError(f"rank.method {method} needs {', '.join(missing)} in scan.signals")
+    for key, name in (
+        ("method", configuration.rank.method),
+        *(("compare", name) for name in configuration.rank.compare),
+    ):
+        if name not in scorer_names():
+            raise AitiaError(f"rank.{key}: {name!r} is not one of {', '.join(scorer_names())}")
+        _require_needs(configuration, key, name)
     if configuration.data.label is not None:
         data.column(configuration.data.label)
     groups = configuration.groups
@@ -264,6 +261,30 @@ def _check_before_work(configuration: AttributeConfiguration, data: Records) -> 
         assert part.negative is not None
         for texts in (part.positive, part.negative):
             read_records(texts, on_error=part.on_error)
+
+
+def _require_needs(configuration: AttributeConfiguration, key: str, name: str) -> None:
+    """Refuse a scorer that is not given what it needs, before the model runs."""
+    needs, settings = find_scorer(name).needs(), configuration.rank
+    if needs.queries:
+        if settings.queries is None:
+            raise AitiaError("rank.queries: the influence methods need texts that show the behaviour")
+        read_records(settings.queries, on_error=settings.on_error)
+    kept = {"response", "prompt_end", *configuration.scan.signals}
+    missing = [signal for signal in needs.signals if signal not in kept]
+    if missing:
+        raise AitiaError(f"rank.{key} {name} needs {', '.join(missing)} in scan.signals")
+    if needs.labels and configuration.data.label is None:
+        raise AitiaError(f"rank.{key} {name} needs data.label")
+    file = configuration.concept.file
+    if needs.texts and file is not None:
+        try:
+            fitted_texts(load_concept(file))
+        except ConceptError as error:
+            raise AitiaError(
+                f"rank.{key} {name} compares rows with the concept's texts: {error}; give concept.positive and "
+                "concept.negative instead of concept.file"
+            ) from error
 
 
 def _concept(part: ConceptPart, model: LanguageModel, file: Path) -> Concept:

@@ -15,9 +15,9 @@ from pydantic import Field, ValidationError, model_validator
 from aitia.attribution.controls import RANDOM_CONTROLS
 from aitia.attribution.curvature import CurvatureSettings, Damping
 from aitia.attribution.groups import SMALLEST_CONTROLS, GroupSettings
-from aitia.attribution.methods import DEFAULT_METHOD
 from aitia.attribution.reporting import ROWS_SHOWN
 from aitia.attribution.scanning import ScanSettings
+from aitia.attribution.scorers import DEFAULT_METHOD
 from aitia.concepts import SaeSettings
 from aitia.concepts.directions import DEFAULT_RECIPE
 from aitia.concepts.features import DEFAULT_POOLING

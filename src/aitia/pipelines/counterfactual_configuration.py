@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from aitia.attribution.curvature import Damping
-from aitia.attribution.methods import DEFAULT_METHOD, METHODS
 from aitia.attribution.scanning import ScanSettings
+from aitia.attribution.scorers import DEFAULT_METHOD, find_scorer, scorer_names
 from aitia.counterfactual import LoraSettings
 from aitia.counterfactual.behaviours import ANSWER_TOKENS, JudgedResponses
 from aitia.counterfactual.judging.classifier_judge import ClassifierJudge
@@ -29,18 +29,6 @@ from aitia.pipelines.configuration import (
     parse_configuration,
 )
 from aitia.pipelines.parts import Part, part_of, whole
-
-BASELINES = (
-    "tf-idf",
-    "bm25",
-    "sentence-embedding",
-    "response-length",
-    "training-loss",
-    "random-direction",
-    "shuffled-labels",
-    "oracle",
-)
-"""Rankings that methods must beat, and the oracle, which knows the label."""
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -147,8 +135,8 @@ class RankingsPart(
     @model_validator(mode="after")
     def _known(self) -> RankingsPart:
         for name in self.compare:
-            if name not in METHODS and name not in BASELINES:
-                raise ValueError(f"{name!r} is not one of {', '.join((*METHODS, *BASELINES))}")
+            if name not in scorer_names():
+                raise ValueError(f"{name!r} is not one of {', '.join(scorer_names())}")
         names = [*self.compare, *self.files]
         wrong = [name for name in names if names.count(name) > 1 or name in ("random", "all")]
         if wrong or not names:
@@ -315,8 +303,10 @@ class CounterfactualConfiguration(Part):
             and self.data.chosen is None
         ):
             raise ValueError("behaviours.margin.held_out: only a pair of files has two answers to a prompt")
-        if "oracle" in self.rankings.compare and self.data.chosen is None and self.data.label is None:
-            raise ValueError("rankings.compare: the oracle needs data.label")
+        labelled = self.data.chosen is not None or self.data.label is not None
+        for name in () if labelled else self.rankings.compare:
+            if find_scorer(name).needs().labels:
+                raise ValueError(f"rankings.compare: {name} needs data.label")
         return self
 
     @property

@@ -11,19 +11,19 @@ import numpy as np
 
 from aitia.attribution import read_ranking
 from aitia.attribution.labels import label_values
-from aitia.attribution.methods import METHODS, InfluenceMethod
+from aitia.attribution.scorers import find_scorer
 from aitia.concepts import load_concept
+from aitia.concepts.fitted_texts import fitted_texts
 from aitia.counterfactual import EndpointJudge, Judge, fit_classifier_judge
 from aitia.counterfactual.judging.endpoint_judge import rubric_for
 from aitia.counterfactual.mixing import LABEL, hold_out, mix_answers
 from aitia.counterfactual.prompt_sets import read_prompts, require_disjoint_prompts, shared_question
-from aitia.errors import AitiaError, JudgeError, RecordError
+from aitia.errors import AitiaError, ConceptError, JudgeError, RecordError
 from aitia.files import digest
 from aitia.pipelines.counterfactual_configuration import CounterfactualConfiguration, JudgePart, QueriesPart
 from aitia.records import Records, read_records
 from aitia.records.bad_rows import OnError, shorten
 
-TEXT_BASELINES = ("tf-idf", "bm25", "sentence-embedding")
 _TRIAL = (["What is the capital of France?"], ["The capital of France is Paris."])
 
 
@@ -277,9 +277,10 @@ def _scores_of(path: Path, data: Records) -> np.ndarray:
 
 def _require_what_rankings_need(configuration: CounterfactualConfiguration, inputs: Inputs) -> None:
     for name in configuration.rankings.compare:
-        if isinstance(METHODS.get(name), InfluenceMethod) and inputs.queries is None:
+        needs = find_scorer(name).needs()
+        if needs.queries and inputs.queries is None:
             raise AitiaError(f"rankings.compare: {name} measures queries; give queries.texts")
-        if name in TEXT_BASELINES and inputs.positive is None:
+        if needs.texts and inputs.positive is None:
             raise AitiaError(
                 f"rankings.compare: {name} compares with the concept's texts; give them instead of a file"
             )
@@ -290,8 +291,9 @@ def _with_checked_prompts(inputs: Inputs, concept_file: Path | None) -> Inputs:
     warnings = []
     fitted = [texts for texts in (inputs.positive, inputs.negative) if texts is not None]
     if concept_file is not None:
-        fitted = _fitting_texts(concept_file)
-        if not fitted:
+        try:
+            fitted = list(fitted_texts(load_concept(concept_file)))
+        except ConceptError:
             warnings.append(
                 f"The texts that {concept_file.name} was fitted to were not found: whether their prompts are also "
                 "asked about or measured could not be checked."
@@ -304,18 +306,3 @@ def _with_checked_prompts(inputs: Inputs, concept_file: Path | None) -> Inputs:
         }
     )
     return replace(inputs, warnings=tuple(warnings))
-
-
-def _fitting_texts(file: Path) -> list[Records]:
-    """The texts that a concept file names, if they are still there as they were."""
-    recipe = load_concept(file).recipe
-    found = []
-    for side in ("positive", "negative"):
-        named = recipe.get(side)
-        if not isinstance(named, Mapping) or "source" not in named or not Path(named["source"]).exists():
-            return []
-        texts = read_records(Path(named["source"]))
-        if texts.fingerprint != named.get("fingerprint"):
-            return []
-        found.append(texts)
-    return found

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 
 from aitia.attribution import ScanSettings, rank, scan
-from aitia.attribution.baselines import (
-    bm25_similarity,
-    embedding_similarity,
-    random_direction_scores,
-    response_length,
-    shuffled_direction_scores,
-    tfidf_similarity,
-    training_loss,
-)
 from aitia.attribution.curvature import Damping
-from aitia.attribution.methods import DEFAULT_METHOD, METHODS
-from aitia.attribution.store import SignalStore
+from aitia.attribution.scorers import find_scorer
 from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
 from aitia.counterfactual import finetune_lora
 from aitia.counterfactual.on_policy import on_policy_queries
-from aitia.errors import StoreError, reason_of
+from aitia.errors import AitiaError, StoreError, reason_of
 from aitia.files import atomic_path, digest, file_digest, reading
-from aitia.models import LanguageModel, load_sentence_encoder
+from aitia.models import LanguageModel
 from aitia.pipelines.counterfactual_configuration import CounterfactualConfiguration
 from aitia.pipelines.counterfactual_inputs import Inputs, NamedJudge
 from aitia.pipelines.curvature import curvature_settings, prepare_curvature
@@ -111,10 +100,8 @@ def _score(
 ) -> Rankings:
     part, trained = configuration.rankings, configuration.training
     require_concept_fits(concept, model)
-    methods = [name for name in part.compare if name in METHODS]
-    signals = {signal for name in methods for signal in METHODS[name].signals}
-    if set(part.compare) & {"training-loss", "random-direction", "shuffled-labels"}:
-        signals.add("backward")
+    needs = [find_scorer(name).needs() for name in part.compare]
+    signals = {signal for each in needs for signal in each.signals}
     order = [signal for signal in ("own_response", "backward") if signal in signals]
     depends = [
         model.fingerprint,
@@ -138,65 +125,48 @@ def _score(
         ),
         out=parts / f"store-{_key([*depends, part.max_batch_tokens, part.seed])}",
     )
-    scores: dict[str, np.ndarray] = {}
-    seconds: dict[str, float] = {}
-    if methods:
-        settings = curvature_settings(part.curvature, methods, concept.site, part.seed)
-        rows = store.load_rows()
-        name = _key([model.fingerprint, rows.fingerprint, repr(settings)])
-        curvature, cache = prepare_curvature(
-            part.curvature,
-            settings,
-            model,
-            rows,
-            parts / f"curvature-{name}.safetensors",
-            configuration.engine,
-        )
-        ranking = rank(
-            store,
-            replace(concept, shuffled=None),  # its controls are a baseline of their own here
-            method=methods[0],
-            others=methods[1:],
-            queries=None if settings is None else _queries(configuration, inputs, model, judge),
-            curvature=curvature,
-            cache=cache,
-            damping=part.take(Damping),
-            random_controls=0,
-            seed=part.seed,
-            **({} if configuration.queries is None else configuration.queries.cutting),
-        )
-        assert tuple(ranking.ids.tolist()) == inputs.data.ids
-        scores, seconds = dict(ranking.scores), dict(ranking.seconds)
-        if cache is not None:
-            cache.clear()
-    for name in part.compare:
-        if name not in METHODS:
-            start = perf_counter()
-            scores[name] = _baseline(name, inputs, store, concept, part.seed)
-            seconds[name] = perf_counter() - start
-    return Rankings(concept=concept, scores={n: scores[n] for n in part.compare}, seconds=seconds)
-
-
-def _baseline(name: str, inputs: Inputs, store: SignalStore, concept: Concept, seed: int) -> np.ndarray:
-    """Scores of a ranking that methods must beat."""
-    match name:
-        case "response-length":
-            return response_length(store.column("response_tokens"))
-        case "training-loss":
-            return training_loss(store)
-        case "random-direction":
-            return random_direction_scores(store, concept, DEFAULT_METHOD, count=1, seed=seed)[0]
-        case "shuffled-labels":
-            return shuffled_direction_scores(store, concept, DEFAULT_METHOD)[0]
-        case "oracle":
-            assert inputs.labels is not None
-            return inputs.labels.astype(float)
-    assert inputs.positive is not None
-    assert inputs.negative is not None
-    texts = inputs.data, inputs.positive, inputs.negative
-    if name == "sentence-embedding":
-        return embedding_similarity(*texts, load_sentence_encoder())
-    return tfidf_similarity(*texts) if name == "tf-idf" else bm25_similarity(*texts)
+    if not part.compare:
+        return Rankings(concept=concept, scores={}, seconds={})
+    settings = curvature_settings(part.curvature, part.compare, concept.site, part.seed)
+    rows = store.load_rows()
+    name = _key([model.fingerprint, rows.fingerprint, repr(settings)])
+    curvature, cache = prepare_curvature(
+        part.curvature,
+        settings,
+        model,
+        rows,
+        parts / f"curvature-{name}.safetensors",
+        configuration.engine,
+    )
+    ranking = rank(
+        store,
+        concept,
+        method=part.compare[0],
+        others=part.compare[1:],
+        queries=_queries(configuration, inputs, model, judge)
+        if any(each.queries for each in needs)
+        else None,
+        curvature=curvature,
+        cache=cache,
+        damping=part.take(Damping),
+        positive=inputs.positive,
+        negative=inputs.negative,
+        labels=inputs.labels,
+        random_controls=0,
+        shuffled_controls=0,  # controls are baselines of their own here
+        seed=part.seed,
+        **({} if configuration.queries is None else configuration.queries.cutting),
+    )
+    assert tuple(ranking.ids.tolist()) == inputs.data.ids
+    for left_out, reason in ranking.provenance["left_out"].items():
+        raise AitiaError(f"rankings.compare: {left_out} cannot be compared: {reason}")
+    if cache is not None:
+        cache.clear()
+    return Rankings(
+        concept=concept,
+        scores={each: ranking.scores[each] for each in part.compare},
+        seconds={each: ranking.seconds[each] for each in part.compare},
+    )
 
 
 def _concept(configuration: CounterfactualConfiguration, inputs: Inputs, model: LanguageModel) -> Concept:

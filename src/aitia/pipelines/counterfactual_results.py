@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from aitia.attribution.scorers import is_baseline
 from aitia.concepts import Concept
 from aitia.counterfactual import CellResult, Removal, against_random, removal_curves, undone
 from aitia.counterfactual.removal import shift
 from aitia.counterfactual.removal_figures import removal_figure
 from aitia.files import atomic_path
-from aitia.pipelines.counterfactual_configuration import BASELINES, CounterfactualConfiguration
+from aitia.pipelines.counterfactual_configuration import CounterfactualConfiguration
 from aitia.pipelines.counterfactual_inputs import Inputs, NamedJudge
 from aitia.report.truth import (
     AgreementFigure,
@@ -208,9 +209,10 @@ def _behaviour_section(
     removals: Sequence[Removal],
     results: Sequence[CellResult],
 ) -> Section:
+    baselines = {each.method for each in removals if is_baseline(each.method)}
     parts: list[Figure | Table] = [
         removal_figure(
-            removals, results, name, f"{name}, {end} influential removed", end=end, baselines=BASELINES
+            removals, results, name, f"{name}, {end} influential removed", end=end, baselines=baselines
         )
         for end in ends
     ]
@@ -247,7 +249,7 @@ def _behaviour_section(
 def _ranking_figures(summary: Mapping[str, Any], scores: Mapping[str, np.ndarray]) -> list[Figure | Table]:
     found: list[Figure | Table] = []
     bars = [
-        Bar(label=name, value=each["value"], low=each["low"], high=each["high"], baseline=name in BASELINES)
+        Bar(label=name, value=each["value"], low=each["low"], high=each["high"], baseline=is_baseline(name))
         for name, each in summary["label_auc"].items()
         if name != "oracle"
     ]

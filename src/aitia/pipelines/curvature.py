@@ -9,8 +9,8 @@ from pathlib import Path
 from aitia.attribution.curvature import Curvature, CurvatureSettings, load_curvature
 from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.gradients import FactorCache
-from aitia.attribution.methods import METHODS, InfluenceMethod
 from aitia.attribution.planning import CurvaturePlan, announce_curvature, plan_curvature
+from aitia.attribution.scorers import find_scorer
 from aitia.engine import Engine, note
 from aitia.files import digest
 from aitia.models import LanguageModel
@@ -22,9 +22,11 @@ def curvature_settings(
     part: CurvaturePart, methods: Sequence[str], site: str, seed: int
 ) -> CurvatureSettings | None:
     """How to fit the curvature that methods want for a concept at a site; none where none wants any."""
-    if not any(isinstance(METHODS.get(name), InfluenceMethod) for name in methods):
+    curved = [found for found in map(find_scorer, methods) if found.needs().curvature]
+    if not curved:
         return None
-    return part.take(CurvatureSettings, site="" if "influence" in methods else site, seed=seed)
+    below = site if all(found.through_concept for found in curved) else ""
+    return part.take(CurvatureSettings, site=below, seed=seed)
 
 
 def shares_factors(part: CurvaturePart, settings: CurvatureSettings) -> bool:

@@ -12,7 +12,8 @@ import numpy as np
 from aitia.attribution import SignalStore
 from aitia.attribution.feature_labels import FeatureLabel, label_features
 from aitia.attribution.feature_shift import FeatureShift, feature_shifts
-from aitia.attribution.methods import DEFAULT_METHOD, find_signal_method, score_vectors
+from aitia.attribution.scorers import DEFAULT_METHOD
+from aitia.attribution.scorers.activation import find_activation_scorer, score_vectors
 from aitia.attribution.scoring import require_concept_of_store
 from aitia.concepts import SparseAutoencoder, concept_from_feature, feature_matrix
 from aitia.files import write_json
@@ -120,7 +121,7 @@ def discover(
         ConceptError: the store is of another base model.
     """
     if store is not None:
-        store.require(find_signal_method(method).signals, sae.site)
+        store.require(find_activation_scorer(method).reading.signals, sae.site)
         require_concept_of_store(concept_from_feature(sae, 0, tuned), store)
     rows = in_tokens(tuned, texts, max_length=max_length, truncate=truncate, on_error=on_error)
     used = texts.only([row.id for row in rows]) if rows.skipped else texts

@@ -20,7 +20,8 @@ from aitia.attribution.groups import (
     GroupSettings,
     group_influence,
 )
-from aitia.attribution.methods import DEFAULT_METHOD, Method, find_method, row_contrasts
+from aitia.attribution.scorers import DEFAULT_METHOD, find_scorer
+from aitia.attribution.scorers.registry import naming_package
 from aitia.concepts import Concept, SparseAutoencoder, feature_matrix, random_directions, require_sae_fits
 from aitia.concepts.features import DEFAULT_POOLING
 from aitia.engine import note
@@ -236,14 +237,14 @@ def _control_scores(
 ) -> np.ndarray | None:
     """The rows' scores under directions that mean nothing, by the ranking's own method: [c, n]."""
     if ranking.direction_scores is None:
-        note(f"{ranking.method} measures texts, not a direction: groups are held against other rows alone")
+        note(f"{ranking.method} takes no direction: groups are held against other rows alone")
         return None
-    if isinstance(find_method(ranking.method), Method):
-        fit = min(CONTROLS, max(FEWEST_CONTROLS, CONTROL_NUMBERS // len(ranking)))
-        count = fit if controls is None else controls
-        return ranking.direction_scores(
-            row_contrasts(store, concept.site, ranking.method, count=count, seed=seed)
-        )
+    fit = min(CONTROLS, max(FEWEST_CONTROLS, CONTROL_NUMBERS // len(ranking)))
+    count = fit if controls is None else controls
+    with naming_package(ranking.method):
+        contrasts = find_scorer(ranking.method).row_contrasts(store, concept.site, count=count, seed=seed)
+    if contrasts is not None:
+        return ranking.direction_scores(contrasts)
     count = COSTLY_CONTROLS if controls is None else controls
     return ranking.direction_scores(random_directions(concept.width, count=count, seed=seed)[:, 0])
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import process_time
 
-from aitia.attribution.controls import controls_kept
+from aitia.attribution.controls import ControlKind, controls_kept
 from aitia.attribution.cost_model import (
     Data,
     InfluencePass,
@@ -21,9 +21,10 @@ from aitia.attribution.cost_model import (
 from aitia.attribution.curvature import CurvatureSettings
 from aitia.attribution.curvature_fitting import curvature_layers
 from aitia.attribution.gradients import factor_bytes
-from aitia.attribution.influence import layers_up_to
-from aitia.attribution.methods import METHODS, InfluenceMethod
 from aitia.attribution.planning import plan_curvature
+from aitia.attribution.scorers import find_scorer
+from aitia.attribution.scorers.activation import activation_scorers
+from aitia.attribution.scorers.registry import naming_package
 from aitia.attribution.store_influence import directions_that_fit
 from aitia.concepts import load_concept
 from aitia.concepts.fitting import SHUFFLES
@@ -85,16 +86,10 @@ def plan_attribute(
     settings = configuration.rank
     scanned = scan_step(shape, data, lowest=block, highest=block, sites=1, signals=configuration.scan.signals)
     steps = [scanned]
-    influences = [
-        name
-        for name in dict.fromkeys((settings.method, *settings.compare))
-        if isinstance(METHODS.get(name), InfluenceMethod)
-    ]
-    if influences:
-        where = site or f"resid_post.{block}"
-        methods = (settings.method, *settings.compare)
-        chosen = curvature_settings(settings.curvature, methods, where, settings.seed)
-        assert chosen is not None
+    where = site or f"resid_post.{block}"
+    methods = tuple(dict.fromkeys((settings.method, *settings.compare)))
+    chosen = curvature_settings(settings.curvature, methods, where, settings.seed)
+    if chosen is not None:
         grown, fitted_rows = data.rows / here.rows, min(chosen.rows or data.rows, data.rows)
         kept_bytes = factor_bytes(tokenized, curvature_layers(outline, chosen)) * grown
         cached = (
@@ -113,10 +108,11 @@ def plan_attribute(
         if settings.curvature.file is None:
             steps.append(curvature_step(shape, data, fitted))
         shuffled = SHUFFLES if loaded is None or loaded.shuffled is None else len(loaded.shuffled)
-        controls = {"random direction": settings.random_controls, "shuffled labels": shuffled}
-        passes = _influence_passes(outline, chosen, where, influences, settings.method, controls)
+        controls = {ControlKind.RANDOM: settings.random_controls, ControlKind.SHUFFLED: shuffled}
+        passes = _influence_passes(outline, chosen, where, methods, controls)
         steps.append(influence_step(shape, data, passes, cached=cached))
-    steps.append(rank_step(shape, data, methods=len(METHODS), controls=settings.random_controls))
+    scored = len({*methods, *activation_scorers()})
+    steps.append(rank_step(shape, data, methods=scored, controls=settings.random_controls))
     count = workers or configuration.engine.workers or 1
     return RunPlan(shape=shape, data=data, steps=steps, machine=machine or measure_machine(), workers=count)
 
@@ -126,23 +122,19 @@ def _influence_passes(
     curvature: CurvatureSettings,
     site: str,
     methods: Sequence[str],
-    first: str,
-    controls: Mapping[str, int],
+    controls: Mapping[ControlKind, int],
 ) -> list[InfluencePass]:
-    """A pass for each method, and after that which decides the order those for its controls."""
+    """A pass for each method that makes one, and after the first method's, which decides the order, its controls'."""
     found = []
     for name in methods:
-        method = METHODS[name]
-        assert isinstance(method, InfluenceMethod)
-        of_concept = method.measures == "concept"
-        layers = layers_up_to(outline, site if of_concept else None, curvature)
-        once = InfluencePass(
-            weights=sum(layer.inputs * layer.outputs for layer in layers),
-            lowest=min(layer.block for layer in layers),
-        )
+        scorer = find_scorer(name)
+        with naming_package(name):
+            once = scorer.cost_of(outline, site, curvature)
+        if once is None:
+            continue
         found.append(once)
-        if of_concept and name == first:
-            room = directions_that_fit(layers)
+        if scorer.through_concept and name == methods[0]:
+            room = directions_that_fit(once.weights)
             kept, at_once = sum(controls_kept(controls, room).values()), max(room, 1)
             found += [replace(once, directions=min(at_once, kept - done)) for done in range(0, kept, at_once)]
     return found

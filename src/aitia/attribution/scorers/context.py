@@ -1,0 +1,231 @@
+"""What a ranking was given, handed to each of its scorers; read, loaded or fitted when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aitia.attribution.curvature import Curvature, Damping
+from aitia.attribution.gradients import FactorCache
+from aitia.attribution.labels import label_values
+from aitia.attribution.scorers.protocol import Scorer
+from aitia.attribution.signal_products import require_prompts
+from aitia.attribution.store import SignalStore
+from aitia.attribution.store_influence import StoreInfluence
+from aitia.concepts import Concept
+from aitia.concepts.fitted_texts import fitted_texts
+from aitia.engine import LOCAL, Engine
+from aitia.errors import AitiaError, ConceptError
+from aitia.records import Records, read_records
+
+Encoder = Callable[[Sequence[str]], np.ndarray]
+"""Texts to vectors, [texts, d]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What a caller of `rank` gave for its scorers, as it came.
+
+    Attributes:
+        queries: texts to measure.
+        curvature: fitted, a file, or none to fit one.
+        damping: of the curvature; none for the default.
+        cache: of the rows' factors, from the curvature's pass.
+        positive: texts that show the concept; none for those that the concept names.
+        negative: texts that do not, likewise.
+        labels: [n] true or false, or the name of a column that is.
+        encoder: of texts; none for the default sentence encoder.
+        cutting: of the queries, as `aitia.models.in_tokens` takes it.
+    """
+
+    queries: Records | Path | str | None = None
+    curvature: Curvature | Path | str | None = None
+    damping: Damping | None = None
+    cache: FactorCache | None = None
+    positive: Records | Path | str | None = None
+    negative: Records | Path | str | None = None
+    labels: np.ndarray | str | None = None
+    encoder: Encoder | None = None
+    cutting: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingContext:
+    """What a scorer works on. All scorers of a ranking share what is read, loaded or fitted.
+
+    Attributes:
+        store: the finished store.
+        concept: the concept, at a site of the store's model.
+        seed: of everything random.
+        engine: where gradients are made.
+        given: what the caller gave.
+        scorer: the name of the scorer that asks, for messages.
+    """
+
+    store: SignalStore
+    concept: Concept
+    seed: int = 0
+    engine: Engine = LOCAL
+    given: Given = Given()
+    scorer: str = ""
+    _made: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def for_scorer(self, scorer: Scorer) -> RankingContext:
+        """The same, as a scorer asks for it.
+
+        Raises:
+            PromptsMissingError: it needs prompts, and a row has none.
+            AitiaError: something else that it needs is absent; the message says what to give.
+        """
+        context, needs = replace(self, scorer=scorer.name), scorer.needs()
+        if needs.prompts:
+            require_prompts(self.store, scorer.name)
+        if needs.signals:
+            self.store.require(needs.signals, self.concept.site)
+        if needs.queries:
+            context.queries()
+        if needs.texts:
+            context.texts()
+        if needs.labels:
+            context.labels()
+        if needs.shuffled:
+            context.shuffled()
+        return context
+
+    def records(self) -> Records:
+        """The rows of the store, in its order, as they were read.
+
+        Raises:
+            StoreError: the data are not found, or have changed since the scan.
+        """
+        return self._once("records", lambda: self.store.load_records().only(self._ids))
+
+    def queries(self) -> Records:
+        """The texts to measure.
+
+        Raises:
+            AitiaError: none were given, or they cannot be read.
+        """
+        asked = self.given.queries
+        if asked is None:
+            raise AitiaError(f"{self.scorer} measures queries: give texts that show the behaviour")
+        if isinstance(asked, Records):
+            return asked
+        on_error = self.given.cutting.get("on_error", "stop")
+        return self._once("queries", lambda: read_records(asked, on_error=on_error))
+
+    def influence(self) -> StoreInfluence:
+        """Model, rows, queries and curvature together, for scorers that take gradients of the weights.
+
+        Raises:
+            AitiaError: there are no queries.
+            StoreError: model, data or curvature do not belong together.
+        """
+        queries, given = self.queries(), self.given
+        return self._once(
+            "influence",
+            lambda: StoreInfluence.prepare(
+                self.store,
+                self.concept,
+                queries,
+                given.curvature,
+                given.damping,
+                given.cache,
+                self.engine,
+                **given.cutting,
+            ),
+        )
+
+    def curvature(self) -> Curvature:
+        """The curvature that was given, or one fitted now.
+
+        Raises:
+            AitiaError: see `influence`.
+        """
+        return self.influence().curvature
+
+    def texts(self) -> tuple[Records, Records]:
+        """The positive and the negative texts of the concept: those given, or those that the concept names.
+
+        Raises:
+            AitiaError: they are not found, or only one side was given.
+        """
+        return self._once("texts", self._texts)
+
+    def _texts(self) -> tuple[Records, Records]:
+        above, below = self.given.positive, self.given.negative
+        if (above is None) != (below is None):
+            raise AitiaError(
+                f"{self.scorer} compares two sides: give both `positive` and `negative` texts, or neither"
+            )
+        if above is None or below is None:
+            try:
+                return fitted_texts(self.concept)
+            except ConceptError as error:
+                raise AitiaError(
+                    f"{self.scorer} compares rows with the concept's texts, which are not at hand: {error}; put them "
+                    "back where they were, or give `positive` and `negative` texts in Python"
+                ) from error
+        first, second = (each if isinstance(each, Records) else read_records(each) for each in (above, below))
+        return first, second
+
+    def labels(self) -> np.ndarray:
+        """[n] bool: which rows are known to be of the kind that is sought.
+
+        Raises:
+            AitiaError: none were given, or they are not one of true and false for each row.
+        """
+        asked = self.given.labels
+        if asked is None:
+            raise AitiaError(
+                f"{self.scorer} knows which rows are meant: give `label`, a true-or-false column"
+            )
+        if isinstance(asked, str):
+            return self._once("labels", lambda: label_values(self.store.load_records(), asked, self._ids))
+        found = np.asarray(asked)
+        if found.shape != (len(self.store),) or found.dtype != bool:
+            raise AitiaError(
+                f"labels of shape {found.shape} and type {found.dtype}, not {len(self.store)} of true and false"
+            )
+        return found
+
+    def shuffled(self) -> np.ndarray:
+        """[c, d] directions that the concept's recipe found for shuffled labels, c > 0.
+
+        Raises:
+            AitiaError: the concept keeps none.
+        """
+        found = self.concept.shuffled
+        if found is None or not len(found):
+            raise AitiaError(
+                f"{self.scorer}: concept {self.concept.name!r} keeps no shuffled directions; fit it with shuffles > 0"
+            )
+        return found.sum(axis=1)
+
+    def encoder(self) -> Encoder:
+        """The encoder that was given, or the default sentence encoder.
+
+        Raises:
+            ModelError: the default encoder is not installed.
+        """
+        from aitia.models import load_sentence_encoder
+
+        return self.given.encoder or self._once("encoder", load_sentence_encoder)
+
+    def queries_skipped(self) -> list[list[str]]:
+        """Place and reason of each query that the influence methods left out."""
+        made: StoreInfluence | None = self._made.get("influence")
+        return [] if made is None else [[row.location, row.reason] for row in made.queries.skipped]
+
+    @property
+    def _ids(self) -> list[str]:
+        return [str(name) for name in self.store.column("id")]
+
+    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
