@@ -122,7 +122,7 @@ def _attribute(
         curvature=curvature,
         cache=cache,
         damping=Damping(value=settings.damping, relative=settings.relative_damping),
-        labels=configuration.data.label,
+        label=configuration.data.label,
         random_controls=settings.random_controls,
         seed=settings.seed,
         engine=configuration.engine.engine,

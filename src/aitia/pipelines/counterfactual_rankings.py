@@ -150,7 +150,7 @@ def _score(
         damping=Damping(value=part.damping, relative=part.relative_damping),
         positive=inputs.positive,
         negative=inputs.negative,
-        labels=inputs.labels,
+        label=inputs.labels,
         random_controls=0,
         shuffled_controls=0,  # controls are baselines of their own here
         seed=part.seed,
