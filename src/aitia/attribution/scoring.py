@@ -52,7 +52,7 @@ def rank(
     cache: FactorCache | None = None,
     positive: Records | Path | str | None = None,
     negative: Records | Path | str | None = None,
-    labels: np.ndarray | str | None = None,
+    label: np.ndarray | str | None = None,
     encoder: Encoder | None = None,
     random_controls: int = RANDOM_CONTROLS,
     shuffled_controls: int | None = None,
@@ -79,7 +79,7 @@ def rank(
         positive: what the text baselines compare with, texts that show the concept; default: those that the concept
             was fitted to, where they are found as they were.
         negative: texts that do not, likewise.
-        labels: what `oracle` knows: true or false for each row, or the name of a column of the data that says so.
+        label: what `oracle` knows: the name of a true-or-false column of the data, or its values, [n] bool.
         encoder: of `sentence-embedding`, texts to [texts, d]; default: `aitia.models.load_sentence_encoder`.
         random_controls: random directions to score as controls, beside the concept's shuffled ones. All are scored,
             except under `concept-influence` and `concept-gradient-product` where their gradients do not fit into
@@ -113,7 +113,7 @@ def rank(
         cache=cache,
         positive=positive,
         negative=negative,
-        labels=labels,
+        label=label,
         encoder=encoder,
         cutting=cutting,
     )

@@ -176,7 +176,7 @@ def rank_command(
         model=model,
         adapter=adapter,
         data=data,
-        labels=label,
+        label=label,
         **settings,
     )
     ranking.write(out)

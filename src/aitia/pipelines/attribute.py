@@ -121,7 +121,7 @@ def _attribute(
         curvature=curvature,
         cache=cache,
         damping=settings.take(Damping),
-        labels=configuration.data.label,
+        label=configuration.data.label,
         random_controls=settings.random_controls,
         seed=settings.seed,
         engine=configuration.engine,

@@ -151,7 +151,7 @@ def _score(
         damping=part.take(Damping),
         positive=inputs.positive,
         negative=inputs.negative,
-        labels=inputs.labels,
+        label=inputs.labels,
         random_controls=0,
         shuffled_controls=0,  # controls are baselines of their own here
         seed=part.seed,

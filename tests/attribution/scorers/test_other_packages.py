@@ -154,6 +154,7 @@ def test_a_scorer_of_another_package_ranks_from_the_command_line(made, install, 
     ("scores", "words"),
     [
         ("1 / 0", "failed: ZeroDivisionError: division by zero"),
+        ("{}['key']", "failed: KeyError: 'key'$"),
         ("[1.0, 2.0]", r"failed: it gave float64 of shape \(2,\)"),
         ("['a'] * len(context.store)", "failed: it gave <U1 of shape"),
         ("context.queries()", "failed: bad measures queries: give texts that show the behaviour"),
@@ -162,7 +163,7 @@ def test_a_scorer_of_another_package_ranks_from_the_command_line(made, install, 
 )
 def test_a_scorer_that_fails_is_named_with_its_package(made, install, scores, words):
     concept, store, _ = made
-    install("badscorers", BAD.format(scores=scores), {"bad": "Bad"})
+    install("badscorers", BAD.replace("{scores}", scores), {"bad": "Bad"})
     for method, others in (("bad", ()), ("vector-filter", ["bad"])):
         with pytest.raises(AitiaError, match=r"^scorer 'bad' of package badscorers " + words) as caught:
             rank(store, concept, method=method, others=others)

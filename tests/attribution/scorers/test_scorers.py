@@ -59,7 +59,7 @@ def test_a_rankings_file_has_the_reserved_columns(made, tmp_path):
 def test_baselines_rank_and_are_compared(made):
     _, concept, store, data, texts = made
     names = ["bm25", "response-length", "training-loss", "random-direction", "shuffled-labels", "oracle"]
-    found = rank(store, concept, method="tf-idf", others=names, labels="planted", seed=3)
+    found = rank(store, concept, method="tf-idf", others=names, label="planted", seed=3)
     assert set(found.scores) == {"tf-idf", *names}
     np.testing.assert_allclose(found.score, tfidf_similarity(data, *texts))
     np.testing.assert_allclose(found.scores["bm25"], bm25_similarity(data, *texts))
@@ -89,7 +89,7 @@ def test_an_encoder_can_be_given(made):
     ("method", "settings", "words"),
     [
         ("oracle", {}, "oracle knows which rows are meant: give `label`"),
-        ("oracle", {"labels": np.ones(3, dtype=bool)}, "labels of shape"),
+        ("oracle", {"label": np.ones(3, dtype=bool)}, "`label` has bool of shape"),
         ("influence", {}, "influence measures queries: give texts that show the behaviour"),
         ("tf-idf", {"positive": "there.jsonl"}, "give both `positive` and `negative` texts"),
         ("tfidf", {}, r"method 'tfidf' does not exist \(nearest: tf-idf\)"),

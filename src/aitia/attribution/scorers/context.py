@@ -37,7 +37,7 @@ class Given:
         cache: of the rows' factors, from the curvature's pass.
         positive: texts that show the concept; none for those that the concept names.
         negative: texts that do not, likewise.
-        labels: [n] true or false, or the name of a column that is.
+        label: the name of a true-or-false column, or its values, [n].
         encoder: of texts; none for the default sentence encoder.
         cutting: of the queries, as `aitia.models.in_tokens` takes it.
     """
@@ -48,7 +48,7 @@ class Given:
     cache: FactorCache | None = None
     positive: Records | Path | str | None = None
     negative: Records | Path | str | None = None
-    labels: np.ndarray | str | None = None
+    label: np.ndarray | str | None = None
     encoder: Encoder | None = None
     cutting: Mapping[str, Any] = field(default_factory=dict)
 
@@ -179,7 +179,7 @@ class RankingContext:
         Raises:
             AitiaError: none were given, or they are not one of true and false for each row.
         """
-        asked = self.given.labels
+        asked = self.given.label
         if asked is None:
             raise AitiaError(
                 f"{self.scorer} knows which rows are meant: give `label`, a true-or-false column"
@@ -189,7 +189,8 @@ class RankingContext:
         found = np.asarray(asked)
         if found.shape != (len(self.store),) or found.dtype != bool:
             raise AitiaError(
-                f"labels of shape {found.shape} and type {found.dtype}, not {len(self.store)} of true and false"
+                f"`label` has {found.dtype} of shape {found.shape}, not true or "
+                f"false for each of the {len(self.store)} rows"
             )
         return found
 

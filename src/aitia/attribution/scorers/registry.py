@@ -128,11 +128,7 @@ def naming_package(name: str) -> Iterator[None]:
     except Exception as error:
         if package == _OWN:
             raise
-        what = (
-            reason_of(error)
-            if isinstance(error, AitiaError)
-            else f"{type(error).__name__}: {reason_of(error)}"
-        )
+        what = reason_of(error) if isinstance(error, AitiaError) else _kind_and_reason(error)
         raise AitiaError(f"scorer {name!r} of package {package} failed: {what}") from error
 
 
@@ -157,13 +153,18 @@ def _load(point: EntryPoint) -> Scorer:
         made = found() if isinstance(found, type) else found
         fault = _fault(made) or (None if isinstance(made.needs(), Needs) else "`needs` returns no Needs")
     except (Exception, SystemExit) as error:
-        raise AitiaError(f"{what} cannot be loaded: {type(error).__name__}: {reason_of(error)}") from error
+        raise AitiaError(f"{what} cannot be loaded: {_kind_and_reason(error)}") from error
     if fault is None and made.name != point.name:
         fault = f"it calls itself {made.name!r}; give its entry point that name"
     if fault is not None:
         raise AitiaError(f"{what} cannot be used: {fault}")
     _entries[point.name] = _Entry(scorer=made, module=point.module, package=_package(point))
     return made
+
+
+def _kind_and_reason(error: BaseException) -> str:
+    kind, reason = type(error).__name__, reason_of(error)
+    return reason if reason.startswith(kind) else f"{kind}: {reason}"
 
 
 def _enter(scorer: Scorer, module: str) -> None:
