@@ -116,7 +116,7 @@ bench-simplicity: $(READY) ## three kinds of simplicity on one family of explana
 	$(BIN)/python benchmarks/simplicity.py
 
 schemas: $(READY) ## the published JSON schemas, from the code
-	$(BIN)/python -m aitia.pipelines.schemas docs/schemas
+	$(BIN)/python -m aitia.pipelines.evaluation.schemas docs/schemas
 
 clean: ## remove what was built, not the project's environment
 	rm -rf build dist site benchmarks/.work .pytest_cache .ruff_cache

@@ -33,8 +33,8 @@ from aitia.attribution.group_statistics import control_p_values, z_scores
 from aitia.attribution.groups import Group, GroupSettings, group_influence
 from aitia.concepts import Concept, SparseAutoencoder, random_directions
 from aitia.files import digest, write_json
-from aitia.pipelines.demo import base_model
-from aitia.pipelines.groups import CONTROLS, explain_by_groups
+from aitia.pipelines.attribution.demo import base_model
+from aitia.pipelines.attribution.groups import CONTROLS, explain_by_groups
 from aitia.statistics import auc
 from harness import WORK, Target, at_least, at_most, report
 from planted.group_removals import language_removal
@@ -102,7 +102,7 @@ def exactly_planted(store: SignalStore, concept: Concept, planted: np.ndarray) -
     """The strength that a group of the planted rows and no others would have: what no feature can surpass by much."""
     import scipy.sparse as sparse
 
-    from aitia.attribution.scorers.activation import find_activation_scorer, score_vectors
+    from aitia.attribution.scorers import find_activation_scorer, score_vectors
 
     membership = sparse.csr_array(planted[:, None])
     score = score_vectors(store, concept.vector[None], concept.site, METHOD)[0]
@@ -128,7 +128,7 @@ def moved_without_a_concept(
     suite: Suite, draw: int, base: Path, sae: SparseAutoencoder, work: Path
 ) -> dict[str, Any]:
     """Discovery: how many features moved on held-out texts, and whether the first ones find the planted rows."""
-    from aitia.attribution.scorers.activation import score_vectors
+    from aitia.attribution.scorers import score_vectors
     from aitia.concepts import concept_from_feature
 
     store, _ = scanned(suite, base, work)

@@ -55,7 +55,7 @@ def many_concepts(folder: Path, concepts: int) -> None:
     import torch
 
     from aitia.attribution import SignalStore
-    from aitia.attribution.scorers.activation import score_vectors
+    from aitia.attribution.scorers import score_vectors
 
     store = SignalStore.open(folder)
     vectors = np.random.default_rng(1).standard_normal((concepts, 576), dtype=np.float32)

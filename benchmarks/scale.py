@@ -62,7 +62,7 @@ def time_scan(width: int, layers: int, rows: int) -> dict[str, Any]:
     """Scan with the backward signal, twice, the second with a clock; what it took and what was counted."""
     from aitia.attribution import scan
     from aitia.attribution.cost_model import Data, scan_step
-    from aitia.pipelines.plan import shape_of
+    from aitia.pipelines.attribution.plan import shape_of
     from aitia.records import read_records, tokenize
 
     with tempfile.TemporaryDirectory() as name:

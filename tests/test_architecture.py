@@ -42,22 +42,21 @@ PRODUCTS = (
 )
 """Rooms that know nothing of the other products' rooms; `adapters` and what is above it join them."""
 MOST_FILES = 12
-LARGE_FOLDERS = {"attribution", "cli", "pipelines"}
+LARGE_FOLDERS = {"attribution"}
 """Folders that still have more files; take a name out when its folder has been put in order."""
 # Modules that other rooms import past the face of their room. Take one out when nobody does so any more; put none in:
 # let the room export the name, or move the code to the room that needs it.
 PAST_FACES = {
     "attribution": (
         "baselines controls cost_model curvature curvature_fitting damping_sweep enrichment "
-        "feature_labels feature_shift gradients groups influence labels measurements methods planning "
-        "reporting scanning scoring signals store store_influence"
+        "feature_labels feature_shift gradients groups labels measurements planning reporting "
+        "scanning scoring store_influence"
     ),
     "concepts": "concept directions features fitting sae sae_loading sae_training",
     "counterfactual": (
         "behaviours judging.classifier_judge judging.endpoint judging.endpoint_judge "
         "judging.endpoint_labeller mixing on_policy prompt_sets removal removal_figures"
     ),
-    "engine": "tasks",
     "explanations": "core.explanation metrics.direction_scores",
     "finite_groups": "cayley",
     "group_networks": "circuits interpretation measures network page shared_space training",

@@ -35,7 +35,7 @@ from aitia.counterfactual.on_policy import on_policy_queries
 from aitia.engine import Engine
 from aitia.errors import AitiaError
 from aitia.group_networks import InterpretationSettings, TrainingSettings
-from aitia.pipelines.configuration import (
+from aitia.pipelines.attribution.configuration import (
     AttributeConfiguration,
     ConceptPart,
     CurvaturePart,
@@ -43,7 +43,10 @@ from aitia.pipelines.configuration import (
     RankPart,
     ScanPart,
 )
-from aitia.pipelines.counterfactual_configuration import (
+from aitia.pipelines.attribution.discovery import discover
+from aitia.pipelines.attribution.groups import explain_by_groups
+from aitia.pipelines.parts import Part, whole
+from aitia.pipelines.retraining.counterfactual_configuration import (
     ClassifierPart,
     CounterfactualConfiguration,
     EndpointPart,
@@ -51,9 +54,6 @@ from aitia.pipelines.counterfactual_configuration import (
     QueriesPart,
     RankingsPart,
 )
-from aitia.pipelines.discovery import discover
-from aitia.pipelines.groups import explain_by_groups
-from aitia.pipelines.parts import Part, whole
 from aitia.settings import Setting, described
 
 SOURCE = Path(aitia.__file__).parent
@@ -375,7 +375,7 @@ def test_the_default_scan_keeps_what_the_default_method_reads():
 
 
 def test_the_number_of_controls_in_help_and_schema_is_the_one_that_is_taken():
-    from aitia.pipelines import groups
+    from aitia.pipelines.attribution import groups
 
     help_text = next(each.help for each in command("groups").params if each.name == "controls")
     schema = GroupsPart.model_json_schema()["properties"]["controls"]["description"]

@@ -17,7 +17,7 @@ from aitia.cli import app
 from aitia.counterfactual.prompt_sets import read_prompts
 from aitia.errors import RecordError, StoreError
 from aitia.files import LOCK, address_of, atomic_path, digest, only_here
-from aitia.pipelines.configuration import read_configuration
+from aitia.pipelines.attribution.configuration import read_configuration
 from aitia.records import read_records, records_from_rows
 from aitia.remote_files import MANIFEST, local_copy, pull, push
 

@@ -19,7 +19,7 @@ import numpy as np
 from aitia.explanations import Phenomenon
 from aitia.files import digest
 from aitia.models import LanguageModel, LanguageModelUnderStudy, load_model, site_layer
-from aitia.pipelines.demo import base_model, mood_answers
+from aitia.pipelines.attribution.demo import base_model, mood_answers
 
 MOODS, BEYOND = ("happy", "depressed"), ("nostalgic", "scared")
 WORDS = (" happy", " sad")

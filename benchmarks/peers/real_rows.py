@@ -25,7 +25,7 @@ def write_real_rows(workload: Workload, folder: Path) -> None:
     """
     from datasets import Dataset
 
-    from aitia.pipelines.demo import tuned_model, write_texts
+    from aitia.pipelines.attribution.demo import tuned_model, write_texts
     from aitia.records import read_records, tokenize
 
     if written_for(folder, workload):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aitia.counterfactual import LoraSettings
 from aitia.models import LanguageModel, load_model
-from aitia.pipelines.demo import base_model
+from aitia.pipelines.attribution.demo import base_model
 from planted.remembered import LowerBlocks, same_weights
 from planted.suites import every_text
 from planted.vocabulary import cut_vocabulary

@@ -24,7 +24,7 @@ from aitia.attribution.signals import collect_signals
 from aitia.errors import AitiaError
 from aitia.models import load_model, save_model
 from aitia.models.loading.language_models import load_outline
-from aitia.pipelines.plan import shape_of
+from aitia.pipelines.attribution.plan import shape_of
 from aitia.records import pad_batch, records_from_rows, tokenize
 
 SHAPE = ModelShape(parameters=10**6, outside=10**5, layers=4, width=64, vocabulary=400)

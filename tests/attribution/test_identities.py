@@ -6,7 +6,7 @@ import torch
 from aitia.attribution.curvature import Damping, LayerCurvature
 from aitia.attribution.gradients import training_factors
 from aitia.attribution.layer_algebra import products_with_queries
-from aitia.attribution.scorers.activation import find_activation_scorer
+from aitia.attribution.scorers import find_activation_scorer
 from aitia.models.linear_layers import find_linear_layers
 from aitia.records import pad_batch, records_from_rows, tokenize
 

@@ -24,7 +24,7 @@ from aitia.attribution.damping_sweep import DAMPINGS, sweep_of_ranking
 from aitia.attribution.gradients import FactorCache, pass_batches, passes_over_rows
 from aitia.attribution.influence import influence
 from aitia.attribution.measurements import ConceptMeasurement, LogProbability
-from aitia.attribution.scorers.activation import activation_scorers, find_activation_scorer
+from aitia.attribution.scorers import activation_scorers, find_activation_scorer
 from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept, fit_concept
 from aitia.errors import AitiaError, ConceptError, StoreError

@@ -67,7 +67,7 @@ def test_the_library_names_an_option_only_after_its_command():
     """For the library cannot know which command runs; it names settings in backquotes (see `in_options`)."""
     seen = 0
     for path, node in FUNCTIONS:
-        if path.parent.name == "cli":
+        if "cli" in path.relative_to(SOURCE).parts:
             continue
         for option, program, command in named_options("\n".join(texts(node))):
             place = f"{path.name}:{node.lineno} {node.name}: {option}"
@@ -83,7 +83,7 @@ def callers():
     """function of the command line -> the commands that reach it through functions of the command line."""
     calls = {}
     for path, node in FUNCTIONS:
-        if path.parent.name == "cli":
+        if "cli" in path.relative_to(SOURCE).parts:
             names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
             calls.setdefault(node.name, set()).update(names - {node.name})
     own = {command.callback.__wrapped__.__name__: name for name, command in COMMANDS.items()}
@@ -102,7 +102,7 @@ def callers():
 def test_the_command_line_names_options_of_its_own():
     reached, seen = callers(), 0
     for path, node in FUNCTIONS:
-        if path.parent.name != "cli":
+        if "cli" not in path.relative_to(SOURCE).parts:
             continue
         body = ast.Module(body=node.body, type_ignores=[])
         for option, program, command in named_options("\n".join(texts(body))):

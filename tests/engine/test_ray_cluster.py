@@ -26,8 +26,8 @@ from aitia.counterfactual.retraining import Cell
 from aitia.engine import Engine, keeping_workers, run_tasks
 from aitia.errors import AitiaError, ModelError, NetworkError, RecordError
 from aitia.models import load_model, save_model
-from aitia.pipelines.counterfactual import counterfactual
-from aitia.pipelines.counterfactual_configuration import read_counterfactual_configuration
+from aitia.pipelines.retraining.counterfactual import counterfactual
+from aitia.pipelines.retraining.counterfactual_configuration import read_counterfactual_configuration
 from aitia.proofs import prove_files
 from aitia.records import records_from_rows
 from proofs.proof_networks import planted_network

@@ -19,7 +19,7 @@ from aitia.explanations.examples.xor import (
     gates_explanation,
     xor_phenomenon,
 )
-from aitia.pipelines.schemas import ScorecardFile
+from aitia.pipelines.evaluation.schemas import ScorecardFile
 from aitia.statistics import Interval
 
 

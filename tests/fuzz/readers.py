@@ -194,7 +194,7 @@ def _store(path: Path) -> None:
 
 def _read_store(path: Path) -> None:
     from aitia.attribution import SignalStore
-    from aitia.attribution.scorers.activation import score_vectors
+    from aitia.attribution.scorers import score_vectors
 
     store = SignalStore.open(path)
     store.column("id")
@@ -368,17 +368,19 @@ READERS: dict[str, Reader] = {
     "copied folder's list": Reader(read=_read_copy, make=_copy, name="copy", target="aitia-copy.json"),
     "retraining's cell": Reader(read=_read_cell, make=_cell, name="cell.json"),
     "configuration": Reader(
-        read=_call("aitia.pipelines.configuration", "read_configuration"),
+        read=_call("aitia.pipelines.attribution.configuration", "read_configuration"),
         make=_json(CONFIGURATION),
         name="a.yaml",
     ),
     "counterfactual configuration": Reader(
-        read=_call("aitia.pipelines.counterfactual_configuration", "read_counterfactual_configuration"),
+        read=_call(
+            "aitia.pipelines.retraining.counterfactual_configuration", "read_counterfactual_configuration"
+        ),
         make=_json(COUNTERFACTUAL),
         name="c.yaml",
     ),
     "explanation": Reader(
-        read=_call("aitia.pipelines.explanation_files", "read_explanation"),
+        read=_call("aitia.pipelines.evaluation.explanation_files", "read_explanation"),
         make=_json(EXPLANATION),
         name="e.explanation.json",
     ),

@@ -19,8 +19,8 @@ from aitia.cli import app
 from aitia.concepts import SparseAutoencoder, save_sae
 from aitia.errors import AitiaError
 from aitia.models import save_model
-from aitia.pipelines.attribute import attribute
-from aitia.pipelines.configuration import read_configuration, write_configuration
+from aitia.pipelines.attribution.attribute import attribute
+from aitia.pipelines.attribution.configuration import read_configuration, write_configuration
 from aitia.records import tokenize
 
 
@@ -92,7 +92,7 @@ def test_influence_methods_run_from_a_configuration(folder, tmp_path, capsys, mo
 
 
 def test_a_fitted_concept_is_used_again_until_its_texts_or_settings_change(folder, tmp_path, monkeypatch):
-    import aitia.pipelines.attribute as module
+    import aitia.pipelines.attribution.attribute as module
 
     text = (folder / "attribute.yaml").read_text().replace("out: run", "out: again-run")
     file = folder / "again.yaml"

@@ -18,14 +18,14 @@ from aitia.attribution import Ranking
 from aitia.cli import app
 from aitia.errors import AitiaError, RecordError
 from aitia.models import save_model
-from aitia.pipelines import counterfactual_rankings
-from aitia.pipelines.counterfactual import counterfactual
-from aitia.pipelines.counterfactual_configuration import (
+from aitia.pipelines.evaluation.judge import judge_files
+from aitia.pipelines.evaluation.run_explanations import EVERY_ROW, run_explanations
+from aitia.pipelines.retraining import counterfactual_rankings
+from aitia.pipelines.retraining.counterfactual import counterfactual
+from aitia.pipelines.retraining.counterfactual_configuration import (
     CounterfactualConfiguration,
     read_counterfactual_configuration,
 )
-from aitia.pipelines.judge import judge_files
-from aitia.pipelines.run_explanations import EVERY_ROW, run_explanations
 from aitia.records import read_records
 
 pytest.importorskip("openai", reason="the extra `judge` is not installed")

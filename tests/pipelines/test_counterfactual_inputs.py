@@ -7,9 +7,9 @@ from pipelines.small_counterfactual import maker, small_configuration
 from aitia.counterfactual.judging.endpoint_judge import EndpointJudge
 from aitia.errors import AitiaError, JudgeError
 from aitia.models import save_model
-from aitia.pipelines import counterfactual_rankings
-from aitia.pipelines.counterfactual import counterfactual
-from aitia.pipelines.counterfactual_configuration import read_counterfactual_configuration
+from aitia.pipelines.retraining import counterfactual_rankings
+from aitia.pipelines.retraining.counterfactual import counterfactual
+from aitia.pipelines.retraining.counterfactual_configuration import read_counterfactual_configuration
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_a_judge_that_does_not_answer_is_refused_before_anything_is_trained(fold
     pytest.importorskip("openai", reason="the extra `judge` is not installed")
     monkeypatch.setenv("OPENAI_API_KEY", "a word")
     monkeypatch.setattr(
-        "aitia.pipelines.counterfactual_inputs.EndpointJudge",
+        "aitia.pipelines.retraining.counterfactual_inputs.EndpointJudge",
         lambda *arguments, **options: EndpointJudge(*arguments, **options, retries=0),
     )
     with pytest.raises(

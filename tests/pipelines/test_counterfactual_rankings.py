@@ -10,10 +10,10 @@ from pipelines.small_counterfactual import maker, small_configuration
 
 from aitia.attribution.curvature import CurvatureSettings, load_curvature
 from aitia.models import save_model
-from aitia.pipelines.counterfactual import load_part
-from aitia.pipelines.counterfactual_configuration import read_counterfactual_configuration
-from aitia.pipelines.counterfactual_inputs import read_inputs
-from aitia.pipelines.counterfactual_rankings import make_rankings
+from aitia.pipelines.retraining.counterfactual import load_part
+from aitia.pipelines.retraining.counterfactual_configuration import read_counterfactual_configuration
+from aitia.pipelines.retraining.counterfactual_inputs import read_inputs
+from aitia.pipelines.retraining.counterfactual_rankings import make_rankings
 from aitia.records import read_records
 
 

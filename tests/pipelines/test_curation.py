@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from aitia.attribution import Ranking
 from aitia.cli import app
 from aitia.errors import AitiaError, RecordError, StoreError
-from aitia.pipelines.curation import curate
+from aitia.pipelines.attribution.curation import curate
 from aitia.records import read_records
 
 TEXTS = ["bread cools", "boats drift", "walls stand", "linen dries", "kettles sing", "harbours wait"]

@@ -15,9 +15,9 @@ from aitia.concepts import SaeSettings, SparseAutoencoder, fit_contrast, load_co
 from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.errors import AitiaError
 from aitia.models import load_model, save_model
-from aitia.pipelines.attribute import attribute
-from aitia.pipelines.configuration import read_configuration
-from aitia.pipelines.groups import explain_by_groups, group_members
+from aitia.pipelines.attribution.attribute import attribute
+from aitia.pipelines.attribution.configuration import read_configuration
+from aitia.pipelines.attribution.groups import explain_by_groups, group_members
 from aitia.records import read_records
 
 SITE = "resid_post.2"
@@ -216,8 +216,8 @@ def test_a_configuration_with_groups_shows_them_in_the_report(folder, monkeypatc
         ranked.append(options["method"])
         return rank(*arguments, **options)
 
-    monkeypatch.setattr("aitia.pipelines.attribute.rank", counted)
-    monkeypatch.setattr("aitia.pipelines.groups.rank", counted)
+    monkeypatch.setattr("aitia.pipelines.attribution.attribute.rank", counted)
+    monkeypatch.setattr("aitia.pipelines.attribution.groups.rank", counted)
     result = attribute(read_configuration(folder / "attribute.yaml"))
     assert ranked == ["backward-signal"]  # once, for the rows and for their groups
     assert result.groups is not None
@@ -246,7 +246,7 @@ def test_a_configuration_trains_its_autoencoder_with_all_that_it_says(folder, tm
         asked.append(settings)
         raise AitiaError("enough")
 
-    monkeypatch.setattr("aitia.pipelines.attribute.fit_sae", fit_sae)
+    monkeypatch.setattr("aitia.pipelines.attribution.attribute.fit_sae", fit_sae)
     with pytest.raises(AitiaError, match="enough"):
         attribute(read_configuration(folder / "trained.yaml"))
     assert asked == [

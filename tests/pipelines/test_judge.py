@@ -18,9 +18,9 @@ from aitia.explanations.examples.xor import (
     gates_explanation,
     xor_phenomenon,
 )
-from aitia.pipelines.explanation_files import read_explanation
-from aitia.pipelines.judge import judge_files
-from aitia.pipelines.schemas import SCHEMAS, ScorecardFile, schema
+from aitia.pipelines.evaluation.explanation_files import read_explanation
+from aitia.pipelines.evaluation.judge import judge_files
+from aitia.pipelines.evaluation.schemas import SCHEMAS, ScorecardFile, schema
 
 NETWORK = {
     "name": "XOR by gates",

@@ -14,8 +14,8 @@ from aitia.attribution.gradients import FactorCache
 from aitia.cli import app
 from aitia.concepts import fit_contrast
 from aitia.models import load_model, save_model
-from aitia.pipelines.configuration import read_configuration
-from aitia.pipelines.curvature import curvature_settings
+from aitia.pipelines.attribution.configuration import read_configuration
+from aitia.pipelines.attribution.curvature import curvature_settings
 from aitia.records import read_records
 
 SITE = "resid_post.2"

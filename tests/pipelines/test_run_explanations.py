@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from aitia.cli import app
 from aitia.counterfactual import plan_removals
 from aitia.errors import ExplanationError
-from aitia.pipelines.judge import judge_files
-from aitia.pipelines.run_explanations import EVERY_ROW, run_explanations
+from aitia.pipelines.evaluation.judge import judge_files
+from aitia.pipelines.evaluation.run_explanations import EVERY_ROW, run_explanations
 from aitia.report import Section, Table, TruthReport, write_truth_report
 
 IDS = [f"row-{i}" for i in range(30)]

@@ -5,17 +5,19 @@ from aitia.attribution.groups import Group, GroupInfluence, GroupSettings, group
 from aitia.attribution.ranking import Ranking, read_ranking
 from aitia.attribution.scanning import ScanSettings, scan
 from aitia.attribution.scorers import (
+    ActivationScorer,
     Needs,
     RankingContext,
     RowScores,
     Scorer,
     Scores,
+    available_methods,
     find_scorer,
     register,
+    score_concepts,
     scorer,
     scorer_names,
 )
-from aitia.attribution.scorers.activation import ActivationScorer, available_methods, score_concepts
 from aitia.attribution.scoring import rank
 from aitia.attribution.signal_products import Reading
 from aitia.attribution.signals import SIGNALS

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution.scorers.activation import score_vectors
+from aitia.attribution.scorers import score_vectors
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept, random_directions
 from aitia.errors import AitiaError, StoreError

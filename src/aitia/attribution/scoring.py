@@ -22,10 +22,15 @@ from aitia.attribution.controls import (
 from aitia.attribution.curvature import Curvature, Damping
 from aitia.attribution.gradients import FactorCache
 from aitia.attribution.ranking import Ranking
-from aitia.attribution.scorers import DEFAULT_METHOD, RankingContext, Scores, find_scorer
-from aitia.attribution.scorers.activation import available_methods
+from aitia.attribution.scorers import (
+    DEFAULT_METHOD,
+    RankingContext,
+    Scores,
+    available_methods,
+    find_scorer,
+    naming_package,
+)
 from aitia.attribution.scorers.context import Encoder, Given
-from aitia.attribution.scorers.registry import naming_package
 from aitia.attribution.signal_products import PromptsMissingError, RowsAlikeError
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept

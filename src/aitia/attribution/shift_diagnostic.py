@@ -26,7 +26,7 @@ from typing import Literal
 
 import numpy as np
 
-from aitia.attribution.scorers.activation import score_concepts
+from aitia.attribution.scorers import score_concepts
 from aitia.attribution.store import SignalStore
 from aitia.concepts import Concept
 from aitia.errors import AitiaError, NumericalError

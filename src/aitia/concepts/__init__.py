@@ -3,6 +3,7 @@
 from aitia.concepts.concept import Concept, Separation, load_concept, require_concept_fits
 from aitia.concepts.directions import DIRECTIONS
 from aitia.concepts.features import FeatureMatrix, feature_matrix
+from aitia.concepts.fitted_texts import fitted_texts
 from aitia.concepts.fitting import fit_concept, fit_contrast, fit_probe, random_directions
 from aitia.concepts.persona import fit_persona
 from aitia.concepts.sae import SparseAutoencoder, concept_from_feature, require_sae_fits
@@ -23,6 +24,7 @@ __all__ = [
     "fit_persona",
     "fit_probe",
     "fit_sae",
+    "fitted_texts",
     "load_concept",
     "load_sae",
     "random_directions",

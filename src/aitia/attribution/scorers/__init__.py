@@ -6,6 +6,14 @@ Each file of this folder that defines scorers enters them in the registry, so a 
 from importlib import import_module
 from pkgutil import iter_modules
 
+from aitia.attribution.scorers.activation import (
+    ActivationScorer,
+    activation_scorers,
+    available_methods,
+    find_activation_scorer,
+    score_concepts,
+    score_vectors,
+)
 from aitia.attribution.scorers.context import RankingContext
 from aitia.attribution.scorers.protocol import Needs, RowScores, Scorer, Scores
 from aitia.attribution.scorers.registry import (
@@ -13,6 +21,7 @@ from aitia.attribution.scorers.registry import (
     find_scorer,
     goes_through_concept,
     is_baseline,
+    naming_package,
     register,
     scorer,
     scorer_names,
@@ -24,15 +33,22 @@ for _module in iter_modules(__path__):
 
 __all__ = [
     "DEFAULT_METHOD",
+    "ActivationScorer",
     "Needs",
     "RankingContext",
     "RowScores",
     "Scorer",
     "Scores",
+    "activation_scorers",
+    "available_methods",
+    "find_activation_scorer",
     "find_scorer",
     "goes_through_concept",
     "is_baseline",
+    "naming_package",
     "register",
+    "score_concepts",
+    "score_vectors",
     "scorer",
     "scorer_names",
     "scorers",

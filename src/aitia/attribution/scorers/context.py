@@ -16,8 +16,7 @@ from aitia.attribution.scorers.protocol import Scorer
 from aitia.attribution.signal_products import require_prompts
 from aitia.attribution.store import SignalStore
 from aitia.attribution.store_influence import StoreInfluence
-from aitia.concepts import Concept
-from aitia.concepts.fitted_texts import fitted_texts
+from aitia.concepts import Concept, fitted_texts
 from aitia.engine import LOCAL, Engine
 from aitia.errors import AitiaError, ConceptError
 from aitia.records import Records, read_records

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from aitia.files import write_json
-from aitia.pipelines.explanation_forms import ExplanationFile
+from aitia.pipelines.evaluation.explanation_forms import ExplanationFile
 
 
 class _Part(BaseModel):

@@ -24,7 +24,7 @@ from aitia.concepts.features import DEFAULT_POOLING
 from aitia.engine import Engine
 from aitia.errors import AitiaError, UnreadableError, reason_of
 from aitia.files import address_of, in_words
-from aitia.pipelines.groups import CONTROLS_HELP, GROUPS_SHOWN
+from aitia.pipelines.attribution.groups import CONTROLS_HELP, GROUPS_SHOWN
 from aitia.pipelines.parts import Part, known_at, nearest, part_of, whole
 
 Seed = Annotated[int, Field(ge=0, lt=2**31, description="Seed of everything random.")]

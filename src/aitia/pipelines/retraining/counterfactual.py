@@ -24,11 +24,11 @@ from aitia.counterfactual import (
 from aitia.counterfactual.behaviours import Behaviour
 from aitia.files import write_json, write_text
 from aitia.models import LanguageModel, load_model
-from aitia.pipelines.configuration import write_configuration
-from aitia.pipelines.counterfactual_configuration import BaseModelPart, CounterfactualConfiguration
-from aitia.pipelines.counterfactual_inputs import Inputs, NamedJudge, make_judge, read_inputs
-from aitia.pipelines.counterfactual_rankings import make_rankings
-from aitia.pipelines.counterfactual_results import (
+from aitia.pipelines.attribution.configuration import write_configuration
+from aitia.pipelines.retraining.counterfactual_configuration import BaseModelPart, CounterfactualConfiguration
+from aitia.pipelines.retraining.counterfactual_inputs import Inputs, NamedJudge, make_judge, read_inputs
+from aitia.pipelines.retraining.counterfactual_rankings import make_rankings
+from aitia.pipelines.retraining.counterfactual_results import (
     build_page,
     draw_curves,
     summarise,

@@ -35,8 +35,8 @@ def counterfactual_command(
 
     Example: `aitia counterfactual examples/emergent_misalignment/qwen2.5-7b-instruct.yaml --data-set insecure-code`
     """
-    from aitia.pipelines.counterfactual import counterfactual
-    from aitia.pipelines.counterfactual_configuration import read_counterfactual_configuration
+    from aitia.pipelines.retraining.counterfactual import counterfactual
+    from aitia.pipelines.retraining.counterfactual_configuration import read_counterfactual_configuration
 
     result = counterfactual(read_counterfactual_configuration(configuration, choose=data_set))
     if as_json:

@@ -22,8 +22,8 @@ from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.errors import AitiaError
 from aitia.files import digest, write_json, write_text
 from aitia.models import LanguageModel, load_model, save_model
-from aitia.pipelines.attribute import attribute
-from aitia.pipelines.configuration import AttributeConfiguration
+from aitia.pipelines.attribution.attribute import attribute
+from aitia.pipelines.attribution.configuration import AttributeConfiguration
 from aitia.records import Records, read_records
 from aitia.statistics import find_labelled
 

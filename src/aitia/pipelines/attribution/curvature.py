@@ -14,7 +14,7 @@ from aitia.attribution.scorers import find_scorer
 from aitia.engine import Engine, note
 from aitia.files import digest
 from aitia.models import LanguageModel
-from aitia.pipelines.configuration import CurvaturePart
+from aitia.pipelines.attribution.configuration import CurvaturePart
 from aitia.records import TokenizedRecords
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from aitia import __version__
-from aitia.cli import (
+from aitia.cli.commands import (
     attribution,
     concept,
     counterfactual,

@@ -10,7 +10,7 @@ from aitia.counterfactual import CellResult, ConceptProjection, plan_removals
 from aitia.errors import ExplanationError, reason_of
 from aitia.explanations import Direction, Explanation
 from aitia.files import reading
-from aitia.pipelines.run_direction import run_direction
+from aitia.pipelines.evaluation.run_direction import run_direction
 
 EVERY_ROW = "every row counts alike"
 

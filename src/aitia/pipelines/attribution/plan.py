@@ -22,17 +22,15 @@ from aitia.attribution.curvature import CurvatureSettings
 from aitia.attribution.curvature_fitting import curvature_layers
 from aitia.attribution.gradients import factor_bytes
 from aitia.attribution.planning import plan_curvature
-from aitia.attribution.scorers import find_scorer
-from aitia.attribution.scorers.activation import activation_scorers
-from aitia.attribution.scorers.registry import naming_package
+from aitia.attribution.scorers import activation_scorers, find_scorer, naming_package
 from aitia.attribution.store_influence import directions_that_fit
 from aitia.concepts import load_concept
 from aitia.concepts.fitting import SHUFFLES
 from aitia.models import LanguageModel, in_tokens
 from aitia.models.loading.language_models import load_outline
 from aitia.models.sites import site_layer
-from aitia.pipelines.configuration import AttributeConfiguration
-from aitia.pipelines.curvature import curvature_settings, shares_factors
+from aitia.pipelines.attribution.configuration import AttributeConfiguration
+from aitia.pipelines.attribution.curvature import curvature_settings, shares_factors
 from aitia.records import read_records
 
 _PROBE = 768

@@ -12,7 +12,7 @@ from aitia.explanations import Explanation, Scorecard, Settings, judge, load_rub
 from aitia.explanations.metrics.direction_scores import NAME as DIRECTION
 from aitia.files import write_text
 from aitia.group_networks import load_network
-from aitia.pipelines.explanation_files import read_explanation
+from aitia.pipelines.evaluation.explanation_files import read_explanation
 from aitia.proofs import check, load_certificate
 from aitia.report import with_scorecard
 
@@ -57,7 +57,9 @@ def judge_files(
         raise ExplanationError("give at least one explanation")
     run = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
     if run is not None:
-        from aitia.pipelines.run_explanations import run_explanations  # its rankings need more than cards do
+        from aitia.pipelines.evaluation.run_explanations import (
+            run_explanations,  # its rankings need more than cards do
+        )
 
         accounts = run_explanations(run, behaviour=behaviour, intervene=intervene)
         out = run if out is None else out

@@ -46,7 +46,7 @@ def curate_command(
     `aitia curate --data train.jsonl --groups groups.json --drop-group 17 --out clean.jsonl --removed gone.jsonl`
     """
     from aitia.attribution import read_ranking
-    from aitia.pipelines.curation import curate, curate_group
+    from aitia.pipelines.attribution.curation import curate, curate_group
     from aitia.records import read_records
 
     if groups is not None or drop_group is not None:

@@ -13,15 +13,8 @@ import numpy as np
 from aitia.attribution import Ranking, SignalStore, rank
 from aitia.attribution.enrichment import Enrichment, enrichments
 from aitia.attribution.feature_labels import FeatureLabel, label_features
-from aitia.attribution.groups import (
-    SMALLEST_CONTROLS,
-    Group,
-    GroupInfluence,
-    GroupSettings,
-    group_influence,
-)
-from aitia.attribution.scorers import DEFAULT_METHOD, find_scorer
-from aitia.attribution.scorers.registry import naming_package
+from aitia.attribution.groups import SMALLEST_CONTROLS, Group, GroupInfluence, GroupSettings, group_influence
+from aitia.attribution.scorers import DEFAULT_METHOD, find_scorer, naming_package
 from aitia.concepts import Concept, SparseAutoencoder, feature_matrix, random_directions, require_sae_fits
 from aitia.concepts.features import DEFAULT_POOLING
 from aitia.engine import note

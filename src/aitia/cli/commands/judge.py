@@ -51,7 +51,7 @@ def judge_command(
 
     Example: `aitia judge examples/xor/gates.explanation.json examples/xor/count.explanation.json --out card.html`
     """
-    from aitia.pipelines.judge import judge_files, summary_lines
+    from aitia.pipelines.evaluation.judge import judge_files, summary_lines
 
     card, files = judge_files(
         explanation,

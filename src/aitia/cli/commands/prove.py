@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aitia.cli.network import NetworkArgument
+from aitia.cli.commands.network import NetworkArgument
 from aitia.cli.options import JsonOption, answer, app, with_engine
 from aitia.engine import Engine
 from aitia.errors import AitiaError

@@ -16,8 +16,8 @@ from aitia.counterfactual import CellResult, Removal, against_random, removal_cu
 from aitia.counterfactual.removal import shift
 from aitia.counterfactual.removal_figures import removal_figure
 from aitia.files import atomic_path
-from aitia.pipelines.counterfactual_configuration import CounterfactualConfiguration
-from aitia.pipelines.counterfactual_inputs import Inputs, NamedJudge
+from aitia.pipelines.retraining.counterfactual_configuration import CounterfactualConfiguration
+from aitia.pipelines.retraining.counterfactual_inputs import Inputs, NamedJudge
 from aitia.report.truth import (
     AgreementFigure,
     Bar,

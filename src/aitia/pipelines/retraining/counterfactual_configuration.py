@@ -20,7 +20,7 @@ from aitia.counterfactual.judging.endpoint import CONCURRENCY
 from aitia.counterfactual.judging.endpoint_judge import MAX_UNPARSABLE
 from aitia.counterfactual.on_policy import ANSWERS_KEPT, ANSWERS_SAMPLED
 from aitia.engine import Engine
-from aitia.pipelines.configuration import (
+from aitia.pipelines.attribution.configuration import (
     DAMPING_KEYS,
     ConceptPart,
     CurvaturePart,

@@ -18,9 +18,9 @@ from aitia.counterfactual.on_policy import on_policy_queries
 from aitia.errors import AitiaError, StoreError, reason_of
 from aitia.files import atomic_path, digest, file_digest, reading
 from aitia.models import LanguageModel
-from aitia.pipelines.counterfactual_configuration import CounterfactualConfiguration
-from aitia.pipelines.counterfactual_inputs import Inputs, NamedJudge
-from aitia.pipelines.curvature import curvature_settings, prepare_curvature
+from aitia.pipelines.attribution.curvature import curvature_settings, prepare_curvature
+from aitia.pipelines.retraining.counterfactual_configuration import CounterfactualConfiguration
+from aitia.pipelines.retraining.counterfactual_inputs import Inputs, NamedJudge
 from aitia.records import Records
 
 Load = Callable[[Path | None], LanguageModel]

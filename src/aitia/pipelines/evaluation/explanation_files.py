@@ -28,7 +28,7 @@ from aitia.explanations import (
 from aitia.explanations.core import REAL_BITS, Tap
 from aitia.explanations.core.explanation import DroppedPremise
 from aitia.files import read_json
-from aitia.pipelines.explanation_forms import (
+from aitia.pipelines.evaluation.explanation_forms import (
     AlignmentPart,
     ExplanationFile,
     ModelPart,

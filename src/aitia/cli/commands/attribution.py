@@ -251,8 +251,8 @@ def attribute_command(
 
     Example: `aitia attribute examples/attribute.yaml`
     """
-    from aitia.pipelines.attribute import attribute
-    from aitia.pipelines.configuration import read_configuration
+    from aitia.pipelines.attribution.attribute import attribute
+    from aitia.pipelines.attribution.configuration import read_configuration
 
     result = attribute(read_configuration(configuration))
     lines = [f"{len(result.ranking)} rows ranked by {result.ranking.method}"]
@@ -273,7 +273,7 @@ def demo_command(
 
     Example: `aitia demo --out build/demo`
     """
-    from aitia.pipelines.demo import demo, demo_table
+    from aitia.pipelines.attribution.demo import demo, demo_table
 
     result = demo(out)
     answer(result, as_json, demo_table(result))

@@ -12,15 +12,18 @@ import numpy as np
 from aitia.attribution import read_ranking
 from aitia.attribution.labels import label_values
 from aitia.attribution.scorers import find_scorer
-from aitia.concepts import load_concept
-from aitia.concepts.fitted_texts import fitted_texts
+from aitia.concepts import fitted_texts, load_concept
 from aitia.counterfactual import EndpointJudge, Judge, fit_classifier_judge
 from aitia.counterfactual.judging.endpoint_judge import rubric_for
 from aitia.counterfactual.mixing import LABEL, hold_out, mix_answers
 from aitia.counterfactual.prompt_sets import read_prompts, require_disjoint_prompts, shared_question
 from aitia.errors import AitiaError, ConceptError, JudgeError, RecordError
 from aitia.files import digest
-from aitia.pipelines.counterfactual_configuration import CounterfactualConfiguration, JudgePart, QueriesPart
+from aitia.pipelines.retraining.counterfactual_configuration import (
+    CounterfactualConfiguration,
+    JudgePart,
+    QueriesPart,
+)
 from aitia.records import Records, read_records
 from aitia.records.bad_rows import OnError, shorten
 

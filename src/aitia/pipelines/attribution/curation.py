@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aitia.attribution import Ranking
 from aitia.errors import AitiaError
-from aitia.pipelines.groups import group_members
+from aitia.pipelines.attribution.groups import group_members
 from aitia.records import Records, Split, split_records
 
 

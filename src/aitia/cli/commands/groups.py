@@ -35,8 +35,8 @@ from aitia.cli.options import (
 from aitia.concepts.features import DEFAULT_POOLING
 from aitia.concepts.sae_training import SaeSettings
 from aitia.errors import AitiaError
-from aitia.pipelines.discovery import FEATURES_SHOWN
-from aitia.pipelines.groups import CONTROLS_HELP, GROUPS_SHOWN
+from aitia.pipelines.attribution.discovery import FEATURES_SHOWN
+from aitia.pipelines.attribution.groups import CONTROLS_HELP, GROUPS_SHOWN
 
 sae_app = typer.Typer(
     no_args_is_help=True, help="Train a sparse autoencoder, or show one.", rich_markup_mode="markdown"
@@ -173,7 +173,7 @@ def groups_command(
     """
     from aitia.attribution import SignalStore
     from aitia.concepts import load_concept, load_sae
-    from aitia.pipelines.groups import explain_by_groups, groups_table
+    from aitia.pipelines.attribution.groups import explain_by_groups, groups_table
 
     require_used(
         (method,),
@@ -251,7 +251,7 @@ def discover_command(
     from aitia.attribution import SignalStore
     from aitia.concepts import load_sae
     from aitia.models import load_model
-    from aitia.pipelines.discovery import discover, discovery_table
+    from aitia.pipelines.attribution.discovery import discover, discovery_table
     from aitia.records import read_records
 
     texts = read_records(data, on_error=on_error)

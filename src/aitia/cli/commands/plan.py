@@ -44,8 +44,8 @@ def plan_command(
     Example: `aitia plan attribute.yaml --rows 1000000 --workers 8 --teraflops 400 --price 2.50`
     """
     from aitia.attribution.cost_model import Machine
-    from aitia.pipelines.configuration import read_configuration
-    from aitia.pipelines.plan import measure_machine, plan_attribute
+    from aitia.pipelines.attribution.configuration import read_configuration
+    from aitia.pipelines.attribution.plan import measure_machine, plan_attribute
 
     machine = Machine(multiply_adds=teraflops * 5e11) if teraflops else measure_machine()
     machine = replace(machine, price=price or None)

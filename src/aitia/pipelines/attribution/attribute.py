@@ -18,20 +18,20 @@ from aitia.concepts import (
     SaeSettings,
     fit_concept,
     fit_sae,
+    fitted_texts,
     load_concept,
     load_sae,
     require_concept_fits,
     save_sae,
 )
-from aitia.concepts.fitted_texts import fitted_texts
 from aitia.engine import keeping_workers
 from aitia.errors import AitiaError, ConceptError
 from aitia.files import digest, require_apart, require_place, write_json, write_text
 from aitia.models import LanguageModel, load_model
-from aitia.pipelines.configuration import AttributeConfiguration, ConceptPart, write_configuration
-from aitia.pipelines.curation import curate
-from aitia.pipelines.curvature import curvature_settings, prepare_curvature
-from aitia.pipelines.groups import GroupsResult, explain_by_groups
+from aitia.pipelines.attribution.configuration import AttributeConfiguration, ConceptPart, write_configuration
+from aitia.pipelines.attribution.curation import curate
+from aitia.pipelines.attribution.curvature import curvature_settings, prepare_curvature
+from aitia.pipelines.attribution.groups import GroupsResult, explain_by_groups
 from aitia.records import Records, read_records
 
 

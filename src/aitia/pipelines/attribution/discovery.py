@@ -12,8 +12,7 @@ import numpy as np
 from aitia.attribution import SignalStore
 from aitia.attribution.feature_labels import FeatureLabel, label_features
 from aitia.attribution.feature_shift import FeatureShift, feature_shifts
-from aitia.attribution.scorers import DEFAULT_METHOD
-from aitia.attribution.scorers.activation import find_activation_scorer, score_vectors
+from aitia.attribution.scorers import DEFAULT_METHOD, find_activation_scorer, score_vectors
 from aitia.attribution.scoring import require_concept_of_store
 from aitia.concepts import SparseAutoencoder, concept_from_feature, feature_matrix
 from aitia.files import write_json

@@ -10,10 +10,10 @@ from aitia.concepts import load_concept
 from aitia.counterfactual import JudgedResponses
 from aitia.errors import AitiaError
 from aitia.explanations import Direction
-from aitia.pipelines.counterfactual import load_part, make_behaviours
-from aitia.pipelines.counterfactual_configuration import read_counterfactual_configuration
-from aitia.pipelines.counterfactual_inputs import make_judge, read_inputs
-from aitia.pipelines.counterfactual_rankings import kept_parts
+from aitia.pipelines.retraining.counterfactual import load_part, make_behaviours
+from aitia.pipelines.retraining.counterfactual_configuration import read_counterfactual_configuration
+from aitia.pipelines.retraining.counterfactual_inputs import make_judge, read_inputs
+from aitia.pipelines.retraining.counterfactual_rankings import kept_parts
 from aitia.records import read_records
 
 CONFIGURATION = "configuration.yaml"

@@ -1,0 +1,1 @@
+"""The job of `aitia attribute`, curated data, slices, plans and the demo."""

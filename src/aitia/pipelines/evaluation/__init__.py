@@ -1,0 +1,1 @@
+"""Explanations in files and in finished runs, evaluated; their published schemas."""

@@ -1,0 +1,1 @@
+"""The job of `aitia counterfactual`: remove rows, train again, measure."""
