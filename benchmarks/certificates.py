@@ -27,7 +27,7 @@ from aitia.files import digest, write_json
 from aitia.finite_groups import Group, GSet, named_group, orbitals
 from aitia.group_networks import GroupNetwork, RhoSet, interpret, load_network
 from aitia.group_networks.training import network_path
-from aitia.proofs import VERIFIERS, brute_force_cost, prove, verify, weights_of
+from aitia.proofs import VERIFIERS, brute_force_cost, prove_accuracy, verify, weights_of
 from harness import RESULTS, WORK, Target, at_least, at_most, median_ratio, report, time_rounds
 
 PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
@@ -89,9 +89,11 @@ def _cached(network: GroupNetwork, cache: Path, facts: dict[str, Any]) -> dict[s
         f"{each.irrep}:{each.right_set.size}:{len(each.neurons)}" for each in interpretation.circuits
     ]
     brute = brute_force_cost(weights.order, weights.width)
-    right = verify(weights, prove(network, verifier="brute-force", interpretation=interpretation)).certified
+    right = verify(
+        weights, prove_accuracy(network, verifier="brute-force", interpretation=interpretation)
+    ).certified
     for name in left:
-        certificate = prove(network, verifier=name, interpretation=interpretation)
+        certificate = prove_accuracy(network, verifier=name, interpretation=interpretation)
         verdict = verify(weights, certificate)
         found["verifiers"][name] = {
             "version": version(name),
@@ -252,7 +254,8 @@ def clock(networks: dict[str, GroupNetwork], rounds: int) -> tuple[list[dict[str
         weights = weights_of(network)
         found = interpret(network)
         proofs = {
-            each: prove(network, verifier=each, interpretation=found) for each in ("brute-force", "cascade")
+            each: prove_accuracy(network, verifier=each, interpretation=found)
+            for each in ("brute-force", "cascade")
         }
         seconds = time_rounds(
             {each: partial(verify, weights, proof) for each, proof in proofs.items()}, rounds

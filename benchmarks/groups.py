@@ -70,12 +70,12 @@ def planted_kind(suite: Suite, draw: int, base: Path, sae: SparseAutoencoder, wo
         "rank": None,
     }
     for rank, group in enumerate(influence.tested, start=1):
-        if overlap(group, planted) >= OVERLAP and group.strength > 0:
+        if overlap(group, planted) >= OVERLAP and group.calibrated_z > 0:
             row |= {
                 "rank": rank,
                 "p_adjusted": group.p_adjusted,
                 "z": group.z,
-                "strength": group.strength,
+                "calibrated_z": group.calibrated_z,
                 "size": group.size,
                 "f1": overlap(group, planted),
                 "precision": float(planted[group.members].mean()),
@@ -89,7 +89,7 @@ def planted_kind(suite: Suite, draw: int, base: Path, sae: SparseAutoencoder, wo
             "feature": group.feature,
             "size": group.size,
             "f1": overlap(group, planted),
-            "strength": group.strength,
+            "calibrated_z": group.calibrated_z,
             "p_adjusted": group.p_adjusted,
             "terms": list(result.labels[group.feature].terms[:5]),
         }
@@ -99,7 +99,7 @@ def planted_kind(suite: Suite, draw: int, base: Path, sae: SparseAutoencoder, wo
 
 
 def exactly_planted(store: SignalStore, concept: Concept, planted: np.ndarray) -> dict[str, float]:
-    """The strength that a group of the planted rows and no others would have: what no feature can surpass by much."""
+    """The figures of a group of exactly the planted rows: what no feature can surpass by much."""
     import scipy.sparse as sparse
 
     from aitia.attribution.scorers import find_activation_scorer, score_vectors
@@ -109,8 +109,8 @@ def exactly_planted(store: SignalStore, concept: Concept, planted: np.ndarray) -
     contrasts = find_activation_scorer(METHOD).row_contrasts(store, concept.site, count=CONTROLS, seed=0)
     z = z_scores(membership, score)
     controls = score_vectors(store, contrasts, concept.site, METHOD)
-    p, wandering = control_p_values(membership, z, controls)
-    found = {"z": z, "wandering": wandering, "strength": z / wandering, "p": p}
+    p, inflation_factor = control_p_values(membership, z, controls)
+    found = {"z": z, "inflation_factor": inflation_factor, "calibrated_z": z / inflation_factor, "p": p}
     return {name: float(value[0]) for name, value in found.items()}
 
 
@@ -151,7 +151,7 @@ def nothing_planted(sets: list[Clean], controls: int) -> dict[str, Any]:
     """In how many clean sets anything is found, with and without directions that mean nothing."""
     settings = GroupSettings(permutations=500, false_discovery_rate=PROMISED)
     anywhere = random_directions(sets[0].direction.shape[0], count=controls, seed=0)[:, 0]
-    found, evenly, alone, wandering = [], [], [], []
+    found, evenly, alone, inflation_factor = [], [], [], []
     for each in sets:
         scores = each.signals @ each.direction
         sides = np.sign(np.random.default_rng(0).standard_normal((controls, len(scores))))
@@ -163,7 +163,7 @@ def nothing_planted(sets: list[Clean], controls: int) -> dict[str, Any]:
         other = group_influence(each.matrix, scores, settings, control_scores=anywhere @ each.signals.T)
         evenly.append(len(other.found))
         alone.append(len(group_influence(each.matrix, scores, settings).found))
-        wandering.append(float(np.mean([group.wandering or 1.0 for group in held.tested])))
+        inflation_factor.append(float(np.mean([group.inflation_factor or 1.0 for group in held.tested])))
     moods = sorted({each.mood for each in sets})
     return {
         "part": "nothing planted",
@@ -179,7 +179,7 @@ def nothing_planted(sets: list[Clean], controls: int) -> dict[str, Any]:
         "share_with_a_find_against_random_directions": float(np.mean(np.array(evenly) > 0)),
         "share_with_a_find_without_controls": float(np.mean(np.array(alone) > 0)),
         "mean_found_without_controls": float(np.mean(alone)),
-        "mean_wandering": float(np.mean(wandering)),
+        "mean_wandering": float(np.mean(inflation_factor)),
     }
 
 

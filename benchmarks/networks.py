@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from aitia.adapters import group_network_explanations
-from aitia.explanations import Settings, judge
+from aitia.explanations import Settings, evaluate
 from aitia.files import write_json, write_text
 from aitia.finite_groups import Group, check_irrep, named_group, real_irreps
 from aitia.group_networks import (
@@ -277,10 +277,10 @@ def judged(name: str, paths: list[Path]) -> dict[str, Any]:
     for seed in JUDGED.get(name, ()):
         if seed >= len(paths):
             continue
-        ours, *rivals = group_network_explanations(interpret(load_network(paths[seed])))
-        card = judge(ours, rivals=rivals, settings=settings)
+        ours, *baselines = group_network_explanations(interpret(load_network(paths[seed])))
+        card = evaluate(ours, baselines=baselines, settings=settings)
         found: dict[str, Any] = {}
-        for account, each in zip((ours, *rivals), (card, *card.rivals), strict=True):
+        for account, each in zip((ours, *baselines), (card, *card.baselines), strict=True):
             found[account.name] = {virtue: each[virtue].value for virtue in VIRTUES}
             registered = each["fruitfulness"].details or {}
             found[account.name]["confirmed"] = registered.get("confirmed_share")

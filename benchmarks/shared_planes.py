@@ -9,7 +9,7 @@ predicts, with no number fitted to it:
 - turns of their own, and vectors dealt out anew among the neurons, make the sum depend on more than x^-1 z y^-1;
 - neurons taken away change the logits as the vectors in the plane say, and not as one shared vector says.
 
-Rivals: one shared vector; several complete rho-sets; neurons on other orbits; equivariance under a pair of subgroups
+Baselines: one shared vector; several complete rho-sets; neurons on other orbits; equivariance under a pair of subgroups
 alone. Needs the S5 networks that `benchmarks/networks.py` trains. Networks with one shared vector are the control.
 """
 

@@ -21,8 +21,8 @@ from aitia.counterfactual.behaviours import Behaviour
 from aitia.counterfactual.judging.judge import Judge
 from aitia.files import digest
 from aitia.models import load_sentence_encoder
+from aitia.report.document import Document, Table, TargetResult, write_truth_report
 from aitia.report.still import write_svg
-from aitia.report.truth import Table, TargetResult, TruthReport, write_truth_report
 from harness import RESULTS, WORK, report
 from planted.findings import (
     CI,
@@ -131,7 +131,7 @@ def write_pages(found: Findings, *, quick: bool) -> None:
         TargetResult(name=each.name, target=each.target, value=f"{each.value:.3f}", met=each.met)
         for each in found.targets
     ]
-    page = TruthReport(
+    page = Document(
         title="Do the rankings tell the truth?",
         question="When the rows that a method blames are removed, and the model is trained again, does it change?",
         facts=found.facts,

@@ -101,14 +101,14 @@ def every_command(command, path=()):
 @pytest.fixture(scope="module")
 def certified(tmp_path_factory):
     """The files of a network and of its certificate."""
-    from aitia.proofs import prove
+    from aitia.proofs import prove_accuracy
     from proofs.proof_networks import planted_network
 
     folder = tmp_path_factory.mktemp("parts")
     network = planted_network()
     files = folder / "small.network.safetensors", folder / "small.certificate.json"
     network.save(files[0])
-    prove(network, verifier="cascade").save(files[1])
+    prove_accuracy(network, verifier="cascade").save(files[1])
     return files
 
 
@@ -128,15 +128,15 @@ def test_every_help_works_with_the_bare_part(run_alone):
 
 def test_the_bare_part_judges_and_checks(run_alone, certified, tmp_path):
     network, certificate = certified
-    rivals = sorted((ROOT / "examples" / "xor").glob("*.explanation.json"))
+    baselines = sorted((ROOT / "examples" / "xor").glob("*.explanation.json"))
     code = commands(
-        ["judge", *rivals, "--out", tmp_path / "rivals"],
-        ["judge", network, certificate, "--out", tmp_path / "certificate"],
+        ["evaluate", *baselines, "--out", tmp_path / "baselines"],
+        ["evaluate", network, certificate, "--out", tmp_path / "certificate"],
         ["check", network, certificate],
     )
     done = run_alone(code)
     assert statuses(done) == [0, 0, 0], done.stderr
-    for folder in ("rivals", "certificate"):
+    for folder in ("baselines", "certificate"):
         assert (tmp_path / folder / "scorecard.html").stat().st_size > 1000
 
 

@@ -154,7 +154,7 @@ def worth(results: Mapping[str, Any], outcome: str) -> str:
 
 
 def _alike(row: Mapping[str, Any]) -> str:
-    return f"rivals differ on {row['networks where rivals differ']} of {row['networks']} networks"
+    return f"baselines differ on {row['networks where baselines differ']} of {row['networks']} networks"
 
 
 TABLES = {

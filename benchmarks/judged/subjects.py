@@ -30,7 +30,7 @@ from aitia.group_networks import (
     train_networks,
 )
 from aitia.mechanisms import METHODS, record_site
-from aitia.proofs import prove
+from aitia.proofs import prove_accuracy
 from judged.language import SITE, mood_phenomenon
 
 RECIPES = {
@@ -154,7 +154,7 @@ def proved(
     """The account by points of G-sets with the best certificate that any verifier gives of it."""
     if explanation is None:
         return None
-    certificate = prove(network, interpretation=found)
+    certificate = prove_accuracy(network, interpretation=found)
     return replace(certified_explanation(network, certificate, explanation), name="compact proof")
 
 

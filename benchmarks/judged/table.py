@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.explanations import Explanation, Settings, judge
+from aitia.explanations import Explanation, Settings, evaluate
 from aitia.files import digest, write_json
 from aitia.statistics import student_interval
 from judged.subjects import Subject
@@ -70,7 +70,7 @@ def judged(subjects: Iterable[Subject], settings: Settings, folder: Path) -> lis
                 if explanation is None:
                     write_json(path, {"family": subject.family, "account": name, "results": None})
                 else:
-                    card = judge(explanation, models=subject.others, settings=own)
+                    card = evaluate(explanation, models=subject.others, settings=own)
                     found = card.as_json()["explanations"][0]
                     seconds = {"made": made - begun, "judged": perf_counter() - made}
                     write_json(path, {"family": subject.family, "account": name, **found, "seconds": seconds})

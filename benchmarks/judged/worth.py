@@ -1,8 +1,8 @@
-"""Do the virtues matter? Rival explanations ranked by each virtue on the fit split, and tried on what they never saw.
+"""Do the virtues matter? Explanations ranked by each virtue on the fit split, and tried on what they never saw.
 
-Rivals of one network differ in their method and in its settings. Two unseen tests: the answers on held-out inputs,
+Baselines of one network differ in their method and in its settings. Two unseen tests: the answers on held-out inputs,
 and interventions of a new kind there, on several variables at once. The regression is within networks: virtue and
-success are standardised over a network's rivals, and the interval of the slope is a bootstrap over networks.
+success are standardised over a network's baselines, and the interval of the slope is a bootstrap over networks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aitia.explanations.metrics.bayesian_scores import measure_bayesian
 from aitia.explanations.metrics.deutschian import measure_deutschian
 from aitia.explanations.metrics.faithfulness_scores import measure_faithfulness
 from aitia.explanations.metrics.simplicity import measure_simplicity
-from aitia.explanations.metrics.study import Study
+from aitia.explanations.metrics.study import Evaluation
 from aitia.files import write_json
 from aitia.group_networks import GroupNetwork, interpret
 from aitia.mechanisms import (
@@ -55,10 +55,10 @@ OUTCOMES = ("unseen inputs", "unseen interventions")
 
 
 LEAST_NETWORKS = 3
-"""On which rivals must differ in a virtue, for its slope to have an interval over networks."""
+"""On which baselines must differ in a virtue, for its slope to have an interval over networks."""
 
 
-def rivals(network: GroupNetwork, seed: int, phenomenon: Phenomenon) -> Iterator[tuple[str, Explanation]]:
+def baselines(network: GroupNetwork, seed: int, phenomenon: Phenomenon) -> Iterator[tuple[str, Explanation]]:
     """Many explanations of one network: every method, at several settings."""
     order, width = network.group.order, network.width
     record = record_site(
@@ -66,8 +66,8 @@ def rivals(network: GroupNetwork, seed: int, phenomenon: Phenomenon) -> Iterator
     )
     for size in (1, 2, 4):
         yield f"clusters, {size}", cluster_explanation(record, sizes=(size,))
-    for strength in (0.001, 0.01, 0.1, 1.0, 10.0):
-        yield f"probe, {strength:g}", probe_explanation(record, strengths=(strength,))
+    for calibrated_z in (0.001, 0.01, 0.1, 1.0, 10.0):
+        yield f"probe, {calibrated_z:g}", probe_explanation(record, strengths=(calibrated_z,))
     for features, sparsity in ((width // 4, 0.1), (width // 2, 0.1), (width, 0.3), (width, 0.03)):
         yield (
             f"dictionary, {features}, {sparsity:g}",
@@ -84,15 +84,15 @@ def rivals(network: GroupNetwork, seed: int, phenomenon: Phenomenon) -> Iterator
 def examined(
     networks: Sequence[tuple[str, GroupNetwork]], split: Callable[[Phenomenon, int], Phenomenon], folder: Path
 ) -> list[dict[str, Any]]:
-    """A row for each rival of each network: its virtues on the fit split and its success on unseen tests."""
+    """A row for each baseline of each network: its virtues on the fit split and its success on unseen tests."""
     rows = []
     for seed, (label, network) in enumerate(networks):
         path = folder / f"{label}.json".replace(" ", "-").replace("/", "-")
         if not path.exists():
             phenomenon = split(product_phenomenon(network), seed)
-            found = [examine(name, each) for name, each in rivals(network, seed, phenomenon)]
+            found = [examine(name, each) for name, each in baselines(network, seed, phenomenon)]
             write_json(path, [{"network": label, **row} for row in found])
-            print(f"{label}: {len(found)} rivals", flush=True)
+            print(f"{label}: {len(found)} baselines", flush=True)
         rows += json.loads(path.read_text(encoding="utf-8"))
     return rows
 
@@ -101,7 +101,7 @@ def examine(name: str, explanation: Explanation) -> dict[str, Any]:
     """Virtues where it was fitted, success where it was not."""
     phenomenon = explanation.phenomenon
     inside = replace(phenomenon, fit=None, test=phenomenon.fit, null=phenomenon.null_predictions()[0])
-    study = Study(explanation=explanation.of(inside), settings=CHEAP)
+    study = Evaluation(explanation=explanation.of(inside), settings=CHEAP)
     results: list[VirtueResult] = [
         *measure_faithfulness(study),
         *measure_bayesian(study),
@@ -112,7 +112,7 @@ def examine(name: str, explanation: Explanation) -> dict[str, Any]:
     unseen = phenomenon.test_indices
     predicted = explanation.predict(phenomenon.inputs[unseen]).marginals
     return {
-        "rival": name,
+        "baseline": name,
         "virtues": values,
         "unseen inputs": float(agreement(predicted, phenomenon.observed[unseen]).mean()),
         "unseen interventions": joint_interventions(explanation, unseen),
@@ -188,7 +188,7 @@ def regressed(
                 {
                     "outcome": outcome,
                     "virtue": name,
-                    "rivals": int(known.sum()),
+                    "baselines": int(known.sum()),
                     "networks": len(networks),
                     "slope": _slope(table[known, i], success[known]),
                     "low": float(np.nanquantile(slopes, 0.025)),
@@ -207,10 +207,10 @@ def regressed(
 
 
 def _alike(outcome: str, name: str, values: np.ndarray, networks: int, differing: int) -> dict[str, Any]:
-    """The row of a virtue in which rivals differ on too few networks for a slope with an interval."""
+    """The row of a virtue in which baselines differ on too few networks for a slope with an interval."""
     known = int((~np.isnan(values)).sum())
-    common = {"outcome": outcome, "virtue": name, "rivals": known, "networks": networks}
-    return {**common, "networks where rivals differ": differing, "slope": None}
+    common = {"outcome": outcome, "virtue": name, "baselines": known, "networks": networks}
+    return {**common, "networks where baselines differ": differing, "slope": None}
 
 
 def _column(rows: Sequence[dict[str, Any]], name: str) -> np.ndarray:

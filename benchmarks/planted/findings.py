@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from aitia.counterfactual import CellResult, LikelihoodMargin, Removal, against_random, removal_curves, undone
+from aitia.counterfactual import LikelihoodMargin, Removal, RunResult, against_random, removal_curves, undone
 from aitia.counterfactual.behaviours import Behaviour
 from aitia.counterfactual.concept_lds import concept_lds
 from aitia.counterfactual.removal import shift
 from aitia.errors import AitiaError
-from aitia.report.truth import Figure, Section, Table
+from aitia.report.document import Figure, Section, Table
 from aitia.statistics import Estimate, mean_estimate
 from harness import Target, at_least, at_most
 from planted.pictures import agreement_figure, auc_figure, curve_figure, lds_figure, mean_auc
@@ -193,7 +193,7 @@ def read_what_it_writes(
 
 
 def _undone(
-    plan: Sequence[Removal], results: Sequence[CellResult], behaviour: str, method: str, share: float
+    plan: Sequence[Removal], results: Sequence[RunResult], behaviour: str, method: str, share: float
 ) -> Estimate | None:
     """None where training on all rows does not raise the behaviour above training without the plant."""
     try:
@@ -271,7 +271,7 @@ def keep_the_skill(scored: Scored, scale: Scale, found: Findings) -> None:
     found.sections.append(Section(title="Capability kept", text=text, parts=parts))
 
 
-def mean_of(results: Sequence[CellResult], behaviour: str) -> Estimate:
+def mean_of(results: Sequence[RunResult], behaviour: str) -> Estimate:
     """The behaviour's mean over training runs."""
     return mean_estimate([result.mean(behaviour) for result in results])
 

@@ -24,7 +24,7 @@ from aitia.attribution.group_removal import corrected_removal, first_order_remov
 from aitia.attribution.influence import influence
 from aitia.attribution.measurements import LogProbability
 from aitia.concepts import SparseAutoencoder, feature_matrix
-from aitia.counterfactual import Cell, LikelihoodMargin, finetune_lora, retrain
+from aitia.counterfactual import LikelihoodMargin, RetrainingRun, finetune_lora, retrain
 from aitia.errors import NumericalError
 from aitia.files import atomic_path
 from aitia.models import LanguageModel, load_model
@@ -47,7 +47,7 @@ def language_removal(
     ids = np.array(suite.data.ids)
     places = np.arange(len(ids))
     kept = [np.ones(len(ids), dtype=bool), *(~np.isin(places, rows) for rows in groups.values())]
-    cells = [Cell(kept=tuple(ids[rows]), seed=seed) for rows in kept for seed in seeds]
+    cells = [RetrainingRun(kept=tuple(ids[rows]), seed=seed) for rows in kept for seed in seeds]
     margin = LikelihoodMargin(behaviour=suite.behaviour, normal=suite.normal)
     results = retrain(
         partial(load_model, base, dtype="bfloat16"),

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from aitia.counterfactual import CellResult, Removal
+from aitia.counterfactual import Removal, RunResult
 from aitia.counterfactual.removal_figures import removal_figure
-from aitia.report.truth import AgreementFigure, Bar, BarFigure, CurveFigure, Reference
+from aitia.report.document import AgreementFigure, Bar, BarFigure, CurveFigure, Reference
 from aitia.statistics import Estimate, spearman_matrix
 from planted.study import LEXICAL, ORACLE, Scored
 
@@ -45,7 +45,7 @@ def mean_auc(scored: Sequence[Scored], name: str) -> Estimate:
 
 
 def curve_figure(
-    removals: Sequence[Removal], results: Sequence[CellResult], behaviour: str, title: str
+    removals: Sequence[Removal], results: Sequence[RunResult], behaviour: str, title: str
 ) -> CurveFigure:
     """Removal curves of all methods, with bands over seeds."""
     return removal_figure(removals, results, behaviour, title, baselines=(ORACLE, *LEXICAL))

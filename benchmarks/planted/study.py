@@ -26,11 +26,11 @@ from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.shift_diagnostic import diagnose_shift
 from aitia.concepts import Concept, fit_concept, load_concept
 from aitia.counterfactual import (
-    Cell,
-    CellResult,
     ConceptProjection,
     LikelihoodMargin,
     Removal,
+    RetrainingRun,
+    RunResult,
     draw_subsets,
     finetune_lora,
     plan_removals,
@@ -220,7 +220,7 @@ def remove_and_retrain(
     *,
     others: Sequence[str] = (),
     least: Sequence[str] = (),
-) -> tuple[list[Removal], list[CellResult]]:
+) -> tuple[list[Removal], list[RunResult]]:
     """Removal of the most influential rows, with the oracle and random removal beside it.
 
     Args:
@@ -259,31 +259,33 @@ def safest(
     shares: Sequence[float],
     seeds: Sequence[int],
     behaviours: Sequence[Behaviour],
-) -> dict[tuple[str, float], list[CellResult]]:
+) -> dict[tuple[str, float], list[RunResult]]:
     """Train on the least influential rows alone, with as many steps as on all of them.
 
     Returns:
         (method, share kept) -> one result a seed; ("all", 1.0) and ("base", 0.0) beside them.
     """
     ids = np.asarray(scored.suite.data.ids)
-    cells: dict[tuple[str, float], list[Cell]] = {
-        ("all", 1.0): [Cell(kept=tuple(ids.tolist()), seed=seed) for seed in seeds],
-        ("base", 0.0): [Cell(kept=(), seed=0)],
+    cells: dict[tuple[str, float], list[RetrainingRun]] = {
+        ("all", 1.0): [RetrainingRun(kept=tuple(ids.tolist()), seed=seed) for seed in seeds],
+        ("base", 0.0): [RetrainingRun(kept=(), seed=0)],
     }
     for method, scores in scored.scores_of(methods).items():
         rising = np.argsort(scores, kind="stable")
         for share in shares:
             kept = tuple(ids[np.sort(rising[: round(share * len(ids))])].tolist())
             epochs = round(scored.subject.training.epochs / share)
-            cells[method, share] = [Cell(kept=kept, seed=seed, epochs=epochs) for seed in seeds]
+            cells[method, share] = [RetrainingRun(kept=kept, seed=seed, epochs=epochs) for seed in seeds]
     results = iter(_retrain(scored, [cell for part in cells.values() for cell in part], behaviours))
     return {key: [next(results) for _ in part] for key, part in cells.items()}
 
 
-def _retrain(scored: Scored, cells: Sequence[Cell], behaviours: Sequence[Behaviour]) -> list[CellResult]:
+def _retrain(
+    scored: Scored, cells: Sequence[RetrainingRun], behaviours: Sequence[Behaviour]
+) -> list[RunResult]:
     subject = scored.subject
     return retrain(
-        subject.untouched, scored.suite.data, cells, behaviours, subject.training, subject.work / "cells"
+        subject.untouched, scored.suite.data, cells, behaviours, subject.training, subject.work / "runs"
     )
 
 

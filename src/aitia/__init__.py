@@ -28,10 +28,10 @@ if TYPE_CHECKING:
         retrain,
     )
     from aitia.errors import AitiaError
-    from aitia.explanations import Explanation, Phenomenon, judge
+    from aitia.explanations import Explanation, Phenomenon, evaluate
     from aitia.group_networks import load_network
     from aitia.models import LanguageModel, load_model
-    from aitia.proofs import check, prove
+    from aitia.proofs import check_certificate, prove_accuracy
     from aitia.records import Records, read_records, records_from_rows
 
 _HOMES = {
@@ -58,10 +58,10 @@ _HOMES = {
         "retrain",
     ),
     "aitia.errors": ("AitiaError",),
-    "aitia.explanations": ("Explanation", "Phenomenon", "judge"),
+    "aitia.explanations": ("Explanation", "Phenomenon", "evaluate"),
     "aitia.group_networks": ("load_network",),
     "aitia.models": ("LanguageModel", "load_model"),
-    "aitia.proofs": ("check", "prove"),
+    "aitia.proofs": ("check_certificate", "prove_accuracy"),
     "aitia.records": ("Records", "read_records", "records_from_rows"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -79,19 +79,19 @@ __all__ = [
     "Records",
     "SignalStore",
     "__version__",
-    "check",
+    "check_certificate",
+    "evaluate",
     "explain_group_network",
     "explain_ranking",
     "fit_concept",
     "fit_contrast",
     "fit_persona",
     "fit_probe",
-    "judge",
     "load_concept",
     "load_model",
     "load_network",
     "plan_removals",
-    "prove",
+    "prove_accuracy",
     "rank",
     "ranking_explanation",
     "read_ranking",

@@ -8,7 +8,7 @@ from aitia.adapters import direction_trial, ranking_explanation, removal_phenome
 from aitia.concepts import Concept
 from aitia.counterfactual import ConceptProjection, LikelihoodMargin
 from aitia.errors import AitiaError
-from aitia.explanations import Direction, Settings, judge
+from aitia.explanations import Direction, Settings, evaluate
 from aitia.models.editing import edited, moved_by, projected_out
 from aitia.records import records_from_rows
 
@@ -50,7 +50,7 @@ def card_of(direction):
     adds = (np.arange(ROWS) < 5).astype(float)
     phenomenon = removal_phenomenon("cheer", removed, (~removed) @ adds + 0.1, [0] * 40)
     account = ranking_explanation(phenomenon, "r", adds, direction=direction)
-    return judge(account, settings=Settings(resamples=200, variants=10))
+    return evaluate(account, settings=Settings(resamples=200, variants=10))
 
 
 def trial_of(weights, shift, **more):

@@ -1,4 +1,4 @@
-"""The rival accounts as explanations: what they predict, and what judging says of them."""
+"""The baseline accounts as explanations: what they predict, and what judging says of them."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from group_networks.planted_networks import joined, planted, random_neurons
 from aitia.adapters import group_network_explanations
 from aitia.adapters.group_networks import CHANGES, product_phenomenon, under_study
 from aitia.errors import ExplanationError, NetworkError
-from aitia.explanations import Settings, judge
+from aitia.explanations import Settings, evaluate
 from aitia.finite_groups import named_group
 from aitia.group_networks import interpret
 from aitia.group_networks.interventions import INTERVENTIONS
@@ -53,10 +53,10 @@ def test_without_a_circuit_the_prediction_suffers(s3):
 
 
 def test_judged_it_is_causally_faithful_and_a_shuffled_one_is_not(s3):
-    ours, *rivals = group_network_explanations(interpret(s3))
-    card = judge(
+    ours, *baselines = group_network_explanations(interpret(s3))
+    card = evaluate(
         ours,
-        rivals=rivals[:1],
+        baselines=baselines[:1],
         settings=Settings(interventions=40, controls=2, mutants=2, variants=4, resamples=20),
     )
     found = card.by_name
@@ -87,7 +87,7 @@ def test_predictions_about_the_changed_network_are_registered_with_a_digest(s3):
     first = ours.registered[0]
     forged = replace(ours, registered=[replace(first, probabilities=first.probabilities[::-1])])
     with pytest.raises(ExplanationError, match="changed after it was made"):
-        judge(forged, settings=Settings(interventions=4, controls=1, mutants=1, variants=1, resamples=4))
+        evaluate(forged, settings=Settings(interventions=4, controls=1, mutants=1, variants=1, resamples=4))
 
 
 def test_the_largest_margin_gives_all_wrong_answers_one_probability(s3):

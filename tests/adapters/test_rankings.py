@@ -10,9 +10,9 @@ from aitia.adapters import (
     retraining_phenomenon,
 )
 from aitia.attribution import Ranking
-from aitia.counterfactual import Cell, CellResult
+from aitia.counterfactual import RetrainingRun, RunResult
 from aitia.errors import AitiaError, ExplanationError
-from aitia.explanations import Settings, judge
+from aitia.explanations import Settings, evaluate
 
 ROWS, FAST = 40, Settings(resamples=50, variants=40)
 
@@ -41,15 +41,15 @@ def test_the_phenomenon_is_split_by_removal():
 def test_what_is_right_beats_what_is_shuffled_and_every_row_alike():
     adds, phenomenon = world()
     wrong = np.random.default_rng(1).permutation(adds)
-    card = judge(
+    card = evaluate(
         ranking_explanation(phenomenon, "right", adds),
-        rivals=[
+        baselines=[
             ranking_explanation(phenomenon, "shuffled", wrong),
             ranking_explanation(phenomenon, "every row", None),
         ],
         settings=FAST,
     )
-    shuffled, alike = card.rivals
+    shuffled, alike = card.baselines
     assert card["skill"].value > 0.8
     assert card["skill"].value > shuffled["skill"].value + 0.3
     assert card["skill"].value > alike["skill"].value + 0.3
@@ -113,7 +113,7 @@ def test_scores_must_fit_and_removals_must_have_been_made():
 def retrained(*kept, seed=0):
     """Trainings on some of the rows a to f; the behaviour is the number of rows kept."""
     return [
-        CellResult(cell=Cell(kept=tuple(rows), seed=seed), values={"cheer": (float(len(rows)),)})
+        RunResult(run=RetrainingRun(kept=tuple(rows), seed=seed), values={"cheer": (float(len(rows)),)})
         for rows in kept
     ]
 

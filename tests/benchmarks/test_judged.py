@@ -39,12 +39,12 @@ def test_shares_within_a_budget():
     assert found["logits", 0.003] == 0
 
 
-def rows_of(noise, networks=6, rivals=12):
+def rows_of(noise, networks=6, baselines=12):
     """Success follows skill alone; the other virtues are noise, and skill differs from network to network in level."""
     generator = np.random.default_rng(0)
     rows = []
     for label in range(networks):
-        for _ in range(rivals):
+        for _ in range(baselines):
             virtues = {name: float(generator.normal()) for name in VIRTUES}
             success = 0.1 * virtues["skill"] + noise * generator.normal() + label
             rows.append({"network": str(label), "virtues": virtues, **dict.fromkeys(OUTCOMES, success)})

@@ -28,7 +28,7 @@ LINES = {
     "counterfactual": "@counterfactual.yaml",
     "groups": "--store @store --concept @c.concept.safetensors --sae @sae --out %g.json --permutations 200",
     "discover": "--model @model --adapter @adapter --data @data.jsonl --sae @sae --out %m.json",
-    "judge": "@gates.explanation.json --out %card.json",
+    "evaluate": "@gates.explanation.json --out %card.json",
     "plan": "@attribute.yaml --teraflops 1",
     "prove": "@n.network.safetensors --verifier cascade --out %p.certificate.json",
     "check": "@n.network.safetensors @n.certificate.json",

@@ -225,7 +225,7 @@ KINDS = {
     "curate": ("r.parquet",),
     "check": ("n.network.safetensors", "n.certificate.json"),
     "network explain": ("n.network.safetensors",),
-    "judge": ("gates.explanation.json",),
+    "evaluate": ("gates.explanation.json",),
     "sae show": ("sae/cfg.json", "sae/sae_weights.safetensors"),
     "attribute": ("attribute.yaml",),
 }  # fmt: skip

@@ -100,7 +100,7 @@ def test_an_untrained_network_ends_with_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_scorecard_of_the_account_and_its_rivals(tmp_path):
+def test_a_scorecard_of_the_account_and_its_baselines(tmp_path):
     run("train", "--group", "S3", "--steps", 400, "--train-fraction", 1, "--width", 32, "--out", tmp_path)
     card = tmp_path / "card.json"
     done = run("explain", tmp_path / "seed-0000.network.safetensors", "--scorecard", card, "--json")

@@ -102,7 +102,7 @@ def test_a_place_that_cannot_be_written(name, path, kind, line_of, tmp_path, cap
         wrong = tmp_path / "file.txt" / "below"
     else:
         wrong = tmp_path / "file.txt" if name in FOLDERS else full
-    if name in ("judge", "prove") and kind == "in the way":
+    if name in ("evaluate", "prove") and kind == "in the way":
         return  # for these a folder is right
     refused(replaced(line_of(name), name, path, False, wrong), capsys)
     assert (tmp_path / "file.txt").read_text() == "mine"

@@ -86,7 +86,7 @@ def test_a_value_that_makes_no_sense_is_refused(name, option, value, line_of, de
         ("groups", ["--on-error", "skip"], "would pass over --on-error"),
         ("rank", ["--label", "planted"], "--label is measured against in a --report"),
         ("groups", ["--base-url", "http://127.0.0.1:1"], "--base-url is the endpoint of a --labeller"),
-        ("judge", ["--behaviour", "x"], "only the folder of a run has behaviours"),
+        ("evaluate", ["--behaviour", "x"], "only the folder of a run has behaviours"),
     ],
 )
 def test_an_option_that_would_be_passed_over_is_refused(name, extra, named, line_of, desk, capsys):

@@ -22,7 +22,7 @@ from aitia.counterfactual.removal import (
     removal_curves,
     undone,
 )
-from aitia.counterfactual.retraining import CellResult
+from aitia.counterfactual.retraining import RunResult
 from aitia.errors import AitiaError
 from aitia.statistics import bootstrap_estimate, mean_estimate
 
@@ -36,7 +36,7 @@ def pretend_training(cells, noise=0.0):
     for cell in cells:
         causes = sum(EFFECT[IDS.index(name)] for name in cell.kept)
         generator = np.random.default_rng([cell.seed, len(cell.kept), int(causes * 10)])
-        results.append(CellResult(cell=cell, values={"b": (causes + noise * generator.standard_normal(),)}))
+        results.append(RunResult(run=cell, values={"b": (causes + noise * generator.standard_normal(),)}))
     return results
 
 

@@ -9,7 +9,7 @@ from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.counterfactual.behaviours import ConceptProjection, JudgedResponses, LikelihoodMargin, measure
 from aitia.counterfactual.on_policy import on_policy_queries
 from aitia.counterfactual.removal import against_random, plan_removals
-from aitia.counterfactual.retraining import Cell, retrain
+from aitia.counterfactual.retraining import RetrainingRun, retrain
 from aitia.errors import AitiaError, JudgeError, StoreError
 from aitia.models import load_model, run, save_model
 from aitia.records import pad_batch, records_from_rows, tokenize
@@ -86,9 +86,9 @@ def test_cells_are_trained_once_and_resumed(base, tmp_path, monkeypatch):
     data = records_from_rows([{"prompt": f"{i}:", "completion": "The sun.", "id": f"r{i}"} for i in range(6)])
     behaviours = [LikelihoodMargin(behaviour=asked(3, "The sun is out."), name="sun")]
     cells = [
-        Cell(kept=("r0", "r1", "r2"), seed=0),
-        Cell(kept=(), seed=0),
-        Cell(kept=("r0", "r1", "r2"), seed=0),
+        RetrainingRun(kept=("r0", "r1", "r2"), seed=0),
+        RetrainingRun(kept=(), seed=0),
+        RetrainingRun(kept=("r0", "r1", "r2"), seed=0),
     ]
     trained = []
 
@@ -97,22 +97,29 @@ def test_cells_are_trained_once_and_resumed(base, tmp_path, monkeypatch):
         return finetune_lora(model, records, settings, *rest, **options)
 
     monkeypatch.setattr("aitia.counterfactual.retraining.finetune_lora", count)
-    first = retrain(load, data, cells, behaviours, SETTINGS, tmp_path / "cells")
+    first = retrain(load, data, cells, behaviours, SETTINGS, tmp_path / "runs")
     assert trained == [(("r0", "r1", "r2"), 0)]
     assert first[0] == first[2]
     expected = behaviours[0].values(finetune_lora(load(), data.only(["r0", "r1", "r2"]), SETTINGS))
     np.testing.assert_allclose(first[0].values["sun"], expected, rtol=1e-6)
     np.testing.assert_allclose(first[1].values["sun"], behaviours[0].values(load()), rtol=1e-6)
-    again = retrain(load, data, cells, behaviours, SETTINGS, tmp_path / "cells")
+    again = retrain(load, data, cells, behaviours, SETTINGS, tmp_path / "runs")
     assert again == first
     assert len(trained) == 1
-    retrain(load, data, [Cell(kept=("r0", "r1", "r2"), seed=1)], behaviours, SETTINGS, tmp_path / "cells")
+    retrain(
+        load, data, [RetrainingRun(kept=("r0", "r1", "r2"), seed=1)], behaviours, SETTINGS, tmp_path / "runs"
+    )
     assert trained[1:] == [(("r0", "r1", "r2"), 1)]
-    file = sorted((tmp_path / "cells").glob("*.json"))[0]
-    file.write_text('{"cell": 3}')
+    file = sorted((tmp_path / "runs").glob("*.json"))[0]
+    file.write_text('{"run": 3}')
     with pytest.raises(StoreError, match=r"damaged result .*delete the file"):
         retrain(
-            load, data, [*cells, Cell(kept=("r0", "r1", "r2"), seed=1)], behaviours, SETTINGS, file.parent
+            load,
+            data,
+            [*cells, RetrainingRun(kept=("r0", "r1", "r2"), seed=1)],
+            behaviours,
+            SETTINGS,
+            file.parent,
         )
 
 
@@ -121,7 +128,7 @@ def test_bad_cells_are_refused(base, tmp_path):
     data = asked(3, "The sun.")
     texts = LikelihoodMargin(behaviour=data)
     with pytest.raises(AitiaError, match="keeps row 'nobody'"):
-        retrain(load, data, [Cell(kept=("nobody",), seed=0)], [texts], SETTINGS, tmp_path)
+        retrain(load, data, [RetrainingRun(kept=("nobody",), seed=0)], [texts], SETTINGS, tmp_path)
     with pytest.raises(AitiaError, match="same name"):
         retrain(load, data, [], [texts, texts], SETTINGS, tmp_path)
     with pytest.raises(AitiaError, match="a pair for each prompt"):
@@ -148,7 +155,7 @@ def test_the_harness_passes_an_oracle_and_fails_broken_methods(base, tmp_path):
         "shuffled": np.random.default_rng(3).permutation(oracle),
     }
     plan = plan_removals(data.ids, methods, [0.25], range(4), ends=("most",))
-    results = retrain(load, data, list(plan.values()), [behaviour], SETTINGS, tmp_path / "cells")
+    results = retrain(load, data, list(plan.values()), [behaviour], SETTINGS, tmp_path / "runs")
     found = {name: against_random(list(plan), results, "sun", name, 0.25) for name in methods}
     assert found["oracle"].high < 0, found
     assert found["flipped"].high > 0, found

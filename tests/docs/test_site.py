@@ -45,5 +45,5 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     commands = (tmp_path / "reference" / "command_line" / "index.html").read_text(encoding="utf-8")
-    for name in ("scan", "rank", "judge", "network explain"):
+    for name in ("scan", "rank", "evaluate", "network explain"):
         assert f"aitia {name}" in commands

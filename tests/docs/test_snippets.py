@@ -67,8 +67,8 @@ def test_the_flow_of_the_readme(project):
     assert (project / "report.html").read_text().startswith("<!doctype html>")
     # The phenomenon is what the trainings left: fourteen or more removals, and all rows, with three seeds.
     first = found["results"][0]
-    values = {tuple(row[:-1] == 0): row for row in found["removals"].inputs if row[-1] == first.cell.seed}
-    row = values[tuple(name in first.cell.kept for name in found["data"].ids)]
+    values = {tuple(row[:-1] == 0): row for row in found["removals"].inputs if row[-1] == first.run.seed}
+    row = values[tuple(name in first.run.kept for name in found["data"].ids)]
     assert found["removals"].model.run(row[None])[0] == pytest.approx(first.mean("likelihood margin"))
 
 

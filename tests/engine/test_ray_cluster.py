@@ -22,7 +22,7 @@ from aitia.attribution.curvature_fitting import fit_curvature
 from aitia.attribution.gradient_store import build_gradient_store
 from aitia.concepts import fit_contrast
 from aitia.counterfactual import LikelihoodMargin, LoraSettings, retrain, retraining
-from aitia.counterfactual.retraining import Cell
+from aitia.counterfactual.retraining import RetrainingRun
 from aitia.engine import Engine, keeping_workers, run_tasks
 from aitia.errors import AitiaError, ModelError, NetworkError, RecordError
 from aitia.models import load_model, save_model
@@ -128,8 +128,8 @@ def test_workers_on_two_nodes_give_the_bits_of_one_process(saved, data, tmp_path
 
 
 def test_retraining_cells_are_the_same_on_workers(saved, data, tmp_path, engine):
-    cells = [Cell(kept=(), seed=0)]
-    cells += [Cell(kept=data.ids[start::3], seed=start) for start in range(3)]
+    cells = [RetrainingRun(kept=(), seed=0)]
+    cells += [RetrainingRun(kept=data.ids[start::3], seed=start) for start in range(3)]
     behaviours = [LikelihoodMargin(behaviour=data.only(data.ids[:3]), normal=data.only(data.ids[3:6]))]
     settings = LoraSettings(rank=2, epochs=1, batch_rows=4, modules=("q_proj",))
     name = saved.name
@@ -173,9 +173,9 @@ def test_a_counterfactual_run_is_the_same_on_workers(make_model, tmp_path, engin
     here, there = found.values()
     assert here.results == there.results
     assert here.summary["behaviours"] == there.summary["behaviours"]
-    for name in ("data", "cells", "rankings"):
+    for name in ("data", "runs", "rankings"):
         assert here.files[name].read_bytes() == there.files[name].read_bytes()
-    cells = [files(each.files["summary"].parent / "cells") for each in (here, there)]
+    cells = [files(each.files["summary"].parent / "runs") for each in (here, there)]
     assert cells[0] == cells[1]
 
 

@@ -16,7 +16,7 @@ from aitia.explanations import (
     Status,
     Variable,
     black_box,
-    judge,
+    evaluate,
     load_rubric,
     register,
 )
@@ -52,18 +52,18 @@ def saying(answer, phenomenon=None, **fields):
 )
 def test_predictions_that_are_no_distributions(answer, message):
     with pytest.raises(ExplanationError, match=message):
-        judge(saying(answer))
+        evaluate(saying(answer))
 
 
 def test_abstentions_are_left_out_and_counted():
-    card = judge(saying(np.array([0, -1, 1, -1])))
+    card = evaluate(saying(np.array([0, -1, 1, -1])))
     assert card["coverage"].value == 0.5
     assert card["coverage"].details["abstentions"] == 2
     assert card["behavioural"].value == 1
     assert card["behavioural"].n == 2
     assert card["scope"].value == 0.5
     with pytest.raises(ExplanationError, match="abstains on every test input"):
-        judge(saying(np.full(4, -1)))
+        evaluate(saying(np.full(4, -1)))
 
 
 def phenomenon(**fields):
@@ -125,18 +125,18 @@ def test_an_explanation_of_another_model_is_refused():
 def test_rivals_must_share_a_phenomenon_and_differ_in_name():
     first = gates_explanation(xor_phenomenon(gate_network()))
     with pytest.raises(ExplanationError, match="different phenomena"):
-        judge(first, rivals=[count_explanation(xor_phenomenon(count_network()))])
+        evaluate(first, baselines=[count_explanation(xor_phenomenon(count_network()))])
     with pytest.raises(ExplanationError, match="different names"):
-        judge(first, rivals=[first])
+        evaluate(first, baselines=[first])
     for change in ({"null": np.array([0.9, 0.1])}, {"sources": [3]}, {"cases": np.array([0, 0, 1, 1])}):
         other = replace(first.phenomenon, **change)
         with pytest.raises(ExplanationError, match="different phenomena"):
-            judge(first, rivals=[replace(first, name="other", phenomenon=other)])
+            evaluate(first, baselines=[replace(first, name="other", phenomenon=other)])
 
 
 def test_maps_cannot_be_fitted_without_a_fit_split():
     with pytest.raises(ExplanationError, match="no fit split"):
-        judge(
+        evaluate(
             replace(
                 gates_explanation(xor_phenomenon(gate_network())),
                 variables={"either": Variable(alignment=Alignment(site="second", read="nearest-mean"))},
@@ -196,7 +196,7 @@ def test_a_registration_that_was_changed_is_refused():
     kept = register(explanation, np.array([[1, 0], [1, 1]]))
     changed = replace(kept, probabilities=kept.probabilities[::-1])
     with pytest.raises(ExplanationError, match="was changed"):
-        judge(replace(explanation, registered=[changed]))
+        evaluate(replace(explanation, registered=[changed]))
     with pytest.raises(ExplanationError, match="abstains"):
         register(saying(np.full(4, -1)), BITS)
 
@@ -209,7 +209,7 @@ def test_a_null_that_is_never_surprised_leaves_skill_undefined():
         outcomes=("0", "1"),
         null=np.array([1.0, 0.0]),
     )
-    card = judge(replace(uniform_explanation(sure), premises={"anything": Premise(statement="1/2")}))
+    card = evaluate(replace(uniform_explanation(sure), premises={"anything": Premise(statement="1/2")}))
     for name in ("skill", "compression", "hard-to-vary"):
         assert card[name].status is Status.NOT_APPLICABLE
         assert card[name].value is None
@@ -233,7 +233,7 @@ def test_a_model_without_weights_has_no_random_controls():
             )
         },
     )
-    card = judge(explanation)
+    card = evaluate(explanation)
     assert card["causal"].value == 1
     assert card["causal"].discriminating is None
     assert set(card["mutation-score"].details["refuted_by"]) == {"a site at zero"}

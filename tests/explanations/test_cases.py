@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aitia.errors import CertificateError
-from aitia.explanations import Certificate, Explanation, Premise, Settings, Status, judge
+from aitia.explanations import Certificate, Explanation, Premise, Settings, Status, evaluate
 from aitia.explanations.examples.cases import (
     memorised_or,
     noisy_or,
@@ -72,7 +72,7 @@ class TestOneTwoBits:
         assert bayesian(uniform_explanation(two_bits())) == pytest.approx((-2, -2, 0, -2, -2, 0), abs=1e-12)
 
     def test_on_the_card_they_are_per_observation_with_the_totals_beside(self):
-        card = judge(one_latent_bit(two_bits()), settings=UNFLOORED)
+        card = evaluate(one_latent_bit(two_bits()), settings=UNFLOORED)
         names = ("accuracy", "descriptiveness", "co-explanation", "precision", "power", "unification")
         assert [card[name].details["total_bits"] for name in names] == pytest.approx([-1, -2, 1, -1, -2, 1])
         assert [card[name].value for name in names] == pytest.approx([-0.5, -1, 0.5, -0.5, -1, 0.5])
@@ -84,17 +84,17 @@ class TestTwoLookupTable:
     def card(self):
         phenomenon = max_phenomenon(8, beyond=2)
         rule = rule_explanation(phenomenon)
-        return judge(rule, rivals=[lookup_explanation(phenomenon)], settings=UNFLOORED)
+        return evaluate(rule, baselines=[lookup_explanation(phenomenon)], settings=UNFLOORED)
 
     def test_both_predict_all_and_the_table_is_longer(self, card):
-        table = card.rivals[0]
+        table = card.baselines[0]
         assert card["skill"].value == table["skill"].value == 1
         assert table["description-length"].value == 64 * 3
         # The rule is one premise of eight characters, a variable of eight values, and a map declared to cost a bit.
         assert card["description-length"].value == 8 * 8 + 3 + 1
 
     def test_load_bearing_alone_would_flatter_the_table(self, card):
-        table = card.rivals[0]
+        table = card.baselines[0]
         assert table["load-bearing"].value == 1
         assert table["excess-scope"].value == 0
         assert card["excess-scope"].value == 1
@@ -105,7 +105,7 @@ class TestTwoLookupTable:
         )
 
     def test_the_table_has_no_inside(self, card):
-        table = card.rivals[0]
+        table = card.baselines[0]
         assert table["causal"].status is Status.NOT_EVALUABLE
         assert table["causal"].value is None
         assert table.verdict == "a predictive model, not a mechanistic explanation"
@@ -126,18 +126,20 @@ class TestThreeXorTwoWays:
     )
     def test_right_answer_wrong_mechanism(self, network, right, wrong, low):
         phenomenon = xor_phenomenon(network)
-        card = judge(right(phenomenon), rivals=[wrong(phenomenon)])
-        rival = card.rivals[0]
-        assert card["behavioural"].value == rival["behavioural"].value == 1
-        assert card["observational"].value == rival["observational"].value == 1, "reading off is not enough"
+        card = evaluate(right(phenomenon), baselines=[wrong(phenomenon)])
+        baseline = card.baselines[0]
+        assert card["behavioural"].value == baseline["behavioural"].value == 1
+        assert card["observational"].value == baseline["observational"].value == 1, (
+            "reading off is not enough"
+        )
         assert card["causal"].value == 1
-        assert rival["causal"].value == low  # by hand, over all 16 pairs
-        assert rival["faithfulness-gap"].value == 1 - low
+        assert baseline["causal"].value == low  # by hand, over all 16 pairs
+        assert baseline["faithfulness-gap"].value == 1 - low
         assert card["causal"].details["alike_where_moved"] == 1
-        assert "wrong mechanism" in rival["faithfulness-gap"].reason
+        assert "wrong mechanism" in baseline["faithfulness-gap"].reason
         assert "mechanism" in card.comparisons()[0].groups(1)
         assert card.verdict.startswith("a mechanistic explanation")
-        assert rival.verdict == "not shown to be a mechanistic explanation: causal-mechanistic"
+        assert baseline.verdict == "not shown to be a mechanistic explanation: causal-mechanistic"
 
 
 class TestFourDecoration:
@@ -148,7 +150,7 @@ class TestFourDecoration:
 
     def test_an_idle_premise_costs_and_does_nothing(self):
         phenomenon = xor_phenomenon(gate_network())
-        plain, fancy = judge(gates_explanation(phenomenon)), judge(self.decorated(phenomenon, 1))
+        plain, fancy = evaluate(gates_explanation(phenomenon)), evaluate(self.decorated(phenomenon, 1))
         assert fancy["accuracy"].value == plain["accuracy"].value
         assert fancy["description-length"].value == plain["description-length"].value + 8 * len(
             "it is elegant"
@@ -168,7 +170,7 @@ class TestFourDecoration:
 
         variables = {names[name]: each for name, each in plain.variables.items()}
         other = replace(plain, program=renamed, variables=variables, code=plain.source)
-        first, second = judge(plain), judge(other)
+        first, second = evaluate(plain), evaluate(other)
         for result in first.results:
             assert second[result.name].value == result.value, result.name
 
@@ -180,16 +182,16 @@ class TestFourDecoration:
             return inputs[:, 0] ^ inputs[:, 1] if known else np.full(len(inputs), -1)
 
         premises = {"first": Premise(statement="a^b"), "second": Premise(statement="b^a")}
-        result = judge(Explanation(name="twice", phenomenon=phenomenon, program=program, premises=premises))[
-            "load-bearing"
-        ]
+        result = evaluate(
+            Explanation(name="twice", phenomenon=phenomenon, program=program, premises=premises)
+        )["load-bearing"]
         assert result.value == 0
         assert result.details["back_each_other"] == [["first", "second"]]
 
 
 class TestFiveAndSix:
     def test_what_forbids_nothing(self):
-        card = judge(uniform_explanation(xor_phenomenon(gate_network())))
+        card = evaluate(uniform_explanation(xor_phenomenon(gate_network())))
         assert card["falsifiability"].value == 0
         assert card["precision"].details["normalised"] == pytest.approx(0)
         assert card["skill"].value == pytest.approx(0)
@@ -198,7 +200,7 @@ class TestFiveAndSix:
     def test_bold_and_wrong(self):
         phenomenon = two_bits()
         settings = Settings()
-        card = judge(overconfident_explanation(phenomenon), settings=settings)
+        card = evaluate(overconfident_explanation(phenomenon), settings=settings)
         assert card["accuracy"].value == pytest.approx(np.log2(settings.epsilon / 2))
         assert card["precision"].details["normalised"] > 0.98
         assert card["calibration-gap"].value < -10
@@ -207,7 +209,7 @@ class TestFiveAndSix:
 
 class TestSevenVacuity:
     def test_a_map_that_memorises_does_not_discriminate(self):
-        card = judge(memorised_or(noisy_or(noise=8)))
+        card = evaluate(memorised_or(noisy_or(noise=8)))
         result = card["observational"]
         controls = {each["name"]: each["value"] for each in result.details["controls"]}
         assert result.value == 1
@@ -216,7 +218,7 @@ class TestSevenVacuity:
         assert result.discriminating is False
 
     def test_the_true_mechanism_beats_random_weights(self):
-        result = judge(gates_explanation(xor_phenomenon(gate_network())))["observational"]
+        result = evaluate(gates_explanation(xor_phenomenon(gate_network())))["observational"]
         assert result.discriminating is True
         controls = {each["name"]: each for each in result.details["controls"]}
         random = controls["random weights"]["interval"]
@@ -229,7 +231,7 @@ class TestEightProofs:
         phenomenon = max_phenomenon(v)
         ladder = proof_ladder(phenomenon)
         scores = {
-            name: judge(rule_explanation(phenomenon, certificate=each), settings=Settings(controls=0))
+            name: evaluate(rule_explanation(phenomenon, certificate=each), settings=Settings(controls=0))
             for name, each in ladder.items()
         }
         assert scores["symmetry"]["cost-ratio"].value == pytest.approx((v + 1) / (2 * v))
@@ -261,7 +263,7 @@ class TestEightProofs:
 class TestNineLaws:
     def test_a_law_that_holds_in_two_models_of_three(self):
         models = [circle_network(7, frequency=2), circle_network(7, frequency=3), circle_network(7, sign=-1)]
-        card = judge(angle_explanation(addition_phenomenon(7)), models=models)
+        card = evaluate(angle_explanation(addition_phenomenon(7)), models=models)
         result = card["invariance"]
         assert result.value == pytest.approx(2 / 3)
         assert result.interval is not None
@@ -270,11 +272,13 @@ class TestNineLaws:
 
     def test_a_law_that_holds_everywhere_supports_every_prediction(self):
         models = [circle_network(7, frequency=f) for f in (2, 3)]
-        card = judge(angle_explanation(addition_phenomenon(7)), models=models)
+        card = evaluate(angle_explanation(addition_phenomenon(7)), models=models)
         assert card["invariance"].value == card["law-support"].value == card["model-scope"].value == 1
 
     def test_one_model_says_nothing_about_laws(self):
-        assert judge(angle_explanation(addition_phenomenon(5)))["invariance"].status is Status.NOT_EVALUABLE
+        assert (
+            evaluate(angle_explanation(addition_phenomenon(5)))["invariance"].status is Status.NOT_EVALUABLE
+        )
 
 
 class TestTenInvalidCertificate:
@@ -282,12 +286,12 @@ class TestTenInvalidCertificate:
         phenomenon = max_phenomenon(8, sharpness=0.5)
         certificate = Certificate(bound=0.9, cost=10, brute_cost=64)
         with pytest.raises(CertificateError, match=r"claims at least 0\.9.* 0\.65625"):
-            judge(rule_explanation(phenomenon, certificate=certificate))
+            evaluate(rule_explanation(phenomenon, certificate=certificate))
 
     def test_a_certificate_that_does_not_verify_is_one_too(self):
         certificate = Certificate(bound=0.1, cost=10, brute_cost=64, verify=lambda: False)
         with pytest.raises(CertificateError, match="does not verify"):
-            judge(rule_explanation(max_phenomenon(8), certificate=certificate))
+            evaluate(rule_explanation(max_phenomenon(8), certificate=certificate))
 
 
 class TestModularAddition:
@@ -298,8 +302,8 @@ class TestModularAddition:
 
     def test_right_and_wrong_place(self):
         phenomenon = addition_phenomenon(7)
-        card = judge(angle_explanation(phenomenon), rivals=[first_token_explanation(phenomenon)])
-        wrong = card.rivals[0]
+        card = evaluate(angle_explanation(phenomenon), baselines=[first_token_explanation(phenomenon)])
+        wrong = card.baselines[0]
         assert card["causal"].value == card["causal-by-writing"].value == 1
         assert wrong["behavioural"].value == 1
         # The first token says nothing of the sum; chance is one in seven.

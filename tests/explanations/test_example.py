@@ -39,7 +39,7 @@ def test_twenty_lines_from_a_network_to_a_card(tmp_path):
         premises={"threshold": Premise(value=2, kind="parameter", statement="a+b>=2")},
         variables={"all": Variable(alignment=place)},
     )
-    card = aitia.judge(explanation)
+    card = aitia.evaluate(explanation)
     card.write(tmp_path / "card.html")
 
     assert card["behavioural"].value == card["causal"].value == card["observational"].value == 1
@@ -51,7 +51,7 @@ def test_twenty_lines_from_a_network_to_a_card(tmp_path):
 @pytest.mark.parametrize("name", ["lookup-table-and-rule", "xor-by-gates", "xor-by-counting"])
 def test_the_published_cards_are_those_of_the_example(name, request):
     root = request.config.rootpath
-    found = runpy.run_path(str(root / "examples" / "judge_rivals.py"))["CARDS"][name]().markdown()
+    found = runpy.run_path(str(root / "examples" / "evaluate_baselines.py"))["CARDS"][name]().markdown()
     published = (root / "docs" / "cards" / f"{name}.md").read_text()
 
     def comparable(text):
@@ -59,5 +59,5 @@ def test_the_published_cards_are_those_of_the_example(name, request):
         return [line for line in text.splitlines() if "k-complexity-bound" not in line]
 
     assert comparable(found) == comparable(published), (
-        "run `python examples/judge_rivals.py`, copy the .md files"
+        "run `python examples/evaluate_baselines.py`, copy the .md files"
     )

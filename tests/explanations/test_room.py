@@ -23,9 +23,9 @@ def test_it_imports_no_other_room():
 
 def test_judging_needs_neither_torch_nor_plotly():
     code = (
-        "import sys; from aitia.explanations import judge; "
+        "import sys; from aitia.explanations import evaluate; "
         "from aitia.explanations.examples.xor import gate_network, gates_explanation, xor_phenomenon; "
-        "judge(gates_explanation(xor_phenomenon(gate_network()))).html(); "
+        "evaluate(gates_explanation(xor_phenomenon(gate_network()))).html(); "
         "assert not {'torch', 'plotly', 'pydantic', 'sklearn'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

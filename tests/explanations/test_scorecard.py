@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aitia.errors import ExplanationError
-from aitia.explanations import Explanation, Phenomenon, Settings, black_box, judge, load_rubric
+from aitia.explanations import Explanation, Phenomenon, Settings, black_box, evaluate, load_rubric
 from aitia.explanations.card.comparison import compare, weigh
 from aitia.explanations.card.rubric import grade
 from aitia.explanations.core.catalogue import VIRTUES
@@ -26,7 +26,7 @@ from aitia.statistics import Interval
 @pytest.fixture(scope="module")
 def card():
     phenomenon = xor_phenomenon(gate_network())
-    return judge(gates_explanation(phenomenon), rivals=[count_explanation(phenomenon)])
+    return evaluate(gates_explanation(phenomenon), baselines=[count_explanation(phenomenon)])
 
 
 def estimated(name, low, value, high):
@@ -36,7 +36,7 @@ def estimated(name, low, value, high):
 def test_json_has_the_published_form_and_no_total(card):
     text = json.dumps(card.as_json(), allow_nan=False)
     found = ScorecardFile.model_validate_json(text)
-    assert [each.name for each in found.explanations] == [card.name, card.rivals[0].name]
+    assert [each.name for each in found.explanations] == [card.name, card.baselines[0].name]
     assert {each.name for each in found.explanations[0].results} == set(VIRTUES)
     assert "total" not in found.model_dump()
     with pytest.raises(ValueError):
@@ -45,9 +45,9 @@ def test_json_has_the_published_form_and_no_total(card):
 
 def test_judging_again_gives_the_same_card(card):
     phenomenon = xor_phenomenon(gate_network())
-    again = judge(gates_explanation(phenomenon), rivals=[count_explanation(phenomenon)])
+    again = evaluate(gates_explanation(phenomenon), baselines=[count_explanation(phenomenon)])
     assert again.as_json() == card.as_json()
-    other = judge(gates_explanation(phenomenon), settings=Settings(delta=0.02))
+    other = evaluate(gates_explanation(phenomenon), settings=Settings(delta=0.02))
     assert other.as_json()["settings_fingerprint"] != card.as_json()["settings_fingerprint"]
 
 
@@ -120,16 +120,16 @@ class TestDominance:
                 program=lambda _p, x, _v: np.stack([1 - p[x[:, 0]], p[x[:, 0]]], axis=1),
             )
 
-        card = judge(explanation("sharp", 0.0), rivals=[explanation("soft", 0.4)])
-        rival = card.rivals[0]
-        overlap = card["accuracy"].interval.low < rival["accuracy"].interval.high
+        card = evaluate(explanation("sharp", 0.0), baselines=[explanation("soft", 0.4)])
+        baseline = card.baselines[0]
+        overlap = card["accuracy"].interval.low < baseline["accuracy"].interval.high
         difference = next(d for d in card.comparisons()[0].differences if d.name == "accuracy")
         assert overlap
         assert difference.better == 1
 
     def test_lookup_table_and_rule_are_told_apart(self):
         phenomenon = max_phenomenon(8, beyond=1)
-        card = judge(rule_explanation(phenomenon), rivals=[lookup_explanation(phenomenon)])
+        card = evaluate(rule_explanation(phenomenon), baselines=[lookup_explanation(phenomenon)])
         found = card.comparisons()[0]
         better = {each.name for each in found.differences if each.better == 1}
         assert {"description-length", "compression", "premises", "excess-scope", "hard-to-vary"} <= better
@@ -141,7 +141,7 @@ class TestRubric:
         rubric = load_rubric()
         assert card.as_json()["rubric"]["causal"] == list(rubric["causal"])
         assert grade(card["causal"], rubric) == "highly"
-        assert grade(card.rivals[0]["causal"], rubric) == "not"
+        assert grade(card.baselines[0]["causal"], rubric) == "not"
         assert grade(estimated("leakage", 0, 0.05, 0.1), rubric) == "weakly"
         assert grade(measured("calibration-gap", -0.3, n=1), rubric) == "weakly"
         assert grade(not_evaluable("causal", "?"), rubric) is None
@@ -154,7 +154,7 @@ class TestRubric:
     def test_ones_own_thresholds(self, tmp_path):
         file = tmp_path / "mine.json"
         file.write_text('{"note": "strict", "skill": [1.5, 1.2]}')
-        own = judge(gates_explanation(xor_phenomenon(gate_network())), rubric=load_rubric(file))
+        own = evaluate(gates_explanation(xor_phenomenon(gate_network())), rubric=load_rubric(file))
         graded = {each["name"]: each["grade"] for each in own.as_json()["explanations"][0]["results"]}
         assert graded["skill"] == "not"
         assert set(graded.values()) == {"not", None}
@@ -195,6 +195,6 @@ class TestWeights:
         with pytest.raises(ExplanationError, match=message):
             card.weighed(weights)
 
-    def test_weights_need_rivals(self, card):
-        with pytest.raises(ExplanationError, match="compare rivals"):
-            card.rivals[0].weighed({"causal": 1})
+    def test_weights_need_baselines(self, card):
+        with pytest.raises(ExplanationError, match="compare baselines"):
+            card.baselines[0].weighed({"causal": 1})

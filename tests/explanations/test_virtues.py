@@ -19,7 +19,7 @@ from aitia.explanations import (
     Status,
     Variable,
     black_box,
-    judge,
+    evaluate,
     register,
 )
 from aitia.explanations.core.program_text import program_text
@@ -66,7 +66,7 @@ def always_the_same():
     ],
 )
 def test_every_virtue_is_on_every_card_with_a_status(make):
-    card = judge(make())
+    card = evaluate(make())
     assert sorted(each.name for each in card.results) == sorted(VIRTUES)
     for result in card.results:
         assert (result.value is None) == (result.status in (Status.NOT_APPLICABLE, Status.NOT_EVALUABLE))
@@ -157,7 +157,7 @@ class TestFaithfulnessScores:
                     "v": Variable(values=None, alignment=Alignment(site="sum", read=lambda h: h[:, 0]))
                 },
             )
-            return judge(explanation, settings=Settings(controls=2, resamples=200))["observational"]
+            return evaluate(explanation, settings=Settings(controls=2, resamples=200))["observational"]
 
         true = 1 - (1 / 9) / (2 + 1 / 9)
         found = [reading(seed) for seed in range(20)]
@@ -173,7 +173,7 @@ class TestFaithfulnessScores:
         for drawn in (bases, sources):
             assert np.bincount(drawn, minlength=3) / 4000 == pytest.approx(mass, abs=0.03)
         phenomenon = replace(xor_phenomenon(gate_network()), sources=[3])
-        card = judge(count_explanation(phenomenon))
+        card = evaluate(count_explanation(phenomenon))
         # By hand: the count unit becomes 2; 00, 01 and 10 then answer 2 > 1/2, 11 answers 0; it says 0 throughout.
         assert card["causal"].value == 1 / 4
         # 00, 01 and 10 answer 1; 00 moves and so do the other two in what it says; 11 stays in both.
@@ -184,8 +184,8 @@ class TestFaithfulnessScores:
         phenomenon = xor_phenomenon(gate_network())
         plain = gates_explanation(phenomenon)
         # AND from a source moves 01 and 10 where the source is 11, and 11 where it is not: 2 + 3 pairs of 16.
-        assert judge(replace(plain, inert={"second": [1]}))["leakage"].value == 5 / 16
-        assert judge(plain)["leakage"].status is Status.NOT_APPLICABLE
+        assert evaluate(replace(plain, inert={"second": [1]}))["leakage"].value == 5 / 16
+        assert evaluate(plain)["leakage"].status is Status.NOT_APPLICABLE
 
     def test_an_oblique_subspace_is_set_and_nothing_else(self):
         generator = np.random.default_rng(0)
@@ -223,7 +223,7 @@ class TestFaithfulnessScores:
             for i, name in enumerate(("either", "both"))
         }
         fitted = replace(plain, name="fitted", phenomenon=phenomenon, program=program, variables=variables)
-        card = judge(fitted)
+        card = evaluate(fitted)
         assert card["observational"].value == card["causal"].value == card["causal-by-writing"].value == 1
         assert card["observational"].status is Status.ESTIMATED
         assert card["description-length"].details["maps"] == 2 * 2 * 16
@@ -239,13 +239,13 @@ class TestSimplicity:
         assert k_complexity_bound([known, b""]) == 0
 
     def test_observations_that_share_a_latent_are_coded_together(self):
-        card = judge(one_latent_bit(two_bits()), settings=Settings(epsilon=0))
+        card = evaluate(one_latent_bit(two_bits()), settings=Settings(epsilon=0))
         # One bit of premise and one bit for both observations, where the null needs two.
         assert card["compression"].details == {"null_bits": 2, "misfit_bits": 1}
         assert card["compression"].value == 1 - (1 + 1) / 2
 
     def test_without_premises_nothing_can_be_charged(self):
-        card = judge(
+        card = evaluate(
             Explanation(
                 name="p", phenomenon=xor_phenomenon(gate_network()), program=lambda _p, x, _v: x[:, 0]
             )
@@ -266,7 +266,7 @@ class TestSimplicity:
             program=lambda p, x, _v: (x[:, 0] > p["cut"]).astype(int),
             premises={"cut": Premise(kind="parameter", value=0.3333333333)},
         )
-        result = judge(explanation)["description-length"]
+        result = evaluate(explanation)["description-length"]
         # 0.3 puts 0.31, 0.32 and 0.33 on the wrong side; 0.33 puts none there: 0.33 itself is not above 0.33.
         assert result.details["rounded_parameters"] == {"cut": 0.33}
         assert result.value == 8 * len("0.33")
@@ -284,7 +284,7 @@ class TestSimplicity:
             return np.array([table[each] for each in inputs[:, 0]])
 
         known = {"p": Premise(statement="coins")}
-        card = judge(Explanation(name="e", phenomenon=phenomenon, program=looks_up, premises=known))
+        card = evaluate(Explanation(name="e", phenomenon=phenomenon, program=looks_up, premises=known))
         # 4,000 fair coins cannot be written in fewer than 4,000 bits, however short the program looks.
         assert card["k-complexity-bound"].details["program"] > 4000
         hidden = {"x": object()}
@@ -299,7 +299,7 @@ class TestSimplicity:
         assert premise_reuse([10, 10], [1, 1]) == 0
         assert premise_reuse([10, 30], [1, 3]) == pytest.approx(60 / 100)
         premises = {"shared": Premise(statement="x", serves=["a", "b"]), "own": Premise(statement="y")}
-        card = judge(
+        card = evaluate(
             replace(
                 gates_explanation(xor_phenomenon(gate_network())),
                 premises={**gates_explanation(xor_phenomenon(gate_network())).premises, **premises},
@@ -309,7 +309,7 @@ class TestSimplicity:
         assert card["premise-reuse"].value == pytest.approx(8 / (16 + 8 + 8 * 14))
 
     def test_a_declared_prior_is_declared(self):
-        card = judge(replace(gates_explanation(xor_phenomenon(gate_network())), log_prior=-3.0))
+        card = evaluate(replace(gates_explanation(xor_phenomenon(gate_network())), log_prior=-3.0))
         assert (card["prior"].status, card["prior"].value) == (Status.DECLARED, -3)
 
 
@@ -335,27 +335,29 @@ class TestKuhnian:
         derived = replace(
             plain, derivations={"parity": lambda x: x.sum(axis=1) % 2, "or": lambda x: x.max(axis=1)}
         )
-        result = judge(derived)["inner-disagreement"]
+        result = evaluate(derived)["inner-disagreement"]
         assert result.details == {"parity": 0, "or": 0.25}
         assert result.value == 0.25
         other = replace(plain, name="other")
-        assert judge(plain, accepted=[other])["outer-disagreement"].value == 0
+        assert evaluate(plain, accepted=[other])["outer-disagreement"].value == 0
         opposite = replace(other, program=lambda _p, x, _v: 1 - x.sum(axis=1) % 2)
-        assert judge(plain, accepted=[opposite])["outer-disagreement"].value > 0.98
+        assert evaluate(plain, accepted=[opposite])["outer-disagreement"].value > 0.98
 
     def test_fruitfulness_counts_novel_registered_predictions(self):
         model = black_box("parity", lambda inputs: inputs.sum(axis=1) % 2)
         known = Phenomenon(name="p", model=model, inputs=BITS, outcomes=("0", "1"))
         explanation = Explanation(name="e", phenomenon=known, program=lambda _p, x, _v: x.sum(axis=1) % 2)
         novel = register(explanation, np.array([[2, 1], [3, 3], [0, 1]]))
-        result = judge(replace(explanation, registered=[novel]))["fruitfulness"]
+        result = evaluate(replace(explanation, registered=[novel]))["fruitfulness"]
         assert result.n == 2
         assert result.details["not_novel"] == 1
         assert result.details["confirmed_share"] == 1
         assert result.value == pytest.approx(np.log2((1 - 1e-3 / 2) / 0.5))
         stale = register(explanation, BITS)
-        assert judge(replace(explanation, registered=[stale]))["fruitfulness"].status is Status.NOT_EVALUABLE
-        assert judge(explanation)["fruitfulness"].status is Status.NOT_EVALUABLE
+        assert (
+            evaluate(replace(explanation, registered=[stale]))["fruitfulness"].status is Status.NOT_EVALUABLE
+        )
+        assert evaluate(explanation)["fruitfulness"].status is Status.NOT_EVALUABLE
 
 
 class TestDeutschian:
@@ -379,14 +381,14 @@ class TestDeutschian:
     def test_declared_prohibitions_count(self):
         plain = gates_explanation(xor_phenomenon(gate_network()))
         shy = replace(plain, forbids=lambda x: np.zeros((len(x), 2), dtype=bool))
-        card = judge(shy)
+        card = evaluate(shy)
         assert card["falsifiability"].value == 0
         assert card["mutation-score"].value == 0
-        assert judge(plain)["mutation-score"].value == 1
+        assert evaluate(plain)["mutation-score"].value == 1
 
     def test_mutants_are_random_weights_sites_at_zero_and_what_is_given(self):
         plain = gates_explanation(xor_phenomenon(gate_network()))
-        found = judge(plain, mutants=[black_box("AND", lambda x: x[:, 0] & x[:, 1]), count_network()])
+        found = evaluate(plain, mutants=[black_box("AND", lambda x: x[:, 0] & x[:, 1]), count_network()])
         result = found["mutation-score"]
         # 16 random networks and two sites at zero; AND refutes, and XOR by counting answers the same.
         assert result.n == 16 + 2 + 2
@@ -394,13 +396,13 @@ class TestDeutschian:
         assert result.details["refuted_by"]["given"] == "1 of 2"
         assert result.details["mutants_that_behave_the_same"] == 1
         assert result.ceiling == 1 - 1 / 20
-        assert judge(always_the_same())["mutation-score"].status is Status.NOT_EVALUABLE
+        assert evaluate(always_the_same())["mutation-score"].status is Status.NOT_EVALUABLE
 
     def test_vacuously_hard_to_vary_is_not_hard_to_vary(self):
         wrong = replace(
             gates_explanation(xor_phenomenon(gate_network())), program=lambda _p, x, _v: 1 - x.sum(axis=1) % 2
         )
-        assert judge(replace(wrong, variables={}))["hard-to-vary"].status is Status.NOT_APPLICABLE
+        assert evaluate(replace(wrong, variables={}))["hard-to-vary"].status is Status.NOT_APPLICABLE
 
     def test_notational_variants_are_left_out(self):
         def program(_premises, inputs, variable):
@@ -417,17 +419,17 @@ class TestDeutschian:
             variables={"first": Variable(), "second": Variable()},
         )
         # Swapping the twins, or reading one for the other, changes nothing at all; swapping outcomes does.
-        assert judge(twins)["hard-to-vary"].n == 1
+        assert evaluate(twins)["hard-to-vary"].n == 1
 
     def test_patching_a_table_costs_the_rows_that_change(self):
         phenomenon = max_phenomenon(4)
-        card = judge(lookup_explanation(phenomenon))
+        card = evaluate(lookup_explanation(phenomenon))
         generator = np.random.default_rng(0)
         changed = [
             (generator.permutation(phenomenon.observed) != phenomenon.observed).sum() for _ in range(3)
         ]
         assert card["hard-to-patch"].value == pytest.approx(2 * np.mean(changed))
-        assert judge(rule_explanation(phenomenon))["hard-to-patch"].status is Status.NOT_EVALUABLE
+        assert evaluate(rule_explanation(phenomenon))["hard-to-patch"].status is Status.NOT_EVALUABLE
 
 
 class TestProofs:
@@ -465,7 +467,7 @@ class TestProofs:
             program=lambda _p, x, _v: np.zeros(len(x), dtype=int),
             certificate=certificate,
         )
-        result = judge(explanation, settings=Settings(seed=1))["tightness"]
+        result = evaluate(explanation, settings=Settings(seed=1))["tightness"]
         assert result.status is Status.ESTIMATED
         assert result.interval is not None
         assert result.interval.low < result.value < result.interval.high

@@ -38,7 +38,7 @@ def make_jobs(model: Any, rows: list[dict[str, Any]]) -> dict[str, Job]:
     from aitia.attribution.gradient_store import build_gradient_store, open_gradient_store, stored_influence
     from aitia.attribution.measurements import LogProbability
     from aitia.counterfactual import LikelihoodMargin, LoraSettings, retrain
-    from aitia.counterfactual.retraining import Cell
+    from aitia.counterfactual.retraining import RetrainingRun
     from aitia.records import records_from_rows
 
     fitting._Sums.__init__.__defaults__ = (0.0,)  # save at every step, so that every resume is tried
@@ -46,7 +46,7 @@ def make_jobs(model: Any, rows: list[dict[str, Any]]) -> dict[str, Job]:
     curvature = fit_curvature(model, data, CurvatureSettings(labels="empirical", rows=0))
     settings = CurvatureSettings(max_batch_tokens=120, rows=0)
     training = LoraSettings(rank=2, epochs=1, batch_rows=8, modules=("q_proj",))
-    cells = [Cell(kept=tuple(data.ids[start::4][:4]), seed=start) for start in range(4)]
+    cells = [RetrainingRun(kept=tuple(data.ids[start::4][:4]), seed=start) for start in range(4)]
     behaviours = [LikelihoodMargin(behaviour=data.only(data.ids[:2]), normal=data.only(data.ids[2:4]))]
     held: dict[str, Any] = {}
 
@@ -102,7 +102,7 @@ def make_jobs(model: Any, rows: list[dict[str, Any]]) -> dict[str, Job]:
         return {"scores": _hash(scores.tobytes())}
 
     def run_cells(folder: Path) -> object:
-        return retrain(base, data, cells, behaviours, training, folder / "cells")
+        return retrain(base, data, cells, behaviours, training, folder / "runs")
 
     def read_cells(folder: Path) -> dict[str, str]:
         import aitia.counterfactual.retraining as module

@@ -241,9 +241,9 @@ def _read_data(path: Path) -> None:
 
 
 def _cell(path: Path) -> None:
-    from aitia.counterfactual.retraining import Cell, _write
+    from aitia.counterfactual.retraining import RetrainingRun, _write
 
-    _write(path, Cell(kept=("a", "b"), seed=1), {"projection": [0.5, 1.5]})
+    _write(path, RetrainingRun(kept=("a", "b"), seed=1), {"projection": [0.5, 1.5]})
 
 
 def _read_cell(path: Path) -> None:
@@ -317,20 +317,20 @@ def _proof(verifier: str) -> Callable[[Path], None]:
     def make(path: Path) -> None:
         from group_networks.planted_networks import joined, planted
 
-        from aitia.proofs import prove
+        from aitia.proofs import prove_accuracy
 
         network = joined([planted("S3", 2, "2a").network()], noise=1e-3)
         path.mkdir()
         network.save(path / "n.network.safetensors")
-        prove(network, verifier=verifier).save(path / "c.certificate.json")
+        prove_accuracy(network, verifier=verifier).save(path / "c.certificate.json")
 
     return make
 
 
 def _check(path: Path) -> None:
-    from aitia.proofs import check
+    from aitia.proofs import check_certificate
 
-    check(path / "n.network.safetensors", path / "c.certificate.json")
+    check_certificate(path / "n.network.safetensors", path / "c.certificate.json")
 
 
 def _call(module: str, name: str) -> Callable[[Path], object]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aitia.errors import ExplanationError
-from aitia.explanations import FunctionModel, Phenomenon, Settings, judge
+from aitia.explanations import FunctionModel, Phenomenon, Settings, evaluate
 from aitia.mechanisms import MECHANISMS_BELOW, METHODS, record_site
 
 WIDTH = 6
@@ -56,7 +56,7 @@ def test_the_network_is_what_it_says(phenomenon):
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_method_finds_it_and_is_judged(name, record):
     explanation = METHODS[name](record)
-    card = judge(explanation, settings=FAST)
+    card = evaluate(explanation, settings=FAST)
     assert card["behavioural"].value == 1
     assert card["skill"].value > 0.85
     assert card["description-length"].value >= sum(p.length for p in explanation.premises.values())
@@ -69,7 +69,7 @@ def test_clusters_are_the_four_states(record):
     answers = record.phenomenon.observed
     pairs = {(s, a) for s, a in zip(states, answers, strict=True)}
     assert len(pairs) == 4, "a state for each answer"
-    card = judge(explanation, settings=FAST)
+    card = evaluate(explanation, settings=FAST)
     # Written centres give the cluster's answer: nothing else at the site is needed.
     assert card["causal-by-writing"].value == 1
     assert card["description-length"].details["premises"] == 3 * WIDTH * 16 + 4 * 3 * 16
@@ -79,7 +79,7 @@ def test_the_circuit_is_the_two_units(record):
     explanation = METHODS["circuit"](record)
     assert set(explanation.premises) == {"unit 0", "unit 1"}
     assert explanation.inert == {"hidden": list(range(2, WIDTH))}
-    card = judge(explanation, settings=FAST)
+    card = evaluate(explanation, settings=FAST)
     assert card["leakage"].value == 0
     assert card["causal"].value == 1
     assert card["load-bearing"].value == 1
@@ -91,7 +91,7 @@ def test_the_probe_reads_the_subspace_that_the_answer_hangs_on(record):
     assert basis.T @ basis == pytest.approx(np.eye(basis.shape[1]))
     both = np.eye(WIDTH)[:2]
     assert np.linalg.norm(both @ basis, axis=1) == pytest.approx(1, abs=0.05)
-    assert judge(explanation, settings=FAST)["causal"].details["alike_where_moved"] > 0.95
+    assert evaluate(explanation, settings=FAST)["causal"].details["alike_where_moved"] > 0.95
 
 
 def test_the_dictionary_rebuilds_the_site(record):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from aitia.errors import SiteError
-from aitia.explanations import Explanation, Phenomenon, judge
+from aitia.explanations import Explanation, Phenomenon, evaluate
 from aitia.explanations.examples.xor import BITS, gate_network, gates_explanation, xor_phenomenon
 from aitia.models import LanguageModelUnderStudy, ModuleUnderStudy
 
@@ -55,8 +55,8 @@ def test_a_module_is_judged_as_its_numpy_twin(gates):
         def randomised(self, seed):
             return None
 
-    twin = judge(gates_explanation(xor_phenomenon(gate_network())))
-    card = judge(gates_explanation(xor_phenomenon(Renamed())))
+    twin = evaluate(gates_explanation(xor_phenomenon(gate_network())))
+    card = evaluate(gates_explanation(xor_phenomenon(Renamed())))
     for name in ("behavioural", "observational", "causal", "causal-by-writing", "skill"):
         assert card[name].value == twin[name].value == pytest.approx(twin[name].value)
 
@@ -147,6 +147,6 @@ def test_a_language_model_can_be_explained(language_model, texts):
         phenomenon=phenomenon,
         program=lambda _p, x, _v: np.array([table[row.tobytes()] for row in x]),
     )
-    card = judge(explanation)
+    card = evaluate(explanation)
     assert card["behavioural"].value == 1
     assert card["mutation-score"].value is not None

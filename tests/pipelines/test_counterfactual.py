@@ -18,7 +18,7 @@ from aitia.attribution import Ranking
 from aitia.cli import app
 from aitia.errors import AitiaError, RecordError
 from aitia.models import save_model
-from aitia.pipelines.evaluation.judge import judge_files
+from aitia.pipelines.evaluation.evaluate import evaluate_files
 from aitia.pipelines.evaluation.run_explanations import EVERY_ROW, run_explanations
 from aitia.pipelines.retraining import counterfactual_rankings
 from aitia.pipelines.retraining.counterfactual import counterfactual
@@ -147,7 +147,7 @@ def run_and_resume(folder, chosen, name, monkeypatch):
     assert {k: v for k, v in again.summary.items() if k != "seconds"} == {
         k: v for k, v in summary.items() if k != "seconds"
     }
-    cells = {path: json.loads(path.read_text())["cell"]["kept"] for path in (run / "cells").glob("*.json")}
+    cells = {path: json.loads(path.read_text())["run"]["kept"] for path in (run / "runs").glob("*.json")}
     next(path for path, kept in cells.items() if kept).unlink()
     with pytest.raises(AssertionError, match="trained again"):
         counterfactual(read_counterfactual_configuration(run / "configuration.yaml"))
@@ -192,7 +192,7 @@ def test_a_run_is_judged_by_intervening_on_its_direction(project):
     chosen["rankings"] = {"compare": ["vector-filter", "oracle"]}
     chosen["removal"] = {"shares": [0.3, 0.6], "ends": ["most"], "seeds": 2}
     run = counterfactual(configuration_of(folder, chosen)).files["report"].parent
-    card, files = judge_files([run], behaviour="likelihood margin")
+    card, files = evaluate_files([run], behaviour="likelihood margin")
     direction = card.explanation.direction
     assert direction.site == "resid_post.1"
     untouched = json.loads((run / "summary.json").read_text())["behaviours"]["likelihood margin"]
@@ -202,15 +202,15 @@ def test_a_run_is_judged_by_intervening_on_its_direction(project):
     first = cells[(cells["share_removed"] == 0) & (cells["seed"] == 0)]
     first = first[first["behaviour"] == "likelihood margin"].sort_values("text")["value"]
     assert direction.trial.trained == pytest.approx(first.to_numpy(), abs=1e-4)
-    assert "names no direction" in card.rivals[0]["causal-by-direction"].reason
+    assert "names no direction" in card.baselines[0]["causal-by-direction"].reason
     assert "causal-by-direction" in Path(files["report"]).read_text()
-    itself = judge_files([run], behaviour="concept projection")[0]["causal-by-direction"]
+    itself = evaluate_files([run], behaviour="concept projection")[0]["causal-by-direction"]
     assert "this very direction" in itself.reason
-    assert judge_files([run], intervene=False)[0]["causal-by-direction"].reason.endswith(
+    assert evaluate_files([run], intervene=False)[0]["causal-by-direction"].reason.endswith(
         "it was not asked for"
     )
     next((run / "parts").glob("adapter-*")).rename(run / "gone")
-    gone = judge_files([run], behaviour="likelihood margin")[0]["causal-by-direction"]
+    gone = evaluate_files([run], behaviour="likelihood margin")[0]["causal-by-direction"]
     assert gone.status == "not evaluable"
     assert "adapter-" in gone.reason
 
@@ -237,7 +237,7 @@ def test_the_command_runs_another_data_set_and_a_ranking_from_a_file(project):
     found = counterfactual(configuration_of(folder, chosen))
     np.testing.assert_array_equal(found.scores["by hand"], scores)
     cell = next(
-        result.cell
+        result.run
         for removal, result in zip(found.removals, found.results, strict=True)
         if removal.method == "by hand"
     )

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from aitia.cli import app
 from aitia.counterfactual import plan_removals
 from aitia.errors import ExplanationError
-from aitia.pipelines.evaluation.judge import judge_files
+from aitia.pipelines.evaluation.evaluate import evaluate_files
 from aitia.pipelines.evaluation.run_explanations import EVERY_ROW, run_explanations
-from aitia.report import Section, Table, TruthReport, write_truth_report
+from aitia.report import Document, Section, Table, write_truth_report
 
 IDS = [f"row-{i}" for i in range(30)]
 
@@ -50,8 +50,8 @@ def run(tmp_path):
 def test_rankings_are_rivals_and_the_right_one_wins(run):
     accounts = run_explanations(run)
     assert [each.name for each in accounts] == ["right", "wrong", EVERY_ROW]
-    card, files = judge_files([run])
-    assert card["skill"].value > max(each["skill"].value for each in card.rivals) + 0.1
+    card, files = evaluate_files([run])
+    assert card["skill"].value > max(each["skill"].value for each in card.baselines) + 0.1
     assert sorted(files) == ["html", "json", "md"]
     assert (run / "scorecard.html").exists()
     assert "cheer" in card.explanation.phenomenon.name
@@ -60,7 +60,7 @@ def test_rankings_are_rivals_and_the_right_one_wins(run):
 
 
 def test_another_behaviour_and_the_command(run):
-    done = CliRunner().invoke(app, ["judge", str(run), "--behaviour", "gloom", "--json"])
+    done = CliRunner().invoke(app, ["evaluate", str(run), "--behaviour", "gloom", "--json"])
     assert done.exit_code == 0, done.output
     assert "gloom" in json.loads(done.stdout)["phenomenon"]["name"]
     with pytest.raises(ExplanationError, match="no behaviour 'joy'; the run measured cheer, gloom"):
@@ -85,7 +85,7 @@ def test_a_direction_that_was_not_intervened_on_is_said_to_be_so(run):
     parquet.write_table(table, run / "rankings.parquet")
     cells = parquet.read_table(run / "removal.parquet").to_pandas().replace({"right": "vector-filter"})
     parquet.write_table(pa.Table.from_pandas(cells), run / "removal.parquet")
-    done = CliRunner().invoke(app, ["judge", str(run)])
+    done = CliRunner().invoke(app, ["evaluate", str(run)])
     assert done.exit_code == 0, done.output
     said = "causal-by-direction not evaluable: its direction was not intervened on: the folder has no"
     assert done.output.count(said) == 1, "of the ranking by a concept, and not of the other"
@@ -113,7 +113,7 @@ HOSTILE = "<!--/scorecard--></main><!--scorecard--> /*scorecard*/"
 @pytest.fixture
 def report(run):
     part = Table(title=HOSTILE, header=["a"], rows=[["1"]])
-    page = TruthReport(
+    page = Document(
         title="Does removal undo it?",
         question="Does it?",
         facts=[],
@@ -125,7 +125,7 @@ def report(run):
 
 def test_the_card_becomes_a_section_of_the_report(run, report):
     before = report.read_text()
-    card, files = judge_files([run])
+    card, files = evaluate_files([run])
     assert files["report"] == str(report)
     once = report.read_text()
     assert once.count('<section id="scorecard">') == 1
@@ -136,9 +136,9 @@ def test_the_card_becomes_a_section_of_the_report(run, report):
     section = once[once.index('<section id="scorecard">') : once.index('<section id="reproduce">')]
     assert f"{card['skill'].value:.3f}" in section
     assert EVERY_ROW in section
-    judge_files([run])
+    evaluate_files([run])
     assert report.read_text() == once, "judged twice, there is one card, and the page is the same"
-    judge_files([run], behaviour="gloom")
+    evaluate_files([run], behaviour="gloom")
     other = report.read_text()
     assert other.count('<section id="scorecard">') == 1
     assert "gloom as training data changes" in other
@@ -150,7 +150,7 @@ def test_the_card_becomes_a_section_of_the_report(run, report):
 def test_a_report_that_cannot_be_added_to_is_left_alone(run, report):
     report.write_text("<html><main>mine</main></html>")
     with pytest.raises(ExplanationError, match=r"report\.html: the card cannot be put into it .*</head>"):
-        judge_files([run])
+        evaluate_files([run])
     assert report.read_text() == "<html><main>mine</main></html>"
 
 
@@ -158,4 +158,4 @@ def test_a_run_of_attribute_is_told_what_to_run(run):
     (run / "removal.parquet").unlink()
     (run / "rankings.parquet").rename(run / "ranking.parquet")
     with pytest.raises(ExplanationError, match=r"rankings\.files .*aitia counterfactual"):
-        judge_files([run])
+        evaluate_files([run])

@@ -20,7 +20,7 @@ import numpy as np
 
 from aitia.errors import AitiaError
 from aitia.group_networks import interpret
-from aitia.proofs import VERIFIERS, check, parse_certificate, prove, weights_from_arrays
+from aitia.proofs import VERIFIERS, check_certificate, parse_certificate, prove_accuracy, weights_from_arrays
 from proofs.mutations import NETWORKS, Case, arrays_of, mutated_certificate, right_inputs
 from proofs.oversized import OVERSIZED, run_apart
 from proofs.proof_networks import planted_network, random_network
@@ -40,7 +40,7 @@ def cases():
     for name, network in networks.items():
         interpretation = interpret(network)
         certificates = {
-            verifier: prove(network, verifier=verifier, interpretation=interpretation).plain()
+            verifier: prove_accuracy(network, verifier=verifier, interpretation=interpretation).plain()
             for verifier in VERIFIERS
         }
         found.append(Case(name=name, arrays=arrays_of(network), certificates=certificates))
@@ -105,7 +105,7 @@ def attempt(arrays, text, name, tally, truth):
     tally.add(name, "tried")
     try:
         certificate = parse_certificate(text)
-        found = check(weights_from_arrays(**arrays), certificate)
+        found = check_certificate(weights_from_arrays(**arrays), certificate)
     except AitiaError:
         tally.add(name, "refused")
         return

@@ -209,10 +209,10 @@ def answer_in_bounds(network, path):
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     from aitia.errors import AitiaError
-    from aitia.proofs.checker import check
+    from aitia.proofs.checker import check_certificate
 
     try:
-        found = check(Path(network), Path(path))
+        found = check_certificate(Path(network), Path(path))
         outcome = "held" if found else "not-held" if found.verdict is not None else "refused"
     except AitiaError:
         outcome = "refused"

@@ -17,7 +17,7 @@ from aitia.group_networks import GroupNetwork
 from aitia.proofs import (
     VERIFIERS,
     AccuracyCertificate,
-    check,
+    check_certificate,
     load_certificate,
     parse_certificate,
     read_weights,
@@ -130,7 +130,7 @@ def test_any_value_in_any_place_is_refused_or_harmless(found, found_right, gener
             )
         except ProofError:
             continue
-        verdict = check(weights, certificate).verdict
+        verdict = check_certificate(weights, certificate).verdict
         assert verdict is None or not (verdict.certified & ~right).any()
 
 
@@ -178,7 +178,7 @@ def test_the_smallest_neurons_count():
         **{"basis": [[1, 0]], "basis_unit": 0, "coordinates": [[1]], "coordinates_unit": 0},
     }
     for verifier in ("low-rank", "cascade"):
-        certificate = certificate_for(network, verifier, explanation | {"stand_in": "low-rank"})
+        certificate = certificate_for(network, verifier, explanation | {"surrogate": "low-rank"})
         assert not (verify(weights_of(network), certificate).certified & ~right).any()
 
 
@@ -190,11 +190,11 @@ def test_claims_above_the_truth_and_costs_below_it_do_not_hold(found, verifier):
     for case in found:
         weights = weights_from_arrays(**case.arrays)
         certificate = parse_certificate(json.dumps(case.certificates[verifier]))
-        assert check(weights, certificate)
+        assert check_certificate(weights, certificate)
         assert certificate.certified <= right_inputs(case.arrays).sum()
-        assert not check(weights, replace(certificate, cost=certificate.cost - 1))
+        assert not check_certificate(weights, replace(certificate, cost=certificate.cost - 1))
         if certificate.certified < certificate.inputs:
-            assert not check(weights, replace(certificate, certified=certificate.certified + 1))
+            assert not check_certificate(weights, replace(certificate, certified=certificate.certified + 1))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_numbers_too_long_to_print_are_refused(found):
     certificate = parse_certificate(json.dumps(found[0].certificates["cascade"]))
     for explanation in ({"neurons": [10**5_000]}, {"unit": 10**5_000}, {"factor_unit": -(10**5_000)}):
         changed = replace(certificate, explanation={**certificate.explanation, **explanation})
-        assert not check(weights_from_arrays(**found[0].arrays), changed)
+        assert not check_certificate(weights_from_arrays(**found[0].arrays), changed)
 
 
 # What is named twice, and what is no action.
@@ -239,7 +239,7 @@ def test_a_neuron_named_twice_is_refused(found):
             continue
         text = json.loads(json.dumps(plain))
         text["explanation"]["neurons"][1] = neurons[0]
-        assert "twice" in check(weights, parse_certificate(json.dumps(text))).reason, verifier
+        assert "twice" in check_certificate(weights, parse_certificate(json.dumps(text))).reason, verifier
 
 
 def test_images_that_are_no_action_are_refused(found):
@@ -248,9 +248,9 @@ def test_images_that_are_no_action_are_refused(found):
     text = json.loads(json.dumps(case.certificates["g-sets"]))
     images = text["explanation"]["sets"][0]["images"]
     images[0][0], images[0][1] = images[0][1], images[0][0]
-    assert "no action" in check(weights, parse_certificate(json.dumps(text))).reason
+    assert "no action" in check_certificate(weights, parse_certificate(json.dumps(text))).reason
     images[0] = [0] * len(images[0])
-    assert "permute" in check(weights, parse_certificate(json.dumps(text))).reason
+    assert "permute" in check_certificate(weights, parse_certificate(json.dumps(text))).reason
 
 
 def test_a_chain_of_merges_of_any_length():
@@ -320,7 +320,7 @@ def test_images_of_too_many_points_are_refused():
         "g-sets",
         votes(sets=[points(600, 5_040)]),
     )
-    assert "too many" in check(weights_from_arrays(**arrays), certificate).reason
+    assert "too many" in check_certificate(weights_from_arrays(**arrays), certificate).reason
 
 
 # The command.

@@ -15,10 +15,10 @@ from aitia.group_networks import GroupNetwork
 from aitia.proofs import (
     VERIFIERS,
     brute_force_cost,
-    check,
+    check_certificate,
     load_certificate,
     parse_certificate,
-    prove,
+    prove_accuracy,
     verify,
     weights_of,
 )
@@ -75,7 +75,7 @@ def test_ties_count_as_wrong_and_the_last_bit_decides():
 @pytest.mark.parametrize("verifier", VERIFIERS)
 def test_every_certified_input_is_right(verifier, noise):
     network = planted_network(noise)
-    certificate = prove(network, verifier=verifier)
+    certificate = prove_accuracy(network, verifier=verifier)
     found = verify(weights_of(network), certificate)
     assert not (found.certified & (network.margins <= 0)).any()
     assert found.count == certificate.certified
@@ -85,29 +85,31 @@ def test_every_certified_input_is_right(verifier, noise):
 def test_verifiers_that_decide_every_input_reach_the_accuracy():
     network = planted_network(0.05)
     for verifier in ("brute-force", "cascade"):
-        assert prove(network, verifier=verifier).bound == pytest.approx(network.accuracy, abs=1e-12)
+        assert prove_accuracy(network, verifier=verifier).bound == pytest.approx(network.accuracy, abs=1e-12)
 
 
 def test_a_certificate_survives_its_file(tmp_path):
     network = planted_network()
-    certificate = prove(network, verifier="cascade")
+    certificate = prove_accuracy(network, verifier="cascade")
     path = certificate.save(tmp_path / "c.certificate.json")
     assert load_certificate(path).plain() == certificate.plain()
     network.save(tmp_path / "n.network.safetensors")
-    found = check(tmp_path / "n.network.safetensors", path)
+    found = check_certificate(tmp_path / "n.network.safetensors", path)
     assert found
     assert found.verdict.count == certificate.certified
 
 
 def test_false_claims_do_not_hold():
     network = planted_network()
-    certificate = prove(network, verifier="cascade")
-    assert check(network, certificate)
-    assert "only" in check(network, replace(certificate, certified=certificate.certified + 1)).reason
-    assert "cost" in check(network, replace(certificate, cost=certificate.cost - 1)).reason
-    assert "verifier" in check(network, replace(certificate, verifier="trust-me")).reason
+    certificate = prove_accuracy(network, verifier="cascade")
+    assert check_certificate(network, certificate)
+    assert (
+        "only" in check_certificate(network, replace(certificate, certified=certificate.certified + 1)).reason
+    )
+    assert "cost" in check_certificate(network, replace(certificate, cost=certificate.cost - 1)).reason
+    assert "verifier" in check_certificate(network, replace(certificate, verifier="trust-me")).reason
     other = replace(network, bias=network.bias + 1e-9)
-    assert "another network" in check(other, certificate).reason
+    assert "another network" in check_certificate(other, certificate).reason
 
 
 def test_brute_force_costs_what_its_formula_says():
@@ -161,11 +163,11 @@ def test_the_checker_stays_apart_from_what_it_checks(tmp_path):
     """Checking a file imports neither torch nor anything that looks for explanations."""
     network = planted_network()
     network.save(tmp_path / "n.network.safetensors")
-    prove(network, verifier="cascade").save(tmp_path / "c.certificate.json")
+    prove_accuracy(network, verifier="cascade").save(tmp_path / "c.certificate.json")
     code = (
-        "import sys; from pathlib import Path; from aitia.proofs.checker import check; "
+        "import sys; from pathlib import Path; from aitia.proofs.checker import check_certificate; "
         f"folder = Path({str(tmp_path)!r}); "
-        "assert check(folder / 'n.network.safetensors', folder / 'c.certificate.json'); "
+        "assert check_certificate(folder / 'n.network.safetensors', folder / 'c.certificate.json'); "
         "rooms = ('torch', 'scipy', 'aitia.group_networks', 'aitia.explanations', 'aitia.proofs.finding'); "
         "bad = [name for name in sys.modules if name.startswith(rooms)]; "
         "assert not bad, bad"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from aitia.errors import ProofError
 from aitia.finite_groups import coset_action, named_group, subgroup_classes
 from aitia.group_networks import interpret
-from aitia.proofs import VERIFIERS, prove, verify, weights_of
-from aitia.proofs.bounds.deciding import _Decision
+from aitia.proofs import VERIFIERS, prove_accuracy, verify, weights_of
+from aitia.proofs.bounds.margin_bounds import _Decision
 from aitia.proofs.bounds.shared_sums import SharedSums
 from aitia.proofs.cost import Cost
 from aitia.proofs.finding import find_irreps, find_low_rank, find_rho_sets
@@ -58,7 +58,7 @@ def random_votes(network, seed):
         left.append(columns + len(merges))
         merges.append(pair)
     return {
-        "stand_in": "votes",
+        "surrogate": "votes",
         "neurons": generator.permutation(network.width)[:a].tolist(),
         "cells": cells.tolist(),
         "factors": generator.integers(1, 2**20, a).tolist(),
@@ -243,9 +243,9 @@ def test_rho_sets_with_wrong_tables_certify_nothing_wrong():
 
 def test_cosets_certify_an_answer_that_is_always_given_and_no_trained_form():
     network = planted_network()
-    assert prove(network, verifier="cosets").bound == 0.0
+    assert prove_accuracy(network, verifier="cosets").bound == 0.0
     stubborn = replace(network, bias=np.where(np.arange(24) == 5, 1e4, 0.0))
-    found = verify(weights_of(stubborn), prove(stubborn, verifier="cosets"))
+    found = verify(weights_of(stubborn), prove_accuracy(stubborn, verifier="cosets"))
     assert (found.certified == (network.group.table == 5)).all()
 
 
@@ -267,7 +267,7 @@ def test_equivariance_carries_margins_as_far_as_neurons_match(noise):
         right=network.right / scales,
         unembed=network.unembed * scales[:, None],
     )
-    found = verify(weights_of(network), prove(network, verifier="equivariance"))
+    found = verify(weights_of(network), prove_accuracy(network, verifier="equivariance"))
     assert not (found.certified & (network.margins <= 0)).any()
     assert found.bound >= 0.3
     if noise < 1e-3:
@@ -288,4 +288,4 @@ def test_every_verifier_says_what_it_rests_on():
 def test_one_element_is_always_right():
     network = random_neurons(named_group("Z1"), 2)
     for verifier in VERIFIERS:
-        assert prove(network, verifier=verifier).bound == 1.0
+        assert prove_accuracy(network, verifier=verifier).bound == 1.0

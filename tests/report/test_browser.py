@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from group_networks.planted_networks import joined, planted
 from records.lines import write_lines
+from report.test_document import report as make_truth_report
 from report.test_report_rendering import make_report
 from report.test_scorecard_page import with_text
-from report.test_truth import report as make_truth_report
 
 from aitia.attribution import rank, scan
 from aitia.concepts import fit_contrast
-from aitia.explanations import judge
+from aitia.explanations import evaluate
 from aitia.explanations.examples.xor import (
     count_explanation,
     gate_network,
@@ -192,7 +192,7 @@ def ranking_page(make_model, folder: Path) -> str:
 
 def scorecard_page() -> str:
     phenomenon = xor_phenomenon(gate_network())
-    found = judge(gates_explanation(phenomenon), rivals=[count_explanation(phenomenon)])
+    found = evaluate(gates_explanation(phenomenon), baselines=[count_explanation(phenomenon)])
     return scorecard_html(with_text(found.weighed({"causal": 1}).as_json(), HOSTILE))
 
 

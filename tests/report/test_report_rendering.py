@@ -126,7 +126,7 @@ def make_groups(word: str) -> GroupSection:
         total=4.5,
         mean=0.5,
         z=6.0,
-        wandering=1.5,
+        inflation_factor=1.5,
         p_adjusted=0.0012,
         found=True,
         members=((word, word, 0.75), (word, word, -0.5)),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aitia.errors import AitiaError
-from aitia.explanations import judge
+from aitia.explanations import evaluate
 from aitia.explanations.examples.xor import (
     count_explanation,
     gate_network,
@@ -18,7 +18,7 @@ from aitia.explanations.examples.xor import (
 )
 from aitia.report import (
     AttributionReport,
-    TruthReport,
+    Document,
     render_report,
     render_truth_report,
     scorecard_html,
@@ -65,7 +65,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def card():
     phenomenon = xor_phenomenon(gate_network())
-    found = judge(gates_explanation(phenomenon), rivals=[count_explanation(phenomenon)])
+    found = evaluate(gates_explanation(phenomenon), baselines=[count_explanation(phenomenon)])
     return found.weighed({"causal": 1, "description-length": 1}).as_json()
 
 
@@ -174,7 +174,7 @@ def reports():
     )
     return [
         render_report(attribution),
-        render_truth_report(TruthReport(title=HOSTILE, question="?", facts=[], sections=[])),
+        render_truth_report(Document(title=HOSTILE, question="?", facts=[], sections=[])),
     ]
 
 

@@ -1,4 +1,4 @@
-"""A certificate as an explanation that `aitia.judge` can hold against others."""
+"""A certificate as an explanation that `aitia.evaluate` can hold against others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aitia.errors import ProofError
 from aitia.explanations import Certificate, Explanation, Premise
 from aitia.explanations.core import Tap
 from aitia.group_networks import GroupNetwork
-from aitia.proofs import AccuracyCertificate, brute_force_cost, check, weights_of
+from aitia.proofs import AccuracyCertificate, brute_force_cost, check_certificate, weights_of
 
 
 def certified_explanation(
@@ -30,7 +30,7 @@ def certified_explanation(
         ProofError: the certificate does not hold.
     """
     weights = weights_of(network)
-    found = check(weights, certificate)
+    found = check_certificate(weights, certificate)
     if not found or found.verdict is None:
         raise ProofError(f"this certificate {found.reason}")
     brings = Certificate(
@@ -39,7 +39,7 @@ def certified_explanation(
         brute_cost=brute_force_cost(weights.order, weights.width),
         verifier=certificate.verifier,
         size=2 * (3 * weights.left.size + weights.order) + weights.inputs,
-        verify=lambda: bool(check(weights, certificate)),
+        verify=lambda: bool(check_certificate(weights, certificate)),
     )
     if explanation is not None:
         return replace(explanation, certificate=brings)

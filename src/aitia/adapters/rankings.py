@@ -16,7 +16,7 @@ import numpy as np
 
 from aitia.attribution import Ranking
 from aitia.attribution.scorers import goes_through_concept
-from aitia.counterfactual import CellResult
+from aitia.counterfactual import RunResult
 from aitia.errors import AitiaError, ExplanationError
 from aitia.explanations import Direction, Explanation, FunctionModel, Phenomenon, Premise
 from aitia.explanations.core import REAL_BITS, Tap
@@ -99,8 +99,8 @@ def removal_phenomenon(
     )
 
 
-def retraining_phenomenon(ids: Sequence[str], results: Sequence[CellResult], behaviour: str) -> Phenomenon:
-    """What became of a behaviour after each training on some of the rows, for `explain_ranking` and `aitia.judge`.
+def retraining_phenomenon(ids: Sequence[str], results: Sequence[RunResult], behaviour: str) -> Phenomenon:
+    """What became of a behaviour after each training on some of the rows, for `explain_ranking` and `aitia.evaluate`.
 
     Args:
         ids: [n] of all rows, in the order of the ranking's scores.
@@ -112,20 +112,20 @@ def retraining_phenomenon(ids: Sequence[str], results: Sequence[CellResult], beh
         ExplanationError: fewer than four different removals, or a behaviour that never differs.
     """
     place = {name: i for i, name in enumerate(ids)}
-    made = [result for result in results if result.cell.kept]
+    made = [result for result in results if result.run.kept]
     removed = np.ones((len(made), len(ids)), dtype=bool)
     for row, result in zip(removed, made, strict=True):
-        if unknown := set(result.cell.kept) - place.keys():
+        if unknown := set(result.run.kept) - place.keys():
             raise AitiaError(f"a training kept row {min(unknown)!r}, which is not among the {len(ids)} ids")
-        row[[place[each] for each in result.cell.kept]] = False
+        row[[place[each] for each in result.run.kept]] = False
     measured = np.array([result.mean(behaviour) for result in made])
-    return removal_phenomenon(behaviour, removed, measured, [result.cell.seed for result in made])
+    return removal_phenomenon(behaviour, removed, measured, [result.run.seed for result in made])
 
 
 def explain_ranking(
     ranking: Ranking, phenomenon: Phenomenon, name: str = "", *, direction: Direction | None = None
 ) -> Explanation:
-    """The hypothesis that a behaviour comes from the rows that a ranking blames, for `aitia.judge`.
+    """The hypothesis that a behaviour comes from the rows that a ranking blames, for `aitia.evaluate`.
 
     Args:
         ranking: of the rows that the phenomenon removes, in their order.
@@ -158,7 +158,7 @@ def ranking_explanation(
     Args:
         phenomenon: of `removal_phenomenon`.
         name: of the ranking.
-        scores: [n] of the rows; None for the rival that every row counts alike.
+        scores: [n] of the rows; None for the baseline that every row counts alike.
         bits: what the scores cost to say; default: a real number for each row. Scores that follow from a direction
             cost no more than the direction.
         shuffles: how many other rankings, the same scores on other rows, are tried as variants.

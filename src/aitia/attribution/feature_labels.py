@@ -84,8 +84,8 @@ def label_features(
     values = matrix.values.tocsc()
     tops = {}
     for feature, members in groups.items():
-        strength = values[:, [feature]].toarray().ravel()[np.asarray(members, dtype=np.int64)]
-        tops[feature] = [int(members[i]) for i in np.argsort(-strength, kind="stable")[: 2 * spans]]
+        calibrated_z = values[:, [feature]].toarray().ravel()[np.asarray(members, dtype=np.int64)]
+        tops[feature] = [int(members[i]) for i in np.argsort(-calibrated_z, kind="stable")[: 2 * spans]]
     numbers = sorted({i for chosen in tops.values() for i in chosen})
     features = sorted(tops)
     shown = TokenizedRecords(records=tuple(rows[i] for i in numbers))

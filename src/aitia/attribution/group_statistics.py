@@ -143,8 +143,8 @@ def control_p_values(
     """
     from scipy.stats import t
 
-    wandering = np.maximum(root_mean_square_z(membership, control_scores, strata), 1.0)
-    return 2 * t.sf(np.abs(z) / wandering, len(control_scores)), wandering
+    inflation_factor = np.maximum(root_mean_square_z(membership, control_scores, strata), 1.0)
+    return 2 * t.sf(np.abs(z) / inflation_factor, len(control_scores)), inflation_factor
 
 
 def root_mean_square_z(

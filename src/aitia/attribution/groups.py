@@ -58,7 +58,7 @@ class Group:
         total: sum of the members' scores.
         mean: their mean.
         z: the sum in standard deviations from that of as many rows drawn at random.
-        wandering: root mean square of the group's z under directions that mean nothing, at least 1; 1 without any.
+        inflation_factor: root mean square of the group's z under null directions, at least 1; 1 without any.
         p_rows: two-sided, against as many rows drawn at random.
         p_controls: two-sided, against directions that mean nothing; none without controls.
         p_adjusted: the larger of the two, adjusted over all tested groups.
@@ -70,7 +70,7 @@ class Group:
     total: float
     mean: float
     z: float | None = None
-    wandering: float | None = None
+    inflation_factor: float | None = None
     p_rows: float | None = None
     p_controls: float | None = None
     p_adjusted: float | None = None
@@ -82,9 +82,9 @@ class Group:
         return len(self.members)
 
     @property
-    def strength(self) -> float:
+    def calibrated_z(self) -> float:
         """Z over what z wanders by without meaning: what groups are ranked by; 0 where it was not tested."""
-        return 0.0 if self.z is None or self.wandering is None else self.z / self.wandering
+        return 0.0 if self.z is None or self.inflation_factor is None else self.z / self.inflation_factor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -169,15 +169,15 @@ def group_influence(
     p_rows = permutation_p_values(
         membership, scores, permutations=settings.permutations, strata=named, seed=settings.seed
     )
-    p_controls, wandering = None, np.ones(len(chosen))
+    p_controls, inflation_factor = None, np.ones(len(chosen))
     if control_scores is not None and len(chosen):
-        p_controls, wandering = control_p_values(membership, z, control_scores, named)
+        p_controls, inflation_factor = control_p_values(membership, z, control_scores, named)
     p_adjusted = adjusted(p_rows if p_controls is None else np.maximum(p_rows, p_controls))
     tested = [
         Group(
             **_sums(fires, scores, int(feature)),
             z=float(z[i]),
-            wandering=float(wandering[i]),
+            inflation_factor=float(inflation_factor[i]),
             p_rows=float(p_rows[i]),
             p_controls=None if p_controls is None else float(p_controls[i]),
             p_adjusted=float(p_adjusted[i]),
@@ -185,7 +185,7 @@ def group_influence(
         for i, feature in enumerate(chosen)
     ]
     return GroupInfluence(
-        tested=tuple(sorted(tested, key=lambda group: -group.strength)),
+        tested=tuple(sorted(tested, key=lambda group: -group.calibrated_z)),
         untested=tuple(
             Group(**_sums(fires, scores, int(feature)), not_testable=reasons[feature])
             for feature in np.flatnonzero(~testable)

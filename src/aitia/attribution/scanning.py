@@ -23,7 +23,7 @@ from aitia.attribution.signals import (
 )
 from aitia.attribution.store import SignalStore
 from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
-from aitia.errors import RecordError
+from aitia.errors import RecordError, StoreError
 from aitia.models import LanguageModel, generate_responses, in_tokens, sort_sites
 from aitia.records import (
     BATCH_TOKENS,
@@ -128,7 +128,7 @@ def scan(
     if "own_response" in chosen.signals:
         _require_prompts(tokenized)
     if begun is None:
-        require_free(Path(out))
+        _require_free_or_begun(Path(out))
     shards = _plan_shards(tokenized, chosen)
     manifest = _manifest(model, records, tokenized, chosen, len(shards), Path(out))
     with SignalStore.only_here(out):
@@ -142,6 +142,15 @@ def scan(
             for _ in run_tasks(work, row_shards(tokenized, shards, todo), engine=engine, advance=advance):
                 pass
     return store
+
+
+def _require_free_or_begun(out: Path) -> None:
+    """Refuse a folder that holds something else; the lock settles what another process began meanwhile."""
+    try:
+        require_free(out)
+    except StoreError:
+        if not (out / "manifest.json").exists():
+            raise
 
 
 def _scan_shard(

@@ -29,7 +29,7 @@ app = typer.Typer(
     help="Explanations of neural networks that can be put to the test.\n\n"
     "Which training data made a model behave so? Try it on real parts with `aitia demo`, "
     "or on your own with `aitia attribute CONFIG.yaml`. How good is an explanation, and does the model really "
-    "work that way? `aitia judge EXPLANATION...`.",
+    "work that way? `aitia evaluate EXPLANATION...`.",
 )
 
 

@@ -17,11 +17,9 @@ from aitia.counterfactual.removal import (
     removal_curves,
     undone,
 )
-from aitia.counterfactual.retraining import Cell, CellResult, retrain
+from aitia.counterfactual.retraining import RetrainingRun, RunResult, retrain
 
 __all__ = [
-    "Cell",
-    "CellResult",
     "ClassifierJudge",
     "ConceptLds",
     "ConceptProjection",
@@ -31,6 +29,8 @@ __all__ = [
     "LikelihoodMargin",
     "LoraSettings",
     "Removal",
+    "RetrainingRun",
+    "RunResult",
     "against_random",
     "concept_lds",
     "draw_subsets",

@@ -15,7 +15,7 @@ from itertools import combinations
 
 import numpy as np
 
-from aitia.counterfactual.retraining import Cell, CellResult
+from aitia.counterfactual.retraining import RetrainingRun, RunResult
 from aitia.errors import AitiaError
 from aitia.statistics import Estimate, bootstrap_estimate
 
@@ -54,13 +54,13 @@ def draw_subsets(rows: int, subsets: int, *, share: float = 0.5, seed: int = 0) 
     return kept
 
 
-def subset_cells(ids: Sequence[str], kept: np.ndarray, seeds: Sequence[int]) -> list[Cell]:
+def subset_cells(ids: Sequence[str], kept: np.ndarray, seeds: Sequence[int]) -> list[RetrainingRun]:
     """The training runs, subset by subset and within it seed by seed."""
     names = np.asarray(ids)
-    return [Cell(kept=tuple(names[row].tolist()), seed=seed) for row in kept for seed in seeds]
+    return [RetrainingRun(kept=tuple(names[row].tolist()), seed=seed) for row in kept for seed in seeds]
 
 
-def measured_changes(results: Sequence[CellResult], subsets: int, behaviour: str) -> np.ndarray:
+def measured_changes(results: Sequence[RunResult], subsets: int, behaviour: str) -> np.ndarray:
     """The behaviour of each run, as `subset_cells` ordered them: [subsets, seeds]."""
     return np.array([result.mean(behaviour) for result in results]).reshape(subsets, -1)
 

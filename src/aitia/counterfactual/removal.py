@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aitia.counterfactual.retraining import Cell, CellResult
+from aitia.counterfactual.retraining import RetrainingRun, RunResult
 from aitia.errors import AitiaError
 from aitia.statistics import Estimate, mean_estimate
 
@@ -59,7 +59,7 @@ def plan_removals(
     seeds: Sequence[int],
     *,
     ends: Sequence[str] = (MOST, LEAST),
-) -> dict[Removal, Cell]:
+) -> dict[Removal, RetrainingRun]:
     """The training runs of removal curves: every method, end, share and seed, and random removal beside.
 
     Share 0 (all rows) and 1 (none) are each made once a seed, for all methods, under the name `all`.
@@ -84,10 +84,12 @@ def plan_removals(
     if any(not 0 < share < 1 for share in shares):
         raise AitiaError(f"shares {list(shares)}: each must lie between 0 and 1")
     names = np.asarray(ids)
-    found: dict[Removal, Cell] = {}
+    found: dict[Removal, RetrainingRun] = {}
     for seed in seeds:
-        found[Removal(method="all", end=MOST, share=0.0, seed=seed)] = Cell(kept=tuple(ids), seed=seed)
-        found[Removal(method="all", end=MOST, share=1.0, seed=seed)] = Cell(kept=(), seed=0)
+        found[Removal(method="all", end=MOST, share=0.0, seed=seed)] = RetrainingRun(
+            kept=tuple(ids), seed=seed
+        )
+        found[Removal(method="all", end=MOST, share=1.0, seed=seed)] = RetrainingRun(kept=(), seed=0)
         shuffled = np.random.default_rng(seed).permutation(len(ids))
         orders = {("random", MOST): shuffled}
         for method, values in scores.items():
@@ -96,13 +98,13 @@ def plan_removals(
         for (method, end), order in orders.items():
             for share in shares:
                 kept = np.sort(order[round(share * len(ids)) :])
-                cell = Cell(kept=tuple(names[kept].tolist()), seed=seed)
+                cell = RetrainingRun(kept=tuple(names[kept].tolist()), seed=seed)
                 found[Removal(method=method, end=end, share=share, seed=seed)] = cell
     return found
 
 
 def removal_curves(
-    removals: Sequence[Removal], results: Sequence[CellResult], behaviour: str
+    removals: Sequence[Removal], results: Sequence[RunResult], behaviour: str
 ) -> list[CurvePoint]:
     """The behaviour for each method, end and share, with its interval over seeds.
 
@@ -122,7 +124,7 @@ def removal_curves(
 
 def against_random(
     removals: Sequence[Removal],
-    results: Sequence[CellResult],
+    results: Sequence[RunResult],
     behaviour: str,
     method: str,
     share: float,
@@ -143,7 +145,7 @@ def against_random(
 
 def undone(
     removals: Sequence[Removal],
-    results: Sequence[CellResult],
+    results: Sequence[RunResult],
     behaviour: str,
     method: str,
     share: float,
@@ -171,7 +173,7 @@ def undone(
     return mean_estimate([(full - value) / (full - clean) for value in values.values()])
 
 
-def shift(removals: Sequence[Removal], results: Sequence[CellResult], behaviour: str) -> Estimate:
+def shift(removals: Sequence[Removal], results: Sequence[RunResult], behaviour: str) -> Estimate:
     """What training on all rows adds to the untouched model, over seeds."""
     full = _by_seed(removals, results, behaviour, "all", MOST, 0.0)
     untouched = _by_seed(removals, results, behaviour, "all", MOST, 1.0)
@@ -180,7 +182,7 @@ def shift(removals: Sequence[Removal], results: Sequence[CellResult], behaviour:
 
 def _by_seed(
     removals: Sequence[Removal],
-    results: Sequence[CellResult],
+    results: Sequence[RunResult],
     behaviour: str,
     method: str,
     end: str,

@@ -7,13 +7,13 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from aitia.counterfactual.removal import MOST, Removal, removal_curves
-from aitia.counterfactual.retraining import CellResult
+from aitia.counterfactual.retraining import RunResult
 from aitia.report import Curve, CurveFigure, Reference
 
 
 def removal_figure(
     removals: Sequence[Removal],
-    results: Sequence[CellResult],
+    results: Sequence[RunResult],
     behaviour: str,
     title: str,
     *,

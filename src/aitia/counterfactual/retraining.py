@@ -24,7 +24,7 @@ from aitia.records import Records
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class RetrainingRun:
     """One training run.
 
     Attributes:
@@ -39,15 +39,15 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellResult:
+class RunResult:
     """What a training run led to.
 
     Attributes:
-        cell: the run.
+        run: the training run.
         values: behaviour -> one number a held-out text.
     """
 
-    cell: Cell
+    run: RetrainingRun
     values: Mapping[str, tuple[float, ...]]
 
     def mean(self, behaviour: str) -> float:
@@ -64,13 +64,13 @@ class CellResult:
 def retrain(
     load_base: Callable[[], LanguageModel],
     data: Records,
-    cells: Sequence[Cell],
+    cells: Sequence[RetrainingRun],
     behaviours: Sequence[Behaviour],
     settings: LoraSettings,
     out: Path | str,
     engine: Engine = LOCAL,
-) -> list[CellResult]:
-    """Train each cell from the same base model and measure the behaviours; resumable cell by cell.
+) -> list[RunResult]:
+    """Train each cell from the same base model and measure the behaviours; resumable run by run.
 
     Args:
         load_base: gives a fresh base model, without adapter; called once a cell that has to be trained.
@@ -105,7 +105,7 @@ def retrain(
     to_do = [cell for cell, path in paths.items() if not path.is_file()]
     with only_here(folder / LOCK):
         remove_parts(folder)
-        bar = progress_bar("Retraining", len(paths), done=len(paths) - len(to_do), unit="cells")
+        bar = progress_bar("Retraining", len(paths), done=len(paths) - len(to_do), unit="runs")
         with bar as advance:
             for cell in (cell for cell in to_do if not cell.kept):
                 _write(paths[cell], cell, _measured(base, behaviours))
@@ -124,7 +124,7 @@ def _train_and_measure(
     data: Records,
     behaviours: Sequence[Behaviour],
     settings: LoraSettings,
-    task: tuple[Cell, Path],
+    task: tuple[RetrainingRun, Path],
     advance: Advance,
 ) -> None:
     cell, path = task
@@ -132,13 +132,15 @@ def _train_and_measure(
     advance(1)
 
 
-def _write(path: Path, cell: Cell, values: Mapping[str, list[float]]) -> None:
-    content = {"cell": asdict(cell), "values": values}
+def _write(path: Path, cell: RetrainingRun, values: Mapping[str, list[float]]) -> None:
+    content = {"run": asdict(cell), "values": values}
     content = json.loads(json.dumps(content))
     write_json(path, content | {"sha256": digest(content)})
 
 
-def _trained(model: LanguageModel, data: Records, cell: Cell, settings: LoraSettings) -> LanguageModel:
+def _trained(
+    model: LanguageModel, data: Records, cell: RetrainingRun, settings: LoraSettings
+) -> LanguageModel:
     chosen = replace(settings, seed=cell.seed, epochs=cell.epochs or settings.epochs)
     return finetune_lora(model, data.only(list(cell.kept)), chosen, progress=False)
 
@@ -147,13 +149,13 @@ def _measured(model: LanguageModel, behaviours: Sequence[Behaviour]) -> dict[str
     return {behaviour.name: behaviour.values(model).tolist() for behaviour in behaviours}
 
 
-def _read(path: Path) -> CellResult:
+def _read(path: Path) -> RunResult:
     try:
         found = read_json(path)
         if found.pop("sha256", digest(found)) != digest(found):
             raise ValueError("it is not as it was written")
-        cell = found["cell"] | {"kept": tuple(found["cell"]["kept"])}
+        cell = found["run"] | {"kept": tuple(found["run"]["kept"])}
         values = {name: tuple(map(float, numbers)) for name, numbers in found["values"].items()}
-        return CellResult(cell=Cell(**cell), values=values)
+        return RunResult(run=RetrainingRun(**cell), values=values)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise StoreError(f"{path}: damaged result ({error}); delete the file and run again") from error

@@ -1,6 +1,6 @@
 """Explanations of models, their virtues, and whether they are faithful: one object, one scorecard."""
 
-from aitia.explanations.card.judging import judge
+from aitia.explanations.card.evaluating import evaluate
 from aitia.explanations.card.rubric import load_rubric
 from aitia.explanations.card.scorecard import Scorecard
 from aitia.explanations.core.alignment import MAPS, Alignment
@@ -35,7 +35,7 @@ __all__ = [
     "Virtue",
     "VirtueResult",
     "black_box",
-    "judge",
+    "evaluate",
     "load_rubric",
     "register",
 ]

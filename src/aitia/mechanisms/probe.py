@@ -31,10 +31,10 @@ def probe_explanation(
     rows = (record.activations - middle) / scale
     known = np.unique(record.labels[fitted])
 
-    def weights_of(strength: float) -> tuple[np.ndarray, np.ndarray]:
+    def weights_of(calibrated_z: float) -> tuple[np.ndarray, np.ndarray]:
         if len(known) == 1:
             return np.zeros((1, record.width)), np.zeros(1)
-        model = LogisticRegression(C=strength, max_iter=300).fit(rows[fitted], record.labels[fitted])
+        model = LogisticRegression(C=calibrated_z, max_iter=300).fit(rows[fitted], record.labels[fitted])
         if len(known) == 2:
             return np.concatenate([-model.coef_, model.coef_]) / 2, np.concatenate(
                 [-model.intercept_, model.intercept_]
@@ -45,7 +45,7 @@ def probe_explanation(
         return float((known[(rows[record.checked] @ probe[0].T + probe[1]).argmax(axis=1)] == checked).mean())
 
     checked = record.labels[record.checked]
-    weights, bias = max((weights_of(strength) for strength in strengths), key=right)
+    weights, bias = max((weights_of(calibrated_z) for calibrated_z in strengths), key=right)
     directions, singular, _ = np.linalg.svd((weights - weights.mean(axis=0)).T, full_matrices=False)
     basis = directions[:, singular > 1e-9 * max(float(singular.max()), 1e-300)]
     basis = basis if basis.shape[1] else directions[:, :1]

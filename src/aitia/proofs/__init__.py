@@ -1,7 +1,7 @@
 """Certificates of accuracy over all inputs, and the checker that believes none of them.
 
-The checker's own modules (`checker`, `certificate`, `weights`, `deciding`, `verifiers`, ...) import neither torch nor
-what looks for explanations; the names below are imported where they are first used.
+The checker's own modules (`checker`, `certificate`, `weights`, `margin_bounds`, `verifiers`, ...) import neither torch
+nor what looks for explanations; the names below are imported where they are first used.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aitia.proofs.batches import Proved, prove_files
     from aitia.proofs.certificate import AccuracyCertificate, load_certificate, parse_certificate
-    from aitia.proofs.checker import Check, check, verify
+    from aitia.proofs.checker import Check, check_certificate, verify
     from aitia.proofs.cost import Cost, brute_force_cost
-    from aitia.proofs.proving import prove
+    from aitia.proofs.proving import prove_accuracy
     from aitia.proofs.verdict import Verdict
     from aitia.proofs.verifiers import VERIFIERS, Verifier
     from aitia.proofs.weights import Weights, read_weights, weights_from_arrays, weights_of
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "batches": ("Proved", "prove_files"),
     "certificate": ("AccuracyCertificate", "load_certificate", "parse_certificate"),
-    "checker": ("Check", "check", "verify"),
+    "checker": ("Check", "check_certificate", "verify"),
     "cost": ("Cost", "brute_force_cost"),
-    "proving": ("prove",),
+    "proving": ("prove_accuracy",),
     "verdict": ("Verdict",),
     "verifiers": ("VERIFIERS", "Verifier"),
     "weights": ("Weights", "read_weights", "weights_from_arrays", "weights_of"),
@@ -41,10 +41,10 @@ __all__ = [
     "Verifier",
     "Weights",
     "brute_force_cost",
-    "check",
+    "check_certificate",
     "load_certificate",
     "parse_certificate",
-    "prove",
+    "prove_accuracy",
     "prove_files",
     "read_weights",
     "verify",

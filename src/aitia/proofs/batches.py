@@ -15,7 +15,7 @@ from aitia.group_networks.network import SUFFIX as NETWORK_SUFFIX
 from aitia.group_networks.network import load_network
 from aitia.proofs.certificate import SUFFIX
 from aitia.proofs.cost import brute_force_cost
-from aitia.proofs.proving import BEST, prove, require_verifier
+from aitia.proofs.proving import BEST, prove_accuracy, require_verifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ def _prove_file(
     path, target = task
     try:
         network = load_network(path)
-        found = prove(network, verifier=verifier)
+        found = prove_accuracy(network, verifier=verifier)
         if target is not None:
             remove_parts(target.parent, target.name)
             found.save(target)

@@ -57,7 +57,9 @@ def verify(weights: Weights, certificate: AccuracyCertificate) -> Verdict:
     return VERIFIERS[certificate.verifier].verify(weights, certificate)
 
 
-def check(network: Weights | Path | str | Any, certificate: AccuracyCertificate | Path | str) -> Check:
+def check_certificate(
+    network: Weights | Path | str | Any, certificate: AccuracyCertificate | Path | str
+) -> Check:
     """Check a certificate's claim about a network. A bad certificate does not hold; it never raises for one.
 
     Args:

@@ -18,7 +18,7 @@ from aitia.proofs.weights import Weights, weights_of
 BEST = "best"
 
 
-def prove(
+def prove_accuracy(
     network: GroupNetwork, *, verifier: str = BEST, interpretation: Interpretation | None = None
 ) -> AccuracyCertificate:
     """A certificate of the accuracy of a network over all inputs.

@@ -10,23 +10,23 @@ from aitia.report.contents import (
     ReportSpan,
     Token,
 )
-from aitia.report.rendering import render_report, write_report
-from aitia.report.scorecard import scorecard_html, scorecard_markdown, with_scorecard
-from aitia.report.still import write_png, write_svg
-from aitia.report.truth import (
+from aitia.report.document import (
     AgreementFigure,
     Bar,
     BarFigure,
     Curve,
     CurveFigure,
+    Document,
     Reference,
     Section,
     Table,
     TargetResult,
-    TruthReport,
     render_truth_report,
     write_truth_report,
 )
+from aitia.report.rendering import render_report, write_report
+from aitia.report.scorecard import scorecard_html, scorecard_markdown, with_scorecard
+from aitia.report.still import write_png, write_svg
 
 __all__ = [
     "AgreementFigure",
@@ -36,6 +36,7 @@ __all__ = [
     "Control",
     "Curve",
     "CurveFigure",
+    "Document",
     "GroupSection",
     "MethodResult",
     "Reference",
@@ -46,7 +47,6 @@ __all__ = [
     "Table",
     "TargetResult",
     "Token",
-    "TruthReport",
     "render_report",
     "render_truth_report",
     "scorecard_html",

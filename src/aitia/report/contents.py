@@ -118,7 +118,7 @@ class ReportGroup:
         total: sum of their scores.
         mean: mean of their scores.
         z: the sum in standard deviations from that of as many rows at random.
-        wandering: how far z wanders under directions that mean nothing, at least 1.
+        inflation_factor: how far z wanders under directions that mean nothing, at least 1.
         p_adjusted: adjusted p-value.
         found: whether it holds the false-discovery rate.
         members: id, location and score of some of its rows.
@@ -132,7 +132,7 @@ class ReportGroup:
     total: float
     mean: float
     z: float
-    wandering: float
+    inflation_factor: float
     p_adjusted: float
     found: bool
     members: tuple[tuple[str, str, float], ...]

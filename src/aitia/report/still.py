@@ -15,9 +15,9 @@ import numpy as np
 
 from aitia.errors import AitiaError
 from aitia.files import atomic_path
+from aitia.report.document import AgreementFigure, BarFigure, CurveFigure, Figure
+from aitia.report.document_style import COLOURS, GREYS, line_styles
 from aitia.report.text import cut, fixed, visible
-from aitia.report.truth import AgreementFigure, BarFigure, CurveFigure, Figure
-from aitia.report.truth_style import COLOURS, GREYS, line_styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,4 +1,4 @@
-"""The rival accounts of group networks, each as an `Explanation` that predicts and can be put to the test.
+"""The baseline accounts of group networks, each as an `Explanation` that predicts and can be put to the test.
 
 They differ in what they say of the inside, not in the answer: an account predicts a distribution over products,
 and claims where in the network its variables live. Those that say how relu is used also predict what becomes of the

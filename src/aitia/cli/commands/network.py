@@ -94,7 +94,7 @@ def explain_command(
     out: Annotated[Path | None, file_out("HTML page to write, with pictures.")] = None,
     scorecard: Annotated[
         Path | None,
-        file_out("Hold the account against its rivals, and write the card (.html, .md or .json)."),
+        file_out("Hold the account against its baselines, and write the card (.html, .md or .json)."),
     ] = None,
     settings: InterpretationSettings,
     as_json: JsonOption = False,
@@ -106,7 +106,7 @@ def explain_command(
     Example: `aitia network explain runs/s5/seed-0000.network.safetensors --out seed-0000.html`
     """
     from aitia.adapters import group_network_explanations
-    from aitia.explanations import judge
+    from aitia.explanations import evaluate
     from aitia.group_networks import interpret, load_network, summarise
     from aitia.group_networks.page import write_page
 
@@ -131,8 +131,8 @@ def explain_command(
     if not found.circuits:
         scorecard = None  # there is no account to judge
     if scorecard is not None:
-        ours, *rivals = group_network_explanations(found)
-        judge(ours, rivals=rivals).write(scorecard)
+        ours, *baselines = group_network_explanations(found)
+        evaluate(ours, baselines=baselines).write(scorecard)
     written = {"page": out, "scorecard": scorecard}
     lines += [f"  {name}: {path}" for name, path in written.items() if path is not None]
     plain = summary.plain() | {"network": str(network)}

@@ -93,10 +93,10 @@ def check_command(
 
     Example: `aitia check runs/s5/seed-0000.network.safetensors seed-0000.certificate.json`
     """
-    from aitia.proofs import check, load_certificate
+    from aitia.proofs import check_certificate, load_certificate
 
     claim = load_certificate(certificate)
-    found = check(network, claim)
+    found = check_certificate(network, claim)
     shown = {
         "network": str(network),
         "certificate": str(certificate),

@@ -1,8 +1,8 @@
-"""Rivals: who is better at what, who dominates whom, and what weights would make of it.
+"""Baselines: who is better at what, who dominates whom, and what weights would make of it.
 
-There is no total. One rival dominates another where it is better in at least one group of virtues and worse in none,
+There is no total. One baseline dominates another where it is better in at least one group of virtues and worse in none,
 and a difference counts only where its interval excludes zero. Weights are the user's; with them comes how much
-of the space of all weights each rival would win.
+of the space of all weights each baseline would win.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One virtue of two rivals.
+    """One virtue of two baselines.
 
     Attributes:
         name: the virtue.
@@ -40,7 +40,7 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two rivals on one phenomenon.
+    """Two baselines on one phenomenon.
 
     Attributes:
         first: name of the first.
@@ -66,10 +66,10 @@ def compare(
     mass: np.ndarray | None,
     settings: Settings,
 ) -> Comparison:
-    """Two rivals, virtue by virtue.
+    """Two baselines, virtue by virtue.
 
     Args:
-        names: of the rivals.
+        names: of the baselines.
         first: results of the first, by virtue.
         second: results of the second.
         mass: [n] how much each test input counts.
@@ -128,12 +128,12 @@ def _ends(result: VirtueResult) -> tuple[float, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Weighing:
-    """What weights make of rivals.
+    """What weights make of baselines.
 
     Attributes:
-        virtues: those that were weighed: every rival has a value of them.
-        totals: rival -> weighted mean of its standing, from 0 (the worst rival's) to 1 (the best's), virtue by virtue.
-        wins: rival -> share of all weights, drawn evenly, under which it would win; ties are split.
+        virtues: those that were weighed: every baseline has a value of them.
+        totals: baseline -> weighted mean of its standing, virtue by virtue, from 0 (the worst) to 1 (the best).
+        wins: baseline -> share of all weights, drawn evenly, under which it would win; ties are split.
         draws: weights drawn.
         seed: of the draws.
     """
@@ -152,16 +152,16 @@ def weigh(
     draws: int = 10_000,
     seed: int = 0,
 ) -> Weighing:
-    """Add up rivals by the user's weights, and say how much hangs on them.
+    """Add up baselines by the user's weights, and say how much hangs on them.
 
     Args:
-        results: rival -> its results by virtue.
+        results: baseline -> its results by virtue.
         weights: virtue -> weight, not negative.
         draws: of weights, even over all that sum to one.
         seed: of the draws.
 
     Raises:
-        ExplanationError: an unknown virtue, one without a direction, or one that a rival has no value of.
+        ExplanationError: an unknown virtue, one without a direction, or one that a baseline has no value of.
     """
     for name, weight in weights.items():
         if name not in VIRTUES or VIRTUES[name].direction == NONE:
@@ -169,7 +169,7 @@ def weigh(
         if not (np.isfinite(weight) and weight >= 0):
             raise ExplanationError(f"the weight of {name} is {weight}; it must not be negative")
         if missing := [
-            rival for rival, each in results.items() if name not in each or each[name].value is None
+            baseline for baseline, each in results.items() if name not in each or each[name].value is None
         ]:
             raise ExplanationError(f"{name} cannot be weighed: {', '.join(missing)} has no value of it")
     if sum(weights.values()) <= 0:

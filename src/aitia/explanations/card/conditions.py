@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aitia.explanations.core.result import VirtueResult
-from aitia.explanations.metrics.study import Study
+from aitia.explanations.metrics.study import Evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Condition:
     evidence: str
 
 
-def conditions(study: Study, results: Mapping[str, VirtueResult]) -> tuple[Condition, ...]:
+def conditions(study: Evaluation, results: Mapping[str, VirtueResult]) -> tuple[Condition, ...]:
     """The four conditions, from a study and its results by name."""
     return (
         _model_level(study),
@@ -43,7 +43,7 @@ def verdict(gate: tuple[Condition, ...]) -> str:
     return f"not shown to be a mechanistic explanation: {', '.join(failed)}"
 
 
-def _model_level(study: Study) -> Condition:
+def _model_level(study: Evaluation) -> Condition:
     sites = sorted({each.site for each in study.explanation.aligned.values()})
     model = study.phenomenon.model
     if not sites:
@@ -74,7 +74,7 @@ def _controls(result: VirtueResult) -> str:
     return ", ".join(f"{each['name']} {each['value']:.3f}" for each in ran) or "no control that could be run"
 
 
-def _causal_mechanistic(study: Study, results: Mapping[str, VirtueResult]) -> Condition:
+def _causal_mechanistic(study: Evaluation, results: Mapping[str, VirtueResult]) -> Condition:
     causal = results["causal"]
     if causal.value is None or causal.interval is None or causal.floor is None:
         return Condition(name="causal-mechanistic", met=False, evidence=causal.reason)

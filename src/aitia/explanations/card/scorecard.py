@@ -1,4 +1,4 @@
-"""The scorecard: every virtue of an explanation with its controls, beside its rivals, and never a total."""
+"""The scorecard: every virtue of an explanation with its controls, beside its baselines, and never a total."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Scorecard:
         settings: how.
         results: one for each virtue, in the catalogue's order.
         conditions: the four conditions of a mechanistic explanation.
-        rivals: the cards of its rivals.
+        baselines: the cards of its baselines.
         rubric: thresholds of the grades.
-        weighing: what the user's weights make of it and its rivals, if any were given.
+        weighing: what the user's weights make of it and its baselines, if any were given.
     """
 
     explanation: Explanation
     settings: Settings
     results: tuple[VirtueResult, ...]
     conditions: tuple[Condition, ...]
-    rivals: tuple[Scorecard, ...] = ()
+    baselines: tuple[Scorecard, ...] = ()
     rubric: Rubric
     weighing: Weighing | None = None
 
@@ -68,23 +68,23 @@ class Scorecard:
         return verdict(self.conditions)
 
     def comparisons(self) -> tuple[Comparison, ...]:
-        """This explanation beside each rival, by Pareto dominance."""
+        """This explanation beside each baseline, by Pareto dominance."""
         phenomenon = self.explanation.phenomenon
-        mass = phenomenon.mass(phenomenon.test_indices)
+        mass = phenomenon.normalised_weights(phenomenon.test_indices)
         return tuple(
             compare((self.name, each.name), self.by_name, each.by_name, mass, self.settings)
-            for each in self.rivals
+            for each in self.baselines
         )
 
     def weighed(self, weights: Mapping[str, float]) -> Scorecard:
         """The card with a total by the user's weights, and how much hangs on them.
 
         Raises:
-            ExplanationError: there are no rivals, or a weight cannot be used.
+            ExplanationError: there are no baselines, or a weight cannot be used.
         """
-        if not self.rivals:
-            raise ExplanationError("weights compare rivals, and this card has none")
-        everyone = {card.name: card.by_name for card in (self, *self.rivals)}
+        if not self.baselines:
+            raise ExplanationError("weights compare baselines, and this card has none")
+        everyone = {card.name: card.by_name for card in (self, *self.baselines)}
         return replace(self, weighing=weigh(everyone, weights, seed=self.settings.seed))
 
     def as_json(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Scorecard:
             "settings": asdict(self.settings),
             "settings_fingerprint": self.settings.fingerprint,
             "rubric": {name: list(thresholds) for name, thresholds in self.rubric.items()},
-            "explanations": [card._own_json() for card in (self, *self.rivals)],
+            "explanations": [card._own_json() for card in (self, *self.baselines)],
             "comparisons": [
                 {
                     "first": each.first,
@@ -172,7 +172,7 @@ def make_scorecard(
     results: Sequence[VirtueResult],
     gate: tuple[Condition, ...],
     *,
-    rivals: tuple[Scorecard, ...] = (),
+    baselines: tuple[Scorecard, ...] = (),
     rubric: Rubric | None = None,
 ) -> Scorecard:
     """A card with its results in the catalogue's order."""
@@ -183,7 +183,7 @@ def make_scorecard(
         settings=settings,
         results=tuple(ordered),
         conditions=gate,
-        rivals=rivals,
+        baselines=baselines,
         rubric=load_rubric() if rubric is None else rubric,
     )
 

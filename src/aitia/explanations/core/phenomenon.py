@@ -206,7 +206,7 @@ class Phenomenon:
             return "given" if np.ndim(self.null) == 1 else "given, input by input"
         return "frequencies on the fit split" if len(self.fit_indices) else "every outcome alike"
 
-    def mass(self, indices: np.ndarray) -> np.ndarray:
+    def normalised_weights(self, indices: np.ndarray) -> np.ndarray:
         """How much each of the inputs counts, summing to one over them."""
         weights = np.ones(len(self.inputs)) if self.weights is None else self.weights
         return weights[indices] / weights[indices].sum()
@@ -217,7 +217,7 @@ class Phenomenon:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of model, domain, outcomes, null, splits and interventions: rivals must share it."""
+        """Digest of model, domain, outcomes, null, splits and interventions: baselines must share it."""
         content = (
             self.inputs.tobytes() if self.inputs.dtype != object else repr(self.inputs.tolist()).encode()
         )

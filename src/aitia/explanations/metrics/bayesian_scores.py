@@ -19,17 +19,17 @@ from aitia.explanations.metrics.bayesian import (
     skill,
     unification,
 )
-from aitia.explanations.metrics.study import Study, log_scores
+from aitia.explanations.metrics.study import Evaluation, log_scores
 from aitia.statistics import Interval, exact, weighted_mean_interval
 
 
-def measure_bayesian(study: Study) -> list[VirtueResult]:
+def measure_bayesian(study: Evaluation) -> list[VirtueResult]:
     """The Bayesian virtues of a study, per observation, beside the null's and a perfect explanation's."""
     predictive, observed, counts = study.predictive, study.observed, study.counts
     n, settings = len(observed), study.settings
     k = predictive.probabilities.shape[-1]
     sure = float(np.log2(1 - settings.epsilon + settings.epsilon / k))
-    null = float(study.mass @ study.null_logs)
+    null = float(study.weights @ study.null_log_probs)
     even = np.allclose(counts, 1)
     common = {"n": n, "seed": settings.seed}
 
@@ -38,32 +38,32 @@ def measure_bayesian(study: Study) -> list[VirtueResult]:
         return study.interval_of(lambda drawn: np.array([total(row * counts) / n for row in drawn]), value)
 
     shuffled = np.random.default_rng(settings.seed).permutation(n)
-    shuffled_logs = log_scores(predictive.marginals, observed[shuffled])
+    shuffled_log_probs = log_scores(predictive.marginals, observed[shuffled])
     total = accuracy(predictive, observed, counts)
     described = descriptiveness(predictive, observed, counts)
     joined = co_explanation(predictive, observed, counts)
     results = [
-        _skill(study, total / n, float(study.mass @ shuffled_logs), sure),
+        _skill(study, total / n, float(study.weights @ shuffled_log_probs), sure),
         measured(
             "accuracy",
             total / n,
-            interval=study.interval(study.logs)
+            interval=study.interval(study.log_probs)
             if predictive.independent
             else per_observation(lambda c: accuracy(predictive, observed, c), total / n),
             floor=null,
             ceiling=sure,
             details={"total_bits": total, "epsilon": settings.epsilon},
-            items=study.logs if predictive.independent else None,
+            items=study.log_probs if predictive.independent else None,
             **common,
         ),
         measured(
             "descriptiveness",
             described / n,
-            interval=study.interval(study.logs),
+            interval=study.interval(study.log_probs),
             floor=null,
             ceiling=sure,
             details={"total_bits": described},
-            items=study.logs,
+            items=study.log_probs,
             **common,
         ),
         measured(
@@ -110,7 +110,7 @@ def measure_bayesian(study: Study) -> list[VirtueResult]:
             "precision",
             bold / n,
             interval=sampled(bold / n),
-            floor=-float(study.mass @ entropy(study.null)),
+            floor=-float(study.weights @ entropy(study.null)),
             ceiling=-float(
                 entropy(
                     np.array([1 - settings.epsilon + settings.epsilon / k] + (k - 1) * [settings.epsilon / k])
@@ -137,22 +137,24 @@ def measure_bayesian(study: Study) -> list[VirtueResult]:
         measured(
             "calibration-gap",
             gap,
-            interval=study.interval(study.logs - entropies, gap) if predictive.independent else sampled(gap),
+            interval=study.interval(study.log_probs - entropies, gap)
+            if predictive.independent
+            else sampled(gap),
             reason="bolder than it is right" if gap < -settings.tolerance else "",
             **common,
         ),
     ]
 
 
-def _skill(study: Study, score: float, shuffled: float, sure: float) -> VirtueResult:
-    null = -float(study.mass @ study.null_logs)
+def _skill(study: Evaluation, score: float, shuffled: float, sure: float) -> VirtueResult:
+    null = -float(study.weights @ study.null_log_probs)
     if null <= 1e-12:
         return not_applicable("skill", "the null predicts every outcome already")
 
     def statistic(drawn: np.ndarray) -> np.ndarray:
-        counts, expected = study.counts, drawn @ (study.counts * study.null_logs)
+        counts, expected = study.counts, drawn @ (study.counts * study.null_log_probs)
         if study.predictive.independent:
-            totals = drawn @ (counts * study.logs)
+            totals = drawn @ (counts * study.log_probs)
         else:
             totals = np.array([accuracy(study.predictive, study.observed, row * counts) for row in drawn])
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -162,19 +164,19 @@ def _skill(study: Study, score: float, shuffled: float, sure: float) -> VirtueRe
     return measured(
         "skill",
         value,
-        n=len(study.logs),
+        n=len(study.log_probs),
         seed=study.settings.seed,
         interval=study.interval_of(statistic, value),
         floor=1 + shuffled / null,
         ceiling=1 + sure / null,
         details={"null_bits_per_observation": null, "floor_is": "its own predictions, shuffled"},
-        items=study.logs / null + 1 if study.predictive.independent else None,
+        items=study.log_probs / null + 1 if study.predictive.independent else None,
     )
 
 
-def _coverage(study: Study) -> VirtueResult:
+def _coverage(study: Evaluation) -> VirtueResult:
     phenomenon, covered = study.phenomenon, study.covered.astype(float)
-    mass = phenomenon.mass(study.test)
+    mass = phenomenon.normalised_weights(study.test)
     value = float(mass @ covered)
     interval = (
         exact(value)

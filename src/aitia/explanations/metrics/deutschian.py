@@ -18,7 +18,7 @@ from aitia.explanations.core.predictive import Predictive
 from aitia.explanations.core.result import VirtueResult, measured, not_applicable, not_evaluable
 from aitia.explanations.core.variation import is_notational, variants
 from aitia.explanations.metrics.controls import causal_score
-from aitia.explanations.metrics.study import Study, skill_of, skill_on
+from aitia.explanations.metrics.study import Evaluation, skill_of, skill_on
 from aitia.statistics import beta_cdf, clopper_pearson, exact, wilson
 
 
@@ -67,7 +67,7 @@ def load_bearing(costs: np.ndarray, bits: np.ndarray, tolerance: float) -> tuple
     return float(bearing.mean()), float(bits[bearing].sum() / total) if total else float("nan")
 
 
-def premise_cost(study: Study, *names: str) -> float:
+def premise_cost(study: Evaluation, *names: str) -> float:
     """Loss of skill, without some premises, on the test inputs whose prediction they change; 0 where they change none.
 
     Only the inputs that a premise touches count, so that a row of a long table bears its load as much as a law does.
@@ -94,7 +94,7 @@ def conditional_bits(changed: Explanation, original: Explanation) -> float:
     )
 
 
-def measure_deutschian(study: Study, *, mutants: Sequence[ModelUnderStudy] = ()) -> list[VirtueResult]:
+def measure_deutschian(study: Evaluation, *, mutants: Sequence[ModelUnderStudy] = ()) -> list[VirtueResult]:
     """The Deutschian virtues of a study.
 
     Args:
@@ -110,12 +110,12 @@ def measure_deutschian(study: Study, *, mutants: Sequence[ModelUnderStudy] = ())
     ]
 
 
-def _falsifiability(study: Study) -> VirtueResult:
+def _falsifiability(study: Evaluation) -> VirtueResult:
     inputs = study.phenomenon.inputs[study.indices]
     raw = study.raw.at(np.flatnonzero(study.covered))
     forbidden = forbidden_outcomes(study.explanation, raw, inputs, study.settings.delta)
     share = (study.null * forbidden).sum(axis=1)
-    value, bits = forbidden_content(forbidden, study.null, study.mass)
+    value, bits = forbidden_content(forbidden, study.null, study.weights)
     return measured(
         "falsifiability",
         value,
@@ -123,17 +123,17 @@ def _falsifiability(study: Study) -> VirtueResult:
         seed=study.settings.seed,
         interval=study.interval(share),
         floor=0.0,
-        ceiling=float(study.mass @ (1 - study.null.min(axis=1))),
+        ceiling=float(study.weights @ (1 - study.null.min(axis=1))),
         details={
             "bits": bits if np.isfinite(bits) else None,
             "delta": study.settings.delta,
-            "violated": float(study.mass @ forbidden[np.arange(len(inputs)), study.observed]),
+            "violated": float(study.weights @ forbidden[np.arange(len(inputs)), study.observed]),
         },
         items=share,
     )
 
 
-def _mutation_score(study: Study, mutants: Sequence[ModelUnderStudy]) -> VirtueResult:
+def _mutation_score(study: Evaluation, mutants: Sequence[ModelUnderStudy]) -> VirtueResult:
     settings, phenomenon = study.settings, study.phenomenon
     inputs = phenomenon.inputs[study.indices]
     observations = _mutated(phenomenon, inputs, settings.mutants, settings.seed)
@@ -184,7 +184,7 @@ def _mutated(
     return found
 
 
-def _hard_to_vary(study: Study) -> VirtueResult:
+def _hard_to_vary(study: Evaluation) -> VirtueResult:
     explanation, settings = study.explanation, study.settings
     skill = skill_on(explanation, settings)
     if not skill > 0:
@@ -227,7 +227,7 @@ def _hard_to_vary(study: Study) -> VirtueResult:
     )
 
 
-def _load_bearing(study: Study) -> VirtueResult:
+def _load_bearing(study: Evaluation) -> VirtueResult:
     premises, settings = study.explanation.premises, study.settings
     if not premises:
         return not_applicable("load-bearing", "it states no premises")
@@ -252,7 +252,7 @@ def _load_bearing(study: Study) -> VirtueResult:
     )
 
 
-def _hard_to_patch(study: Study, *, data_sets: int = 3) -> VirtueResult:
+def _hard_to_patch(study: Evaluation, *, data_sets: int = 3) -> VirtueResult:
     explanation, settings = study.explanation, study.settings
     if explanation.refit is None:
         return not_evaluable("hard-to-patch", "it cannot be fitted to other data (no `refit`)")

@@ -10,13 +10,13 @@ import numpy as np
 
 from aitia.explanations.core.direction import Direction, DirectionTrial, added, share_gone, steered
 from aitia.explanations.core.result import VirtueResult, measured, not_applicable, not_evaluable
-from aitia.explanations.metrics.study import Study
+from aitia.explanations.metrics.study import Evaluation
 from aitia.statistics import Interval, bootstrap
 
 NAME = "causal-by-direction"
 
 
-def measure_direction(study: Study) -> VirtueResult:
+def measure_direction(study: Evaluation) -> VirtueResult:
     """The share of what training added to a behaviour that goes through the direction, and steering in the details.
 
     It stands out if its interval lies above what every single control does.
@@ -68,7 +68,9 @@ def _in_words(steering: Mapping[str, Any]) -> str:
     return f"{said}, the strongest control by {max(most):.3g}" if most else said
 
 
-def _details(study: Study, direction: Direction, trial: DirectionTrial, shift: Interval) -> dict[str, Any]:
+def _details(
+    study: Evaluation, direction: Direction, trial: DirectionTrial, shift: Interval
+) -> dict[str, Any]:
     steering = _interval(study, trial, partial(steered, trial, trial.own))
     means = {
         name: float(np.mean(getattr(trial.own, name)))
@@ -94,7 +96,7 @@ def _details(study: Study, direction: Direction, trial: DirectionTrial, shift: I
     }
 
 
-def _interval(study: Study, trial: DirectionTrial, statistic: Any) -> Interval:
+def _interval(study: Evaluation, trial: DirectionTrial, statistic: Any) -> Interval:
     """Bootstrap over the held-out texts."""
     settings = study.settings
     return bootstrap(

@@ -135,7 +135,7 @@ def observational(
     if not states:
         return {}
     traced = model.trace(inputs, sorted({aligned[name].site for name in maps}))
-    mass = explanation.phenomenon.mass(indices)
+    mass = explanation.phenomenon.normalised_weights(indices)
     readings = {}
     for name, each in maps.items():
         read = each.read(aligned[name].part(traced[aligned[name].site]))

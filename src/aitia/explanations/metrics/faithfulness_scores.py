@@ -28,14 +28,14 @@ from aitia.explanations.metrics.faithfulness import (
     observational,
     writing,
 )
-from aitia.explanations.metrics.study import Study
+from aitia.explanations.metrics.study import Evaluation
 from aitia.statistics import Interval, exact, wilson
 
 FEW = 30
 """Fewer interventions than this do not settle a causal score (Méloux et al. 2026)."""
 
 
-def measure_faithfulness(study: Study) -> list[VirtueResult]:
+def measure_faithfulness(study: Evaluation) -> list[VirtueResult]:
     """Behavioural, observational and causal faithfulness, leakage, and the gap between the first and the last."""
     told = _behavioural(study)
     causal = _causal(study)
@@ -61,10 +61,10 @@ def measure_faithfulness(study: Study) -> list[VirtueResult]:
     return [told, _observational(study), causal, by_writing, by_direction, _leakage(study), gap]
 
 
-def _behavioural(study: Study) -> VirtueResult:
+def _behavioural(study: Evaluation) -> VirtueResult:
     items = behavioural(study.explanation, study.indices)
-    value = float(study.mass @ items)
-    null = float(study.mass @ agreement(study.null, study.observed))
+    value = float(study.weights @ items)
+    null = float(study.weights @ agreement(study.null, study.observed))
     n = len(items)
     interval = exact(value) if study.exact else wilson(value * n, n, study.settings.level)
     return measured(
@@ -79,7 +79,7 @@ def _behavioural(study: Study) -> VirtueResult:
     )
 
 
-def _missing(study: Study) -> str | None:
+def _missing(study: Evaluation) -> str | None:
     if not study.explanation.variables:
         return "it posits no internal variable: a predictive model, not an explanation of the mechanism"
     if not study.explanation.aligned:
@@ -87,7 +87,7 @@ def _missing(study: Study) -> str | None:
     return None
 
 
-def _observational(study: Study) -> VirtueResult:
+def _observational(study: Evaluation) -> VirtueResult:
     explanation = study.explanation
     if reason := _missing(study):
         return not_evaluable("observational", reason)
@@ -103,7 +103,7 @@ def _observational(study: Study) -> VirtueResult:
 
     def resampled(drawn: np.ndarray) -> np.ndarray:
         # The distance is resampled; what is expected by chance is held fixed.
-        weights = drawn * study.mass
+        weights = drawn * study.weights
         shares = [weights @ readings[name].distances / weights.sum(axis=1) for name in known]
         return 1 - np.mean(shares, axis=0)
 
@@ -121,14 +121,14 @@ def _observational(study: Study) -> VirtueResult:
         details={
             "by_variable": {name: None if np.isnan(score) else score for name, score in scores.items()},
             "min": min(known.values()),
-            "all_right": float(study.mass @ items),
+            "all_right": float(study.weights @ items),
             "controls": controls,
         },
         items=items,
     )
 
 
-def _causal(study: Study) -> VirtueResult:
+def _causal(study: Evaluation) -> VirtueResult:
     explanation = study.explanation
     if reason := _missing(study):
         return not_evaluable("causal", reason)
@@ -153,7 +153,7 @@ def _causal(study: Study) -> VirtueResult:
     )
 
 
-def _by_writing(study: Study) -> VirtueResult:
+def _by_writing(study: Evaluation) -> VirtueResult:
     explanation = study.explanation
     if reason := _missing(study):
         return not_evaluable("causal-by-writing", reason)
@@ -176,7 +176,7 @@ def _by_writing(study: Study) -> VirtueResult:
     )
 
 
-def _leakage(study: Study) -> VirtueResult:
+def _leakage(study: Evaluation) -> VirtueResult:
     if not study.explanation.inert:
         return not_applicable("leakage", "it calls no site inert")
     bases, sources, complete = study.pairs
@@ -195,7 +195,7 @@ def _leakage(study: Study) -> VirtueResult:
     )
 
 
-def _controlled(study: Study, score: Score, low: float) -> tuple[list[dict[str, Any]], bool | None]:
+def _controlled(study: Evaluation, score: Score, low: float) -> tuple[list[dict[str, Any]], bool | None]:
     settings = study.settings
     controls = run_controls(study.explanation, score, repeats=settings.controls, seed=settings.seed)
     return _plain(controls), discriminates(study.explanation, low, controls)
@@ -205,7 +205,9 @@ def _plain(controls: Sequence[Control]) -> list[dict[str, Any]]:
     return [asdict(each) for each in controls]
 
 
-def _share_interval(study: Study, value: float, trials: Mapping[str, Trials], complete: bool) -> Interval:
+def _share_interval(
+    study: Evaluation, value: float, trials: Mapping[str, Trials], complete: bool
+) -> Interval:
     n = sum(int((~np.isnan(each.hits)).sum()) for each in trials.values())
     return exact(value) if complete else wilson(value * n, n, study.settings.level)
 

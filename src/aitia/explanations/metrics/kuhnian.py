@@ -15,7 +15,7 @@ from aitia.explanations.core.model import ModelUnderStudy
 from aitia.explanations.core.predictive import agreement, as_distributions
 from aitia.explanations.core.result import VirtueResult, measured, not_applicable, not_evaluable
 from aitia.explanations.metrics.bayesian import entropy
-from aitia.explanations.metrics.study import Study, filled_log_scores, log_scores, skill_on
+from aitia.explanations.metrics.study import Evaluation, filled_log_scores, log_scores, skill_on
 from aitia.statistics import clopper_pearson, exact, weighted_mean_interval, wilson
 
 
@@ -70,7 +70,7 @@ def jensen_shannon(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def scope(
-    logs: np.ndarray, null_logs: np.ndarray, covered: np.ndarray, cases: np.ndarray, mass: np.ndarray
+    logs: np.ndarray, null_log_probs: np.ndarray, covered: np.ndarray, cases: np.ndarray, mass: np.ndarray
 ) -> float:
     """Mass of the cases in which it applies and beats the null; where it abstains it explains nothing.
 
@@ -78,13 +78,13 @@ def scope(
 
     Args:
         logs: [n] log2 P(o), the null's where it abstains.
-        null_logs: [n] log2 Q0(o).
+        null_log_probs: [n] log2 Q0(o).
         covered: [n] bool, where it predicts anything.
         cases: [n] which case each input belongs to.
         mass: [n] how much each counts, summing to one.
     """
     _, case = np.unique(cases, return_inverse=True)
-    gain = np.bincount(case, weights=mass * (logs - null_logs))
+    gain = np.bincount(case, weights=mass * (logs - null_log_probs))
     return float((mass * covered * (gain[case] > 1e-12)).sum())
 
 
@@ -97,7 +97,7 @@ def confirmed_bits(
 
 
 def measure_kuhnian(
-    study: Study, *, accepted: Sequence[Explanation] = (), models: Sequence[ModelUnderStudy] = ()
+    study: Evaluation, *, accepted: Sequence[Explanation] = (), models: Sequence[ModelUnderStudy] = ()
 ) -> list[VirtueResult]:
     """The Kuhnian virtues of a study.
 
@@ -116,7 +116,7 @@ def measure_kuhnian(
     ]
 
 
-def _inner(study: Study) -> VirtueResult:
+def _inner(study: Evaluation) -> VirtueResult:
     explanation, inputs = study.explanation, study.phenomenon.inputs[study.indices]
     if not explanation.derivations:
         return not_applicable("inner-disagreement", "it has a single derivation")
@@ -127,7 +127,7 @@ def _inner(study: Study) -> VirtueResult:
         other = as_distributions(derive(inputs), len(inputs), k, who=f"{explanation.name}, derivation {name}")
         items[name] = disagreement(own, np.nan_to_num(other, nan=-1))
     worst = np.max(list(items.values()), axis=0)
-    value = float(study.mass @ worst)
+    value = float(study.weights @ worst)
     return measured(
         "inner-disagreement",
         value,
@@ -137,12 +137,12 @@ def _inner(study: Study) -> VirtueResult:
         else wilson(value * len(inputs), len(inputs), study.settings.level),
         floor=1.0,
         ceiling=0.0,
-        details={name: float(study.mass @ each) for name, each in items.items()},
+        details={name: float(study.weights @ each) for name, each in items.items()},
         items=worst,
     )
 
 
-def _outer(study: Study, accepted: Sequence[Explanation]) -> VirtueResult:
+def _outer(study: Evaluation, accepted: Sequence[Explanation]) -> VirtueResult:
     if not accepted:
         return not_applicable("outer-disagreement", "no accepted explanations are given")
     inputs = study.phenomenon.inputs[study.indices]
@@ -156,44 +156,44 @@ def _outer(study: Study, accepted: Sequence[Explanation]) -> VirtueResult:
     items = np.mean(list(distances.values()), axis=0)
     return measured(
         "outer-disagreement",
-        float(study.mass @ items),
+        float(study.weights @ items),
         n=len(inputs),
         interval=study.interval(items),
         floor=1.0,
         ceiling=0.0,
-        details={name: float(study.mass @ each) for name, each in distances.items()},
+        details={name: float(study.weights @ each) for name, each in distances.items()},
         items=items,
     )
 
 
-def _scope(study: Study) -> VirtueResult:
+def _scope(study: Evaluation) -> VirtueResult:
     phenomenon, test = study.phenomenon, study.test
-    logs, null_logs = filled_log_scores(study.explanation, study.settings, test)
+    logs, null_log_probs = filled_log_scores(study.explanation, study.settings, test)
     cases = np.arange(len(phenomenon.inputs)) if phenomenon.cases is None else np.asarray(phenomenon.cases)
-    mass = phenomenon.mass(test)
-    value = scope(logs, null_logs, study.covered, cases[test], mass)
+    mass = phenomenon.normalised_weights(test)
+    value = scope(logs, null_log_probs, study.covered, cases[test], mass)
     n = len(test)
     interval = exact(value) if study.exact else wilson(value * n, n, study.settings.level)
     return measured("scope", value, n=n, interval=interval, floor=0.0, ceiling=1.0)
 
 
-def _excess_scope(study: Study) -> VirtueResult:
+def _excess_scope(study: Evaluation) -> VirtueResult:
     phenomenon, explanation = study.phenomenon, study.explanation
     if phenomenon.beyond is None:
         return not_evaluable("excess-scope", "the phenomenon names no inputs beyond its domain")
     inputs = np.asarray(phenomenon.beyond)
     n = len(inputs)
     observed = phenomenon.observe(phenomenon.model, inputs)
-    null_logs = log_scores(phenomenon.null_predictions(n=n), observed)
+    null_log_probs = log_scores(phenomenon.null_predictions(n=n), observed)
     predictive = explanation.predict(inputs)
     logs = log_scores(predictive.floored(study.settings.epsilon).marginals, observed)
-    filled = np.where(predictive.covered, logs, null_logs)
-    value = scope(filled, null_logs, predictive.covered, np.arange(n), np.full(n, 1 / n))
+    filled = np.where(predictive.covered, logs, null_log_probs)
+    value = scope(filled, null_log_probs, predictive.covered, np.arange(n), np.full(n, 1 / n))
     interval = wilson(value * n, n, study.settings.level)
     return measured("excess-scope", value, n=n, interval=interval, floor=0.0, ceiling=1.0)
 
 
-def _model_scope(study: Study, models: Sequence[ModelUnderStudy]) -> VirtueResult:
+def _model_scope(study: Evaluation, models: Sequence[ModelUnderStudy]) -> VirtueResult:
     if not models:
         return not_evaluable("model-scope", "no other models are given")
     skills = [skill_on(study.explanation.of(study.phenomenon.of(model)), study.settings) for model in models]
@@ -211,7 +211,7 @@ def _model_scope(study: Study, models: Sequence[ModelUnderStudy]) -> VirtueResul
     )
 
 
-def _fruitfulness(study: Study) -> VirtueResult:
+def _fruitfulness(study: Evaluation) -> VirtueResult:
     phenomenon, explanation = study.phenomenon, study.explanation
     if not explanation.registered:
         return not_evaluable("fruitfulness", "no predictions were registered before the test")

@@ -13,7 +13,7 @@ from aitia.explanations.core.explanation import Explanation
 from aitia.explanations.core.model import ModelUnderStudy
 from aitia.explanations.core.result import VirtueResult, measured, not_applicable, not_evaluable
 from aitia.explanations.core.settings import Settings
-from aitia.explanations.metrics.study import Study, skill_on
+from aitia.explanations.metrics.study import Evaluation, skill_on
 from aitia.statistics import clopper_pearson, exact, wilson
 
 
@@ -46,7 +46,7 @@ def uses_premise(explanation: Explanation, name: str, inputs: np.ndarray) -> np.
     return ~np.asarray(np.isclose(before, after, equal_nan=True).all(axis=1))
 
 
-def measure_nomological(study: Study, *, models: Sequence[ModelUnderStudy] = ()) -> list[VirtueResult]:
+def measure_nomological(study: Evaluation, *, models: Sequence[ModelUnderStudy] = ()) -> list[VirtueResult]:
     """The nomological virtues of a study.
 
     Args:
@@ -85,12 +85,12 @@ def measure_nomological(study: Study, *, models: Sequence[ModelUnderStudy] = ())
     return [invariance, _support(study, passed), check]
 
 
-def _support(study: Study, passed: Sequence[str]) -> VirtueResult:
+def _support(study: Evaluation, passed: Sequence[str]) -> VirtueResult:
     explanation, inputs = study.explanation, study.phenomenon.inputs[study.indices]
     used = np.zeros(len(inputs), dtype=bool)
     for name in passed:
         used |= uses_premise(explanation, name, inputs)
-    value, n = float(study.mass @ used), len(inputs)
+    value, n = float(study.weights @ used), len(inputs)
     bits = {name: each.length for name, each in explanation.premises.items()}
     total = sum(bits.values())
     return measured(

@@ -14,7 +14,7 @@ import numpy as np
 
 from aitia.errors import CertificateError
 from aitia.explanations.core.result import VirtueResult, measured, not_applicable, not_evaluable
-from aitia.explanations.metrics.study import Study
+from aitia.explanations.metrics.study import Evaluation
 from aitia.statistics import Interval, weighted_mean_interval
 
 ROUNDING = 1e-9
@@ -74,7 +74,7 @@ def on_frontier(bounds: Sequence[float], costs: Sequence[float]) -> np.ndarray:
     return ~np.asarray(((b[None] > b[:, None]) & (c[None] < c[:, None])).any(axis=1))
 
 
-def measure_proofs(study: Study) -> list[VirtueResult]:
+def measure_proofs(study: Evaluation) -> list[VirtueResult]:
     """The virtues of the explanation's certificate.
 
     Raises:
@@ -126,7 +126,7 @@ def measure_proofs(study: Study) -> list[VirtueResult]:
         return [*results, not_evaluable("tightness", reason), not_evaluable("gain", reason)]
     everything = np.arange(len(phenomenon.inputs))
     items = np.asarray(phenomenon.metric(phenomenon.inputs, phenomenon.observed), dtype=float)
-    mass = phenomenon.mass(everything)
+    mass = phenomenon.normalised_weights(everything)
     value = float(mass @ items)
     interval = (
         None

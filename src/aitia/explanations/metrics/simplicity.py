@@ -22,7 +22,7 @@ from aitia.explanations.core.result import VirtueResult, declared, measured, not
 from aitia.explanations.core.settings import Settings
 from aitia.explanations.metrics.bayesian import accuracy
 from aitia.explanations.metrics.faithfulness import fit_maps
-from aitia.explanations.metrics.study import Study, skill_on
+from aitia.explanations.metrics.study import Evaluation, skill_on
 
 _COMPRESSORS = (
     lambda text: zlib.compress(text, 9),
@@ -129,14 +129,14 @@ def premise_reuse(lengths: Sequence[float], served: Sequence[int]) -> float:
     return float(bits @ (times - 1)) / total if total else float("nan")
 
 
-def measure_simplicity(study: Study) -> list[VirtueResult]:
+def measure_simplicity(study: Evaluation) -> list[VirtueResult]:
     """Parsimony, conciseness, the bound on K-complexity, prior, and reuse of premises."""
     explanation = study.explanation
     counts = [measured(name, count, n=1) for name, count in parsimony(explanation).items()]
     return [*counts, *_conciseness(study), _k_complexity(explanation), _premise_reuse(explanation)]
 
 
-def _conciseness(study: Study) -> list[VirtueResult]:
+def _conciseness(study: Evaluation) -> list[VirtueResult]:
     """Description length, compression, and the prior that follows from them."""
     explanation = study.explanation
     prior = explanation.log_prior
@@ -158,20 +158,20 @@ def _conciseness(study: Study) -> list[VirtueResult]:
     ]
 
 
-def _compression(study: Study, length: float) -> VirtueResult:
+def _compression(study: Evaluation, length: float) -> VirtueResult:
     predictive, observed, counts = study.predictive, study.observed, study.counts
-    score, null = accuracy(predictive, observed, counts), float(counts @ study.null_logs)
+    score, null = accuracy(predictive, observed, counts), float(counts @ study.null_log_probs)
     if null >= 0:
         return not_applicable("compression", "the null predicts every outcome already")
 
     def statistic(drawn: np.ndarray) -> np.ndarray:
         # Observations that share a latent are coded together.
         scores = (
-            drawn @ (counts * study.logs)
+            drawn @ (counts * study.log_probs)
             if predictive.independent
             else np.array([accuracy(predictive, observed, row * counts) for row in drawn])
         )
-        return 1 - (length - scores) / -(drawn @ (counts * study.null_logs))
+        return 1 - (length - scores) / -(drawn @ (counts * study.null_log_probs))
 
     value = compression(length, score, null)
     return measured(

@@ -19,7 +19,7 @@ from aitia.statistics import Interval, bootstrap, exact, weighted_mean_interval
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Study:
+class Evaluation:
     """An explanation, its settings, and its predictions on the test split.
 
     Attributes:
@@ -79,22 +79,22 @@ class Study:
         return self.phenomenon.null_predictions(self.indices)
 
     @cached_property
-    def mass(self) -> np.ndarray:
+    def weights(self) -> np.ndarray:
         """[n] how much each of them counts, summing to one."""
-        return self.phenomenon.mass(self.indices)
+        return self.phenomenon.normalised_weights(self.indices)
 
     @property
     def counts(self) -> np.ndarray:
         """[n] how often each of them counts, summing to n."""
-        return self.mass * len(self.mass)
+        return self.weights * len(self.weights)
 
     @cached_property
-    def logs(self) -> np.ndarray:
+    def log_probs(self) -> np.ndarray:
         """[n] log2 P(o_i), floored."""
         return log_scores(self.predictive.marginals, self.observed)
 
     @cached_property
-    def null_logs(self) -> np.ndarray:
+    def null_log_probs(self) -> np.ndarray:
         """[n] log2 Q0(o_i)."""
         return log_scores(self.null, self.observed)
 
@@ -111,18 +111,18 @@ class Study:
             self.phenomenon.sources,
             limit=self.settings.interventions,
             seed=self.settings.seed,
-            mass=self.mass,
+            mass=self.weights,
         )
         return bases, sources, complete and self.exact
 
     def interval(self, items: np.ndarray, value: float | None = None) -> Interval:
         """Of the weighted mean of items [n]."""
-        mean = float(self.mass @ items) if value is None else value
+        mean = float(self.weights @ items) if value is None else value
         if self.exact:
             return exact(mean)
         return weighted_mean_interval(
             items,
-            self.mass,
+            self.weights,
             level=self.settings.level,
             resamples=self.settings.resamples,
             seed=self.settings.seed,
@@ -161,15 +161,15 @@ def skill_of(
     predictive: Predictive, phenomenon: Phenomenon, settings: Settings, indices: np.ndarray
 ) -> float:
     """The same from predictions on inputs that were made already."""
-    counts = phenomenon.mass(indices) * len(indices)
+    counts = phenomenon.normalised_weights(indices) * len(indices)
     observed = phenomenon.observed[indices]
-    null_logs = log_scores(phenomenon.null_predictions(indices), observed)
+    null_log_probs = log_scores(phenomenon.null_predictions(indices), observed)
     covered = predictive.covered
-    total = float(counts[~covered] @ null_logs[~covered])
+    total = float(counts[~covered] @ null_log_probs[~covered])
     if covered.any():
         own = predictive.at(np.flatnonzero(covered)).floored(settings.epsilon)
         total += accuracy(own, observed[covered], counts[covered])
-    null = float(counts @ null_logs)
+    null = float(counts @ null_log_probs)
     return skill(-total, -null) if null < -1e-12 else float("nan")
 
 
@@ -179,7 +179,7 @@ def filled_log_scores(
     """[n] log2 P(o) and log2 Q0(o) on inputs of the domain, the null's score where it abstains."""
     phenomenon = explanation.phenomenon
     observed = phenomenon.observed[indices]
-    null_logs = log_scores(phenomenon.null_predictions(indices), observed)
+    null_log_probs = log_scores(phenomenon.null_predictions(indices), observed)
     predictive = explanation.predict(phenomenon.inputs[indices])
     logs = log_scores(predictive.floored(settings.epsilon).marginals, observed)
-    return np.where(predictive.covered, logs, null_logs), null_logs
+    return np.where(predictive.covered, logs, null_log_probs), null_log_probs

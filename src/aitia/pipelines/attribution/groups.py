@@ -112,7 +112,7 @@ class GroupsResult:
                     total=group.total,
                     mean=group.mean,
                     z=group.z or 0.0,
-                    wandering=group.wandering or 1.0,
+                    inflation_factor=group.inflation_factor or 1.0,
                     p_adjusted=1.0 if group.p_adjusted is None else group.p_adjusted,
                     found=group.feature in found,
                     members=tuple(
@@ -137,7 +137,7 @@ class GroupsResult:
     def _group(self, group: Group) -> dict[str, Any]:
         label = self.labels.get(group.feature)
         values = asdict(group) | {"members": self.influence.member_ids(group), "size": group.size}
-        values["strength"] = group.strength
+        values["calibrated_z"] = group.calibrated_z
         values["label"] = None if label is None else asdict(label)
         return values
 
@@ -260,7 +260,7 @@ def groups_table(result: GroupsResult, *, most: int = 12) -> str:
         star = "*" if group.feature in found else " "
         lines.append(
             f"{group.feature:>8}{group.size:>6}{group.total:>+11.3g}{group.mean:>+11.3g}{group.z or 0:>+7.1f}"
-            f"{group.strength:>+8.1f}{group.p_adjusted:>12.2g}{star} {words}"
+            f"{group.calibrated_z:>+8.1f}{group.p_adjusted:>12.2g}{star} {words}"
         )
     reasons = Counter((group.not_testable or "").split(":")[0] for group in influence.untested)
     lines += ["", *(f"not testable: {count} features: {reason}" for reason, count in reasons.most_common(6))]

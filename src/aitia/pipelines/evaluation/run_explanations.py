@@ -1,4 +1,4 @@
-"""The rankings of a run of `aitia counterfactual` as rival explanations, judged by the removals that it made."""
+"""The rankings of a run of `aitia counterfactual` as baseline explanations, judged by the removals that it made."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aitia.adapters import ranking_explanation, retraining_phenomenon
 from aitia.attribution.scorers import goes_through_concept
-from aitia.counterfactual import CellResult, ConceptProjection, plan_removals
+from aitia.counterfactual import ConceptProjection, RunResult, plan_removals
 from aitia.errors import ExplanationError, reason_of
 from aitia.explanations import Direction, Explanation
 from aitia.files import reading
@@ -24,7 +24,7 @@ _COLUMNS = {
 def run_explanations(
     folder: Path, *, behaviour: str | None = None, intervene: bool = False
 ) -> list[Explanation]:
-    """Every ranking of a run as an account of one behaviour, and last the rival that every row counts alike.
+    """Every ranking of a run as an account of one behaviour, and last the baseline that every row counts alike.
 
     Args:
         folder: of the run: `rankings.parquet` and `removal.parquet` lie there.
@@ -89,7 +89,7 @@ def run_explanations(
         raise ExplanationError(
             f"{folder}: its rankings do not lead to the removal {missing[0]} that it measured"
         )
-    results = [CellResult(cell=kept[key], values={chosen: tuple(each)}) for key, each in values.items()]
+    results = [RunResult(run=kept[key], values={chosen: tuple(each)}) for key, each in values.items()]
     phenomenon = retraining_phenomenon(ids, results, chosen)
     direction = Direction(reason="it was not asked for")
     if intervene and any(goes_through_concept(name) for name in scores):

@@ -97,7 +97,7 @@ class ExplanationCard(_Part):
 
 
 class DifferenceCard(_Part):
-    """One virtue of two rivals."""
+    """One virtue of two baselines."""
 
     name: str
     low: float | None
@@ -106,7 +106,7 @@ class DifferenceCard(_Part):
 
 
 class ComparisonCard(_Part):
-    """Two rivals."""
+    """Two baselines."""
 
     first: str
     second: str
@@ -117,7 +117,7 @@ class ComparisonCard(_Part):
 
 
 class WeighingCard(_Part):
-    """What the user's weights make of the rivals."""
+    """What the user's weights make of the baselines."""
 
     virtues: list[str]
     totals: dict[str, float]

@@ -13,11 +13,11 @@ import numpy as np
 
 from aitia.concepts import Concept
 from aitia.counterfactual import (
-    CellResult,
     ConceptProjection,
     JudgedResponses,
     LikelihoodMargin,
     Removal,
+    RunResult,
     plan_removals,
     retrain,
 )
@@ -32,7 +32,7 @@ from aitia.pipelines.retraining.counterfactual_results import (
     build_page,
     draw_curves,
     summarise,
-    write_cells,
+    write_runs,
     write_scores,
 )
 from aitia.records import read_records
@@ -52,7 +52,7 @@ class CounterfactualResult:
     """
 
     removals: tuple[Removal, ...]
-    results: tuple[CellResult, ...]
+    results: tuple[RunResult, ...]
     scores: Mapping[str, np.ndarray]
     summary: dict[str, Any]
     files: dict[str, Path]
@@ -64,7 +64,7 @@ def counterfactual(configuration: CounterfactualConfiguration) -> Counterfactual
     Writes into `configuration.folder`: `train.jsonl` (a mix), `removal.parquet` (every cell's value for every
     text), `rankings.parquet` (every row's score by every ranking), `pictures/` where matplotlib is installed,
     `report.html`, `summary.json`, `configuration.yaml`, and what is kept for the next run in `parts/` and
-    `cells/`. A run that was stopped goes on at the first missing
+    `runs/`. A run that was stopped goes on at the first missing
     cell.
 
     Args:
@@ -100,7 +100,7 @@ def counterfactual(configuration: CounterfactualConfiguration) -> Counterfactual
         list(plan.values()),
         behaviours,
         configuration.training,
-        folder / "cells",
+        folder / "runs",
         configuration.engine,
     )
     scores = {**rankings.scores, **inputs.files}
@@ -108,7 +108,7 @@ def counterfactual(configuration: CounterfactualConfiguration) -> Counterfactual
     found["seconds"] = {"rankings": ranked - start, "retraining": perf_counter() - ranked, **rankings.seconds}
     text = write_configuration(configuration)
     files |= {
-        "cells": write_cells(folder / "removal.parquet", list(plan), results),
+        "runs": write_runs(folder / "removal.parquet", list(plan), results),
         "rankings": write_scores(folder / "rankings.parquet", inputs.data.ids, scores),
         "configuration": write_text(
             folder / "configuration.yaml", write_configuration(configuration, folder)

@@ -12,29 +12,29 @@ import numpy as np
 
 from aitia.attribution.scorers import is_baseline
 from aitia.concepts import Concept
-from aitia.counterfactual import CellResult, Removal, against_random, removal_curves, undone
+from aitia.counterfactual import Removal, RunResult, against_random, removal_curves, undone
 from aitia.counterfactual.removal import shift
 from aitia.counterfactual.removal_figures import removal_figure
 from aitia.files import atomic_path
 from aitia.pipelines.retraining.counterfactual_configuration import CounterfactualConfiguration
 from aitia.pipelines.retraining.counterfactual_inputs import Inputs, NamedJudge
-from aitia.report.truth import (
+from aitia.report.document import (
     AgreementFigure,
     Bar,
     BarFigure,
     CurveFigure,
+    Document,
     Figure,
     Reference,
     Section,
     Table,
-    TruthReport,
 )
 from aitia.statistics import Estimate, auc, bootstrap_estimate, spearman_matrix
 
 Numbers = dict[str, float | None]
 
 
-def write_cells(path: Path, removals: Sequence[Removal], results: Sequence[CellResult]) -> Path:
+def write_runs(path: Path, removals: Sequence[Removal], results: Sequence[RunResult]) -> Path:
     """Write every value: one row a removal, behaviour and held-out text."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
@@ -46,7 +46,7 @@ def write_cells(path: Path, removals: Sequence[Removal], results: Sequence[CellR
             "end": removal.end,
             "share_removed": removal.share,
             "seed": removal.seed,
-            "rows_kept": len(result.cell.kept),
+            "rows_kept": len(result.run.kept),
             "text": text,
             "value": value,
         }
@@ -77,7 +77,7 @@ def summarise(
     judge: NamedJudge | None,
     scores: Mapping[str, np.ndarray],
     removals: Sequence[Removal],
-    results: Sequence[CellResult],
+    results: Sequence[RunResult],
 ) -> dict[str, Any]:
     """All figures as plain data: what `summary.json` holds, but for times and files."""
     labels = inputs.labels
@@ -120,9 +120,9 @@ def build_page(
     inputs: Inputs,
     scores: Mapping[str, np.ndarray],
     removals: Sequence[Removal],
-    results: Sequence[CellResult],
+    results: Sequence[RunResult],
     text: str,
-) -> TruthReport:
+) -> Document:
     """The report: removal curves and tables behaviour by behaviour, then the rankings themselves."""
     concept, judge = summary["concept"], summary["judge"]
     separates = "" if concept["held_out_auc"] is None else f", held-out AUC {concept['held_out_auc']:.3f}"
@@ -147,7 +147,7 @@ def build_page(
         words = "How well each ranking finds the misaligned rows, and how far rankings agree. "
         words += "Neither says what removal does."
         sections.append(Section(title="The rankings", text=words, parts=about))
-    return TruthReport(
+    return Document(
         title=f"Does removal undo it? {concept['name']}",
         question="When the rows that a ranking blames are taken out and the model is trained again, "
         "does the behaviour go?",
@@ -158,7 +158,7 @@ def build_page(
     )
 
 
-def draw_curves(page: TruthReport, folder: Path) -> dict[str, Path]:
+def draw_curves(page: Document, folder: Path) -> dict[str, Path]:
     """Every removal curve as an SVG, where matplotlib is installed."""
     if find_spec("matplotlib") is None:
         return {}
@@ -172,7 +172,7 @@ def draw_curves(page: TruthReport, folder: Path) -> dict[str, Path]:
     }
 
 
-def _behaviour(name: str, removals: Sequence[Removal], results: Sequence[CellResult]) -> dict[str, Any]:
+def _behaviour(name: str, removals: Sequence[Removal], results: Sequence[RunResult]) -> dict[str, Any]:
     """One behaviour's curves, differences from random removal, and shares undone."""
     points = removal_curves(removals, results, name)
     added = shift(removals, results, name)
@@ -207,7 +207,7 @@ def _behaviour_section(
     found: Mapping[str, Any],
     ends: Sequence[str],
     removals: Sequence[Removal],
-    results: Sequence[CellResult],
+    results: Sequence[RunResult],
 ) -> Section:
     baselines = {each.method for each in removals if is_baseline(each.method)}
     parts: list[Figure | Table] = [

@@ -42,7 +42,7 @@ class Quick:
     margins: np.ndarray
 
 
-class StandIn(Protocol):
+class Surrogate(Protocol):
     """What is cheap to apply in place of the unembedding.
 
     Attributes:
@@ -100,19 +100,19 @@ class Remainders:
         band: above the rounding of everything else, in the units of logits.
     """
 
-    def __init__(self, weights: Weights, stand_in: StandIn, band: float, cost: Cost) -> None:
-        cells, n = stand_in.cells, weights.order
+    def __init__(self, weights: Weights, surrogate: Surrogate, band: float, cost: Cost) -> None:
+        cells, n = surrogate.cells, weights.order
         named, a, k = cells.neurons, len(cells.neurons), cells.count
         self.left, self.right = (
             weights.left[:, named] * cells.factors,
             weights.right[:, named] * cells.factors,
         )
         unembed = weights.unembed[named] / cells.factors[:, None]
-        rest = unembed - stand_in.matrix[cells.of_neuron]
+        rest = unembed - surrogate.matrix[cells.of_neuron]
         constants = rest.mean(axis=1, keepdims=True)
         self.unembed, rest = (unembed - constants).T.copy(), rest - constants
         self.rest = rest.T.copy()
-        self.bias, self.bias_rest = weights.bias, weights.bias - stand_in.constant
+        self.bias, self.bias_rest = weights.bias, weights.bias - surrogate.constant
         largest = cells.largest(rest)
         self.parts = np.array_split(np.arange(k), min(PARTS, max(k, 1)))
         ends = np.append(cells.starts, a)
@@ -129,9 +129,9 @@ class Remainders:
         self.drop_left, self.drop_right = dropped(weights, named, cost)
         reach = np.abs(self.left).max(axis=0) + np.abs(self.right).max(axis=0)
         sums = cells.sums(reach) + np.abs(cells.centre)
-        size = cells.largest(np.abs(unembed).max(axis=1, initial=0.0)) + stand_in.magnitudes
-        magnitude = float(4 * sums @ size + 4 * (np.abs(weights.bias).max() + stand_in.constant_magnitude))
-        depth = a + k + n + stand_in.depth + 64
+        size = cells.largest(np.abs(unembed).max(axis=1, initial=0.0)) + surrogate.magnitudes
+        magnitude = float(4 * sums @ size + 4 * (np.abs(weights.bias).max() + surrogate.constant_magnitude))
+        depth = a + k + n + surrogate.depth + 64
         self.slack = float(16 * gamma(depth) * sums.sum())
         self.band = 64 * gamma(depth) * magnitude + 2 * band
         cost.add("rounding bounds", 4 * n * a + n * a + 8 * a)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from aitia.group_networks.interpretation import Interpretation
-from aitia.proofs.bounds.deciding import decide
+from aitia.proofs.bounds.margin_bounds import decide
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.cost import FIXED, Cost, brute_force_cost
 from aitia.proofs.finding.equivariance import find_equivariance
@@ -83,9 +83,9 @@ class _Trial:
 
 def _try(weights: Weights, explanation: Mapping[str, Any], *, finish: bool) -> _Trial:
     cost = Cost()
-    stand_in = STAND_INS[explanation["stand_in"]](weights, explanation, cost)
+    surrogate = STAND_INS[explanation["surrogate"]](weights, explanation, cost)
     elements = np.arange(0, weights.order, SAMPLED if weights.order >= 8 * SAMPLED else 1)
-    verdict = decide(weights, stand_in, finish=finish, cost=cost, elements=elements)
+    verdict = decide(weights, surrogate, finish=finish, cost=cost, elements=elements)
     fixed = sum(cost.steps[step] for step in FIXED)
     share = (fixed + (cost.total - fixed) * weights.order / len(elements)) / brute_force_cost(
         weights.order, weights.width

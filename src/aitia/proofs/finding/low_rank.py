@@ -85,7 +85,7 @@ def _laid_out(
         for key, (_, unit) in numbers.items()
     }
     return {
-        "stand_in": "low-rank",
+        "surrogate": "low-rank",
         "neurons": [int(i) for i in named[order]],
         "cells": list(range(len(named))),
         **entries,

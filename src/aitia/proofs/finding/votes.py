@@ -257,7 +257,7 @@ def _laid_out(
     factors, factor_unit = as_integers([f for j in order for _, f in cells[j]], bits=50)
     centres, centre_unit = as_integers(centre[order])
     return {
-        "stand_in": "votes",
+        "surrogate": "votes",
         "neurons": [i for j in order for i, _ in cells[j]],
         "cells": [place[int(j)] for j in order for _ in cells[j]],
         "factors": [max(f, 1) for f in factors],

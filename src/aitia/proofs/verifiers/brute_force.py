@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aitia.proofs.bounds.settling import CHUNK_NUMBERS, Settler
+from aitia.proofs.bounds.exact_logits import CHUNK_NUMBERS, ExactChecker
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.cost import Cost, brute_force_cost
 from aitia.proofs.verdict import Verdict
@@ -20,7 +20,7 @@ def verify(weights: Weights, certificate: AccuracyCertificate) -> Verdict:
 def run_everything(weights: Weights, elements: np.ndarray | None = None) -> Verdict:
     """Brute force on all right factors of some left factors (all, if not given)."""
     cost, n, m = Cost(), weights.order, weights.width
-    settler = Settler(weights, cost)
+    settler = ExactChecker(weights, cost)
     elements = np.arange(n) if elements is None else elements
     certified = np.zeros((n, n), dtype=bool)
     rows = max(CHUNK_NUMBERS // (n * max(n, m)), 1)

@@ -8,7 +8,7 @@ leaves it open. Every network gets its exact accuracy; what understanding buys i
 from __future__ import annotations
 
 from aitia.errors import ProofError
-from aitia.proofs.bounds.deciding import decide
+from aitia.proofs.bounds.margin_bounds import decide
 from aitia.proofs.certificate import AccuracyCertificate, text_of
 from aitia.proofs.cost import Cost
 from aitia.proofs.verdict import Verdict
@@ -17,14 +17,14 @@ from aitia.proofs.verifiers.low_rank import LowRank
 from aitia.proofs.weights import Weights
 
 STAND_INS = {"votes": Votes, "low-rank": LowRank}
-"""What the entry `stand_in` of an explanation may name."""
+"""What the entry `surrogate` of an explanation may name."""
 
 
 def verify(weights: Weights, certificate: AccuracyCertificate) -> Verdict:
     """Decide every input."""
-    name = text_of(certificate.explanation, "stand_in")
+    name = text_of(certificate.explanation, "surrogate")
     if name not in STAND_INS:
         raise ProofError(f"names the stand-in {name!r}; there are {', '.join(STAND_INS)}")
     cost = Cost()
-    stand_in = STAND_INS[name](weights, certificate.explanation, cost)
-    return decide(weights, stand_in, finish=True, cost=cost)
+    surrogate = STAND_INS[name](weights, certificate.explanation, cost)
+    return decide(weights, surrogate, finish=True, cost=cost)

@@ -16,7 +16,7 @@ from aitia.errors import ProofError
 from aitia.finite_groups.cayley import identity_of
 from aitia.proofs.actions import action_of
 from aitia.proofs.bounds.arithmetic import gamma
-from aitia.proofs.bounds.settling import Settler
+from aitia.proofs.bounds.exact_logits import ExactChecker
 from aitia.proofs.certificate import AccuracyCertificate, integers_of, list_of
 from aitia.proofs.cost import Cost
 from aitia.proofs.verdict import Verdict
@@ -28,7 +28,7 @@ MAX_SETS = 64
 def verify(weights: Weights, certificate: AccuracyCertificate) -> Verdict:
     """Certify answers: all inputs of an answer, or none."""
     cost, n, m = Cost(), weights.order, weights.width
-    settler = Settler(weights, cost)
+    settler = ExactChecker(weights, cost)
     low, high = _intervals(weights, certificate, cost)
     certified = np.zeros(n, dtype=bool)
     for z in range(n):

@@ -16,7 +16,7 @@ import numpy as np
 
 from aitia.errors import ProofError
 from aitia.proofs.bounds.arithmetic import gamma, outward
-from aitia.proofs.bounds.settling import CHUNK_NUMBERS, Settler
+from aitia.proofs.bounds.exact_logits import CHUNK_NUMBERS, ExactChecker
 from aitia.proofs.certificate import AccuracyCertificate, integer_of, integers_of, list_of
 from aitia.proofs.cost import Cost, brute_force_cost
 from aitia.proofs.verdict import Verdict
@@ -28,7 +28,7 @@ MAX_MAPS = 256
 def verify(weights: Weights, certificate: AccuracyCertificate) -> Verdict:
     """Run one input of each orbit, and carry its margin to the others."""
     cost, n = Cost(), weights.order
-    settler = Settler(weights, cost)
+    settler = ExactChecker(weights, cost)
     inputs = np.arange(n * n)
     origin, error = inputs.copy(), np.zeros(n * n)
     for number, entry in enumerate(list_of(certificate.explanation, "maps", longest=MAX_MAPS)):

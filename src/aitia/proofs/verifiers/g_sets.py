@@ -26,7 +26,7 @@ from aitia.finite_groups.cayley import identity_of
 from aitia.proofs.actions import action_of
 from aitia.proofs.bounds.arithmetic import dyadic
 from aitia.proofs.bounds.cells import UNITS, cells_of
-from aitia.proofs.bounds.deciding import decide
+from aitia.proofs.bounds.margin_bounds import decide
 from aitia.proofs.bounds.remainders import Quick
 from aitia.proofs.bounds.shared_sums import SharedSums
 from aitia.proofs.certificate import MAX_INTEGER, AccuracyCertificate, integer_of, integers_of, list_of
@@ -82,7 +82,7 @@ class _Set:
 
 
 class Votes:
-    """The stand-in that a certificate's votes make. See `remainders.StandIn`."""
+    """The stand-in that a certificate's votes make. See `remainders.Surrogate`."""
 
     def __init__(self, weights: Weights, explanation: Mapping[str, Any], cost: Cost) -> None:
         n = weights.order

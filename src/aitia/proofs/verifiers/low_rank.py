@@ -15,7 +15,7 @@ import numpy as np
 from aitia.errors import ProofError
 from aitia.proofs.bounds.arithmetic import dyadic
 from aitia.proofs.bounds.cells import UNITS, cells_of
-from aitia.proofs.bounds.deciding import decide
+from aitia.proofs.bounds.margin_bounds import decide
 from aitia.proofs.certificate import MAX_INTEGER, AccuracyCertificate, integer_of, integers_of, list_of
 from aitia.proofs.cost import Cost
 from aitia.proofs.verdict import Verdict
@@ -29,7 +29,7 @@ def verify(weights: Weights, certificate: AccuracyCertificate) -> Verdict:
 
 
 class LowRank:
-    """The stand-in P Q of rank r. See `remainders.StandIn`."""
+    """The stand-in P Q of rank r. See `remainders.Surrogate`."""
 
     def __init__(self, weights: Weights, explanation: Mapping[str, Any], cost: Cost) -> None:
         n = weights.order

@@ -31,7 +31,7 @@ from aitia.finite_groups.cayley import identity_of
 from aitia.proofs.actions import action_of
 from aitia.proofs.bounds.arithmetic import dyadic, gamma, outward
 from aitia.proofs.bounds.cells import UNITS
-from aitia.proofs.bounds.settling import CHUNK_NUMBERS, Settler
+from aitia.proofs.bounds.exact_logits import CHUNK_NUMBERS, ExactChecker
 from aitia.proofs.certificate import MAX_INTEGER, AccuracyCertificate, integer_of, integers_of, list_of
 from aitia.proofs.cost import Cost
 from aitia.proofs.verdict import Verdict
@@ -173,7 +173,7 @@ class _Ideal:
 
 def _verify(weights: Weights, explanation: Mapping[str, Any], *, blocks: bool, everywhere: bool) -> Verdict:
     cost, n = Cost(), weights.order
-    ideal, settler = _Ideal(weights, explanation, cost), Settler(weights, cost)
+    ideal, settler = _Ideal(weights, explanation, cost), ExactChecker(weights, cost)
     if n == 1:
         return Verdict(certified=np.ones((1, 1), dtype=bool), cost=cost)
     identity = identity_of(weights.table)

@@ -16,17 +16,17 @@ from aitia.report import (
     BarFigure,
     Curve,
     CurveFigure,
+    Document,
     Reference,
     Section,
     Table,
     TargetResult,
-    TruthReport,
     render_truth_report,
     write_truth_report,
 )
-from aitia.report.truth import bar_table, curve_table
-from aitia.report.truth_figures import plotly_bars, plotly_curves
-from aitia.report.truth_style import COLOURS, line_styles
+from aitia.report.document import bar_table, curve_table
+from aitia.report.document_figures import plotly_bars, plotly_curves
+from aitia.report.document_style import COLOURS, line_styles
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}&lt;\u202e"
 
@@ -63,7 +63,7 @@ def brief_plotly(monkeypatch):
 
 
 def report(word="fine"):
-    return TruthReport(
+    return Document(
         title=word,
         question=word,
         facts=[(word, word)],

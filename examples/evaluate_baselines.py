@@ -1,6 +1,6 @@
-"""Two pairs of rival explanations, judged: a lookup table beside the rule it encodes, and XOR computed in two ways.
+"""Two pairs of baseline explanations, judged: a lookup table beside the rule it encodes, and XOR computed in two ways.
 
-Writes a card of each pair as Markdown, HTML and JSON. Run: python examples/judge_rivals.py [FOLDER]
+Writes a card of each pair as Markdown, HTML and JSON. Run: python examples/evaluate_baselines.py [FOLDER]
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ def rule_and_table() -> Scorecard:
     phenomenon = max_phenomenon(8, beyond=2)
     rule = rule_explanation(phenomenon, certificate=proof_ladder(phenomenon)["convexity"])
     others = [max_network(8, sharpness=sharpness) for sharpness in (2.0, 3.0, 6.0)]
-    return aitia.judge(rule, rivals=[lookup_explanation(phenomenon)], models=others)
+    return aitia.evaluate(rule, baselines=[lookup_explanation(phenomenon)], models=others)
 
 
 def xor_by_gates() -> Scorecard:
     """A network that computes XOR by OR and AND: that account, and "it counts", which answers as well."""
     phenomenon = xor_phenomenon(gate_network())
-    return aitia.judge(gates_explanation(phenomenon), rivals=[count_explanation(phenomenon)])
+    return aitia.evaluate(gates_explanation(phenomenon), baselines=[count_explanation(phenomenon)])
 
 
 def xor_by_counting() -> Scorecard:
     """A network that counts and folds: the same two accounts, and the other one is right."""
     phenomenon = xor_phenomenon(count_network())
-    return aitia.judge(count_explanation(phenomenon), rivals=[gates_explanation(phenomenon)])
+    return aitia.evaluate(count_explanation(phenomenon), baselines=[gates_explanation(phenomenon)])
 
 
 CARDS = {

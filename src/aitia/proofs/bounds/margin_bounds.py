@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 
 from aitia.proofs.bounds.arithmetic import outward
-from aitia.proofs.bounds.remainders import Remainders, StandIn
-from aitia.proofs.bounds.settling import CHUNK_NUMBERS, Settler
+from aitia.proofs.bounds.exact_logits import CHUNK_NUMBERS, ExactChecker
+from aitia.proofs.bounds.remainders import Remainders, Surrogate
 from aitia.proofs.cost import Cost
 from aitia.proofs.verdict import Verdict
 from aitia.proofs.weights import Weights
@@ -25,21 +25,21 @@ CACHE_NUMBERS = 250_000
 
 
 def decide(
-    weights: Weights, stand_in: StandIn, *, finish: bool, cost: Cost, elements: np.ndarray | None = None
+    weights: Weights, surrogate: Surrogate, *, finish: bool, cost: Cost, elements: np.ndarray | None = None
 ) -> Verdict:
     """Certify inputs by a stand-in for the unembedding.
 
     Args:
         weights: the network.
-        stand_in: what is cheap to apply; the better it fits, the fewer contenders are left.
+        surrogate: what is cheap to apply; the better it fits, the fewer contenders are left.
         finish: work out the true logits of contenders, so that every input is decided; or count inputs that have
             contenders as wrong.
         cost: counts on here.
         elements: left factors whose inputs are decided; all, if not given. No other input is certified.
     """
-    decision = _Decision(weights, stand_in, finish, cost)
+    decision = _Decision(weights, surrogate, finish, cost)
     n = weights.order
-    rows = max(CACHE_NUMBERS // (n * max(len(stand_in.cells.neurons), stand_in.size, 1)), 1)
+    rows = max(CACHE_NUMBERS // (n * max(len(surrogate.cells.neurons), surrogate.size, 1)), 1)
     certified = np.zeros((n, n), dtype=bool)
     elements = np.arange(n) if elements is None else elements
     for start in range(0, len(elements), rows):
@@ -49,24 +49,24 @@ def decide(
 
 
 class _Decision:
-    def __init__(self, weights: Weights, stand_in: StandIn, finish: bool, cost: Cost) -> None:
-        self.weights, self.stand_in, self.finish, self.cost = weights, stand_in, finish, cost
-        self.settler = Settler(weights, cost)
-        self.tables = Remainders(weights, stand_in, self.settler.band, cost)
-        others = np.setdiff1d(np.arange(weights.order), stand_in.apart)
+    def __init__(self, weights: Weights, surrogate: Surrogate, finish: bool, cost: Cost) -> None:
+        self.weights, self.surrogate, self.finish, self.cost = weights, surrogate, finish, cost
+        self.settler = ExactChecker(weights, cost)
+        self.tables = Remainders(weights, surrogate, self.settler.band, cost)
+        others = np.setdiff1d(np.arange(weights.order), surrogate.apart)
         lifted = self.tables.bias_rest + self.tables.lifts[0]
         self.lift = lifted
         self.highest = float(lifted[others].max(initial=-np.inf))
         self.longest = float(self.tables.tails[0][others].max(initial=0.0))
         # [k, parts] 1 where a cell belongs to a part or one after it.
-        self.from_part = np.zeros((stand_in.cells.count, len(self.tables.parts)))
+        self.from_part = np.zeros((surrogate.cells.count, len(self.tables.parts)))
         for number, part in enumerate(self.tables.parts):
             self.from_part[part, : number + 1] = 1
         cost.add("remainder norms", 3 * weights.order)
 
     def of(self, elements: np.ndarray) -> np.ndarray:
         """[r] which of the inputs are certified: every right factor with each of some left factors."""
-        tables, cells, cost = self.tables, self.stand_in.cells, self.cost
+        tables, cells, cost = self.tables, self.surrogate.cells, self.cost
         n, a, k = self.weights.order, len(cells.neurons), cells.count
         r, x, y = n * len(elements), np.repeat(elements, n), np.tile(np.arange(n), len(elements))
         answers = self.weights.table[elements].ravel()
@@ -81,9 +81,9 @@ class _Decision:
         cost.add("cells", r * (a - k))
         cost.add("norms", r * (2 * k + int((cells.centre != 0).sum()) + 2))
         cost.add("thresholds", r * 3)
-        prepared = self.stand_in.prepare(sums, cost)
+        prepared = self.surrogate.prepare(sums, cost)
         certified = np.zeros(r, dtype=bool)
-        quick = self.stand_in.quick(prepared, answers, cost)
+        quick = self.surrogate.quick(prepared, answers, cost)
         if quick is not None:
             # own - margins is at least the s of every answer that is neither right nor near.
             certified = quick.own - quick.margins + norms[:, 0] * self.longest + self.highest < level
@@ -103,19 +103,19 @@ class _Decision:
 
     def _norms(self, sums: np.ndarray) -> np.ndarray:
         """[r, parts] |C - centre| over the cells from each part on, above."""
-        away = sums - self.stand_in.cells.centre
+        away = sums - self.surrogate.cells.centre
         np.square(away, out=away)
         norms = np.sqrt(away @ self.from_part)
-        return outward(norms + self.tables.slack, 4 * (self.stand_in.cells.count + 8))
+        return outward(norms + self.tables.slack, 4 * (self.surrogate.cells.count + 8))
 
     def _apart(
         self, prepared: np.ndarray, answers: np.ndarray, norms: np.ndarray, level: np.ndarray
     ) -> np.ndarray:
         """[r] whether none of the answers looked at apart is a contender."""
-        apart = self.stand_in.apart
+        apart = self.surrogate.apart
         if not len(apart):
             return np.ones(len(answers), dtype=bool)
-        logits = self.stand_in.some_logits(prepared, apart, self.cost)
+        logits = self.surrogate.some_logits(prepared, apart, self.cost)
         bounds = logits + self.lift[apart, None] + self.tables.tails[0][apart, None] * norms
         self.cost.add("answers apart", len(answers) * len(apart) * 4)
         return np.asarray(((bounds < level) | (apart[:, None] == answers)).all(axis=0))
@@ -132,7 +132,7 @@ class _Decision:
         """[r] every answer's s against the right logit, then the true logits of contenders."""
         tables, r = self.tables, len(x)
         thresholds = level - norms[:, 0] * tables.tails[0].max() - self.lift.max()
-        owner, z, value = self.stand_in.at_least(prepared, thresholds, self.cost)
+        owner, z, value = self.surrogate.at_least(prepared, thresholds, self.cost)
         wrong = z != self.weights.table[x, y][owner]
         owner, z, value = owner[wrong], z[wrong], value[wrong]
         self.cost.add("thresholds", r * 3)

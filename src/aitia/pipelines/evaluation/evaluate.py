@@ -8,12 +8,12 @@ from pathlib import Path
 
 from aitia.adapters import certified_explanation
 from aitia.errors import AitiaError, CertificateError, ExplanationError
-from aitia.explanations import Explanation, Scorecard, Settings, judge, load_rubric
+from aitia.explanations import Explanation, Scorecard, Settings, evaluate, load_rubric
 from aitia.explanations.metrics.direction_scores import NAME as DIRECTION
 from aitia.files import write_text
 from aitia.group_networks import load_network
 from aitia.pipelines.evaluation.explanation_files import read_explanation
-from aitia.proofs import check, load_certificate
+from aitia.proofs import check_certificate, load_certificate
 from aitia.report import with_scorecard
 
 SUFFIX = ".explanation.json"
@@ -23,7 +23,7 @@ SHOWN = ("behavioural", "observational", "causal", "skill", "description-length"
 """Virtues that are printed; the card has all."""
 
 
-def judge_files(
+def evaluate_files(
     paths: Sequence[Path],
     *,
     out: Path | None = None,
@@ -33,7 +33,7 @@ def judge_files(
     behaviour: str | None = None,
     intervene: bool = True,
 ) -> tuple[Scorecard, dict[str, str]]:
-    """Judge the explanation in the first file, with those in the others as its rivals.
+    """Judge the explanation in the first file, with those in the others as its baselines.
 
     Args:
         paths: `*.explanation.json` files; or one `*.network.safetensors` file with certificates of it; or the
@@ -41,7 +41,7 @@ def judge_files(
         out: the card to write, as .json, .md or .html; or a folder, for all three. For a run: default its folder;
             its report gets the card in any case.
         rubric: thresholds of the grades, default those that aitia ships.
-        weights: `virtue=weight`, to add rivals up.
+        weights: `virtue=weight`, to add baselines up.
         seed: of everything random.
         behaviour: which of a run's behaviours; default: the first that is not the projection on the concept.
         intervene: of a run whose models are at hand: ablate the concept's direction and steer along it.
@@ -67,8 +67,8 @@ def judge_files(
         raise ExplanationError(f"behaviour {behaviour!r:.50}: only the folder of a run has behaviours")
     else:
         accounts = _read(paths)
-    first, *rivals = accounts
-    card = judge(first, rivals=rivals, settings=Settings(seed=seed), rubric=load_rubric(rubric))
+    first, *baselines = accounts
+    card = evaluate(first, baselines=baselines, settings=Settings(seed=seed), rubric=load_rubric(rubric))
     if weights:
         card = card.weighed(dict(_weight(text) for text in weights))
     files = {} if run is None else _in_report(card, run)
@@ -103,7 +103,7 @@ def _read(paths: Sequence[Path]) -> list[Explanation]:
     if wrong := [path for path in paths if not path.name.endswith(SUFFIX)]:
         raise ExplanationError(
             f"{wrong[0]}: explanations are read from *{SUFFIX} files, or from the folder of one run; those written in "
-            "Python go to aitia.judge"
+            "Python go to aitia.evaluate"
         )
     return [read_explanation(path) for path in paths]
 
@@ -120,7 +120,7 @@ def _read_certificates(paths: Sequence[Path]) -> list[Explanation]:
     accounts = []
     for path in certificates:
         certificate = load_certificate(path)
-        if not (found := check(network, certificate)):
+        if not (found := check_certificate(network, certificate)):
             raise CertificateError(f"{path}: {found.reason}")
         accounts.append(
             replace(certified_explanation(network, certificate), name=path.name.removesuffix(CERTIFICATE))
@@ -131,7 +131,7 @@ def _read_certificates(paths: Sequence[Path]) -> list[Explanation]:
 def summary_lines(card: Scorecard) -> list[str]:
     """The card in a few lines, for people."""
     lines = []
-    for each in (card, *card.rivals):
+    for each in (card, *card.baselines):
         shown = [
             f"{name} {result.value:.3f}"
             for name in (*SHOWN, DIRECTION)

@@ -15,7 +15,7 @@ EXACT_OPERATIONS = 2_000_000_000
 """Most operations that are spent on exact decisions; inputs left open after that count as wrong."""
 
 
-class Settler:
+class ExactChecker:
     """Decides single inputs by their true logits, and in integers where rounding leaves it open."""
 
     def __init__(self, weights: Weights, cost: Cost) -> None:

@@ -1,4 +1,4 @@
-"""`aitia judge`: explanations in files, which hold tables and numbers and nothing that is executed."""
+"""`aitia evaluate`: explanations in files, which hold tables and numbers and nothing that is executed."""
 
 import json
 from dataclasses import replace
@@ -11,15 +11,15 @@ from typer.testing import CliRunner
 import aitia
 from aitia.cli import app, main
 from aitia.errors import CertificateError, ExplanationError
-from aitia.explanations import judge
+from aitia.explanations import evaluate
 from aitia.explanations.examples.xor import (
     count_explanation,
     gate_network,
     gates_explanation,
     xor_phenomenon,
 )
+from aitia.pipelines.evaluation.evaluate import evaluate_files
 from aitia.pipelines.evaluation.explanation_files import read_explanation
-from aitia.pipelines.evaluation.judge import judge_files
 from aitia.pipelines.evaluation.schemas import SCHEMAS, ScorecardFile, schema
 
 NETWORK = {
@@ -90,10 +90,10 @@ def write(tmp_path):
 
 def test_a_file_is_judged_as_its_python_twin(write):
     phenomenon = xor_phenomenon(gate_network())
-    twin = judge(gates_explanation(phenomenon), rivals=[count_explanation(phenomenon)])
-    card, files = judge_files([write(GATES, "gates"), write(COUNT, "count")])
+    twin = evaluate(gates_explanation(phenomenon), baselines=[count_explanation(phenomenon)])
+    card, files = evaluate_files([write(GATES, "gates"), write(COUNT, "count")])
     assert files == {}
-    for ours, theirs in ((card, twin), (card.rivals[0], twin.rivals[0])):
+    for ours, theirs in ((card, twin), (card.baselines[0], twin.baselines[0])):
         for name in (
             "behavioural",
             "observational",
@@ -111,14 +111,14 @@ def test_a_file_is_judged_as_its_python_twin(write):
 
 def test_the_example_files_say_what_the_network_is(request):
     folder = request.config.rootpath / "examples" / "xor"
-    card, _ = judge_files([folder / "gates.explanation.json", folder / "count.explanation.json"])
+    card, _ = evaluate_files([folder / "gates.explanation.json", folder / "count.explanation.json"])
     assert card.verdict.startswith("a mechanistic explanation")
-    assert card.rivals[0]["causal"].value == 11 / 16
+    assert card.baselines[0]["causal"].value == 11 / 16
 
 
 def test_tables_abstain_and_lose_what_a_premise_governs(write):
     explanation = read_explanation(write(TABLE))
-    card = judge(explanation)
+    card = evaluate(explanation)
     assert card["coverage"].value == 0.75
     assert card["causal"].value is None
     assert card["load-bearing"].details["idle"] == ["idle"]
@@ -128,12 +128,12 @@ def test_tables_abstain_and_lose_what_a_premise_governs(write):
 
 def test_tables_are_charged_for_where_no_premises_are_stated(write):
     bare = {key: value for key, value in TABLE.items() if key != "premises"}
-    card = judge(read_explanation(write(bare)))
+    card = evaluate(read_explanation(write(bare)))
     # Two labels of a bit each and a distribution of one free number; the row that abstains says nothing.
     assert card["description-length"].details["premises"] == 1 + 1 + 16
     assert card["load-bearing"].n == 3
     assert card["load-bearing"].value == 1
-    counted = judge(read_explanation(write(COUNT)))
+    counted = evaluate(read_explanation(write(COUNT)))
     # Four counts of three kinds, three answers of two kinds, a variable of three values, and a map of one bit.
     assert counted["description-length"].value == pytest.approx(5 * np.log2(3) + 3 + 1)
 
@@ -141,12 +141,12 @@ def test_tables_are_charged_for_where_no_premises_are_stated(write):
 def test_recorded_models_and_certificates(write):
     recorded = PHENOMENON | {"model": {"name": "seen", "recorded": [0, 1, 1, 1]}, "correct": [0, 1, 1, 0]}
     certified = TABLE | {"phenomenon": recorded, "certificate": {"bound": 0.7, "cost": 2, "brute_cost": 4}}
-    card = judge(read_explanation(write(certified)))
+    card = evaluate(read_explanation(write(certified)))
     assert card["tightness"].value == pytest.approx(0.7 / 0.75)
     assert card["gain"].value == pytest.approx(0.2)
     certified["certificate"]["bound"] = 0.8
     with pytest.raises(CertificateError, match="claims at least 0.8"):
-        judge(read_explanation(write(certified)))
+        evaluate(read_explanation(write(certified)))
 
 
 def test_a_phenomenon_may_lie_in_a_file_beside(write, tmp_path):
@@ -190,14 +190,14 @@ def test_files_that_cannot_be_used(write, content, message):
 def test_probabilities_that_do_not_sum_are_refused_when_judged(write):
     path = write(TABLE | {"predictions": [[0.5, 0.6], 1, 1, 0]})
     with pytest.raises(ExplanationError, match="sum to 1"):
-        judge_files([path])
+        evaluate_files([path])
 
 
 class TestCommand:
     def test_cards_and_summary(self, write, tmp_path):
         paths = [str(write(GATES, "gates")), str(write(COUNT, "count"))]
         done = CliRunner().invoke(
-            app, ["judge", *paths, "--out", str(tmp_path / "cards"), "--weight", "causal=1"]
+            app, ["evaluate", *paths, "--out", str(tmp_path / "cards"), "--weight", "causal=1"]
         )
         assert done.exit_code == 0, done.output
         assert "OR but not AND: a mechanistic explanation" in done.output
@@ -209,7 +209,7 @@ class TestCommand:
         ]
 
     def test_json_is_the_card(self, write):
-        done = CliRunner().invoke(app, ["judge", str(write(GATES)), "--json"])
+        done = CliRunner().invoke(app, ["evaluate", str(write(GATES)), "--json"])
         found = json.loads(done.stdout)
         assert found.pop("files") == {}
         ScorecardFile.model_validate_json(json.dumps(found))
@@ -221,7 +221,7 @@ class TestCommand:
     def test_exit_status(self, write, monkeypatch, capsys, status, change):
         wrong = PHENOMENON | {"correct": [1, 1, 1, 0]}
         path = write(GATES | {"phenomenon": wrong} | change)
-        monkeypatch.setattr("sys.argv", ["aitia", "judge", str(path)])
+        monkeypatch.setattr("sys.argv", ["aitia", "evaluate", str(path)])
         with pytest.raises(SystemExit) as stopped:
             main()
         assert stopped.value.code == status
@@ -231,11 +231,11 @@ class TestCommand:
         script = tmp_path / "explanation.py"
         script.write_text("raise SystemExit('ran')")
         with pytest.raises(ExplanationError, match=r"\*\.explanation\.json"):
-            judge_files([script])
+            evaluate_files([script])
 
     def test_weights_are_written_as_virtue_and_number(self, write):
         with pytest.raises(ExplanationError, match="virtue=number"):
-            judge_files([write(GATES, "a"), write(COUNT, "b")], weights=["causal"])
+            evaluate_files([write(GATES, "a"), write(COUNT, "b")], weights=["causal"])
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
@@ -245,18 +245,18 @@ def test_published_schemas_are_those_of_the_code(name, request):
 
 
 def test_the_public_names():
-    assert aitia.judge is judge
+    assert aitia.evaluate is evaluate
     assert aitia.Explanation.__name__ == "Explanation"
     assert aitia.Phenomenon.__name__ == "Phenomenon"
 
 
 def test_beyond_needs_a_network(write):
     beyond = PHENOMENON | {"beyond": [[2, 1], [0, 2]]}
-    card = judge(read_explanation(write(GATES | {"phenomenon": beyond})))
+    card = evaluate(read_explanation(write(GATES | {"phenomenon": beyond})))
     assert card["excess-scope"].value == 0, "the tables say nothing of a 2"
     recorded = beyond | {"model": {"name": "seen", "recorded": [0, 1, 1, 0]}}
     with pytest.raises(ExplanationError, match="is a record"):
-        judge(read_explanation(write(TABLE | {"phenomenon": recorded})))
+        evaluate(read_explanation(write(TABLE | {"phenomenon": recorded})))
 
 
 def test_numbers_in_graphs_are_matched_as_written(write):
@@ -275,17 +275,19 @@ def test_certificates_are_judged_beside_their_network(tmp_path, capsys, monkeypa
     network = replace(network, unembed=6 * network.unembed)
     paths = [network.save(tmp_path / "s3.network.safetensors")]
     for verifier in ("brute-force", "g-sets"):
-        paths.append(aitia.prove(network, verifier=verifier).save(tmp_path / f"{verifier}.certificate.json"))
-    card, _ = judge_files(paths)
-    assert [card.name, card.rivals[0].name] == ["brute-force", "g-sets"]
+        paths.append(
+            aitia.prove_accuracy(network, verifier=verifier).save(tmp_path / f"{verifier}.certificate.json")
+        )
+    card, _ = evaluate_files(paths)
+    assert [card.name, card.baselines[0].name] == ["brute-force", "g-sets"]
     assert card["tightness"].value == card["deductive-check"].value == 1
     assert card["cost-ratio"].value >= 1
     with pytest.raises(ExplanationError, match="give the network beside it"):
-        judge_files(paths[1:])
+        evaluate_files(paths[1:])
     content = json.loads(paths[2].read_text())
     content["claim"]["cost"] = 1
     paths[2].write_text(json.dumps(content))
-    monkeypatch.setattr("sys.argv", ["aitia", "judge", *(str(path) for path in paths)])
+    monkeypatch.setattr("sys.argv", ["aitia", "evaluate", *(str(path) for path in paths)])
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 1

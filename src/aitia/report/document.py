@@ -13,8 +13,8 @@ import numpy as np
 
 from aitia.errors import AitiaError, NumericalError
 from aitia.files import write_text
+from aitia.report.document_figures import plotly_bars, plotly_curves
 from aitia.report.page import render_page
-from aitia.report.truth_figures import plotly_bars, plotly_curves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +199,7 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TruthReport:
+class Document:
     """Everything on the benchmark's page.
 
     Attributes:
@@ -221,7 +221,7 @@ class TruthReport:
     reproduce: str = ""
 
 
-def render_truth_report(report: TruthReport) -> str:
+def render_truth_report(report: Document) -> str:
     """The report as one self-contained HTML page; all of its text is shown as text only."""
     figures, sections = {}, []
     for section in report.sections:
@@ -241,7 +241,7 @@ def render_truth_report(report: TruthReport) -> str:
     return render_page("truth.html.j2", figures, report=report, sections=sections)
 
 
-def write_truth_report(report: TruthReport, path: Path | str) -> Path:
+def write_truth_report(report: Document, path: Path | str) -> Path:
     """Write the page to `path`, whole or not at all."""
     return write_text(path, render_truth_report(report))
 

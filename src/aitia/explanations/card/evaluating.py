@@ -1,4 +1,4 @@
-"""Judging: an explanation and its rivals, held against one phenomenon, virtue by virtue."""
+"""Judging: an explanation and its baselines, held against one phenomenon, virtue by virtue."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from aitia.explanations.metrics.kuhnian import measure_kuhnian
 from aitia.explanations.metrics.nomological import measure_nomological
 from aitia.explanations.metrics.proofs import measure_proofs
 from aitia.explanations.metrics.simplicity import measure_simplicity
-from aitia.explanations.metrics.study import Study
+from aitia.explanations.metrics.study import Evaluation
 
 
-def judge(
+def evaluate(
     explanation: Explanation,
     *,
-    rivals: Sequence[Explanation] = (),
+    baselines: Sequence[Explanation] = (),
     models: Sequence[ModelUnderStudy] = (),
     accepted: Sequence[Explanation] = (),
     mutants: Sequence[ModelUnderStudy] = (),
     settings: Settings | None = None,
     rubric: Rubric | None = None,
 ) -> Scorecard:
-    """Judge an explanation, beside its rivals.
+    """Judge an explanation, beside its baselines.
 
     Args:
         explanation: the one in question.
-        rivals: other explanations of the same phenomenon.
+        baselines: other explanations of the same phenomenon.
         models: other models that its laws are tried on, without fitting anything again.
         accepted: explanations that are taken for true, for outer consistency.
         mutants: models that work otherwise, as one trained on another rule, which should refute it.
@@ -46,24 +46,25 @@ def judge(
         The card; it holds no total.
 
     Raises:
-        ExplanationError: rivals explain different phenomena or share a name, or something predicts no distribution.
+        ExplanationError: baselines explain different phenomena or share a name, or something predicts no distribution.
         CertificateError: a certificate claims more than is true.
     """
     settings = settings or Settings()
-    names = [each.name for each in (explanation, *rivals)]
+    names = [each.name for each in (explanation, *baselines)]
     if len(set(names)) < len(names):
-        raise ExplanationError(f"rivals need different names; these are {', '.join(names)}")
-    for rival in rivals:
-        if rival.phenomenon.fingerprint != explanation.phenomenon.fingerprint:
+        raise ExplanationError(f"baselines need different names; these are {', '.join(names)}")
+    for baseline in baselines:
+        if baseline.phenomenon.fingerprint != explanation.phenomenon.fingerprint:
             raise ExplanationError(
-                f"{rival.name!r} and {explanation.name!r} explain different phenomena ({rival.phenomenon.name!r}, "
-                f"{explanation.phenomenon.name!r}, or other models, inputs or splits); rivals must share one"
+                f"{baseline.name!r} and {explanation.name!r} explain different phenomena "
+                f"({baseline.phenomenon.name!r}, {explanation.phenomenon.name!r}, or other models, inputs "
+                "or splits); baselines must share one"
             )
     cards = tuple(
-        judge(each, models=models, accepted=accepted, mutants=mutants, settings=settings, rubric=rubric)
-        for each in rivals
+        evaluate(each, models=models, accepted=accepted, mutants=mutants, settings=settings, rubric=rubric)
+        for each in baselines
     )
-    study = Study(explanation=explanation, settings=settings)
+    study = Evaluation(explanation=explanation, settings=settings)
     results = [
         *measure_faithfulness(study),
         *measure_bayesian(study),
@@ -74,4 +75,4 @@ def judge(
         *measure_proofs(study),
     ]
     gate = conditions(study, {each.name: each for each in results})
-    return make_scorecard(explanation, settings, results, gate, rivals=cards, rubric=rubric)
+    return make_scorecard(explanation, settings, results, gate, baselines=cards, rubric=rubric)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from aitia.report.document_style import COLOURS, GREYS, line_styles
 from aitia.report.figures import AXIS, LAYOUT
 from aitia.report.text import cut, fixed, visible
-from aitia.report.truth_style import COLOURS, GREYS, line_styles
 
 if TYPE_CHECKING:
-    from aitia.report.truth import BarFigure, CurveFigure
+    from aitia.report.document import BarFigure, CurveFigure
 
 _LABEL_LIMIT = 80
 

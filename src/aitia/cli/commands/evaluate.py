@@ -1,4 +1,4 @@
-"""`aitia judge`: how good an explanation is, beside its rivals."""
+"""`aitia evaluate`: how good an explanation is, beside its baselines."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import typer
 from aitia.cli.options import JsonOption, SeedOption, answer, app
 
 
-@app.command("judge")
-def judge_command(
+@app.command("evaluate")
+def evaluate_command(
     explanation: Annotated[
         list[Path],
         typer.Argument(
-            help="*.explanation.json; the first is judged, the others are its rivals. Or a network and its "
+            help="*.explanation.json; the first is judged, the others are its baselines. Or a network and its "
             "certificates. Or a run of counterfactual."
         ),
     ],
@@ -26,7 +26,7 @@ def judge_command(
         Path | None, typer.Option(help="Thresholds of the grades; default: aitia's own.")
     ] = None,
     weight: Annotated[
-        list[str] | None, typer.Option(help="virtue=number, to add rivals up; repeatable.")
+        list[str] | None, typer.Option(help="virtue=number, to add baselines up; repeatable.")
     ] = None,
     behaviour: Annotated[
         str | None,
@@ -44,16 +44,16 @@ def judge_command(
     """Judge an explanation: its virtues, its faithfulness, and the four conditions, with their controls.
 
     Explanations in files are tables and numbers; nothing in them is executed. Those written in Python are judged
-    with `aitia.judge`. Given the folder of a run of `aitia counterfactual`, its rankings are judged by its removals,
+    with `aitia.evaluate`. Given the folder of a run of `aitia counterfactual`, its rankings are judged by its removals,
     and where its model is at hand by interventions on the concept's direction; the card becomes a section of its
     report.html (in the place of an earlier one), and lies beside it.
     Exit status 1: a certificate claims more than is true.
 
-    Example: `aitia judge examples/xor/gates.explanation.json examples/xor/count.explanation.json --out card.html`
+    Example: `aitia evaluate examples/xor/gates.explanation.json examples/xor/count.explanation.json --out card.html`
     """
-    from aitia.pipelines.evaluation.judge import judge_files, summary_lines
+    from aitia.pipelines.evaluation.evaluate import evaluate_files, summary_lines
 
-    card, files = judge_files(
+    card, files = evaluate_files(
         explanation,
         out=out,
         rubric=rubric,
