@@ -170,7 +170,7 @@ class FactorCache:
             with open_tensors(path, "pt") as file:
                 held = {name: file[name] for name in file.names}
                 shared: dict[str, str] = json.loads(file.metadata["inputs"])
-        except (FileNotFoundError, ValueError):  # what is damaged is made anew
+        except (FileNotFoundError, ValueError):  # what is damaged is made again
             return None
         inputs = {source: held[f"{source}.inputs"].to(dtype) for source in set(shared.values())}
         return {
@@ -188,7 +188,7 @@ class FactorCache:
             if shared[name] == name:
                 held[f"{name}.inputs"] = part.inputs.bfloat16()
             held[f"{name}.outputs"] = part.outputs.bfloat16()
-        # Not forced to the disk: a cache that a power cut spoils is made anew.
+        # Not forced to the disk: a cache that a power cut spoils is made again.
         save_tensors(self._path(key), held, {"inputs": json.dumps(shared)}, flush=False)
 
     def clear(self) -> None:

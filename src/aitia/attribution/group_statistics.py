@@ -1,7 +1,7 @@
 """Is a group's influence more than that of as many rows drawn at random? Pure functions on arrays.
 
 With s_i the score of row i and G a group, its sum T_G = sum of s_i over G is held against what it would be
-if scores had been dealt out to the rows at random (within strata, where there are some). Sizes stay as they are,
+if scores had been assigned to the rows at random (within strata, where there are some). Sizes stay as they are,
 so the null is size-matched, and features that fire on the same rows stay together. Its first three moments are
 known exactly (sampling without replacement), which gives the z-score, and the far tail beyond what a number of
 permutations can resolve (a gamma distribution with these moments: Pearson's type III, as in Mielke & Berry 2007).
@@ -29,7 +29,7 @@ _NUMBERS_AT_ONCE = 20_000_000
 def null_moments(
     membership: Any, scores: np.ndarray, strata: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, variance and third central moment of each group's sum when scores are dealt out at random.
+    """Mean, variance and third central moment of each group's sum when scores are assigned at random.
 
     Exact, for sampling without replacement. With N rows of mean 0, second and third moments M2 and M3 (means of
     squares and cubes), m of them drawn, and the strata's cumulants added:
@@ -40,7 +40,7 @@ def null_moments(
     Args:
         membership: sparse [n, g] bool.
         scores: [n].
-        strata: [n] names; scores are dealt out within each; default: all rows together.
+        strata: [n] names; scores are assigned within each; default: all rows together.
 
     Returns:
         Three arrays [g] float64.

@@ -2,7 +2,7 @@
 
     sae_lens    cfg.json and sae_weights.safetensors (W_enc [d, m], W_dec [m, d], b_enc, b_dec, threshold)
     sparsify    cfg.json and sae.safetensors (encoder.weight [m, d], encoder.bias, W_dec [m, d], b_dec)
-    plain       one .safetensors file with the tensors of either; the site is told
+    plain       one .safetensors file with the tensors of either; the site must be given
 
 `sae_lens` wrote its options flat at first, with `hook_name` and `activation_fn_str`, and later under
 `architecture` and `metadata`; both are read (`aitia.concepts.sae_options`).

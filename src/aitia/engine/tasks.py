@@ -76,7 +76,7 @@ def run_tasks(
             model in it travels by name, and is loaded once a worker.
         tasks: what it is done with.
         engine: where.
-        advance: told how many units are done.
+        advance: called with how many units are done.
 
     Yields:
         the results.

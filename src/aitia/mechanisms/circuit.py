@@ -44,7 +44,7 @@ def circuit_explanation(record: SiteRecord, *, share: float = 0.95, named: int =
         else:
             low = count + 1
     units = order[:high]
-    sureness = record.sureness(answers_of(high))
+    confidence = record.confidence(answers_of(high))
 
     def program(premises: Mapping[str, Any], inputs: np.ndarray, variable: Tap) -> np.ndarray:
         traced = record.trace(inputs)
@@ -54,7 +54,7 @@ def circuit_explanation(record: SiteRecord, *, share: float = 0.95, named: int =
                 state[:, j] = traced[:, j]
         for j in units[:named]:
             state[:, j] = variable(f"unit {j}", state[:, j])
-        return record.spread(record.answers(inputs, state), sureness)
+        return record.as_distribution(record.answers(inputs, state), confidence)
 
     bits = (record.below + record.above) / record.width * REAL_BITS
     return Explanation(

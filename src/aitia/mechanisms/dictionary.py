@@ -48,7 +48,7 @@ def dictionary_explanation(
         if found[-1][0] >= share:
             break
     _, (dictionary, bias, middle), answers = max(found, key=lambda each: each[0])
-    sureness = record.sureness(answers)
+    confidence = record.confidence(answers)
     weight = np.square(_encode(rows, dictionary, bias, middle)).mean(axis=0)
     alive = np.flatnonzero(weight > 0)
     first = alive[np.argsort(-weight[alive], kind="stable")][:named]
@@ -60,7 +60,9 @@ def dictionary_explanation(
         for j in first:
             values[:, j] = variable(f"feature {j}", values[:, j])
         values[:, [j for name, j in place.items() if name not in premises]] = 0.0
-        return record.spread(record.answers(inputs, _decode(values, dictionary, bias, middle)), sureness)
+        return record.as_distribution(
+            record.answers(inputs, _decode(values, dictionary, bias, middle)), confidence
+        )
 
     def alignment(j: int) -> Alignment:
         direction = dictionary[:, j]

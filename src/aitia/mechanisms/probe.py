@@ -55,12 +55,12 @@ def probe_explanation(
     def read(part: np.ndarray) -> np.ndarray:
         return known[(part @ inner.T + offset).argmax(axis=1)]
 
-    sureness = record.sureness(read(record.activations[record.checked] @ basis))
+    confidence = record.confidence(read(record.activations[record.checked] @ basis))
 
     def program(premises: Mapping[str, Any], inputs: np.ndarray, variable: Tap) -> np.ndarray:
         state = record.trace(inputs) if premises[MECHANISMS_BELOW] else np.zeros((len(inputs), record.width))
         found = read(state @ basis) if premises["probe"] else np.full(len(inputs), known[0])
-        return record.spread(variable("answer", found), sureness)
+        return record.as_distribution(variable("answer", found), confidence)
 
     numbers = float((weights.size + bias.size) * REAL_BITS)
     return Explanation(

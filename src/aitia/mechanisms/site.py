@@ -27,7 +27,7 @@ class SiteRecord:
         site: the site.
         activations: [f, d] on the fit split.
         labels: [f] what the model did there.
-        checked: [f] bool, the rows that sizes are chosen on and sureness is measured on; the others are fitted on.
+        checked: [f] bool, the rows that sizes are chosen on and confidence is measured on; the others are fitted on.
         below: how many numbers the model holds below the site.
         above: how many it holds above.
         seed: of everything random.
@@ -71,16 +71,16 @@ class SiteRecord:
         """Inputs of the fit split, by mask or index."""
         return self.phenomenon.inputs[self.phenomenon.fit_indices[chosen]]
 
-    def sureness(self, answers: np.ndarray) -> float:
+    def confidence(self, answers: np.ndarray) -> float:
         """How sure labels like these [c], given for the checked rows, may be: their hits, and one hit and one miss."""
         hits = answers == self.labels[self.checked]
         return float((hits.sum() + 1) / (len(hits) + 2))
 
-    def spread(self, answers: np.ndarray, sureness: float) -> np.ndarray:
+    def as_distribution(self, answers: np.ndarray, confidence: float) -> np.ndarray:
         """[n, k] labels [n] as distributions: so sure of the label, the rest even."""
         k = self.outcomes
-        even = np.full((len(answers), k), (1 - sureness) / max(k - 1, 1))
-        even[np.arange(len(answers)), answers] = sureness if k > 1 else 1.0
+        even = np.full((len(answers), k), (1 - confidence) / max(k - 1, 1))
+        even[np.arange(len(answers)), answers] = confidence if k > 1 else 1.0
         return even
 
 

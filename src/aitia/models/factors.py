@@ -148,6 +148,6 @@ def _require_layout(layer: LinearLayer, given: torch.Tensor, size: Sequence[int]
     }
     if not fits[layer.layout]:
         raise ModelError(
-            f"layer {layer.name} is given {list(shape)} for {rows} rows of {time} tokens, which cannot be told apart "
+            f"layer {layer.name} is given {list(shape)} for {rows} rows of {time} tokens, which cannot be split "
             "by rows; that is not supported"
         )

@@ -2,7 +2,7 @@
 
 Families differ in how they use a layer: it may be given all tokens of a batch in one line, or a tensor with heads,
 return a tuple, be run twice, or share its weight with a layer of another block. What each layer does is seen on a
-few tokens (`observed_layers`); one whose inputs cannot be told apart by rows, as those of an expert that sees
+few tokens (`observed_layers`); one whose inputs cannot be distinguished by rows, as those of an expert that sees
 only the tokens routed to it, is left out, and counted by `weights_left_out`.
 """
 
@@ -276,7 +276,7 @@ def _linear_output(module: Any, given: Any, output: Any) -> tuple[int | None, An
 
 
 def _layout(given: Any) -> str | None:
-    """How the inputs of the probe's [3, 11] tokens lie, or none if they cannot be told apart by rows."""
+    """How the inputs of the probe's [3, 11] tokens lie, or none if they cannot be distinguished by rows."""
     shape = tuple(given.shape)
     if len(shape) > 2 and shape[:2] == (ROWS, TIME):
         return "rows"

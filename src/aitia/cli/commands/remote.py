@@ -24,7 +24,7 @@ def push_command(
     """Copy a folder to an object store, whole: a list of its files and their checksums goes last.
 
     Each kind of address needs its package: s3fs for s3://, gcsfs for gs://. Credentials are the package's matter.
-    Broken off and run again, it starts anew; another copy is never written over.
+    Broken off and run again, it starts again from nothing; another copy is never written over.
 
     Example: `aitia push runs/store s3://bucket/runs/store`
     """

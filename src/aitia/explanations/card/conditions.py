@@ -16,7 +16,7 @@ from aitia.explanations.metrics.study import Evaluation
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """One condition: whether it is met (None: it cannot be told), and by what evidence."""
+    """One condition: whether it is met (None: it cannot be decided), and by what evidence."""
 
     name: str
     met: bool | None

@@ -92,7 +92,7 @@ def as_distributions(answer: np.ndarray, n: int, k: int, *, who: str) -> np.ndar
 
 
 def agreement(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """[n] chance that the likeliest outcome, ties drawn by lot, is the label; NaN where it abstains.
+    """[n] chance that the likeliest outcome, ties drawn at random, is the label; NaN where it abstains.
 
     Args:
         probabilities: [n, k].

@@ -33,7 +33,7 @@ class Variant:
 
 
 def variants(explanation: Explanation, *, limit: int, seed: int) -> list[Variant]:
-    """All variants of the kernel, or `limit` of them drawn by lot."""
+    """All variants of the kernel, or `limit` of them drawn at random."""
     found = [
         Variant(change=f"drop {name}", explanation=explanation.without(name), structural=False)
         for name in explanation.premises

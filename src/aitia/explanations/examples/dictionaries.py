@@ -65,7 +65,7 @@ def dictionary_explanation(
         for entry in range(count)
     }
     if shuffle is not None:
-        # With several groups the renumbering has to be told apart from the entries.
+        # With several groups the renumbering has to be distinguished from the entries.
         premises |= {
             f"number.{i}": Premise(value=int(n), bits=bits, variants=()) for i, n in enumerate(numbers)
         }

@@ -121,7 +121,7 @@ def with_map(explanation: Explanation, name: str) -> Explanation:
 
 
 def permute_sites(explanation: Explanation, generator: np.random.Generator) -> Explanation | None:
-    """The explanation with each variable aligned to other components drawn by lot, as many as it had.
+    """The explanation with each variable aligned to other components drawn at random, as many as it had.
 
     An oblique subspace is replaced by a random one at the same site. None where a variable has nowhere else to go.
     """

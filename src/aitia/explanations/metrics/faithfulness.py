@@ -116,7 +116,7 @@ def fit_maps(explanation: Explanation, model: ModelUnderStudy) -> dict[str, Fitt
 
 
 def behavioural(explanation: Explanation, indices: np.ndarray) -> np.ndarray:
-    """[n] whether its likeliest answer is the model's, ties drawn by lot; NaN where it abstains."""
+    """[n] whether its likeliest answer is the model's, ties drawn at random; NaN where it abstains."""
     phenomenon = explanation.phenomenon
     marginals = explanation.predict(phenomenon.inputs[indices]).marginals
     return agreement(marginals, phenomenon.observed[indices])
@@ -250,7 +250,7 @@ def _set(
     phenomenon, aligned = explanation.phenomenon, explanation.aligned
     inputs, site = phenomenon.inputs[bases], aligned[name].site
     n = len(bases)
-    told, states = explanation.run(inputs)
+    predicted, states = explanation.run(inputs)
     probabilities, after = explanation.run(inputs, {name: values})
     others = {other: aligned[other].site for other in maps if other != name and other in after}
     untouched = model.trace(inputs, sorted({site, *others.values()}))
@@ -269,7 +269,7 @@ def _set(
     for other, where in others.items():
         # What could not be read right to begin with is the observational score's concern.
         hits *= right(other, traced[where], after[other]) | ~right(other, untouched[where], states[other])
-    likeliest = [np.nan_to_num(each, nan=-1).argmax(axis=1) for each in (told, probabilities)]
+    likeliest = [np.nan_to_num(each, nan=-1).argmax(axis=1) for each in (predicted, probabilities)]
     return Trials(
         hits=hits,
         answers=answers,

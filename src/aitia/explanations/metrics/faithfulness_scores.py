@@ -37,20 +37,20 @@ FEW = 30
 
 def measure_faithfulness(study: Evaluation) -> list[VirtueResult]:
     """Behavioural, observational and causal faithfulness, leakage, and the gap between the first and the last."""
-    told = _behavioural(study)
+    predicted = _behavioural(study)
     causal = _causal(study)
-    if told.value is None or causal.value is None:
+    if predicted.value is None or causal.value is None:
         gap = not_evaluable("faithfulness-gap", "there is no causal score to set beside the behavioural one")
     else:
-        value = told.value - causal.value
+        value = predicted.value - causal.value
         assert causal.interval is not None
-        assert told.interval is not None
+        assert predicted.interval is not None
         interval = (
             exact(value)
-            if causal.interval.method == told.interval.method == "exact"
+            if causal.interval.method == predicted.interval.method == "exact"
             else Interval(
-                low=told.interval.low - causal.interval.high,
-                high=told.interval.high - causal.interval.low,
+                low=predicted.interval.low - causal.interval.high,
+                high=predicted.interval.high - causal.interval.low,
                 level=study.settings.level,
                 method="difference of intervals",
             )
@@ -58,7 +58,7 @@ def measure_faithfulness(study: Evaluation) -> list[VirtueResult]:
         wrong = "right answers, wrong mechanism" if interval.low > study.settings.tolerance else ""
         gap = measured("faithfulness-gap", value, n=causal.n, interval=interval, reason=wrong)
     by_writing, by_direction = _by_writing(study), measure_direction(study)
-    return [told, _observational(study), causal, by_writing, by_direction, _leakage(study), gap]
+    return [predicted, _observational(study), causal, by_writing, by_direction, _leakage(study), gap]
 
 
 def _behavioural(study: Evaluation) -> VirtueResult:

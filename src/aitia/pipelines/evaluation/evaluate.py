@@ -92,7 +92,7 @@ def _in_report(card: Scorecard, run: Path) -> dict[str, str]:
     except (AitiaError, OSError, UnicodeDecodeError) as error:
         raise ExplanationError(
             f"{report}: the card cannot be put into it ({error}); run the same configuration again, which writes "
-            "it anew, or move it away"
+            "it again, or move it away"
         ) from error
     return {"report": str(write_text(report, page))}
 

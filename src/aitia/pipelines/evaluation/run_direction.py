@@ -43,7 +43,7 @@ def _tried(folder: Path, behaviour: str) -> Direction:
         behaviours = configuration.behaviours.model_copy(update={"judged": None})
         configuration = configuration.model_copy(update={"judge": None, "behaviours": behaviours})
     elif configuration.judge is not None and configuration.judge.endpoint is not None:
-        return Direction(reason="an endpoint judges the behaviour, and would have to be asked and paid anew")
+        return Direction(reason="an endpoint judges the behaviour, and would have to be asked and paid again")
     inputs = read_inputs(configuration)
     if configuration.data.chosen is not None:
         inputs = inputs.with_data(read_records(folder / "train.jsonl"))
