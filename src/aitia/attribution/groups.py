@@ -83,7 +83,7 @@ class Group:
 
     @property
     def calibrated_z(self) -> float:
-        """Z over what z wanders by without meaning: what groups are ranked by; 0 where it was not tested."""
+        """Calibrated z: z divided by its inflation factor. Groups are ranked by it; 0 where a group was not tested."""
         return 0.0 if self.z is None or self.inflation_factor is None else self.z / self.inflation_factor
 
 
