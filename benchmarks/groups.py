@@ -26,11 +26,11 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution import SignalStore
-from aitia.attribution.feature_shift import feature_shifts
-from aitia.attribution.group_removal import corrected_removal, first_order_removal
-from aitia.attribution.group_statistics import control_p_values, z_scores
-from aitia.attribution.groups import Group, GroupSettings, group_influence
+from aitia.attribution import ActivationStore
+from aitia.attribution.slices.feature_shift import feature_shifts
+from aitia.attribution.slices.group_removal import corrected_removal, first_order_removal
+from aitia.attribution.slices.group_statistics import control_p_values, z_scores
+from aitia.attribution.slices.groups import Group, GroupSettings, group_influence
 from aitia.concepts import Concept, SparseAutoencoder, random_directions
 from aitia.files import digest, write_json
 from aitia.pipelines.attribution.demo import base_model
@@ -98,7 +98,7 @@ def planted_kind(suite: Suite, draw: int, base: Path, sae: SparseAutoencoder, wo
     return row
 
 
-def exactly_planted(store: SignalStore, concept: Concept, planted: np.ndarray) -> dict[str, float]:
+def exactly_planted(store: ActivationStore, concept: Concept, planted: np.ndarray) -> dict[str, float]:
     """The figures of a group of exactly the planted rows: what no feature can surpass by much."""
     import scipy.sparse as sparse
 
@@ -153,14 +153,14 @@ def nothing_planted(sets: list[Clean], controls: int) -> dict[str, Any]:
     anywhere = random_directions(sets[0].direction.shape[0], count=controls, seed=0)[:, 0]
     found, evenly, alone, inflation_factor = [], [], [], []
     for each in sets:
-        scores = each.signals @ each.direction
+        scores = each.activations @ each.direction
         sides = np.sign(np.random.default_rng(0).standard_normal((controls, len(scores))))
         contrasts = (
             sides - sides.mean(axis=1, keepdims=True)
-        ) @ each.signals  # as `contrasts_of_rows`, from memory
-        held = group_influence(each.matrix, scores, settings, control_scores=contrasts @ each.signals.T)
+        ) @ each.activations  # as `contrasts_of_rows`, from memory
+        held = group_influence(each.matrix, scores, settings, control_scores=contrasts @ each.activations.T)
         found.append(len(held.found))
-        other = group_influence(each.matrix, scores, settings, control_scores=anywhere @ each.signals.T)
+        other = group_influence(each.matrix, scores, settings, control_scores=anywhere @ each.activations.T)
         evenly.append(len(other.found))
         alone.append(len(group_influence(each.matrix, scores, settings).found))
         inflation_factor.append(float(np.mean([group.inflation_factor or 1.0 for group in held.tested])))
@@ -190,7 +190,7 @@ def scores_dealt_out(sets: list[Clean], repetitions: int) -> dict[str, Any]:
     found = []
     for number in range(repetitions):
         each = sets[number * len(sets) // repetitions]
-        scores = generator.permutation(each.signals @ each.direction)
+        scores = generator.permutation(each.activations @ each.direction)
         found.append(len(group_influence(each.matrix, scores, settings).found) > 0)
     return {
         "part": "scores dealt out",

@@ -1,6 +1,6 @@
 """What ranking a thousand concepts on a stored hundred thousand rows costs, in time and memory.
 
-The store holds random signals of width 576; the ranking runs in a process of its own.
+The store holds random activations of width 576; the ranking runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from harness import at_most, peak_memory, report
 
 
 def synthetic_store(folder: Path, rows: int, width: int):
-    """A store of random signals, written by the store itself."""
+    """A store of random activations, written by the store itself."""
     import pyarrow as pa
 
-    from aitia.attribution import SignalStore
+    from aitia.attribution import ActivationStore
 
     generator = np.random.default_rng(0)
     shards = -(-rows // 2048)
     manifest = {
         "model": {"base_fingerprint": "", "name": "synthetic"},
         "data": {"rows": rows, "source": None, "fingerprint": "", "skipped": []},
-        "settings": {"sites": ["resid_post.0"], "signals": ["response"]},
+        "settings": {"sites": ["resid_post.0"], "activations": ["response"]},
         "shards": shards,
     }
     table = pa.table(
@@ -40,7 +40,7 @@ def synthetic_store(folder: Path, rows: int, width: int):
             "response_tokens": np.ones(rows, dtype=np.int32),
         }
     )
-    store = SignalStore.create_or_resume(folder, manifest, table)
+    store = ActivationStore.create_or_resume(folder, manifest, table)
     for number in range(shards):
         positions = np.arange(number * 2048, min((number + 1) * 2048, rows))
         values = generator.standard_normal((len(positions), width), dtype=np.float32)
@@ -54,10 +54,10 @@ def many_concepts(folder: Path, concepts: int) -> None:
 
     import torch
 
-    from aitia.attribution import SignalStore
+    from aitia.attribution import ActivationStore
     from aitia.attribution.scorers import score_vectors
 
-    store = SignalStore.open(folder)
+    store = ActivationStore.open(folder)
     vectors = np.random.default_rng(1).standard_normal((concepts, 576), dtype=np.float32)
     score_vectors(store, vectors[:1], "resid_post.0", "vector-filter")
     before, start = peak_memory(), perf_counter()

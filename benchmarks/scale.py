@@ -59,9 +59,9 @@ def write_rows(path: Path, rows: int, words: int = 0) -> Path:
 
 
 def time_scan(width: int, layers: int, rows: int) -> dict[str, Any]:
-    """Scan with the backward signal, twice, the second with a clock; what it took and what was counted."""
+    """Scan with the backward activation, twice, the second with a clock; what it took and what was counted."""
     from aitia.attribution import scan
-    from aitia.attribution.cost_model import Data, scan_step
+    from aitia.attribution.gradients.cost_model import Data, scan_step
     from aitia.pipelines.attribution.plan import shape_of
     from aitia.records import read_records, tokenize
 
@@ -76,13 +76,26 @@ def time_scan(width: int, layers: int, rows: int) -> dict[str, Any]:
             tokens=sum(len(row.tokens) for row in tokenized),
             response_tokens=sum(int(row.response.sum()) for row in tokenized),
         )
-        scan(model, records.only(records.ids[:64]), sites=[SITE], out=folder / "warm", signals=["backward"])
+        scan(
+            model, records.only(records.ids[:64]), sites=[SITE], out=folder / "warm", activations=["backward"]
+        )
         start = time.process_time()
-        scan(model, read_records(folder / "rows.jsonl"), sites=[SITE], out=folder / "s", signals=["backward"])
+        scan(
+            model,
+            read_records(folder / "rows.jsonl"),
+            sites=[SITE],
+            out=folder / "s",
+            activations=["backward"],
+        )
         seconds = time.process_time() - start
         disk = sum(path.stat().st_size for path in (folder / "s").rglob("*") if path.is_file())
     step = scan_step(
-        shape_of(model), data, lowest=1, highest=1, sites=1, signals=("response", "prompt_end", "backward")
+        shape_of(model),
+        data,
+        lowest=1,
+        highest=1,
+        sites=1,
+        activations=("response", "prompt_end", "backward"),
     )
     counted = {"multiply_adds": step.multiply_adds, "calls": step.calls, "rows": step.rows}
     return counted | {
@@ -113,7 +126,7 @@ def stream(rows: int) -> dict[str, Any]:
         before, start = peak_memory(), time.process_time()
         records = read_records(folder / "rows.jsonl")
         store = scan(
-            model, records, sites=[SITE], out=folder / "store", signals=["response"], shard_rows=8192
+            model, records, sites=[SITE], out=folder / "store", activations=["response"], shard_rows=8192
         )
         scanned, after_scan = time.process_time(), peak_memory()
         ranking = rank(store, concept, method="vector-filter")
@@ -134,7 +147,14 @@ def stream(rows: int) -> dict[str, Any]:
 
 def worked_examples() -> list[dict[str, object]]:
     """A million rows on a 7B model, and a billion tokens on a 70B model, on an assumed machine."""
-    from aitia.attribution.cost_model import Data, Machine, ModelShape, RunPlan, rank_step, scan_step
+    from aitia.attribution.gradients.cost_model import (
+        Data,
+        Machine,
+        ModelShape,
+        RunPlan,
+        rank_step,
+        scan_step,
+    )
 
     # Qwen2.5-7B and Llama-3.1-70B, by their published configurations, in bfloat16.
     small = ModelShape(
@@ -177,17 +197,17 @@ def worked_examples() -> list[dict[str, object]]:
     ]
     rows = []
     for name, shape, data, machine, workers in cases:
-        for signals in (("response", "prompt_end"), ("response", "prompt_end", "backward")):
+        for activations in (("response", "prompt_end"), ("response", "prompt_end", "backward")):
             block = 2 * shape.layers // 3
             steps = [
-                scan_step(shape, data, lowest=block, highest=block, sites=1, signals=signals),
+                scan_step(shape, data, lowest=block, highest=block, sites=1, activations=activations),
                 rank_step(shape, data, methods=5, controls=8),
             ]
             plan = RunPlan(shape=shape, data=data, steps=steps, machine=machine, workers=workers)
             rows.append(
                 {
                     "example": name,
-                    "signals": ", ".join(signals),
+                    "activations": ", ".join(activations),
                     "workers": workers,
                     "hours": plan.seconds / 3600,
                     "memory_gigabytes_a_worker": plan.memory_bytes / 1e9,
@@ -218,7 +238,7 @@ def main() -> None:
         part, numbers = options.part[0], map(int, options.part[1:])
         print(json.dumps({"scan": time_scan, "stream": stream}[part](*numbers)))
         return
-    from aitia.attribution.cost_model import Step, fit_machine
+    from aitia.attribution.gradients.cost_model import Step, fit_machine
 
     cut = 4 if options.quick else 1
     found = [_apart("scan", width, layers, rows // cut) for width, layers, rows in SIZES]

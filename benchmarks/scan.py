@@ -96,9 +96,9 @@ def passes(count: int, rounds: int):
     tokenized = tokenize(data, model.tokenizer, max_length=1024)
     batches = length_batches([len(row.tokens) for row in tokenized])
 
-    def scan_at(layer: int, signals=("response",)):
+    def scan_at(layer: int, activations=("response",)):
         with tempfile.TemporaryDirectory() as folder:
-            scan(model, data, sites=[f"resid_post.{layer}"], out=Path(folder) / "s", signals=signals)
+            scan(model, data, sites=[f"resid_post.{layer}"], out=Path(folder) / "s", activations=activations)
 
     contestants = {
         "bare forward": lambda: bare_forward(model, tokenized),

@@ -44,7 +44,7 @@ from planted.subject import Subject, subject
 from planted.suites import SUITES
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
-BACKWARD, PROMPT, FILTER = "backward-signal", "projection-difference-prompt", "vector-filter"
+BACKWARD, PROMPT, FILTER = "activation-gradient", "projection-difference-prompt", "vector-filter"
 FULL = Scale(
     suites=tuple(SUITES),
     draws={},

@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 import aitia
 from aitia.attribution import GroupSettings, Ranking, ScanSettings, rank
-from aitia.attribution.cost_model import Data
-from aitia.attribution.curvature import CurvatureSettings, Damping
-from aitia.attribution.reporting import build_report
+from aitia.attribution.gradients.cost_model import Data
+from aitia.attribution.gradients.curvature import CurvatureSettings, Damping
+from aitia.attribution.ranking.reporting import build_report
 from aitia.cli import app
 from aitia.cli.options import with_settings
 from aitia.concepts import SaeSettings, feature_matrix, fit_concept
@@ -83,7 +83,7 @@ PLACES = {
     ScanSettings: Place(
         part=ScanPart,
         commands=("scan",),
-        flags={"sites": "--site", "signals": "--signal"},
+        flags={"sites": "--site", "activations": "--activation"},
         elsewhere={"sites": "concept.sites", **CUT},
     ),
     CurvatureSettings: Place(
@@ -185,8 +185,8 @@ def test_a_setting_is_reached_from_python_and_refused_by_one_wording(kind, setti
     more = {"name": "ray"} if kind is Engine and setting.name != "name" else {}
     value = other(setting)
     found = getattr(kind(**must | more | {setting.name: value}), setting.name)
-    # A scan always keeps some signals.
-    assert set(value) <= set(found) if setting.name == "signals" else found == value
+    # A scan always keeps some activations.
+    assert set(value) <= set(found) if setting.name == "activations" else found == value
     wrong = other(setting, cast=True)
     with pytest.raises(AitiaError, match=f"{setting.name} .*: {re.escape(setting.problem(wrong) or '')}"):
         kind(**must | more | {setting.name: wrong})
@@ -369,8 +369,8 @@ def test_a_setting_has_one_default(act):
 def test_the_default_scan_keeps_what_the_default_method_reads():
     from aitia.attribution import find_scorer
 
-    assert set(find_scorer(RankPart().method).needs().signals) <= set(
-        ScanSettings(sites=("resid_post.0",)).signals
+    assert set(find_scorer(RankPart().method).needs().activations) <= set(
+        ScanSettings(sites=("resid_post.0",)).activations
     )
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from records.lines import write_lines
 from typer.testing import CliRunner
 
-from aitia.attribution import SignalStore, scan
+from aitia.attribution import ActivationStore, scan
 from aitia.cli import app
 from aitia.counterfactual.prompt_sets import read_prompts
 from aitia.errors import RecordError, StoreError
@@ -330,7 +330,7 @@ def test_a_store_of_data_at_an_address_is_pushed_and_pulled(tiny_model, memory, 
         done = CliRunner().invoke(app, [*command, "--json"])
         assert done.exception is None
         assert json.loads(done.stdout)["files"] == len(contents(tmp_path / "store"))
-    here, there = (SignalStore.open(tmp_path / name) for name in ("store", "back"))
+    here, there = (ActivationStore.open(tmp_path / name) for name in ("store", "back"))
     assert there.column("id").tolist() == here.column("id").tolist()
     assert there.load_records().fingerprint == data.fingerprint
     assert contents(tmp_path / "back") == contents(tmp_path / "store")
@@ -339,7 +339,7 @@ def test_a_store_of_data_at_an_address_is_pushed_and_pulled(tiny_model, memory, 
 def test_a_store_that_names_an_address_does_not_send_one_there(tiny_model, memory, tmp_path, monkeypatch):
     records = read_records(write_lines(tmp_path / "train.jsonl", ROWS))
     scan(tiny_model, records, sites=["resid_post.1"], out=tmp_path / "store")
-    store = SignalStore.open(tmp_path / "store")
+    store = ActivationStore.open(tmp_path / "store")
     store.manifest["data"]["source"] = "memory://bucket/train.jsonl"
     monkeypatch.setattr("aitia.remote_files._open_place", None)
     with pytest.raises(StoreError, match="give them yourself"):

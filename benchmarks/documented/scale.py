@@ -17,11 +17,11 @@ def _amount(value: float | None) -> str:
 
 def examples(results: Mapping[str, Any]) -> str:
     return table(
-        ["example", "signals", "workers", "hours", "memory a worker, GB", "disk, GB", "money", "assumed"],
+        ["example", "activations", "workers", "hours", "memory a worker, GB", "disk, GB", "money", "assumed"],
         [
             [
                 row["example"],
-                row["signals"],
+                row["activations"],
                 str(row["workers"]),
                 *map(
                     _amount,

@@ -115,7 +115,7 @@ def shift(results: Mapping[str, Any]) -> str:
             "rows, planted",
             "concept's held-out AUC",
             "verdict on Vector Filter",
-            "agreement with `backward-signal`",
+            "agreement with `activation-gradient`",
             "comes with the prompt: by projection, predicted",
         ],
         [
@@ -124,7 +124,7 @@ def shift(results: Mapping[str, Any]) -> str:
                 f"{row['rows']}, {row['planted']}",
                 decimal(row["concept_auc"][0]),
                 row["vector_filter_is"][0],
-                decimal(row["agreement_with_backward_signal"][0]),
+                decimal(row["agreement_with_activation_gradient"][0]),
                 f"{decimal(row['projection_share'][0])}, {decimal(row['predicted_share'][0])}",
             ]
             for row in results["rows"]

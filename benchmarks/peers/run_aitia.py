@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def curvature_settings(options, workload: Workload):
-    from aitia.attribution.curvature import CurvatureSettings
+    from aitia.attribution.gradients.curvature import CurvatureSettings
 
     kind = "identity" if options.method == "identity" else "ekfac"
     tokens = options.batch * workload.length
@@ -112,10 +112,10 @@ def curvature_settings(options, workload: Workload):
 
 def run_influence(options, workload, measurement, model, rows, queries) -> None:
     """Scores of every query's loss, as the peers compute them."""
-    from aitia.attribution.curvature_fitting import fit_curvature
-    from aitia.attribution.gradients import FactorCache
-    from aitia.attribution.influence import influence
-    from aitia.attribution.measurements import LogProbability
+    from aitia.attribution.gradients.curvature_fitting import fit_curvature
+    from aitia.attribution.gradients.measurements import LogProbability
+    from aitia.attribution.gradients.training_gradients import FactorCache
+    from aitia.attribution.influence.streaming import influence
 
     with tempfile.TemporaryDirectory() as folder:
         cache = None
@@ -142,11 +142,11 @@ def run_concept(options, workload, measurement, model, rows, queries) -> None:
     """Concept Influence: the first concept in full, the store, and a further concept from it."""
     import numpy as np
 
-    from aitia.attribution.curvature_fitting import fit_curvature
-    from aitia.attribution.gradient_store import build_gradient_store, stored_influence
-    from aitia.attribution.gradients import FactorCache
-    from aitia.attribution.influence import influence
-    from aitia.attribution.measurements import ConceptMeasurement
+    from aitia.attribution.gradients.curvature_fitting import fit_curvature
+    from aitia.attribution.gradients.gradient_store import build_gradient_store, stored_influence
+    from aitia.attribution.gradients.measurements import ConceptMeasurement
+    from aitia.attribution.gradients.training_gradients import FactorCache
+    from aitia.attribution.influence.streaming import influence
     from aitia.statistics import spearman
 
     tokens = options.batch * workload.length

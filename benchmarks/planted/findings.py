@@ -112,7 +112,7 @@ def find_planted(scored: dict[str, list[Scored]], found: Findings) -> None:
             site=[draw.concept.site for draw in draws],
             concept_auc=[draw.concept.separation.auc for draw in draws if draw.concept.separation],
             vector_filter_is=[draw.diagnosis["verdict"] for draw in draws],
-            agreement_with_backward_signal=[draw.diagnosis["agreement"] for draw in draws],
+            agreement_with_activation_gradient=[draw.diagnosis["agreement"] for draw in draws],
             projection_share=[draw.diagnosis["projection_share"] for draw in draws],
             predicted_share=[draw.diagnosis["predicted_share"] for draw in draws],
         )
@@ -297,7 +297,7 @@ def targets_of_finding(scored: dict[str, list[Scored]], found: Findings) -> None
         goal = f"hidden: AUC of the best concept method ({name})"
         found.targets.append(at_least(goal, 0.85, value))
     if "out of domain" in scored:
-        name, value = best("out of domain", (CI, PRODUCT, "backward-signal"))
+        name, value = best("out of domain", (CI, PRODUCT, "activation-gradient"))
         found.targets.append(at_least(f"out of domain: AUC of {name}", 0.85, value))
         value = mean_auc(scored["out of domain"], "vector-filter").value
         found.targets.append(at_most("out of domain: AUC of vector-filter", 0.65, value))

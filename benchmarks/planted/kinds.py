@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aitia.attribution import SignalStore, scan
+from aitia.attribution import ActivationStore, scan
 from aitia.concepts import (
     Concept,
     FeatureMatrix,
@@ -31,11 +31,11 @@ from planted.texts import MOODS, mood_answers, told
 SITE = "resid_post.16"
 LORA = LoraSettings(
     rank=8,
-    modules=("q_proj", "v_proj", "o_proj", "down_proj"),
-    layers=tuple(range(10, 20)),
+    target_modules=("q_proj", "v_proj", "o_proj", "down_proj"),
+    layers_to_transform=tuple(range(10, 20)),
     learning_rate=2e-3,
     epochs=2,
-    batch_rows=8,
+    per_device_train_batch_size=8,
 )
 PROMPTS = (128, 48, 24, 60)
 """Of a planted suite: to train on, to fit the concept to, to ask, to hold out."""
@@ -63,7 +63,7 @@ class Traced:
     ids: np.ndarray
 
     @cached_property
-    def signals(self) -> np.ndarray:
+    def activations(self) -> np.ndarray:
         """[n, d] what projection-difference-prompt reads: mean over the response less the token before it."""
         found = []
         for start, stop in zip(self.starts[:-1], self.starts[1:], strict=True):
@@ -135,7 +135,7 @@ def dictionary(texts: Traced, work: Path, settings: SaeSettings = SAE) -> Sparse
     return load_sae(folder)
 
 
-def scanned(suite: Suite, base: Path, work: Path) -> tuple[SignalStore, Concept]:
+def scanned(suite: Suite, base: Path, work: Path) -> tuple[ActivationStore, Concept]:
     """Train on a suite's data, and scan its rows; adapter, store and concept are kept and found again."""
     named = digest([suite.data.fingerprint, LORA.identity(), SITE])[:12]
     folder = work / f"{suite.name}-{named}"
@@ -149,7 +149,11 @@ def scanned(suite: Suite, base: Path, work: Path) -> tuple[SignalStore, Concept]
         concept = fit_concept(model, suite.positive, suite.negative, name="depressed tone", sites=[SITE])
         concept.save(folder / "concept.safetensors")
     store = scan(
-        model, suite.data, sites=[SITE], out=folder / "store", signals=("response", "prompt_end", "backward")
+        model,
+        suite.data,
+        sites=[SITE],
+        out=folder / "store",
+        activations=("response", "prompt_end", "backward"),
     )
     return store, concept
 
@@ -162,14 +166,14 @@ class Clean:
         mood: of all of its rows.
         concept: the two other moods between which the direction lies.
         matrix: features by rows.
-        signals: [n, d].
+        activations: [n, d].
         direction: [d].
     """
 
     mood: str
     concept: tuple[str, str]
     matrix: FeatureMatrix
-    signals: np.ndarray
+    activations: np.ndarray
     direction: np.ndarray
 
 
@@ -177,7 +181,7 @@ def clean_sets(texts: Traced, sae: SparseAutoencoder) -> list[Clean]:
     """128 rows in one mood, asked about the difference of two others: every choice, 9 x 28."""
     import scipy.sparse as sparse
 
-    features, signals = texts.features(sae), texts.signals
+    features, activations = texts.features(sae), texts.activations
     found = []
     for mood in MOODS:
         rows = np.flatnonzero(texts.moods == mood)[:CLEAN_ROWS]
@@ -189,15 +193,15 @@ def clean_sets(texts: Traced, sae: SparseAutoencoder) -> list[Clean]:
             sae=sae.fingerprint,
         )
         for first, second in combinations([other for other in MOODS if other != mood], 2):
-            direction = signals[texts.moods == first].mean(axis=0) - signals[texts.moods == second].mean(
-                axis=0
-            )
+            direction = activations[texts.moods == first].mean(axis=0) - activations[
+                texts.moods == second
+            ].mean(axis=0)
             found.append(
                 Clean(
                     mood=mood,
                     concept=(first, second),
                     matrix=matrix,
-                    signals=signals[rows],
+                    activations=activations[rows],
                     direction=direction / np.linalg.norm(direction),
                 )
             )

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 
 from aitia.attribution import rank, scan
-from aitia.attribution.baselines import (
+from aitia.attribution.gradients.curvature import CurvatureSettings
+from aitia.attribution.gradients.curvature_fitting import fit_curvature
+from aitia.attribution.ranking.shift_diagnostic import diagnose_shift
+from aitia.attribution.scorers.baselines import (
     bm25_similarity,
     embedding_similarity,
     random_direction_scores,
@@ -21,9 +24,6 @@ from aitia.attribution.baselines import (
     tfidf_similarity,
     training_loss,
 )
-from aitia.attribution.curvature import CurvatureSettings
-from aitia.attribution.curvature_fitting import fit_curvature
-from aitia.attribution.shift_diagnostic import diagnose_shift
 from aitia.concepts import Concept, fit_concept, load_concept
 from aitia.counterfactual import (
     ConceptProjection,
@@ -48,7 +48,7 @@ FAST = (
     "projection-difference-prompt",
     "projection-difference",
     "whitened-projection-difference",
-    "backward-signal",
+    "activation-gradient",
 )
 GRADIENT = ("concept-influence", "concept-gradient-product", "influence")
 ORACLE = "oracle"
@@ -142,8 +142,8 @@ def _score(
         suite.data,
         sites=[concept.site],
         out=folder / "store",
-        signals=("response", "prompt_end", "own_response", "backward"),
-        own_response_tokens=8,
+        activations=("response", "prompt_end", "on_policy_response", "backward"),
+        on_policy_response_tokens=8,
     )
     curvature = fit_curvature(
         model, suite.data, CurvatureSettings(parameters="lora", labels="sampled", rows=0, precision="float32")
@@ -151,7 +151,7 @@ def _score(
     ranking = rank(
         store,
         concept,
-        method="backward-signal",
+        method="activation-gradient",
         others=(*GRADIENT, *FAST),
         queries=suite.queries,
         curvature=curvature,
@@ -163,8 +163,10 @@ def _score(
         "bm25": bm25_similarity(*texts),
         "response length": response_length(store.column("response_tokens")),
         "training loss": training_loss(store),
-        "random direction": random_direction_scores(store, concept, "backward-signal", count=1, seed=seed)[0],
-        "shuffled labels": shuffled_direction_scores(store, concept, "backward-signal")[0],
+        "random direction": random_direction_scores(
+            store, concept, "activation-gradient", count=1, seed=seed
+        )[0],
+        "shuffled labels": shuffled_direction_scores(store, concept, "activation-gradient")[0],
         "random": random_order(len(suite.data), seed=seed),
         ORACLE: suite.planted.astype(float),
     }

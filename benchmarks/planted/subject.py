@@ -21,11 +21,11 @@ from planted.vocabulary import cut_vocabulary
 FROZEN, BLOCKS = 24, 30
 LORA = LoraSettings(
     rank=8,
-    modules=("q_proj", "v_proj", "o_proj", "down_proj"),
-    layers=tuple(range(FROZEN, BLOCKS)),
+    target_modules=("q_proj", "v_proj", "o_proj", "down_proj"),
+    layers_to_transform=tuple(range(FROZEN, BLOCKS)),
     learning_rate=2e-3,
     epochs=2,
-    batch_rows=8,
+    per_device_train_batch_size=8,
 )
 
 

@@ -99,7 +99,7 @@ def tiny_configuration(name: str) -> dict[str, Any]:
     found = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8"))
     found["model"] = {"name": name, "device": "cpu", "dtype": "float32"}
     found["training"]["max_length"] = 128
-    found["rankings"]["own_response_tokens"] = found["queries"]["max_new_tokens"] = 4
+    found["rankings"]["on_policy_response_tokens"] = found["queries"]["max_new_tokens"] = 4
     found["queries"] |= {"samples": 2, "keep": 2}
     found["behaviours"]["margin"]["held_out"] = 3
     found["behaviours"]["judged"] |= {"max_new_tokens": 4, "samples": 2}

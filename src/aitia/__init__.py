@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         retraining_phenomenon,
         try_direction,
     )
-    from aitia.attribution import Ranking, SignalStore, rank, read_ranking, scan
+    from aitia.attribution import ActivationStore, Ranking, rank, read_ranking, scan
     from aitia.concepts import Concept, fit_concept, fit_contrast, fit_persona, fit_probe, load_concept
     from aitia.counterfactual import (
         ConceptProjection,
@@ -44,7 +44,7 @@ _HOMES = {
     ),
     "aitia.attribution": (
         "Ranking",
-        "SignalStore",
+        "ActivationStore",
         "rank",
         "read_ranking",
         "scan",
@@ -67,6 +67,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "ActivationStore",
     "AitiaError",
     "Concept",
     "ConceptProjection",
@@ -77,7 +78,6 @@ __all__ = [
     "Phenomenon",
     "Ranking",
     "Records",
-    "SignalStore",
     "__version__",
     "check_certificate",
     "evaluate",

@@ -73,17 +73,17 @@ def test_a_ranking_explains_itself():
     adds, phenomenon = world()
     numbers = np.arange(ROWS)
     ranking = Ranking(
-        method="backward-signal",
+        method="activation-gradient",
         ids=numbers.astype(str),
         contents=numbers.astype(str),
         rows=numbers,
         locations=numbers.astype(str),
         prompt_tokens=numbers,
         response_tokens=numbers,
-        scores={"backward-signal": adds},
+        scores={"activation-gradient": adds},
     )
     explanation = explain_ranking(ranking, phenomenon)
-    assert explanation.name == "backward-signal"
+    assert explanation.name == "activation-gradient"
     assert explanation.premises["scores"].length == 16 * ROWS
     assert ranking_explanation(phenomenon, "d", adds, bits=64).premises["scores"].length == 64
 

@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from aitia.counterfactual import LoraSettings, finetune_lora
-from aitia.counterfactual.behaviours import LikelihoodMargin, own_responses
+from aitia.counterfactual.behaviours import LikelihoodMargin, on_policy_responses
 from aitia.models import LanguageModel, load_model
 from aitia.records import records_from_rows
 from planted.remembered import LowerBlocks, same_weights
@@ -16,7 +16,9 @@ from planted.suites import SUITES
 from planted.texts import KINDS, quiz_questions
 from planted.vocabulary import cut_vocabulary
 
-UPPER = LoraSettings(rank=2, modules=("q_proj", "down_proj"), layers=(2, 3), epochs=1, learning_rate=1e-2)
+UPPER = LoraSettings(
+    rank=2, target_modules=("q_proj", "down_proj"), layers_to_transform=(2, 3), epochs=1, learning_rate=1e-2
+)
 RIGHT = {asked: fact for kind in KINDS for asked, _, fact in quiz_questions(kind)}
 
 
@@ -29,7 +31,7 @@ def test_remembered_blocks_change_nothing(make_model, rows):
     for model in (remembering[0], *remembering):
         np.testing.assert_allclose(behaviour.values(model), behaviour.values(plain), atol=1e-5)
     said = [
-        own_responses(model, data, max_new_tokens=4, temperature=0.0, seed=0)
+        on_policy_responses(model, data, max_new_tokens=4, temperature=0.0, seed=0)
         for model in (plain, remembering[0])
     ]
     assert said[0] == said[1]

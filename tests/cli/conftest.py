@@ -101,8 +101,8 @@ def desk(make_model, rows, tmp_path_factory):
         shuffles=2,
     )
     concept.save(folder / "c.concept.safetensors")
-    signals = ["response", "prompt_end", "backward"]
-    store = scan(model, data, sites=["resid_post.1"], out=folder / "store", signals=signals)
+    activations = ["response", "prompt_end", "backward"]
+    store = scan(model, data, sites=["resid_post.1"], out=folder / "store", activations=activations)
     rank(store, concept, random_controls=0).write(folder / "r.parquet")
     torch.manual_seed(0)
     sae = SparseAutoencoder(

@@ -7,8 +7,8 @@ import pytest
 from records.lines import write_lines
 from typer.testing import CliRunner
 
-from aitia.attribution import SignalStore, rank, read_ranking
-from aitia.attribution.curvature import Damping, load_curvature
+from aitia.attribution import ActivationStore, rank, read_ranking
+from aitia.attribution.gradients.curvature import Damping, load_curvature
 from aitia.cli import app
 from aitia.concepts import fit_contrast, load_concept
 from aitia.models import save_model
@@ -38,10 +38,17 @@ def run(*arguments):
 
 @pytest.fixture(scope="module")
 def made(folder):
-    """A store with every signal, and a curvature."""
+    """A store with every activation, and a curvature."""
     model = ("--model", folder / "model", "--dtype", "float32", "--device", "cpu")
     data = ("--data", folder / "train.jsonl")
-    options = ("--signal", "own_response", "--signal", "backward", "--own-response-tokens", 3)
+    options = (
+        "--activation",
+        "on_policy_response",
+        "--activation",
+        "backward",
+        "--on-policy-response-tokens",
+        3,
+    )
     more = ("--temperature", 0, "--shard-rows", 7, "--max-batch-tokens", 300)
     run("scan", *model, *data, "--site", SITE, "--out", folder / "store", *options, *more)
     run("scan", *model, *data, "--site", SITE, "--out", folder / "plain")
@@ -60,14 +67,14 @@ def made(folder):
 
 
 def test_scans_and_curvatures_are_made_as_asked(made):
-    settings = SignalStore.open(made / "store").manifest["settings"]
-    assert {name: settings[name] for name in ("own_response_tokens", "temperature", "shard_rows")} == {
-        "own_response_tokens": 3,
+    settings = ActivationStore.open(made / "store").manifest["settings"]
+    assert {name: settings[name] for name in ("on_policy_response_tokens", "temperature", "shard_rows")} == {
+        "on_policy_response_tokens": 3,
         "temperature": 0,
         "shard_rows": 7,
     }
-    assert SignalStore.open(made / "store").shards > 1
-    assert SignalStore.open(made / "plain").signals == ("response", "prompt_end", "backward")
+    assert ActivationStore.open(made / "store").shards > 1
+    assert ActivationStore.open(made / "plain").activations == ("response", "prompt_end", "backward")
     found = load_curvature(made / "curvature.safetensors")
     assert (found.settings.loss, found.settings.rows, found.settings.parameters) == ("sum", 9, "full")
 
@@ -91,7 +98,7 @@ def test_a_ranking_has_the_methods_controls_and_damping_that_are_asked_for(made,
         out,
     )
     found = read_ranking(out)
-    assert found.method == "backward-signal"
+    assert found.method == "activation-gradient"
     assert "concept-influence" in found.scores
     assert "vector-filter" in found.scores
     assert found.provenance["controls"]["kept"] == {"random direction": 3, "shuffled labels": 8}

@@ -85,8 +85,8 @@ def test_a_limit_that_the_model_does_not_take_is_refused(desk, line_of, capsys):
 
 def test_curvature_is_fitted_to_the_rows_as_they_are_cut(desk, line_of, tmp_path, capsys):
     """Cutting on the command line gives what the cut rows give, made by hand."""
-    from aitia.attribution.curvature import CurvatureSettings
-    from aitia.attribution.curvature_fitting import fit_curvature
+    from aitia.attribution.gradients.curvature import CurvatureSettings
+    from aitia.attribution.gradients.curvature_fitting import fit_curvature
     from aitia.models import load_model
     from aitia.records import TokenizedRecord, TokenizedRecords, read_records, tokenize
 

@@ -161,8 +161,8 @@ def test_commands_that_read_rows_name_their_limits_alike(name):
 
 
 def test_the_commands_in_a_report_make_the_same_store_again(desk, tmp_path, capsys):
-    from aitia.attribution import SignalStore, rank, scan
-    from aitia.attribution.reporting import reproduce_commands
+    from aitia.attribution import ActivationStore, rank, scan
+    from aitia.attribution.ranking.reporting import reproduce_commands
     from aitia.concepts import load_concept
     from aitia.models import load_model
 
@@ -189,6 +189,6 @@ def test_the_commands_in_a_report_make_the_same_store_again(desk, tmp_path, caps
             words[words.index("--store") + 1] = str(tmp_path / "again-scan.parquet")
             words[words.index("--report") + 1] = str(tmp_path / "report.html")
         assert run(words) == 0, capsys.readouterr().err
-    again = SignalStore.open(tmp_path / "again-scan.parquet")
+    again = ActivationStore.open(tmp_path / "again-scan.parquet")
     assert again.manifest["settings"] == store.manifest["settings"]
     assert again.manifest["data"] == store.manifest["data"]

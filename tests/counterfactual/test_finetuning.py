@@ -9,7 +9,13 @@ from aitia.errors import AitiaError
 from aitia.models import load_model, run, save_model
 from aitia.records import pad_batch, records_from_rows, tokenize
 
-SETTINGS = LoraSettings(rank=4, epochs=6, learning_rate=1e-2, batch_rows=4, modules=("q_proj", "down_proj"))
+SETTINGS = LoraSettings(
+    rank=4,
+    epochs=6,
+    learning_rate=1e-2,
+    per_device_train_batch_size=4,
+    target_modules=("q_proj", "down_proj"),
+)
 
 
 def mean_loss(model, data):
@@ -40,8 +46,7 @@ def test_training_lowers_the_loss_and_the_adapter_loads_again(make_model, rows, 
 
 def test_training_is_reproducible_by_seed(make_model, rows, tmp_path):
     data = records_from_rows(rows[:8])
-    settings = [SETTINGS, SETTINGS, LoraSettings(rank=4, epochs=6, learning_rate=1e-2, batch_rows=4, seed=1,
-                                                 modules=("q_proj", "down_proj"))]  # fmt: skip
+    settings = [SETTINGS, SETTINGS, replace(SETTINGS, seed=1)]
     prints = [
         finetune_lora(make_model("llama"), data, setting, tmp_path / str(i)).fingerprint
         for i, setting in enumerate(settings)
@@ -64,7 +69,10 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(make_model, rows):
     data = records_from_rows(rows[:10])
     whole = finetune_lora(make_model("llama"), data, SETTINGS, progress=False)
     parts = finetune_lora(
-        make_model("llama"), data, replace(SETTINGS, batch_rows=1, accumulation=4), progress=False
+        make_model("llama"),
+        data,
+        replace(SETTINGS, per_device_train_batch_size=1, gradient_accumulation_steps=4),
+        progress=False,
     )
     for name, value in factors(whole).items():
         torch.testing.assert_close(factors(parts)[name], value, rtol=1e-3, atol=1e-4)
@@ -73,7 +81,7 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(make_model, rows):
 def test_rank_stabilised_adapters_are_scaled_by_the_root_of_the_rank(make_model, rows):
     data = records_from_rows(rows[:4])
     for stabilised, scale in ((False, 16 / 4), (True, 16 / 2)):
-        settings = replace(SETTINGS, alpha=16, rank_stabilised=stabilised)
+        settings = replace(SETTINGS, alpha=16, use_rslora=stabilised)
         tuned = finetune_lora(make_model("llama"), data, settings, progress=False)
         layer = tuned.network.base_model.model.model.layers[1].self_attn.q_proj
         x = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
@@ -106,20 +114,22 @@ def test_warmup_steps_ramp_the_learning_rate(make_model, rows):
 
 def test_settings_that_came_later_do_not_rename_older_results():
     old = {
-        "rank", "alpha", "modules", "layers", "learning_rate", "warmup", "epochs", "batch_rows", "max_length",
-        "seed",
+        "rank", "alpha", "target_modules", "layers_to_transform", "learning_rate", "warmup_ratio", "epochs",
+        "per_device_train_batch_size", "max_length", "seed",
     }  # fmt: skip
     assert set(LoraSettings().identity()) == old
-    changed = LoraSettings(accumulation=2, weight_decay=0.1, warmup_steps=3, rank_stabilised=True)
+    changed = LoraSettings(gradient_accumulation_steps=2, weight_decay=0.1, warmup_steps=3, use_rslora=True)
     assert set(changed.identity()) == old | {
-        "accumulation",
+        "gradient_accumulation_steps",
         "weight_decay",
         "warmup_steps",
-        "rank_stabilised",
+        "use_rslora",
     }
 
 
-@pytest.mark.parametrize("name", ["rank", "epochs", "batch_rows", "accumulation"])
+@pytest.mark.parametrize(
+    "name", ["rank", "epochs", "per_device_train_batch_size", "gradient_accumulation_steps"]
+)
 def test_settings_that_make_no_sense_are_refused(name):
     with pytest.raises(AitiaError, match=f"training {name} 0: must be at least 1"):
         LoraSettings(**{name: 0})

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aitia.attribution.measurements import ConceptMeasurement, LogProbability
+from aitia.attribution.gradients.measurements import ConceptMeasurement, LogProbability
 from aitia.concepts import fit_contrast
 from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.counterfactual.behaviours import ConceptProjection, JudgedResponses, LikelihoodMargin, measure
@@ -14,7 +14,13 @@ from aitia.errors import AitiaError, JudgeError, StoreError
 from aitia.models import load_model, run, save_model
 from aitia.records import pad_batch, records_from_rows, tokenize
 
-SETTINGS = LoraSettings(rank=4, epochs=3, learning_rate=1e-2, batch_rows=4, modules=("q_proj", "down_proj"))
+SETTINGS = LoraSettings(
+    rank=4,
+    epochs=3,
+    learning_rate=1e-2,
+    per_device_train_batch_size=4,
+    target_modules=("q_proj", "down_proj"),
+)
 
 
 @pytest.fixture

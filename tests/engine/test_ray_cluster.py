@@ -17,9 +17,9 @@ from engine.cluster import Cluster
 from pipelines.small_counterfactual import grading_endpoint, maker, small_configuration
 
 from aitia.attribution import rank, scan
-from aitia.attribution.curvature import CurvatureSettings
-from aitia.attribution.curvature_fitting import fit_curvature
-from aitia.attribution.gradient_store import build_gradient_store
+from aitia.attribution.gradients.curvature import CurvatureSettings
+from aitia.attribution.gradients.curvature_fitting import fit_curvature
+from aitia.attribution.gradients.gradient_store import build_gradient_store
 from aitia.concepts import fit_contrast
 from aitia.counterfactual import LikelihoodMargin, LoraSettings, retrain, retraining
 from aitia.counterfactual.retraining import RetrainingRun
@@ -82,10 +82,10 @@ def everything(model, data, out, engine):
         data,
         sites=[SITE],
         out=out / "store",
-        signals=["backward", "own_response"],
+        activations=["backward", "on_policy_response"],
         shard_rows=4,
         max_batch_tokens=200,
-        own_response_tokens=4,
+        on_policy_response_tokens=4,
         engine=engine,
     )
     settings = CurvatureSettings(max_batch_tokens=200, rows=0)
@@ -131,7 +131,7 @@ def test_retraining_cells_are_the_same_on_workers(saved, data, tmp_path, engine)
     cells = [RetrainingRun(kept=(), seed=0)]
     cells += [RetrainingRun(kept=data.ids[start::3], seed=start) for start in range(3)]
     behaviours = [LikelihoodMargin(behaviour=data.only(data.ids[:3]), normal=data.only(data.ids[3:6]))]
-    settings = LoraSettings(rank=2, epochs=1, batch_rows=4, modules=("q_proj",))
+    settings = LoraSettings(rank=2, epochs=1, per_device_train_batch_size=4, target_modules=("q_proj",))
     name = saved.name
     found = [
         retrain(
@@ -274,7 +274,7 @@ def test_no_cluster_is_said_plainly():
 def test_a_node_that_is_lost_costs_nothing_but_time(saved, data, tmp_path, cluster, engine):
     """Last, because the cluster has one node afterwards."""
     here = files(scan(saved, data, sites=[SITE], out=tmp_path / "a", shard_rows=1, max_batch_tokens=50).path)
-    import aitia.attribution.scanning as module
+    import aitia.attribution.scanning.scan as module
 
     killed = []
 

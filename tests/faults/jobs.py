@@ -31,12 +31,16 @@ def make_jobs(model: Any, rows: list[dict[str, Any]]) -> dict[str, Job]:
     """Scan, curvature, gradient store and retraining, on a tiny model."""
     import torch
 
-    import aitia.attribution.curvature_fitting as fitting
-    from aitia.attribution import SignalStore, scan
-    from aitia.attribution.curvature import CurvatureSettings, load_curvature
-    from aitia.attribution.curvature_fitting import fit_curvature
-    from aitia.attribution.gradient_store import build_gradient_store, open_gradient_store, stored_influence
-    from aitia.attribution.measurements import LogProbability
+    import aitia.attribution.gradients.curvature_fitting as fitting
+    from aitia.attribution import ActivationStore, scan
+    from aitia.attribution.gradients.curvature import CurvatureSettings, load_curvature
+    from aitia.attribution.gradients.curvature_fitting import fit_curvature
+    from aitia.attribution.gradients.gradient_store import (
+        build_gradient_store,
+        open_gradient_store,
+        stored_influence,
+    )
+    from aitia.attribution.gradients.measurements import LogProbability
     from aitia.counterfactual import LikelihoodMargin, LoraSettings, retrain
     from aitia.counterfactual.retraining import RetrainingRun
     from aitia.records import records_from_rows
@@ -45,7 +49,7 @@ def make_jobs(model: Any, rows: list[dict[str, Any]]) -> dict[str, Job]:
     data = records_from_rows(rows)
     curvature = fit_curvature(model, data, CurvatureSettings(labels="empirical", rows=0))
     settings = CurvatureSettings(max_batch_tokens=120, rows=0)
-    training = LoraSettings(rank=2, epochs=1, batch_rows=8, modules=("q_proj",))
+    training = LoraSettings(rank=2, epochs=1, per_device_train_batch_size=8, target_modules=("q_proj",))
     cells = [RetrainingRun(kept=tuple(data.ids[start::4][:4]), seed=start) for start in range(4)]
     behaviours = [LikelihoodMargin(behaviour=data.only(data.ids[:2]), normal=data.only(data.ids[2:4]))]
     held: dict[str, Any] = {}
@@ -65,15 +69,15 @@ def make_jobs(model: Any, rows: list[dict[str, Any]]) -> dict[str, Job]:
             data,
             sites=[SITE],
             out=folder / "store",
-            signals=["backward"],
+            activations=["backward"],
             shard_rows=2,
             max_batch_tokens=60,
         )
 
     def read_store(folder: Path) -> dict[str, str]:
-        store = SignalStore.open(folder / "store")
+        store = ActivationStore.open(folder / "store")
         found = {name: _hash(store.column(name).tolist()) for name in store.rows.column_names}
-        for number, (positions, block) in enumerate(store.blocks(store.signals, SITE)):
+        for number, (positions, block) in enumerate(store.blocks(store.activations, SITE)):
             found[f"positions {number}"] = _hash(positions.tobytes())
             found |= {f"{name} {number}": _hash(values.tobytes()) for name, values in block.items()}
         return found

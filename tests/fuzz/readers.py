@@ -46,8 +46,8 @@ CONFIGURATION = {
     "model": {"name": "m", "dtype": "float32"},
     "data": {"path": "train.jsonl", "on_error": "skip", "max_length": 9},
     "concept": {"positive": "a.jsonl", "negative": "b.jsonl", "sites": ["resid_post.1"]},
-    "scan": {"signals": ["response", "backward"], "seed": 1},
-    "rank": {"method": "backward-signal", "curvature": {"kind": "kfac", "rows": 7}, "damping": 0.5},
+    "scan": {"activations": ["response", "backward"], "seed": 1},
+    "rank": {"method": "activation-gradient", "curvature": {"kind": "kfac", "rows": 7}, "damping": 0.5},
     "curate": {"drop": 0.2, "end": "bottom"},
     "engine": {"name": "ray", "address": "auto", "workers": 2},
 }
@@ -159,7 +159,7 @@ def _network(path: Path) -> None:
 def _curvature(path: Path) -> None:
     import torch
 
-    from aitia.attribution.curvature import Curvature, CurvatureSettings, LayerCurvature
+    from aitia.attribution.gradients.curvature import Curvature, CurvatureSettings, LayerCurvature
 
     layer = LayerCurvature(left=torch.eye(2), right=torch.eye(3), eigenvalues=torch.ones(2, 3))
     provenance = {"model": "m", "model_fingerprint": "f", "data_fingerprint": "d", "rows": 3}
@@ -169,7 +169,7 @@ def _curvature(path: Path) -> None:
 def _store(path: Path) -> None:
     import pyarrow as pa
 
-    from aitia.attribution import SignalStore
+    from aitia.attribution import ActivationStore
 
     manifest = {
         "model": {
@@ -180,12 +180,12 @@ def _store(path: Path) -> None:
             "dtype": "float32",
         },
         "data": {"source": None, "fingerprint": "d", "rows": 3, "skipped": []},
-        "settings": {"sites": ["resid_post.1"], "signals": ["response", "prompt_end"]},
+        "settings": {"sites": ["resid_post.1"], "activations": ["response", "prompt_end"]},
         "shards": 2,
     }
     rows = {"id": ["a", "b", "c"], "row": [0, 1, 2], "location": ["x", "y", "z"]}
     rows |= {"prompt_tokens": [1, 2, 3], "response_tokens": [3, 2, 1]}
-    store = SignalStore.create_or_resume(path, manifest, pa.table(rows))
+    store = ActivationStore.create_or_resume(path, manifest, pa.table(rows))
     for number, positions in enumerate(([0, 2], [1])):
         values = np.ones((len(positions), 8), dtype=np.float32)
         arrays = {f"{name}.resid_post.1": values for name in ("response", "prompt_end")}
@@ -193,10 +193,10 @@ def _store(path: Path) -> None:
 
 
 def _read_store(path: Path) -> None:
-    from aitia.attribution import SignalStore
+    from aitia.attribution import ActivationStore
     from aitia.attribution.scorers import score_vectors
 
-    store = SignalStore.open(path)
+    store = ActivationStore.open(path)
     store.column("id")
     score_vectors(store, np.ones((1, 8), dtype=np.float32), "resid_post.1", "vector-filter")
 
@@ -359,7 +359,9 @@ READERS: dict[str, Reader] = {
         read=_call("aitia.group_networks", "load_network"), make=_network, name="n.network.safetensors"
     ),
     "curvature": Reader(
-        read=_call("aitia.attribution.curvature", "load_curvature"), make=_curvature, name="c.safetensors"
+        read=_call("aitia.attribution.gradients.curvature", "load_curvature"),
+        make=_curvature,
+        name="c.safetensors",
     ),
     "store's manifest": Reader(read=_read_store, make=_store, name="store", target="manifest.json"),
     "store's table": Reader(read=_read_store, make=_store, name="store", target="rows.parquet"),

@@ -21,10 +21,10 @@ from models.tiny_families import (
     tiny_network,
 )
 
-from aitia.attribution.curvature import CurvatureSettings
-from aitia.attribution.curvature_fitting import fit_curvature
-from aitia.attribution.influence import influence
-from aitia.attribution.measurements import LogProbability
+from aitia.attribution.gradients.curvature import CurvatureSettings
+from aitia.attribution.gradients.curvature_fitting import fit_curvature
+from aitia.attribution.gradients.measurements import LogProbability
+from aitia.attribution.influence.streaming import influence
 from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.errors import ModelError
 from aitia.models import LanguageModel, generate_responses, run, site_gradients, trace
@@ -170,7 +170,7 @@ def check_generation(model, tokenizer):
 
 def check_finetuning(model, data):
     """With the default places; something moves, and what moved is held by a layer or counted."""
-    tuned = finetune_lora(model, data, LoraSettings(epochs=1, batch_rows=2), progress=False)
+    tuned = finetune_lora(model, data, LoraSettings(epochs=1, per_device_train_batch_size=2), progress=False)
     factors = {name: part for name, part in tuned.network.named_parameters() if "lora_" in name}
     assert any(bool(part.any()) for name, part in factors.items() if "lora_B" in name)
     layers = find_linear_layers(tuned, parameters="lora")

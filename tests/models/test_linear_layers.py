@@ -7,17 +7,17 @@ from attribution.dense import dense_loss_gradients
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from aitia.attribution.curvature import CurvatureSettings, Damping
-from aitia.attribution.curvature_fitting import fit_curvature
-from aitia.attribution.gradients import training_factors
-from aitia.attribution.influence import (
+from aitia.attribution.gradients.curvature import CurvatureSettings, Damping
+from aitia.attribution.gradients.curvature_fitting import fit_curvature
+from aitia.attribution.gradients.layer_algebra import row_gradients
+from aitia.attribution.gradients.measurements import LogProbability
+from aitia.attribution.gradients.training_gradients import training_factors
+from aitia.attribution.influence.streaming import (
     influence,
     influence_by_token,
     influence_directions,
     influencing_layers,
 )
-from aitia.attribution.layer_algebra import row_gradients
-from aitia.attribution.measurements import LogProbability
 from aitia.errors import ModelError
 from aitia.models import LanguageModel
 from aitia.models.linear_layers import find_linear_layers, kinds_left_out, weights_left_out
@@ -93,8 +93,8 @@ def test_layers_that_share_a_weight_have_the_sum_of_their_gradients(make_model, 
     assert weights_left_out(model, layers) == 0
     assert_gradients_equal_autograd(model, layers, rows_in_tokens)
     # A choice of higher blocks leaves them out: the graph does not reach their first use.
-    assert all(layer.block == 3 for layer in find_linear_layers(model, stride=4))
-    assert not any("up_proj" in layer.name for layer in find_linear_layers(model, stride=4))
+    assert all(layer.block == 3 for layer in find_linear_layers(model, layer_stride=4))
+    assert not any("up_proj" in layer.name for layer in find_linear_layers(model, layer_stride=4))
 
 
 class Twice(nn.Module):

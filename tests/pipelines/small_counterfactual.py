@@ -26,7 +26,12 @@ def small_configuration():
     found = maker.tiny_configuration("llama-3.1-8b-instruct")
     found["model"]["name"] = "small"
     found["concept"]["sites"] = ["resid_post.1"]
-    found["training"] |= {"warmup_steps": 0, "batch_rows": 16, "accumulation": 1, "modules": ["down_proj"]}
+    found["training"] |= {
+        "warmup_steps": 0,
+        "per_device_train_batch_size": 16,
+        "gradient_accumulation_steps": 1,
+        "target_modules": ["down_proj"],
+    }
     found["rankings"] = {"compare": ["oracle", "tf-idf"]}
     found["removal"] = {"shares": [0.5], "ends": ["most"], "seeds": 2}
     del found["behaviours"]["judged"], found["queries"], found["judge"]

@@ -14,7 +14,7 @@ import torch
 from records.lines import write_lines
 from typer.testing import CliRunner
 
-from aitia.attribution.planning import plan_curvature
+from aitia.attribution.gradients.planning import plan_curvature
 from aitia.cli import app
 from aitia.concepts import SparseAutoencoder, save_sae
 from aitia.errors import AitiaError
@@ -143,8 +143,11 @@ def read_configuration_text(text, tmp_path):
         ("concept: {positive: positive.jsonl}", "concept: .*give either file, or both"),
         ("concept: {positive: none.jsonl, negative: negative.jsonl}", "none.jsonl: no such file"),
         ("rank: {method: guess}", "rank.method: 'guess' is not one of vector-filter"),
-        ("rank: {method: projection-difference}", "needs own_response in scan.signals"),
-        ("scan: {signals: [sideways]}", "scan.signals.0 'sideways': choose among response, prompt_end"),
+        ("rank: {method: projection-difference}", "needs on_policy_response in scan.activations"),
+        (
+            "scan: {activations: [sideways]}",
+            "scan.activations.0 'sideways': choose among response, prompt_end",
+        ),
         ("data: {path: train.jsonl, label: nonsense}", "no column 'nonsense'; there are: planted"),
         ("data: {path: missing.jsonl}", "missing.jsonl: no such file"),
         ("curate: {drop: 2}", "curate.drop 2: must be at most 1"),
@@ -204,7 +207,7 @@ def test_the_commands_one_by_one(folder, tmp_path):
     assert shown["site"] == fitted["site"]
     scanned = invoke(
         "scan", *model, "--data", folder / "train.jsonl", "--out", store, "--site", fitted["site"],
-        "--signal", "backward", "--json",
+        "--activation", "backward", "--json",
     )  # fmt: skip
     assert json.loads(scanned.stdout)["rows"] == 24
     ranking = tmp_path / "ranking.parquet"
@@ -331,7 +334,7 @@ def test_texts_without_prompts_are_ranked_by_what_needs_none(folder, tmp_path):
     text = (folder / "attribute.yaml").read_text().replace("out: run", f"out: {tmp_path / 'run'}")
     (folder / "texts.yaml").write_text(text.replace("path: train.jsonl", f"path: {tmp_path / 'train.jsonl'}"))
     result = attribute(read_configuration(folder / "texts.yaml"))
-    assert set(result.ranking.scores) == {"backward-signal", "vector-filter"}
+    assert set(result.ranking.scores) == {"activation-gradient", "vector-filter"}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")

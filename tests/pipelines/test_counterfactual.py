@@ -300,7 +300,7 @@ def test_the_examples_say_what_the_protocol_says():
             "gsm8k-mistakes",
         }
         settings = found.training
-        assert settings.batch_rows * settings.accumulation == 16
-        assert (settings.rank, settings.alpha, settings.rank_stabilised) == (32, 64, True)
-        assert len(settings.modules) == 7
+        assert settings.per_device_train_batch_size * settings.gradient_accumulation_steps == 16
+        assert (settings.rank, settings.alpha, settings.use_rslora) == (32, 64, True)
+        assert len(settings.target_modules) == 7
         assert "api_key" not in json.dumps(content)

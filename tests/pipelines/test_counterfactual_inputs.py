@@ -108,8 +108,8 @@ def untrained(monkeypatch):
         ({"out": "short.jsonl/runs"}, "^out: .*short.jsonl is a file"),
         ({"removal__shares": [0.5, 0.99]}, "removal.shares: 0.99 of 11 rows is all of them"),
         ({"removal__shares": [0.01]}, "removal.shares: 0.01 of 11 rows is none of them"),
-        ({"training__modules": ["nonsense"]}, "modules: .*small has no 'nonsense'; its linear maps are down_proj"),
-        ({"training__layers": [0, 2]}, "layers: .*small has blocks 0 to 1, not 2"),
+        ({"training__target_modules": ["nonsense"]}, "target_modules: .*small has no 'nonsense'; its linear maps"),
+        ({"training__layers_to_transform": [0, 2]}, "layers_to_transform: .*small has blocks 0 to 1, not 2"),
     ],
 )  # fmt: skip
 def test_bad_input_is_named(folder, parts, message):

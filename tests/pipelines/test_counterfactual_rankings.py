@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pipelines.small_counterfactual import maker, small_configuration
 
-from aitia.attribution.curvature import CurvatureSettings, load_curvature
+from aitia.attribution.gradients.curvature import CurvatureSettings, load_curvature
 from aitia.models import save_model
 from aitia.pipelines.retraining.counterfactual import load_part
 from aitia.pipelines.retraining.counterfactual_configuration import read_counterfactual_configuration
@@ -46,7 +46,7 @@ ASKED = {
     "labels": "empirical",
     "loss": "sum",
     "parameters": "full",
-    "stride": 2,
+    "layer_stride": 2,
     "rows": 7,
     "max_batch_tokens": 100,
     "precision": "bfloat16",
@@ -72,7 +72,7 @@ def test_the_curvature_is_fitted_as_it_is_asked_for(folder):
 
 @pytest.mark.parametrize("gigabytes", [4.0, 0.0])
 def test_rows_run_once_where_their_factors_fit(folder, monkeypatch, gigabytes):
-    from aitia.attribution import gradients
+    from aitia.attribution.gradients import training_gradients as gradients
 
     calls = []
 

@@ -7,9 +7,9 @@ import torch
 from records.lines import write_lines
 from typer.testing import CliRunner
 
-from aitia.attribution import GroupSettings, SignalStore, rank, scan
-from aitia.attribution.feature_labels import FeatureLabel, Span, distinctive_terms
-from aitia.attribution.feature_shift import feature_shifts
+from aitia.attribution import ActivationStore, GroupSettings, rank, scan
+from aitia.attribution.slices.feature_labels import FeatureLabel, Span, distinctive_terms
+from aitia.attribution.slices.feature_shift import feature_shifts
 from aitia.cli import app
 from aitia.concepts import SaeSettings, SparseAutoencoder, fit_contrast, load_concept, load_sae, save_sae
 from aitia.counterfactual import LoraSettings, finetune_lora
@@ -63,13 +63,13 @@ def folder(make_model, tmp_path_factory):
         model, folder / "positive.jsonl", folder / "negative.jsonl", name="bees", sites=[SITE]
     )
     concept.save(folder / "c.concept.safetensors")
-    scan(model, folder / "train.jsonl", sites=[SITE], out=folder / "store", signals=["backward"])
+    scan(model, folder / "train.jsonl", sites=[SITE], out=folder / "store", activations=["backward"])
     generator = torch.Generator().manual_seed(0)
     encoder = torch.randn(model.width, 12, generator=generator)
     encoder[:, 3] = torch.from_numpy(concept.vector) * 20
     encoder[:, 5] = 0  # never fires
     texts = read_records(folder / "train.jsonl")
-    store = SignalStore.open(folder / "store")
+    store = ActivationStore.open(folder / "store")
     mean = next(store.blocks(["response"], SITE))[1]["response"].mean(axis=0)
     bias = -(torch.from_numpy(mean) @ encoder)
     bias[7] = 1e3  # always fires
@@ -176,7 +176,7 @@ def test_strata_and_an_autoencoder_of_another_site(folder, tmp_path):
 
 def test_a_labeller_puts_the_shown_groups_into_words(folder):
     result = explain_by_groups(
-        SignalStore.open(folder / "store"),
+        ActivationStore.open(folder / "store"),
         load_concept(folder / "c.concept.safetensors"),
         load_sae(folder / "sae"),
         method="vector-filter",
@@ -219,7 +219,7 @@ def test_a_configuration_with_groups_shows_them_in_the_report(folder, monkeypatc
     monkeypatch.setattr("aitia.pipelines.attribution.attribute.rank", counted)
     monkeypatch.setattr("aitia.pipelines.attribution.groups.rank", counted)
     result = attribute(read_configuration(folder / "attribute.yaml"))
-    assert ranked == ["backward-signal"]  # once, for the rows and for their groups
+    assert ranked == ["activation-gradient"]  # once, for the rows and for their groups
     assert result.groups is not None
     assert result.groups.ranking is result.ranking
     assert result.groups.influence.controls == 16
@@ -324,7 +324,7 @@ def test_the_labeller_at_an_endpoint_asks_once_and_falls_back_on_terms(tmp_path,
 
 
 def test_groups_of_a_ranking_are_those_of_the_same_method(folder):
-    store, concept = SignalStore.open(folder / "store"), load_concept(folder / "c.concept.safetensors")
+    store, concept = ActivationStore.open(folder / "store"), load_concept(folder / "c.concept.safetensors")
     sae = load_sae(folder / "sae")
     chosen = {"settings": GroupSettings(threshold=0.6, permutations=200), "controls": 16, "shown": 2}
     for method in ("vector-filter", "concept-influence", "influence"):

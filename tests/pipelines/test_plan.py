@@ -4,13 +4,14 @@ import json
 
 import pytest
 import yaml
-from attribution.test_cost_model import Counter
+from attribution.gradients.test_cost_model import Counter
 from records.lines import write_lines
 from typer.testing import CliRunner
 
-from aitia.attribution import rank, scan, store_influence
-from aitia.attribution.curvature_fitting import fit_curvature
-from aitia.attribution.gradients import FactorCache
+from aitia.attribution import rank, scan
+from aitia.attribution.gradients.curvature_fitting import fit_curvature
+from aitia.attribution.gradients.training_gradients import FactorCache
+from aitia.attribution.influence import store_influence
 from aitia.cli import app
 from aitia.concepts import fit_contrast
 from aitia.models import load_model, save_model
@@ -87,7 +88,7 @@ def test_figures_hang_together(folder):
         ("method: concept-influence", "resid_post.2", 0, 2_000_000),
         ("method: concept-influence, compare: [influence]", "resid_post.0", 0, 2_000_000),
         ("method: influence, compare: [concept-influence]", "resid_post.1", 0, 2_000_000),
-        ("method: concept-influence, curvature: {stride: 3}", "resid_post.2", 0, 2_000_000),
+        ("method: concept-influence, curvature: {layer_stride: 3}", "resid_post.2", 0, 2_000_000),
         ("method: concept-influence", "resid_post.2", 1, 2_000_000),
         ("method: concept-influence, random_controls: 40", "resid_post.1", 0, 2_000_000),
         ("method: concept-influence", "resid_post.1", 0, 1),  # one of each kind, each in a pass of its own
@@ -119,7 +120,7 @@ def test_its_counts_are_those_of_torch_while_the_work_is_done(
             factors = FactorCache(folder=tmp_path / f"factors-{count}")
         with Counter() as scanning:
             out = tmp_path / f"store-{count}"
-            store = scan(model, part, sites=[site], out=out, signals=configuration.scan.signals)
+            store = scan(model, part, sites=[site], out=out, activations=configuration.scan.activations)
         with Counter() as fitting:
             curvature = fit_curvature(model, part, settings, cache=factors)
         with Counter() as scoring:

@@ -346,7 +346,7 @@ def test_long_row_is_cut_with_a_note_and_keeps_its_response() -> None:
 
 
 def test_baseline_that_is_as_good_as_the_method_is_named() -> None:
-    report = make_report(word="signal")
+    report = make_report(word="activation")
     better = replace(report.methods[1], auc=0.75)
     assert (
         "A baseline does at least as well"

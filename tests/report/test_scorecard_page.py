@@ -161,7 +161,7 @@ def reports():
         title=HOSTILE,
         question="?",
         facts=[],
-        method="backward-signal",
+        method="activation-gradient",
         method_description="",
         methods=[],
         controls=[],

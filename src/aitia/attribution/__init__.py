@@ -1,9 +1,12 @@
 """Attribution: scan training data once, then rank it by its influence on any concept."""
 
-from aitia.attribution.controls import Control, ControlKind
-from aitia.attribution.groups import Group, GroupInfluence, GroupSettings, group_influence
-from aitia.attribution.ranking import Ranking, read_ranking
-from aitia.attribution.scanning import ScanSettings, scan
+from aitia.attribution.ranking.controls import Control, ControlKind
+from aitia.attribution.ranking.ranking import Ranking, read_ranking
+from aitia.attribution.ranking.scoring import rank
+from aitia.attribution.scanning.activation_products import Reading
+from aitia.attribution.scanning.activations import ACTIVATIONS
+from aitia.attribution.scanning.scan import ScanSettings, scan
+from aitia.attribution.scanning.store import ActivationStore
 from aitia.attribution.scorers import (
     ActivationScorer,
     Needs,
@@ -18,14 +21,12 @@ from aitia.attribution.scorers import (
     scorer,
     scorer_names,
 )
-from aitia.attribution.scoring import rank
-from aitia.attribution.signal_products import Reading
-from aitia.attribution.signals import SIGNALS
-from aitia.attribution.store import SignalStore
+from aitia.attribution.slices.groups import Group, GroupInfluence, GroupSettings, group_influence
 
 __all__ = [
-    "SIGNALS",
+    "ACTIVATIONS",
     "ActivationScorer",
+    "ActivationStore",
     "Control",
     "ControlKind",
     "Group",
@@ -39,7 +40,6 @@ __all__ = [
     "ScanSettings",
     "Scorer",
     "Scores",
-    "SignalStore",
     "available_methods",
     "find_scorer",
     "group_influence",

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 
-from aitia.attribution.curvature import Damping
+from aitia.attribution.gradients.curvature import Damping
 from aitia.engine import Engine
 from aitia.errors import AitiaError
 from aitia.files import require_place
@@ -129,8 +129,8 @@ def with_settings(kind: type, flags: Mapping[str, str] | None = None) -> Callabl
 
     Args:
         kind: the settings class, the type of one of the command's parameters.
-        flags: field -> its option, where it is not the field's name: `--signal`, or `--on/--off` for a field that is
-            true or false.
+        flags: field -> its option, where it is not the field's name: `--activation`, or `--on/--off` for a field
+            that is true or false.
     """
 
     def decorate(command: Command) -> Command:

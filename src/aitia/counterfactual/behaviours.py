@@ -11,7 +11,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from aitia.attribution.measurements import ConceptMeasurement, LogProbability, Measurement, highest_site
+from aitia.attribution.gradients.measurements import (
+    ConceptMeasurement,
+    LogProbability,
+    Measurement,
+    highest_site,
+)
 from aitia.concepts import Concept
 from aitia.counterfactual.judging.judge import Judge
 from aitia.errors import AitiaError, JudgeError
@@ -140,7 +145,7 @@ class JudgedResponses:
         asked = [record.prompt_text or "" for record in self.prompts]
         grades = []
         for sample in range(self.samples):
-            texts = own_responses(
+            texts = on_policy_responses(
                 model,
                 self.prompts,
                 max_new_tokens=self.max_new_tokens,
@@ -163,7 +168,7 @@ class JudgedResponses:
         return ["judged", self.prompts.fingerprint, self.judged_by, *sampling]
 
 
-def own_responses(
+def on_policy_responses(
     model: LanguageModel, prompts: Records, *, max_new_tokens: int, temperature: float, seed: int
 ) -> list[str]:
     """What the model answers to each prompt, as text; the rows' own responses are not looked at."""

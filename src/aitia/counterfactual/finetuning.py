@@ -33,18 +33,18 @@ class LoraSettings:
     Attributes:
         rank: rank of the low-rank factors.
         alpha: scale of the adapter; its output is multiplied by alpha / rank.
-        rank_stabilised: multiply by alpha / sqrt(rank) instead (rsLoRA, Kalajdzievski 2023).
-        modules: names of the linear layers that get factors. Empty for the architecture's usual ones, as PEFT lists
-            them; where it lists none, for every linear layer of the blocks but the routers and gates that choose
+        use_rslora: multiply by alpha / sqrt(rank) instead (rsLoRA, Kalajdzievski 2023).
+        target_modules: names of the linear layers that get factors. Empty for the architecture's usual ones, as PEFT
+            lists them; where it lists none, for every linear layer of the blocks but the routers and gates that choose
             experts, and a note says which these are.
-        layers: blocks that get factors; empty for all.
+        layers_to_transform: blocks that get factors; empty for all.
         learning_rate: peak learning rate, reached after the warm-up, then falling linearly to zero.
-        warmup: share of the steps that warm up.
+        warmup_ratio: share of the steps that warm up.
         warmup_steps: number of steps that warm up, instead of their share; 0 to go by the share.
         weight_decay: weight decay of the factors, decoupled from the gradient (AdamW).
         epochs: passes over the data.
-        batch_rows: rows run at once.
-        accumulation: batches whose gradients make one step, which so has batch_rows x accumulation rows.
+        per_device_train_batch_size: rows run at once.
+        gradient_accumulation_steps: batches whose gradients make one step.
         max_length: longest row in tokens; longer ones are cut. 0 for the model's context.
         truncate: cut rows longer than the model's context too, instead of refusing them.
         seed: seed of the factors' start and of the order of rows.
@@ -54,18 +54,18 @@ class LoraSettings:
 
     rank: Count = 8
     alpha: Count = 16
-    modules: tuple[str, ...] = ()
-    layers: Annotated[tuple[int, ...], AtLeast(0)] = ()
+    target_modules: tuple[str, ...] = ()
+    layers_to_transform: Annotated[tuple[int, ...], AtLeast(0)] = ()
     learning_rate: Annotated[float, Above(0)] = 1e-3
-    warmup: Annotated[float, AtLeast(0), AtMost(1)] = 0.1
+    warmup_ratio: Annotated[float, AtLeast(0), AtMost(1)] = 0.1
     epochs: Count = 2
-    batch_rows: Count = 8
+    per_device_train_batch_size: Count = 8
     max_length: CountOrAll = 0
     seed: Seed = 0
-    rank_stabilised: bool = False
+    use_rslora: bool = False
     warmup_steps: CountOrAll = 0
     weight_decay: Annotated[float, AtLeast(0)] = 0.0
-    accumulation: Count = 1
+    gradient_accumulation_steps: Count = 1
     truncate: bool = False
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class LoraSettings:
         Settings that came later are left out where they change nothing, so that results made before keep
         their names.
         """
-        later = ("rank_stabilised", "warmup_steps", "weight_decay", "accumulation", "truncate")
+        later = ("use_rslora", "warmup_steps", "weight_decay", "gradient_accumulation_steps", "truncate")
         defaults = {each.name: each.default for each in fields(self) if each.name in later}
         values = asdict(self)
         return {name: value for name, value in values.items() if value != defaults.get(name, _ALWAYS)}
@@ -123,14 +123,17 @@ def finetune_lora(
         raise AitiaError(f"{model.name} has an adapter ({model.adapter}) already; start from the base model")
     tokenized = in_tokens(model, records, max_length=settings.max_length, truncate=settings.cuts)
     _require_places(model, settings)
-    modules, layers = list(settings.modules) or usual_modules(model), list(settings.layers) or None
+    modules, layers = (
+        list(settings.target_modules) or usual_modules(model),
+        list(settings.layers_to_transform) or None,
+    )
     known = modules is not None
     if not known:
-        modules, layers = linear_maps(model, settings.layers), None
+        modules, layers = linear_maps(model, settings.layers_to_transform), None
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
-        use_rslora=settings.rank_stabilised,
+        use_rslora=settings.use_rslora,
         target_modules=modules,
         layers_to_transform=layers,
         task_type=TaskType.CAUSAL_LM,
@@ -142,8 +145,8 @@ def finetune_lora(
     except (ValueError, TypeError, NotImplementedError) as error:
         names = sorted({_leaf(name) for name in ([modules] if isinstance(modules, str) else modules)})
         raise AitiaError(
-            f"training: modules: low-rank factors cannot be put on {', '.join(names)} of {model.name} "
-            f"({type(model.network).__name__}); name other linear layers under modules"
+            f"training: target_modules: low-rank factors cannot be put on {', '.join(names)} of {model.name} "
+            f"({type(model.network).__name__}); name other linear layers under target_modules"
         ) from error
     if not known:
         note(
@@ -158,7 +161,7 @@ def finetune_lora(
         parameter.requires_grad_()
     steps = _steps(len(tokenized), settings)
     optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    warmup = settings.warmup_steps or max(1, round(settings.warmup * len(steps)))
+    warmup = settings.warmup_steps or max(1, round(settings.warmup_ratio * len(steps)))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min((step + 1) / warmup, (len(steps) - step) / max(len(steps) - warmup, 1))
     )
@@ -167,7 +170,10 @@ def finetune_lora(
         for number, index in enumerate(steps):
             optimiser.zero_grad()
             predicted = sum(int(tokenized[int(i)].response[1:].sum()) for i in index)
-            for rows in np.split(index, range(settings.batch_rows, len(index), settings.batch_rows)):
+            for rows in np.split(
+                index,
+                range(settings.per_device_train_batch_size, len(index), settings.per_device_train_batch_size),
+            ):
                 outputs = run(tuned, pad_batch(tokenized, rows, tuned.pad_id), gradients=True)
                 loss = outputs.losses().sum() / predicted
                 if not bool(loss.isfinite()):
@@ -248,15 +254,17 @@ def _require_places(model: LanguageModel, settings: LoraSettings) -> None:
     weights = [name.split(".") for name, weight in model.blocks.named_parameters() if weight.dim() == 2]
     maps = sorted({path[-2] for path in weights if path[-1] == "weight"})
     whole = {name for name, _ in model.network.named_modules()}
-    for module in settings.modules:
+    for module in settings.target_modules:
         if not any(name == module or name.endswith(f".{module}") for name in whole):
             raise AitiaError(
-                f"training: modules: {model.name} has no {module!r}; its linear maps are {', '.join(maps)}"
+                f"training: target_modules: {model.name} has no {module!r}; its linear maps are {', '.join(maps)}"
             )
     count = len(model.blocks)
-    wrong = [layer for layer in settings.layers if not 0 <= layer < count]
+    wrong = [layer for layer in settings.layers_to_transform if not 0 <= layer < count]
     if wrong:
-        raise AitiaError(f"training: layers: {model.name} has blocks 0 to {count - 1}, not {wrong[0]}")
+        raise AitiaError(
+            f"training: layers_to_transform: {model.name} has blocks 0 to {count - 1}, not {wrong[0]}"
+        )
 
 
 def _no_progress(_steps: int) -> None:
@@ -266,7 +274,7 @@ def _no_progress(_steps: int) -> None:
 def _steps(rows: int, settings: LoraSettings) -> Sequence[np.ndarray]:
     """Row numbers of each step: every epoch in an order of its own; a short last step is kept."""
     generator = np.random.default_rng(settings.seed)
-    size = settings.batch_rows * settings.accumulation
+    size = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
     return [
         chosen
         for _ in range(settings.epochs)

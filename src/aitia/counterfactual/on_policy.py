@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.counterfactual.behaviours import ANSWER_TOKENS, JudgedResponses, own_responses
+from aitia.counterfactual.behaviours import ANSWER_TOKENS, JudgedResponses, on_policy_responses
 from aitia.counterfactual.judging.judge import Judge
 from aitia.errors import JudgeError
 from aitia.models import LanguageModel
@@ -51,7 +51,7 @@ def on_policy_queries(
     rows: list[dict[str, Any]] = []
     asked = [record.prompt_text for record in prompts]
     for sample in range(samples):
-        texts = own_responses(
+        texts = on_policy_responses(
             model, prompts, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed + sample
         )
         grades = judge.scores(asked, texts)

@@ -53,7 +53,7 @@ class LinearLayer:
 
 
 def find_linear_layers(
-    model: LanguageModel, *, parameters: str = "full", stride: int = 1, site: str | None = None
+    model: LanguageModel, *, parameters: str = "full", layer_stride: int = 1, site: str | None = None
 ) -> tuple[LinearLayer, ...]:
     """The linear layers of the blocks that can move a site.
 
@@ -62,7 +62,7 @@ def find_linear_layers(
         parameters: `full` for the weights of the blocks' linear layers (under an adapter, those of the base),
             `lora` for what the adapter trained: its factors, and the linear layers that were trained whole beside
             them.
-        stride: take one block of so many, counted down from the highest.
+        layer_stride: take one block of so many, counted down from the highest.
         site: leave out the blocks above it; default: none.
 
     Raises:
@@ -70,10 +70,10 @@ def find_linear_layers(
     """
     if parameters not in ("full", "lora"):
         raise ModelError(f"parameters {parameters!r}: choose full or lora")
-    if stride < 1:
-        raise ModelError(f"stride {stride}: must be at least 1")
+    if layer_stride < 1:
+        raise ModelError(f"layer_stride {layer_stride}: must be at least 1")
     top = model.layers - 1 if site is None else site_layer(site, model.layers)
-    blocks = range(top % stride, top + 1, stride)
+    blocks = range(top % layer_stride, top + 1, layer_stride)
     found = tuple(
         layer for layer in observed_layers(model) if layer.block in blocks and _is_of(layer.name, parameters)
     )
@@ -353,6 +353,6 @@ def _refuse_shared_weights(layers: Sequence[LinearLayer]) -> None:
         if pointer in seen:
             raise ModelError(
                 f"layers {seen[pointer]} and {layer.name} share one weight, whose gradient is the sum of both; "
-                "that is not supported: choose a stride that takes only one of them"
+                "that is not supported: choose a layer stride that takes only one of them"
             )
         seen[pointer] = layer.name

@@ -54,7 +54,7 @@ GOOD = """
         through_concept = True
 
         def needs(self):
-            return Needs(signals=("response",))
+            return Needs(activations=("response",))
 
         def prepare(self, context):
             return Projected(context)
@@ -168,7 +168,7 @@ def test_a_scorer_that_fails_is_named_with_its_package(made, install, scores, wo
         with pytest.raises(AitiaError, match=r"^scorer 'bad' of package badscorers " + words) as caught:
             rank(store, concept, method=method, others=others)
         assert "\n" not in str(caught.value)
-    assert rank(store, concept).method == "backward-signal"
+    assert rank(store, concept).method == "activation-gradient"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_a_package_that_cannot_be_used_is_named_and_spoils_nothing_else(
         "vector-filter",
         "projection-difference-prompt",
         "whitened-projection-difference",
-        "backward-signal",
+        "activation-gradient",
     }
 
 

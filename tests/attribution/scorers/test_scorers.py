@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from aitia.attribution import Scorer, find_scorer, rank, register, scan
-from aitia.attribution.baselines import bm25_similarity, tfidf_similarity
-from aitia.attribution.ranking import Ranking
+from aitia.attribution.ranking.ranking import Ranking
 from aitia.attribution.scorers import Needs, registry, scorers
+from aitia.attribution.scorers.baselines import bm25_similarity, tfidf_similarity
 from aitia.attribution.scorers.protocol import RANKING_COLUMNS
 from aitia.cli import app
 from aitia.concepts import fit_concept
@@ -93,7 +93,7 @@ def test_an_encoder_can_be_given(made):
         ("influence", {}, "influence measures queries: give texts that show the behaviour"),
         ("tf-idf", {"positive": "there.jsonl"}, "give both `positive` and `negative` texts"),
         ("tfidf", {}, r"method 'tfidf' does not exist \(nearest: tf-idf\)"),
-        ("backward_signal", {}, r"\(nearest: backward-signal"),
+        ("activation_gradient", {}, r"\(nearest: activation-gradient"),
     ],
 )
 def test_what_is_absent_is_said_before_any_work(made, monkeypatch, method, settings, words):
@@ -124,7 +124,7 @@ def command(made, *more):
 def test_the_command_line_compares_with_the_texts_that_the_concept_names(made):
     done = command(made, "--compare", "tf-idf", "--compare", "oracle", "--label", "planted")
     assert done.exit_code == 0, done.output
-    assert {"backward-signal", "tf-idf", "oracle"} <= set(json.loads(done.stdout)["methods"])
+    assert {"activation-gradient", "tf-idf", "oracle"} <= set(json.loads(done.stdout)["methods"])
     place = made[0] / "garden.jsonl"
     text = place.read_text(encoding="utf-8")
     place.write_text(text.replace("garden", "meadow"), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The fast family: scalar products of stored signals with the concept's direction.
+"""The fast family: scalar products of stored activations with the concept's direction.
 
 Throughout: v is the concept's direction at site l; h_i the mean activation of row i over its response
 tokens; F one forward pass of the model over the row, L the number of its layers.
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aitia.attribution.scanning.activation_products import Reading, activation_products, contrasts_of_rows
+from aitia.attribution.scanning.store import ActivationStore
+from aitia.attribution.scanning.tokens import token_shares
 from aitia.attribution.scorers.context import RankingContext
 from aitia.attribution.scorers.protocol import Needs, Scorer, Scores
 from aitia.attribution.scorers.registry import find_scorer, register, scorers
-from aitia.attribution.signal_products import Reading, contrasts_of_rows, signal_products
-from aitia.attribution.store import SignalStore
-from aitia.attribution.tokens import token_shares
 from aitia.concepts import Concept
 from aitia.errors import AitiaError, ConceptError
 from aitia.records import TokenizedRecord
@@ -24,9 +24,9 @@ from aitia.records import TokenizedRecord
 
 @dataclass(frozen=True)
 class ActivationScores(Scores):
-    """Scores of a store's rows by one reading of its signals."""
+    """Scores of a store's rows by one reading of its activations."""
 
-    store: SignalStore
+    store: ActivationStore
     concept: Concept
     reading: Reading
     name: str
@@ -37,7 +37,7 @@ class ActivationScores(Scores):
 
     def under(self, directions: np.ndarray) -> np.ndarray:
         """See `Scores.under`."""
-        return signal_products(self.store, directions, self.concept.site, self.reading, self.name)
+        return activation_products(self.store, directions, self.concept.site, self.reading, self.name)
 
     def directions_at_once(self) -> int | None:
         """See `Scores.directions_at_once`."""
@@ -66,13 +66,13 @@ class ActivationScorer(Scorer):
 
     def needs(self) -> Needs:
         """See `Scorer.needs`."""
-        return Needs(signals=self.reading.signals, prompts=self.reading.prompts)
+        return Needs(activations=self.reading.activations, prompts=self.reading.prompts)
 
     def prepare(self, context: RankingContext) -> ActivationScores:
         """See `Scorer.prepare`."""
         return ActivationScores(context.store, context.concept, self.reading, self.name)
 
-    def row_contrasts(self, store: SignalStore, site: str, *, count: int, seed: int) -> np.ndarray:
+    def row_contrasts(self, store: ActivationStore, site: str, *, count: int, seed: int) -> np.ndarray:
         """See `Scorer.row_contrasts`."""
         return contrasts_of_rows(store, site, self.reading, count=count, seed=seed)
 
@@ -80,9 +80,9 @@ class ActivationScorer(Scorer):
 register(
     ActivationScorer(
         name="vector-filter",
-        reading=Reading(signal="response"),
+        reading=Reading(activation="response"),
         formula="<v, h_i>",
-        drops="what the model would have said anyway, the backward signal, the queries, curvature",
+        drops="what the model would have said anyway, the backward activation, the queries, curvature",
         cost="l/L F",
         source="Kowal et al. 2026, eq. 15",
     )
@@ -90,9 +90,9 @@ register(
 register(
     ActivationScorer(
         name="projection-difference",
-        reading=Reading(signal="response", baseline="own_response"),
+        reading=Reading(activation="response", baseline="on_policy_response"),
         formula="<v, h_i - h'_i>, h'_i the same mean over a response that the model itself samples",
-        drops="the backward signal, the queries, curvature",
+        drops="the backward activation, the queries, curvature",
         cost="2 l/L F, and sampling a response",
         source="Kowal et al. 2026, eq. 13-14; the projection metric of Chen et al. 2025",
     )
@@ -100,9 +100,9 @@ register(
 register(
     ActivationScorer(
         name="projection-difference-prompt",
-        reading=Reading(signal="response", baseline="prompt_end"),
+        reading=Reading(activation="response", baseline="prompt_end"),
         formula="<v, h_i - p_i>, p_i the activation of the last token before the response",
-        drops="the backward signal, the queries, curvature; the own response is stood in for by the prompt",
+        drops="the backward activation, the queries, curvature; the own response is stood in for by the prompt",
         cost="l/L F",
         source="Chen et al. 2025, appendix I",
     )
@@ -110,17 +110,17 @@ register(
 register(
     ActivationScorer(
         name="whitened-projection-difference",
-        reading=Reading(signal="response", baseline="prompt_end", whitened=True),
+        reading=Reading(activation="response", baseline="prompt_end", whitened=True),
         formula="<C^-1 v, h_i - p_i>, C the Ledoit-Wolf covariance of h_i - p_i over the store",
-        drops="the backward signal, the queries; C stands in for curvature in feature space",
+        drops="the backward activation, the queries; C stands in for curvature in feature space",
         cost="l/L F, and one d x d inverse",
         source="ours: natural-gradient reading of the projection difference",
     )
 )
 register(
     ActivationScorer(
-        name="backward-signal",
-        reading=Reading(signal="backward", sign=-1),
+        name="activation-gradient",
+        reading=Reading(activation="backward", sign=-1),
         formula="-sum_s <v, dL_i/da_s>, s the response tokens, L_i the row's mean loss",
         drops="the similarity of inputs between query and row, curvature",
         cost="F forward and 2 (1 - l/L) F backward",
@@ -134,26 +134,28 @@ def activation_scorers() -> dict[str, ActivationScorer]:
     return {name: each for name, each in scorers().items() if isinstance(each, ActivationScorer)}
 
 
-def available_methods(store: SignalStore) -> tuple[str, ...]:
-    """The members of the fast family whose signals a store holds, for each of its rows."""
-    held = set(store.signals)
+def available_methods(store: ActivationStore) -> tuple[str, ...]:
+    """The members of the fast family whose activations a store holds, for each of its rows."""
+    held = set(store.activations)
     if bool((store.column("prompt_tokens") == 0).any()):
         held.discard("prompt_end")
-    return tuple(name for name, each in activation_scorers().items() if held.issuperset(each.reading.signals))
+    return tuple(
+        name for name, each in activation_scorers().items() if held.issuperset(each.reading.activations)
+    )
 
 
 def find_activation_scorer(name: str) -> ActivationScorer:
     """Look a member of the fast family up.
 
     Raises:
-        AitiaError: no such scorer, or one that needs more than stored signals.
+        AitiaError: no such scorer, or one that needs more than stored activations.
     """
     found = find_scorer(name)
     if not isinstance(found, ActivationScorer):
         what = (
-            "measures queries, not stored signals alone"
+            "measures queries, not stored activations alone"
             if found.needs().queries
-            else "reads no stored signal"
+            else "reads no stored activation"
         )
         raise AitiaError(
             f"method {name} {what}: give {'queries to ' if found.needs().queries else 'it to '}`rank`, or choose among "
@@ -162,7 +164,7 @@ def find_activation_scorer(name: str) -> ActivationScorer:
     return found
 
 
-def score_concepts(store: SignalStore, concepts: Sequence[Concept], method: str) -> np.ndarray:
+def score_concepts(store: ActivationStore, concepts: Sequence[Concept], method: str) -> np.ndarray:
     """Score every row of a store under any number of concepts at one site.
 
     Args:
@@ -175,7 +177,7 @@ def score_concepts(store: SignalStore, concepts: Sequence[Concept], method: str)
 
     Raises:
         ConceptError: concepts at different sites, or of another width.
-        StoreError: the store lacks the site or a signal.
+        StoreError: the store lacks the site or an activation.
         NumericalError: a stored value is not finite; the row is named.
     """
     sites = {concept.site for concept in concepts}
@@ -186,7 +188,7 @@ def score_concepts(store: SignalStore, concepts: Sequence[Concept], method: str)
     return score_vectors(store, np.stack([concept.vector for concept in concepts]), sites.pop(), method)
 
 
-def score_vectors(store: SignalStore, vectors: np.ndarray, site: str, method: str) -> np.ndarray:
+def score_vectors(store: ActivationStore, vectors: np.ndarray, site: str, method: str) -> np.ndarray:
     """Score every row under any number of bare directions.
 
     Args:
@@ -198,4 +200,4 @@ def score_vectors(store: SignalStore, vectors: np.ndarray, site: str, method: st
     Returns:
         [c, n] float32, rows in data order.
     """
-    return signal_products(store, vectors, site, find_activation_scorer(method).reading, method)
+    return activation_products(store, vectors, site, find_activation_scorer(method).reading, method)

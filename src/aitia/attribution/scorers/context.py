@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution.curvature import Curvature, Damping
-from aitia.attribution.gradients import FactorCache
-from aitia.attribution.labels import label_values
+from aitia.attribution.gradients.curvature import Curvature, Damping
+from aitia.attribution.gradients.training_gradients import FactorCache
+from aitia.attribution.influence.store_influence import StoreInfluence
+from aitia.attribution.scanning.activation_products import require_prompts
+from aitia.attribution.scanning.store import ActivationStore
+from aitia.attribution.scorers.labels import label_values
 from aitia.attribution.scorers.protocol import Scorer
-from aitia.attribution.signal_products import require_prompts
-from aitia.attribution.store import SignalStore
-from aitia.attribution.store_influence import StoreInfluence
 from aitia.concepts import Concept, fitted_texts
 from aitia.engine import LOCAL, Engine
 from aitia.errors import AitiaError, ConceptError
@@ -65,7 +65,7 @@ class RankingContext:
         scorer: the name of the scorer that asks, for messages.
     """
 
-    store: SignalStore
+    store: ActivationStore
     concept: Concept
     seed: int = 0
     engine: Engine = LOCAL
@@ -83,8 +83,8 @@ class RankingContext:
         context, needs = replace(self, scorer=scorer.name), scorer.needs()
         if needs.prompts:
             require_prompts(self.store, scorer.name)
-        if needs.signals:
-            self.store.require(needs.signals, self.concept.site)
+        if needs.activations:
+            self.store.require(needs.activations, self.concept.site)
         if needs.queries:
             context.queries()
         if needs.texts:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from aitia.attribution.cost_model import InfluencePass
-from aitia.attribution.curvature import CurvatureSettings
-from aitia.attribution.influence import layers_up_to
+from aitia.attribution.gradients.cost_model import InfluencePass
+from aitia.attribution.gradients.curvature import CurvatureSettings
+from aitia.attribution.influence.store_influence import InfluenceForm, StoreInfluence, weights_of
+from aitia.attribution.influence.streaming import layers_up_to
 from aitia.attribution.scorers.context import RankingContext
 from aitia.attribution.scorers.protocol import Needs, Scorer, Scores
 from aitia.attribution.scorers.registry import find_scorer, register
-from aitia.attribution.store_influence import InfluenceForm, StoreInfluence, weights_of
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel
 from aitia.records import TokenizedRecord

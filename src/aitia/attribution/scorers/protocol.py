@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from aitia.attribution.store import SignalStore
+from aitia.attribution.scanning.store import ActivationStore
 from aitia.records import TokenizedRecord
 
 if TYPE_CHECKING:
-    from aitia.attribution.cost_model import InfluencePass
-    from aitia.attribution.curvature import CurvatureSettings
+    from aitia.attribution.gradients.cost_model import InfluencePass
+    from aitia.attribution.gradients.curvature import CurvatureSettings
     from aitia.attribution.scorers.context import RankingContext
     from aitia.models import LanguageModel
 
@@ -27,7 +27,7 @@ class Needs:
     """What a scorer must be given beside the store's columns and the concept; checked before any work.
 
     Attributes:
-        signals: stored signals at the concept's site, as `scan` keeps them.
+        activations: stored activations at the concept's site, as `scan` keeps them.
         prompts: a prompt before every response.
         queries: texts that show the behaviour.
         curvature: the curvature of the model's loss.
@@ -36,7 +36,7 @@ class Needs:
         shuffled: directions that the concept's recipe found for shuffled labels.
     """
 
-    signals: tuple[str, ...] = ()
+    activations: tuple[str, ...] = ()
     prompts: bool = False
     queries: bool = False
     curvature: bool = False
@@ -148,7 +148,7 @@ class Scorer(Protocol):
 
     def row_contrasts(
         self,
-        store: SignalStore,  # noqa: ARG002
+        store: ActivationStore,  # noqa: ARG002
         site: str,  # noqa: ARG002
         *,
         count: int,  # noqa: ARG002

@@ -12,13 +12,13 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import TypeVar
 
+from aitia.attribution.scanning.activation_products import PromptsMissingError, RowsAlikeError
 from aitia.attribution.scorers.protocol import RANKING_COLUMNS, Needs, Scorer
-from aitia.attribution.signal_products import PromptsMissingError, RowsAlikeError
 from aitia.errors import AitiaError, reason_of
 
 GROUP = "aitia.scorers"
 """The group of entry points by which another package adds scorers: the name of the scorer, and its class or object."""
-DEFAULT_METHOD = "backward-signal"
+DEFAULT_METHOD = "activation-gradient"
 _OWN = "aitia"
 _WORDS = ("name", "formula", "drops", "cost", "source", "positive", "description")
 _DOES = ("needs", "prepare", "cost_of", "row_contrasts")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from aitia.attribution.baselines import (
+from aitia.attribution.scorers.activation import find_activation_scorer
+from aitia.attribution.scorers.baselines import (
     random_direction_scores,
     response_length,
     shuffled_direction_scores,
     training_loss,
 )
-from aitia.attribution.scorers.activation import find_activation_scorer
 from aitia.attribution.scorers.context import RankingContext
 from aitia.attribution.scorers.protocol import Needs, RowScores, Scorer
 from aitia.attribution.scorers.registry import DEFAULT_METHOD, scorer
@@ -46,8 +46,8 @@ class TrainingLoss(Scorer):
     baseline = True
 
     def needs(self) -> Needs:
-        """See `Scorer.needs`: losses are kept with the backward signal."""
-        return Needs(signals=("backward",))
+        """See `Scorer.needs`: losses are kept with the backward activation."""
+        return Needs(activations=("backward",))
 
     def prepare(self, context: RankingContext) -> RowScores:
         """See `Scorer.prepare`."""
@@ -92,7 +92,7 @@ class ShuffledLabels(Scorer):
 
     def needs(self) -> Needs:
         """See `Scorer.needs`."""
-        return Needs(signals=find_activation_scorer(DEFAULT_METHOD).needs().signals, shuffled=True)
+        return Needs(activations=find_activation_scorer(DEFAULT_METHOD).needs().activations, shuffled=True)
 
     def prepare(self, context: RankingContext) -> RowScores:
         """See `Scorer.prepare`."""

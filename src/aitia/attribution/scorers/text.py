@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from aitia.attribution.baselines import bm25_similarity, embedding_similarity, tfidf_similarity
+from aitia.attribution.scorers.baselines import bm25_similarity, embedding_similarity, tfidf_similarity
 from aitia.attribution.scorers.context import RankingContext
 from aitia.attribution.scorers.protocol import Needs, RowScores, Scorer
 from aitia.attribution.scorers.registry import scorer

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from aitia.attribution.controls import RANDOM_CONTROLS
-from aitia.attribution.curvature import CurvatureSettings, Damping
-from aitia.attribution.reporting import ROWS_SHOWN
-from aitia.attribution.scanning import ScanSettings
+from aitia.attribution.gradients.curvature import CurvatureSettings, Damping
+from aitia.attribution.ranking.controls import RANDOM_CONTROLS
+from aitia.attribution.ranking.reporting import ROWS_SHOWN
+from aitia.attribution.scanning.scan import ScanSettings
 from aitia.attribution.scorers import DEFAULT_METHOD
 from aitia.cli.options import (
     AdapterOption,
@@ -42,7 +42,7 @@ from aitia.errors import AitiaError
 
 
 @app.command("scan")
-@with_settings(ScanSettings, {"sites": "--site", "signals": "--signal"})
+@with_settings(ScanSettings, {"sites": "--site", "activations": "--activation"})
 @with_engine
 def scan_command(
     *,
@@ -80,7 +80,7 @@ def scan_command(
         "store": str(out),
         "rows": len(store),
         "sites": store.sites,
-        "signals": store.signals,
+        "activations": store.activations,
         "skipped": skipped,
     }
     lines = [f"{len(store)} rows scanned at {', '.join(store.sites)}, in {out}"]
@@ -101,7 +101,7 @@ def rank_command(
         list[str] | None,
         typer.Option(
             "--compare",
-            help="Further method to show, beside those that the store's signals allow. Repeatable.",
+            help="Further method to show, beside those that the store's activations allow. Repeatable.",
         ),
     ] = None,
     report: Annotated[Path | None, file_out("HTML report to write too.")] = None,
@@ -131,7 +131,7 @@ def rank_command(
     """Rank every row of a store by its influence on a concept. Positive: training on it raises the concept.
 
     Methods: vector-filter, projection-difference, projection-difference-prompt,
-    whitened-projection-difference and backward-signal read the store alone; concept-gradient-product,
+    whitened-projection-difference and activation-gradient read the store alone; concept-gradient-product,
     concept-influence and influence run the model over the rows again and need --queries (and take --curvature).
     Baselines: tf-idf, bm25 and sentence-embedding compare the rows with the texts that the concept was fitted to;
     response-length, training-loss, random-direction and shuffled-labels know no concept; oracle needs --label.
@@ -140,8 +140,8 @@ def rank_command(
     Example:
     `aitia rank --store runs/store --concept evil.concept.safetensors --out ranking.parquet --report report.html`
     """
-    from aitia.attribution import SignalStore, available_methods, find_scorer, rank
-    from aitia.attribution.damping_sweep import sweep_of_ranking
+    from aitia.attribution import ActivationStore, available_methods, find_scorer, rank
+    from aitia.attribution.ranking.damping_sweep import sweep_of_ranking
     from aitia.concepts import load_concept
 
     require_used(
@@ -164,7 +164,7 @@ def rank_command(
         "damping": damping,
     }
     settings |= {"max_length": max_length, "truncate": truncate, "on_error": on_error}
-    opened = SignalStore.open(store)
+    opened = ActivationStore.open(store)
     ranking = rank(
         opened,
         chosen,
@@ -224,8 +224,8 @@ def fit_curvature_command(
     Example:
     `aitia fit-curvature --model runs/my-model --data train.jsonl --site resid_post.19 --out runs/curvature.safetensors`
     """
-    from aitia.attribution.curvature_fitting import fit_curvature
-    from aitia.attribution.planning import announce_curvature
+    from aitia.attribution.gradients.curvature_fitting import fit_curvature
+    from aitia.attribution.gradients.planning import announce_curvature
     from aitia.models import load_model
     from aitia.records import read_records
 

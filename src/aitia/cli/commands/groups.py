@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from aitia.attribution.curvature import Damping
-from aitia.attribution.groups import GroupSettings
+from aitia.attribution.gradients.curvature import Damping
 from aitia.attribution.scorers import DEFAULT_METHOD
+from aitia.attribution.slices.groups import GroupSettings
 from aitia.cli.options import (
     AdapterOption,
     DeviceOption,
@@ -171,7 +171,7 @@ def groups_command(
     Example:
     `aitia groups --store runs/store --concept evil.concept.safetensors --sae runs/sae --out groups.json`
     """
-    from aitia.attribution import SignalStore
+    from aitia.attribution import ActivationStore
     from aitia.concepts import load_concept, load_sae
     from aitia.pipelines.attribution.groups import explain_by_groups, groups_table
 
@@ -185,7 +185,7 @@ def groups_command(
     )
     if base_url is not None and labeller is None:
         raise AitiaError("--base-url is the endpoint of a --labeller; give both, or neither")
-    scanned = SignalStore.open(store)
+    scanned = ActivationStore.open(store)
     scanned.give(model=model, adapter=adapter, data=data)
     result = explain_by_groups(
         scanned,
@@ -248,7 +248,7 @@ def discover_command(
     Example:
     `aitia discover --model runs/my-model --adapter runs/my-lora --data held-out.jsonl --sae runs/sae --out moved.json`
     """
-    from aitia.attribution import SignalStore
+    from aitia.attribution import ActivationStore
     from aitia.concepts import load_sae
     from aitia.models import load_model
     from aitia.pipelines.attribution.discovery import discover, discovery_table
@@ -256,7 +256,7 @@ def discover_command(
 
     texts = read_records(data, on_error=on_error)
     loaded = load_sae(sae, site=site)
-    scanned = None if store is None else SignalStore.open(store)
+    scanned = None if store is None else ActivationStore.open(store)
     tuned = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
     result = discover(
         tuned,

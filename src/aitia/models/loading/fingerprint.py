@@ -5,7 +5,7 @@ Two questions have two fingerprints, each a SHA-256 over every weight's name, sh
 - `model_fingerprint`: would the same bits come out? It counts the exact bits and the precision of all weights,
   an adapter's among them. Resuming, caches and stores of gradients compare it.
 - `base_fingerprint`: is it the same base model? It leaves an adapter out and rounds each weight to bfloat16 first, so
-  that one checkpoint has one identity in float32 and in bfloat16. Concepts, autoencoders and stores of signals
+  that one checkpoint has one identity in float32 and in bfloat16. Concepts, autoencoders and stores of activations
   compare it. A checkpoint loaded in float16 loses range and is another: float16 is no rounding of bfloat16's.
 
 Weights are the parameters and the persistent buffers of numbers (a router's bias, say), tied ones once. Neither

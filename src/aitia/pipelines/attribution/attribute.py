@@ -10,8 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution import GroupSettings, Ranking, ScanSettings, SignalStore, available_methods, rank, scan
-from aitia.attribution.curvature import Damping
+from aitia.attribution import (
+    ActivationStore,
+    GroupSettings,
+    Ranking,
+    ScanSettings,
+    available_methods,
+    rank,
+    scan,
+)
+from aitia.attribution.gradients.curvature import Damping
 from aitia.attribution.scorers import find_scorer, scorer_names
 from aitia.concepts import (
     Concept,
@@ -189,7 +197,7 @@ def _groups(
     configuration: AttributeConfiguration,
     model: LanguageModel,
     data: Records,
-    store: SignalStore,
+    store: ActivationStore,
     concept: Concept,
     ranking: Ranking,
 ) -> GroupsResult | None:
@@ -270,10 +278,10 @@ def _require_needs(configuration: AttributeConfiguration, key: str, name: str) -
         if settings.queries is None:
             raise AitiaError("rank.queries: the influence methods need texts that show the behaviour")
         read_records(settings.queries, on_error=settings.on_error)
-    kept = {"response", "prompt_end", *configuration.scan.signals}
-    missing = [signal for signal in needs.signals if signal not in kept]
+    kept = {"response", "prompt_end", *configuration.scan.activations}
+    missing = [activation for activation in needs.activations if activation not in kept]
     if missing:
-        raise AitiaError(f"rank.{key} {name} needs {', '.join(missing)} in scan.signals")
+        raise AitiaError(f"rank.{key} {name} needs {', '.join(missing)} in scan.activations")
     if needs.labels and configuration.data.label is None:
         raise AitiaError(f"rank.{key} {name} needs data.label")
     file = configuration.concept.file

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from aitia.attribution.controls import RANDOM_CONTROLS
-from aitia.attribution.curvature import CurvatureSettings, Damping
-from aitia.attribution.groups import SMALLEST_CONTROLS, GroupSettings
-from aitia.attribution.reporting import ROWS_SHOWN
-from aitia.attribution.scanning import ScanSettings
+from aitia.attribution.gradients.curvature import CurvatureSettings, Damping
+from aitia.attribution.ranking.controls import RANDOM_CONTROLS
+from aitia.attribution.ranking.reporting import ROWS_SHOWN
+from aitia.attribution.scanning.scan import ScanSettings
 from aitia.attribution.scorers import DEFAULT_METHOD
+from aitia.attribution.slices.groups import SMALLEST_CONTROLS, GroupSettings
 from aitia.concepts import SaeSettings
 from aitia.concepts.directions import DEFAULT_RECIPE
 from aitia.concepts.features import DEFAULT_POOLING
@@ -114,7 +114,7 @@ class RankPart(part_of(Damping, keys=DAMPING_KEYS), CutPart):
     method: Annotated[str, Field(description="Method that decides the order.")] = DEFAULT_METHOD
     compare: Annotated[
         tuple[str, ...],
-        Field(description="Further methods to show, beside those that the store's signals allow."),
+        Field(description="Further methods to show, beside those that the store's activations allow."),
     ] = ()
     queries: Annotated[Path | None, Field(description="Texts to measure, for the influence methods.")] = None
     curvature: CurvaturePart = CurvaturePart()

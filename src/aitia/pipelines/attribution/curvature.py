@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from aitia.attribution.curvature import Curvature, CurvatureSettings, load_curvature
-from aitia.attribution.curvature_fitting import fit_curvature
-from aitia.attribution.gradients import FactorCache
-from aitia.attribution.planning import CurvaturePlan, announce_curvature, plan_curvature
+from aitia.attribution.gradients.curvature import Curvature, CurvatureSettings, load_curvature
+from aitia.attribution.gradients.curvature_fitting import fit_curvature
+from aitia.attribution.gradients.planning import CurvaturePlan, announce_curvature, plan_curvature
+from aitia.attribution.gradients.training_gradients import FactorCache
 from aitia.attribution.scorers import find_scorer
 from aitia.engine import Engine, note
 from aitia.files import digest

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution.baselines import random_order, response_length, tfidf_similarity
-from aitia.attribution.labels import label_values
+from aitia.attribution.scorers.baselines import random_order, response_length, tfidf_similarity
+from aitia.attribution.scorers.labels import label_values
 from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.errors import AitiaError
 from aitia.files import digest, write_json, write_text
@@ -33,10 +33,10 @@ SEED = 0
 LORA = LoraSettings(
     rank=8,
     alpha=16,
-    modules=("q_proj", "v_proj", "o_proj", "down_proj"),
-    layers=tuple(range(20, 30)),
+    target_modules=("q_proj", "v_proj", "o_proj", "down_proj"),
+    layers_to_transform=tuple(range(20, 30)),
     epochs=2,
-    batch_rows=8,
+    per_device_train_batch_size=8,
     learning_rate=1e-3,
     seed=SEED,
 )
@@ -189,11 +189,11 @@ def _configuration(out: Path, model: LanguageModel) -> AttributeConfiguration:
                 "positive": out / "positive.jsonl",
                 "negative": out / "negative.jsonl",
                 # Only from the lowest trained block upwards can the adapter have changed anything.
-                "sites": [f"resid_post.{layer}" for layer in LORA.layers],
+                "sites": [f"resid_post.{layer}" for layer in LORA.layers_to_transform],
             },
             "scan": {
-                "signals": ["response", "prompt_end", "own_response", "backward"],
-                "own_response_tokens": 48,
+                "activations": ["response", "prompt_end", "on_policy_response", "backward"],
+                "on_policy_response_tokens": 48,
             },
             "rank": {
                 "compare": ["concept-influence", "concept-gradient-product", "influence"],

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution import SignalStore
-from aitia.attribution.feature_labels import FeatureLabel, label_features
-from aitia.attribution.feature_shift import FeatureShift, feature_shifts
+from aitia.attribution import ActivationStore
+from aitia.attribution.ranking.scoring import require_concept_of_store
 from aitia.attribution.scorers import DEFAULT_METHOD, find_activation_scorer, score_vectors
-from aitia.attribution.scoring import require_concept_of_store
+from aitia.attribution.slices.feature_labels import FeatureLabel, label_features
+from aitia.attribution.slices.feature_shift import FeatureShift, feature_shifts
 from aitia.concepts import SparseAutoencoder, concept_from_feature, feature_matrix
 from aitia.files import write_json
 from aitia.models import LanguageModel, in_tokens
@@ -93,7 +93,7 @@ def discover(
     sae: SparseAutoencoder,
     *,
     base: LanguageModel | None = None,
-    store: SignalStore | None = None,
+    store: ActivationStore | None = None,
     method: str = DEFAULT_METHOD,
     shown: int = FEATURES_SHOWN,
     max_length: int = 0,
@@ -107,7 +107,7 @@ def discover(
         texts: n texts that both models read.
         sae: the autoencoder.
         base: the base model; default: `tuned` with its adapter turned off.
-        store: a scan of the training data at the autoencoder's site, with the signal that `method` reads.
+        store: a scan of the training data at the autoencoder's site, with the activation that `method` reads.
         method: of the fast family. A feature's direction is its encoder column.
         shown: how many features are labelled and looked for.
         max_length: longest text, in tokens; 0 for the model's context.
@@ -116,11 +116,11 @@ def discover(
 
     Raises:
         AitiaError: see `feature_shifts`.
-        StoreError: the store lacks the site or the signal.
+        StoreError: the store lacks the site or the activation.
         ConceptError: the store is of another base model.
     """
     if store is not None:
-        store.require(find_activation_scorer(method).reading.signals, sae.site)
+        store.require(find_activation_scorer(method).reading.activations, sae.site)
         require_concept_of_store(concept_from_feature(sae, 0, tuned), store)
     rows = in_tokens(tuned, texts, max_length=max_length, truncate=truncate, on_error=on_error)
     used = texts.only([row.id for row in rows]) if rows.skipped else texts

@@ -10,11 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution import Ranking, SignalStore, rank
-from aitia.attribution.enrichment import Enrichment, enrichments
-from aitia.attribution.feature_labels import FeatureLabel, label_features
-from aitia.attribution.groups import SMALLEST_CONTROLS, Group, GroupInfluence, GroupSettings, group_influence
+from aitia.attribution import ActivationStore, Ranking, rank
 from aitia.attribution.scorers import DEFAULT_METHOD, find_scorer, naming_package
+from aitia.attribution.slices.enrichment import Enrichment, enrichments
+from aitia.attribution.slices.feature_labels import FeatureLabel, label_features
+from aitia.attribution.slices.groups import (
+    SMALLEST_CONTROLS,
+    Group,
+    GroupInfluence,
+    GroupSettings,
+    group_influence,
+)
 from aitia.concepts import Concept, SparseAutoencoder, feature_matrix, random_directions, require_sae_fits
 from aitia.concepts.features import DEFAULT_POOLING
 from aitia.engine import note
@@ -143,7 +149,7 @@ class GroupsResult:
 
 
 def explain_by_groups(
-    store: SignalStore,
+    store: ActivationStore,
     concept: Concept,
     sae: SparseAutoencoder,
     *,
@@ -226,7 +232,7 @@ def explain_by_groups(
 
 
 def _control_scores(
-    ranking: Ranking, store: SignalStore, concept: Concept, controls: int | None, seed: int
+    ranking: Ranking, store: ActivationStore, concept: Concept, controls: int | None, seed: int
 ) -> np.ndarray | None:
     """The rows' scores under directions that mean nothing, by the ranking's own method: [c, n]."""
     if ranking.direction_scores is None:

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import process_time
 
-from aitia.attribution.controls import ControlKind, controls_kept
-from aitia.attribution.cost_model import (
+from aitia.attribution.gradients.cost_model import (
     Data,
     InfluencePass,
     Machine,
@@ -18,12 +17,13 @@ from aitia.attribution.cost_model import (
     rank_step,
     scan_step,
 )
-from aitia.attribution.curvature import CurvatureSettings
-from aitia.attribution.curvature_fitting import curvature_layers
-from aitia.attribution.gradients import factor_bytes
-from aitia.attribution.planning import plan_curvature
+from aitia.attribution.gradients.curvature import CurvatureSettings
+from aitia.attribution.gradients.curvature_fitting import curvature_layers
+from aitia.attribution.gradients.planning import plan_curvature
+from aitia.attribution.gradients.training_gradients import factor_bytes
+from aitia.attribution.influence.store_influence import directions_that_fit
+from aitia.attribution.ranking.controls import ControlKind, controls_kept
 from aitia.attribution.scorers import activation_scorers, find_scorer, naming_package
-from aitia.attribution.store_influence import directions_that_fit
 from aitia.concepts import load_concept
 from aitia.concepts.fitting import SHUFFLES
 from aitia.models import LanguageModel, in_tokens
@@ -82,7 +82,9 @@ def plan_attribute(
     # Where the site is still to be found, the middle is assumed.
     block = outline.layers // 2 if site is None else site_layer(site, outline.layers)
     settings = configuration.rank
-    scanned = scan_step(shape, data, lowest=block, highest=block, sites=1, signals=configuration.scan.signals)
+    scanned = scan_step(
+        shape, data, lowest=block, highest=block, sites=1, activations=configuration.scan.activations
+    )
     steps = [scanned]
     where = site or f"resid_post.{block}"
     methods = tuple(dict.fromkeys((settings.method, *settings.compare)))

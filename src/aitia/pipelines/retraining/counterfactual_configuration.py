@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from aitia.attribution.curvature import Damping
-from aitia.attribution.scanning import ScanSettings
+from aitia.attribution.gradients.curvature import Damping
+from aitia.attribution.scanning.scan import ScanSettings
 from aitia.attribution.scorers import DEFAULT_METHOD, find_scorer, scorer_names
 from aitia.counterfactual import LoraSettings
 from aitia.counterfactual.behaviours import ANSWER_TOKENS, JudgedResponses
@@ -120,7 +120,7 @@ class QueriesPart(CutPart):
 
 
 class RankingsPart(
-    part_of(ScanSettings, only=("own_response_tokens", "max_batch_tokens")),
+    part_of(ScanSettings, only=("on_policy_response_tokens", "max_batch_tokens")),
     part_of(Damping, keys=DAMPING_KEYS),
 ):
     """The rankings that are held against each other."""

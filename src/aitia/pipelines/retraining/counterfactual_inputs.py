@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from aitia.attribution import read_ranking
-from aitia.attribution.labels import label_values
 from aitia.attribution.scorers import find_scorer
+from aitia.attribution.scorers.labels import label_values
 from aitia.concepts import fitted_texts, load_concept
 from aitia.counterfactual import EndpointJudge, Judge, fit_classifier_judge
 from aitia.counterfactual.judging.endpoint_judge import rubric_for

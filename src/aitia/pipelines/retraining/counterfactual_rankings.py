@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from aitia.attribution import ScanSettings, rank, scan
-from aitia.attribution.curvature import Damping
+from aitia.attribution.gradients.curvature import Damping
 from aitia.attribution.scorers import find_scorer
 from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
 from aitia.counterfactual import finetune_lora
@@ -101,8 +101,8 @@ def _score(
     part, trained = configuration.rankings, configuration.training
     require_concept_fits(concept, model)
     needs = [find_scorer(name).needs() for name in part.compare]
-    signals = {signal for each in needs for signal in each.signals}
-    order = [signal for signal in ("own_response", "backward") if signal in signals]
+    activations = {activation for each in needs for activation in each.activations}
+    order = [activation for activation in ("on_policy_response", "backward") if activation in activations]
     depends = [
         model.fingerprint,
         inputs.data.fingerprint,
@@ -110,7 +110,7 @@ def _score(
         order,
         trained.max_length,
         trained.cuts,
-        part.own_response_tokens,
+        part.on_policy_response_tokens,
     ]
     store = scan(
         model,
@@ -118,7 +118,7 @@ def _score(
         part.take(
             ScanSettings,
             sites=(concept.site,),
-            signals=tuple(order),
+            activations=tuple(order),
             max_length=trained.max_length,
             truncate=trained.cuts,
             seed=part.seed,

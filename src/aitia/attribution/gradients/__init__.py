@@ -1,0 +1,1 @@
+"""Gradients of rows and queries, curvature, and what they cost."""

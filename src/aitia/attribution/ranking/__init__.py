@@ -1,0 +1,1 @@
+"""Rankings: every row scored by one method beside others, with controls, reports and diagnostics."""

@@ -1,0 +1,219 @@
+"""A ranking: every training row with its influence on a concept, by one method and beside the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aitia.attribution.ranking.controls import (
+    Control,
+    DirectionScores,
+)
+from aitia.attribution.ranking.reporting import ROWS_SHOWN, build_report
+from aitia.attribution.scanning.store import ActivationStore
+from aitia.attribution.scorers.protocol import RANKING_COLUMNS
+from aitia.concepts import Concept
+from aitia.errors import AitiaError, reason_of
+from aitia.files import atomic_path, reading
+from aitia.records import Records, RowIds, TokenizedRecord
+
+if TYPE_CHECKING:
+    from aitia.report import GroupSection
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ranking:
+    """Every training row, scored. Positive: training on the row raises the concept.
+
+    Attributes:
+        method: the name of the method that decides the order.
+        ids: [n] the rows' ids, in data order.
+        contents: [n] digests of what the rows say, as in `aitia.records.Records.digests`.
+        rows: [n] their numbers in the data, from 0.
+        locations: [n] file and line.
+        prompt_tokens: [n].
+        response_tokens: [n].
+        scores: method -> [n], the deciding method first.
+        seconds: method -> time that scoring took, without the scan.
+        controls: the same method on directions that mean nothing.
+        provenance: concept, store, model and data that it came from, and which controls were asked for and kept.
+        concept: the concept, where the ranking was made in this process.
+        store: the store, likewise.
+        token_shares: gives each token's share of a row's score, likewise; none for a score that has no such parts.
+        direction_scores: scores the rows by the same method under other directions, [c, d] to [c, n], likewise; none
+            where no direction enters the scores.
+    """
+
+    method: str
+    ids: np.ndarray
+    contents: np.ndarray
+    rows: np.ndarray
+    locations: np.ndarray
+    prompt_tokens: np.ndarray
+    response_tokens: np.ndarray
+    scores: Mapping[str, np.ndarray]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    controls: Sequence[Control] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    concept: Concept | None = None
+    store: ActivationStore | None = None
+    token_shares: Callable[[TokenizedRecord], np.ndarray | None] | None = None
+    direction_scores: DirectionScores | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def score(self) -> np.ndarray:
+        """[n] scores by the deciding method."""
+        return self.scores[self.method]
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """[n] positions, most influential first; equal scores keep data order."""
+        return np.argsort(-self.score, kind="stable")
+
+    @cached_property
+    def ranks(self) -> np.ndarray:
+        """[n] rank of each row, 1 for the most influential."""
+        ranks = np.empty(len(self), dtype=np.int64)
+        ranks[self.order] = np.arange(1, len(self) + 1)
+        return ranks
+
+    def top(self, amount: float | int) -> RowIds:
+        """Ids of the most influential rows: a share of them (0.2) or a number (20)."""
+        return self._ids_at(self.order[: self._count(amount)])
+
+    def bottom(self, amount: float | int) -> RowIds:
+        """Ids of the least influential rows, the least first: a share of them (0.2) or a number (20)."""
+        return self._ids_at(self.order[::-1][: self._count(amount)])
+
+    def score_of(self, data: Records) -> np.ndarray:
+        """The scores by the deciding method, in the order of other data that hold the same rows.
+
+        Args:
+            data: n rows, each of which was ranked.
+
+        Returns:
+            [n].
+
+        Raises:
+            AitiaError: a row was not ranked, or says something else than the one that was ranked under its id.
+        """
+        place = {str(name): number for number, name in enumerate(self.ids)}
+        at = [place.get(name, -1) for name in data.ids]
+        wrong = [
+            number
+            for number, (found, content) in enumerate(zip(at, data.digests, strict=True))
+            if found < 0 or str(self.contents[found]) != content.decode()
+        ]
+        if wrong:
+            first = data[wrong[0]]
+            what = (
+                "was not ranked" if at[wrong[0]] < 0 else "says something else than the row that was ranked"
+            )
+            raise AitiaError(
+                f"{first.location}: row {first.id!r} {what} ({len(wrong)} of {len(data)} such rows); "
+                "rank the very rows that are trained on"
+            )
+        return self.score[at]
+
+    def _ids_at(self, places: np.ndarray) -> RowIds:
+        names = self.ids[places].tolist()
+        return RowIds(names, dict(zip(names, self.contents[places].tolist(), strict=True)), "the ranking")
+
+    def write(self, path: Path | str) -> Path:
+        """Write a Parquet file: one row an example, one column a method; provenance in the file's metadata."""
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+
+        columns: dict[str, Any] = {
+            "id": self.ids.tolist(),
+            "content": self.contents.tolist(),
+            "row": self.rows,
+            "location": self.locations.tolist(),
+            "score": self.score,
+            "rank": self.ranks,
+            "prompt_tokens": self.prompt_tokens,
+            "response_tokens": self.response_tokens,
+        }
+        table = pa.table(columns | dict(self.scores))
+        saved = {"method": self.method, "provenance": self.provenance, "seconds": dict(self.seconds)}
+        table = table.replace_schema_metadata({"aitia": json.dumps(saved, sort_keys=True)})
+        with atomic_path(path) as temporary:
+            parquet.write_table(table, temporary, write_page_checksum=True)
+        return Path(path)
+
+    def report(
+        self,
+        path: Path | str,
+        *,
+        label: str | None = None,
+        shown: int = ROWS_SHOWN,
+        baselines: Mapping[str, np.ndarray] | None = None,
+        reproduce: str | None = None,
+        groups: GroupSection | None = None,
+    ) -> Path:
+        """Write the HTML report of this ranking (see `aitia.attribution.ranking.reporting.build_report`)."""
+        from aitia.report import write_report
+
+        report = build_report(
+            self, label=label, shown=shown, baselines=baselines, reproduce=reproduce, groups=groups
+        )
+        return write_report(report, path)
+
+    def _count(self, amount: float | int) -> int:
+        if isinstance(amount, float):
+            if not 0 <= amount <= 1:
+                raise AitiaError(
+                    f"a share of rows lies between 0 and 1, not {amount}; for a number give an integer"
+                )
+            return round(amount * len(self))
+        if amount < 0:
+            raise AitiaError(f"a number of rows cannot be {amount}")
+        return min(amount, len(self))
+
+
+def read_ranking(path: Path | str) -> Ranking:
+    """Read a ranking that `Ranking.write` wrote.
+
+    Raises:
+        AitiaError: the file is missing, damaged, or not a ranking.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    try:
+        with reading(path):
+            table = parquet.read_table(path, page_checksum_verification=True)
+        saved = json.loads((table.schema.metadata or {})[b"aitia"])
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+        scores = {name: values for name, values in columns.items() if name not in RANKING_COLUMNS}
+        if not all(np.issubdtype(values.dtype, np.floating) for values in scores.values()):
+            raise ValueError("scores that are no numbers")
+        if not isinstance(scores[saved["method"]], np.ndarray) or len(set(columns["id"])) < len(table):
+            raise ValueError("ids that come twice")
+        return Ranking(
+            method=saved["method"],
+            ids=columns["id"],
+            contents=columns["content"],
+            rows=columns["row"],
+            locations=columns["location"],
+            prompt_tokens=columns["prompt_tokens"],
+            response_tokens=columns["response_tokens"],
+            scores=scores,
+            seconds=saved["seconds"],
+            provenance=saved["provenance"],
+        )
+    except FileNotFoundError:
+        raise AitiaError(f"{path}: no such ranking; make one with `aitia rank`") from None
+    except (KeyError, ValueError, OSError, TypeError, RuntimeError, pa.ArrowException) as error:
+        raise AitiaError(
+            f"{path}: damaged, or not a ranking that aitia wrote ({reason_of(error)}); make one with `aitia rank`"
+        ) from error

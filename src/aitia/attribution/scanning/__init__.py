@@ -1,0 +1,1 @@
+"""The scan: one pass over the training data, and the store that it leaves."""

@@ -1,0 +1,1 @@
+"""Slices: groups of rows that share a feature, their influence and its tests."""
