@@ -80,14 +80,14 @@ RECIPES = {
 }
 PAPER = {"explained": 0.62, "deviation": 0.0325, "idealised": 1.6e-7, "random": 15.5}
 JUDGED = {"S5": (0, 3), "S4": (0,), "Z59": (0,), "Q8": (0,)}
-"""Whose accounts are judged: the seeds. S5 seed 3 has no shared vector."""
+"""Whose hypotheses are judged: the seeds. S5 seed 3 has no shared vector."""
 SHOWN = {"S5": (0, 3, 7)}
 """Seeds that a page is written of; the first one of other groups."""
 LARGE = ("S6", "PSL(2,11)", "PSL(2,13)", "Z1000", "D500", "SL(2,7)xZ3")
 VIRTUES = (
-    "behavioural",
-    "observational",
-    "causal",
+    "fidelity",
+    "probing-agreement",
+    "interchange-intervention-accuracy",
     "causal-by-writing",
     "skill",
     "compression",
@@ -207,7 +207,7 @@ def flagged(summary: NetworkSummary) -> bool:
 
 
 def explained_at(summary: NetworkSummary, least: float) -> bool:
-    """Whether any account explains that share of the logits, and is right."""
+    """Whether any hypothesis explains that share of the logits, and is right."""
     by_neurons = summary.coset_explains >= least and summary.coset_accuracy >= summary.accuracy > 0
     return by_neurons or (summary.ideal_explains >= least and summary.ideal_margin > 0)
 
@@ -271,7 +271,7 @@ def irrep_rows() -> list[dict[str, Any]]:
 
 
 def judged(name: str, paths: list[Path]) -> dict[str, Any]:
-    """The scorecards of a few networks: network -> account -> virtue -> value."""
+    """The scorecards of a few networks: network -> hypothesis -> virtue -> value."""
     settings = Settings(interventions=64, controls=2, mutants=4, variants=8, resamples=100)
     cards: dict[str, Any] = {}
     for seed in JUDGED.get(name, ()):
@@ -280,16 +280,18 @@ def judged(name: str, paths: list[Path]) -> dict[str, Any]:
         ours, *baselines = group_network_explanations(interpret(load_network(paths[seed])))
         card = evaluate(ours, baselines=baselines, settings=settings)
         found: dict[str, Any] = {}
-        for account, each in zip((ours, *baselines), (card, *card.baselines), strict=True):
-            found[account.name] = {virtue: each[virtue].value for virtue in VIRTUES}
+        for hypothesis, each in zip((ours, *baselines), (card, *card.baselines), strict=True):
+            found[hypothesis.name] = {virtue: each[virtue].value for virtue in VIRTUES}
             registered = each["fruitfulness"].details or {}
-            found[account.name]["confirmed"] = registered.get("confirmed_share")
-            causal = (each["causal"].details or {}).get("answers_alone")
-            found[account.name]["causal, answers alone"] = (
+            found[hypothesis.name]["confirmed"] = registered.get("confirmed_share")
+            causal = (each["interchange-intervention-accuracy"].details or {}).get("answers_alone")
+            found[hypothesis.name]["interchange-intervention-accuracy, answers alone"] = (
                 statistics.mean(causal.values()) if causal else None
             )
-            found[account.name]["causal, floor"] = each["causal"].floor
-            found[account.name]["verdict"] = str(each.verdict)
+            found[hypothesis.name]["interchange-intervention-accuracy, floor"] = each[
+                "interchange-intervention-accuracy"
+            ].floor
+            found[hypothesis.name]["verdict"] = str(each.verdict)
         cards[f"{name} seed {seed}"] = found
     return cards
 

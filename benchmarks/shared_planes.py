@@ -1,6 +1,6 @@
 """Networks without one shared vector (24 of the 100 of Wu et al. 2025, unexplained there): what do they compute?
 
-The account under test, ours: the vectors of a circuit's neurons lie in one plane, and the neurons of every pair of
+The hypothesis under test, ours: the vectors of a circuit's neurons lie in one plane, and the neurons of every pair of
 points add up to one table, so that the sum depends on x^-1 z y^-1 alone although no two neurons need agree. It was
 formed on the networks of the first 20 seeds, before the others were trained; the targets are about the others. It
 predicts, with no number fitted to it:
@@ -41,7 +41,7 @@ DRAWN = {
 }
 """Networks whose planes are drawn: seed -> title."""
 FORMED_ON = 20
-"""The account was formed on the networks below this seed."""
+"""The hypothesis was formed on the networks below this seed."""
 
 
 def random_turns(generator: np.random.Generator, count: int, dimension: int) -> np.ndarray:
@@ -90,8 +90,8 @@ def put_to_the_test(found: Interpretation, circuit: Circuit, irrep: RealIrrep, s
     return row
 
 
-def account_networks(found: Interpretation) -> dict[str, GroupNetwork]:
-    """What the network would be by each account of its neurons."""
+def hypothesis_networks(found: Interpretation) -> dict[str, GroupNetwork]:
+    """What the network would be by each hypothesis of its neurons."""
 
     def of_dimension(dimension: int) -> GroupNetwork:
         circuits = [
@@ -109,15 +109,15 @@ def without(network: GroupNetwork, neurons: np.ndarray) -> GroupNetwork:
     return replace(network, unembed=unembed)
 
 
-def accounts(found: Interpretation, circuit: Circuit, seed: int) -> dict[str, Any]:
-    """What each account explains of the logits, and of their change where a fifth of the neurons is taken away."""
+def hypotheses(found: Interpretation, circuit: Circuit, seed: int) -> dict[str, Any]:
+    """What each hypothesis explains of the logits, and of their change where a fifth of the neurons is taken away."""
     network, generator = found.network, np.random.default_rng(seed)
     logits = every_logit(network)
     gone = generator.permutation(circuit.neurons)[: len(circuit.neurons) // 5]
     ablated = without(network, gone)
     change = every_logit(ablated) - logits
     row: dict[str, Any] = {"ablated_accuracy": ablated.accuracy}
-    for name, ideal in account_networks(found).items():
+    for name, ideal in hypothesis_networks(found).items():
         predicted = every_logit(ideal)
         row[f"{name}_explains"] = explained_share(logits, predicted)
         row[f"{name}_accuracy"] = ideal.accuracy
@@ -248,7 +248,7 @@ def main() -> None:
         if row["kind"] == "several" or (row["kind"] == "vector" and controls < CONTROLS):
             controls += row["kind"] == "vector"
             row |= put_to_the_test(found, circuit, by_name[circuit.irrep], row["seed"])
-            row |= accounts(found, circuit, row["seed"])
+            row |= hypotheses(found, circuit, row["seed"])
             if row["kind"] == "several":
                 row["plane_symmetry"] = plane_symmetry(circuit, found.weights[circuit.neurons])
                 row["subgroups"] = subgroup_pairs(found.network)

@@ -1,6 +1,6 @@
 """Methods of interpretation side by side, laws tried on networks they were not found on, and what virtues are for.
 
-Parts: `table` (methods and accounts x virtues), `laws` (which transfer, how far; explanations within a budget of
+Parts: `table` (methods and hypotheses x virtues), `laws` (which transfer, how far; explanations within a budget of
 bits), `worth` (which virtue predicts success on unseen tests). Run: python benchmarks/virtues.py [--quick] [PART ...];
 stopped and run again, it goes on.
 """
@@ -38,7 +38,7 @@ def table(*, quick: bool) -> None:
     laws = [
         row["value"]
         for row in rows
-        if row["account"] == "circuit" and row["virtue"] in ("invariance", "law-support", "premise-reuse")
+        if row["hypothesis"] == "circuit" and row["virtue"] in ("invariance", "law-support", "premise-reuse")
     ]
     targets = [
         Target(
@@ -58,7 +58,7 @@ def table(*, quick: bool) -> None:
 
 
 def laws(*, quick: bool) -> None:
-    """Which laws transfer, and what share of networks has an account within a budget."""
+    """Which laws transfer, and what share of networks has a hypothesis within a budget."""
     paths = {
         name: family(name, 2 if quick else 12, FOLDER)
         for name in RECIPES

@@ -36,13 +36,13 @@ def rule_and_table() -> Scorecard:
 
 
 def xor_by_gates() -> Scorecard:
-    """A network that computes XOR by OR and AND: that account, and "it counts", which answers as well."""
+    """A network that computes XOR by OR and AND: that hypothesis, and "it counts", which answers as well."""
     phenomenon = xor_phenomenon(gate_network())
     return aitia.evaluate(gates_explanation(phenomenon), baselines=[count_explanation(phenomenon)])
 
 
 def xor_by_counting() -> Scorecard:
-    """A network that counts and folds: the same two accounts, and the other one is right."""
+    """A network that counts and folds: the same two hypotheses, and the other one is right."""
     phenomenon = xor_phenomenon(count_network())
     return aitia.evaluate(count_explanation(phenomenon), baselines=[gates_explanation(phenomenon)])
 

@@ -52,7 +52,7 @@ PAST_FACES = {
         "gradients.measurements gradients.planning gradients.training_gradients "
         "influence.store_influence ranking.controls ranking.damping_sweep ranking.reporting "
         "ranking.scoring scanning.scan scorers.baselines scorers.labels slices.enrichment "
-        "slices.feature_labels slices.feature_shift slices.groups"
+        "slices.feature_labels slices.feature_shift slices.slices"
     ),
     "concepts": "concept directions features fitting sae sae_loading sae_training",
     "counterfactual": (

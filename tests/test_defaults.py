@@ -19,7 +19,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from typer.testing import CliRunner
 
 import aitia
-from aitia.attribution import GroupSettings, Ranking, ScanSettings, rank
+from aitia.attribution import Ranking, ScanSettings, SliceSettings, rank
 from aitia.attribution.gradients.cost_model import Data
 from aitia.attribution.gradients.curvature import CurvatureSettings, Damping
 from aitia.attribution.ranking.reporting import build_report
@@ -39,12 +39,12 @@ from aitia.pipelines.attribution.configuration import (
     AttributeConfiguration,
     ConceptPart,
     CurvaturePart,
-    GroupsPart,
     RankPart,
     ScanPart,
+    SlicesPart,
 )
 from aitia.pipelines.attribution.discovery import discover
-from aitia.pipelines.attribution.groups import explain_by_groups
+from aitia.pipelines.attribution.slices import explain_by_slices
 from aitia.pipelines.parts import Part, whole
 from aitia.pipelines.retraining.counterfactual_configuration import (
     ClassifierPart,
@@ -93,12 +93,12 @@ PLACES = {
     ),
     Damping: Place(
         part=RankPart,
-        commands=("rank", "groups"),
+        commands=("rank", "slices"),
         keys={"value": "damping", "relative": "relative_damping"},
         flags={"value": "--damping", "relative": "--relative-damping/--absolute-damping"},
     ),
-    GroupSettings: Place(part=GroupsPart, commands=("groups",), elsewhere={"seed": "rank.seed"}),
-    SaeSettings: Place(part=GroupsPart, commands=("sae train",), elsewhere={"seed": "rank.seed"}),
+    SliceSettings: Place(part=SlicesPart, commands=("slices",), elsewhere={"seed": "rank.seed"}),
+    SaeSettings: Place(part=SlicesPart, commands=("sae train",), elsewhere={"seed": "rank.seed"}),
     LoraSettings: Place(part=LoraSettings),  # of a file alone: `aitia counterfactual`
     Engine: Place(
         part=Engine,
@@ -318,8 +318,8 @@ ACTS = {
     "scan": (ScanSettings, Data, RankingsPart),
     "rank": (rank, RankPart, RankingsPart, "rank"),
     "report": (build_report, Ranking.report, RankPart, "rank"),
-    "groups": (explain_by_groups, feature_matrix, GroupsPart, "groups"),
-    "rank for groups": (rank, explain_by_groups, discover, "groups"),
+    "slices": (explain_by_slices, feature_matrix, SlicesPart, "slices"),
+    "rank for slices": (rank, explain_by_slices, discover, "slices"),
     "concept": (fit_concept, ConceptPart, "concept fit"),
     "judged": (JudgedResponses, JudgedPart),
     "queries": (on_policy_queries, QueriesPart),
@@ -354,7 +354,7 @@ def test_a_setting_has_one_default(act):
     shared = {name for name in set().union(*said) if sum(name in each for each in said) > 1}
     if act == "rank":
         shared -= {"damping", "engine"}  # an object here, its fields there
-    if act == "rank for groups":
+    if act == "rank for slices":
         shared &= {"method", "seed"}
     assert shared, act
     for name in shared:
@@ -375,12 +375,12 @@ def test_the_default_scan_keeps_what_the_default_method_reads():
 
 
 def test_the_number_of_controls_in_help_and_schema_is_the_one_that_is_taken():
-    from aitia.pipelines.attribution import groups
+    from aitia.pipelines.attribution import slices
 
-    help_text = next(each.help for each in command("groups").params if each.name == "controls")
-    schema = GroupsPart.model_json_schema()["properties"]["controls"]["description"]
+    help_text = next(each.help for each in command("slices").params if each.name == "controls")
+    schema = SlicesPart.model_json_schema()["properties"]["controls"]["description"]
     assert help_text == schema
-    for number in (groups.CONTROLS, groups.FEWEST_CONTROLS, groups.COSTLY_CONTROLS):
+    for number in (slices.CONTROLS, slices.FEWEST_CONTROLS, slices.COSTLY_CONTROLS):
         assert f"{number:,}" in help_text
 
 

@@ -32,7 +32,7 @@ MEDIANS = {
     "vector_explains_ablation": "change when a fifth of the neurons is taken away, explained by one vector",
     "plane_explains_ablation": "... by a plane",
 }
-ACCOUNTS = (
+HYPOTHESES = (
     "neurons on the points of G-sets",
     "neurons that share a few vectors",
     "rho-sets",
@@ -88,16 +88,17 @@ def _median(row: Mapping[str, Any], key: str) -> str:
 
 
 def card(results: Mapping[str, Any], network: str) -> str:
-    """Every account of a network."""
-    accounts = results["scorecards"][network]
+    """Every hypothesis of a network."""
+    hypotheses = results["scorecards"][network]
     cells = []
-    for name in in_order(accounts, ACCOUNTS):
-        each = accounts[name]
-        causal = NONE if each["causal"] is None else f"{each['causal']:.2f} ({each['causal, floor']:.2f})"
+    for name in in_order(hypotheses, HYPOTHESES):
+        each = hypotheses[name]
+        value, floor = (each[f"interchange-intervention-accuracy{kind}"] for kind in ("", ", floor"))
+        causal = NONE if value is None else f"{value:.2f} ({floor:.2f})"
         cells.append(
             [
                 name,
-                decimal(each["behavioural"]),
+                decimal(each["fidelity"]),
                 causal,
                 decimal(each["skill"], 3),
                 f"{each['description-length']:,.0f}",
@@ -106,9 +107,9 @@ def card(results: Mapping[str, Any], network: str) -> str:
         )
     return table(
         [
-            "account",
-            "behavioural",
-            "causal (blind guess)",
+            "hypothesis",
+            "fidelity",
+            "interchange-intervention-accuracy (blind guess)",
             "skill",
             "description, bits",
             "beyond the domain",

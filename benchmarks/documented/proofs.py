@@ -19,7 +19,7 @@ VERIFIERS = (
     "cascade",
     "brute-force",
 )
-"""As the page orders them: from the narrowest account to none."""
+"""As the page orders them: from the narrowest hypothesis to none."""
 GROUPS = ("S4", "A5", "S5", "PSL(2,7)", "D5", "Q8", "Z59", "A6", "S6")
 
 

@@ -48,13 +48,13 @@ def removing(results: Mapping[str, Any], suite: str, behaviour: str) -> str:
     rows = [
         row
         for row in results["rows"]
-        if "undone" in row and (row["suite"], row["behaviour"]) == (suite, behaviour)
+        if "recovered_fraction" in row and (row["suite"], row["behaviour"]) == (suite, behaviour)
     ]
     return table(
         [
             "removed by",
             "AUC",
-            "share of the shift undone",
+            "share of the shift recovered",
             "behaviour less that after random removal",
             "same, least influential removed",
         ],
@@ -62,7 +62,7 @@ def removing(results: Mapping[str, Any], suite: str, behaviour: str) -> str:
             [
                 row["method"],
                 decimal(aucs.get(row["method"], {}).get(suite)),
-                interval(row, "undone"),
+                interval(row, "recovered_fraction"),
                 NONE if row["method"] == "random" else interval(row, "against_random", 3),
                 interval(row, "least_against_random", 3),
             ]

@@ -8,17 +8,17 @@ from typing import Any
 
 from documented.markdown import Documented, table
 
-ACCOUNTS = {
+HYPOTHESES = {
     "g-sets": "points of G-sets",
     "shared-spaces": "shared spaces",
     "max-margin": "max margin",
     "compact proof": "with its proof",
 }
-"""Account -> as the page names it, where that differs."""
+"""Hypothesis -> as the page names it, where that differs."""
 VIRTUES = {
-    "behavioural": "right answers",
-    "observational": "readable inside",
-    "causal": "right causes, one variable",
+    "fidelity": "right answers",
+    "probing-agreement": "readable inside",
+    "interchange-intervention-accuracy": "right causes, one variable",
     "several variables at once": "right causes, several at once",
     "leakage": "leakage of what is called inert",
     "skill": "skill",
@@ -41,21 +41,21 @@ BITS = ("description-length", "k-complexity-bound")
 
 
 def judged(results: Mapping[str, Any], phenomenon: str) -> str:
-    """Virtues of every account of a phenomenon; a virtue that arises for none of them is left out.
+    """Virtues of every hypothesis of a phenomenon; a virtue that arises for none of them is left out.
 
-    So is an account that the phenomenon cannot have; the result file says why.
+    So is a hypothesis that the phenomenon cannot have; the result file says why.
     """
     rows = [row for row in results["rows"] if row.get("phenomenon") == phenomenon]
-    at = {(row["virtue"], row["account"]): row for row in rows}
-    accounts: list[str] = [account for virtue, account in at if virtue == "conditions met"]
-    met = [at["conditions met", account]["met"] for account in accounts]
+    at = {(row["virtue"], row["hypothesis"]): row for row in rows}
+    hypotheses: list[str] = [hypothesis for virtue, hypothesis in at if virtue == "conditions met"]
+    met = [at["conditions met", hypothesis]["met"] for hypothesis in hypotheses]
     unmet = [", ".join(name for name, share in each.items() if share < 1) or "none" for each in met]
     cells = [["*conditions not met*", *unmet]]
     for virtue, label in VIRTUES.items():
-        of = [at[virtue, account] for account in accounts]
+        of = [at[virtue, hypothesis] for hypothesis in hypotheses]
         if any(row["value"] is not None or row["status"] != "not applicable" for row in of):
             cells.append([label, *map(_cell, of)])
-    return table(["", *(ACCOUNTS.get(account, account) for account in accounts)], cells)
+    return table(["", *(HYPOTHESES.get(hypothesis, hypothesis) for hypothesis in hypotheses)], cells)
 
 
 def _cell(row: Mapping[str, Any]) -> str:
@@ -67,7 +67,7 @@ def _cell(row: Mapping[str, Any]) -> str:
     text = _number(row["value"])
     if row["networks"] == 1 and row["low"] != row["high"]:
         text += f" [{_number(row['low'])}, {_number(row['high'])}]"
-    if row["virtue"] == "causal":
+    if row["virtue"] == "interchange-intervention-accuracy":
         text += f" (floor {row['floor']:.2f})"
     return text + (" ✗" if row.get("not discriminating") else "")
 
@@ -78,13 +78,13 @@ def _number(value: float) -> str:
 
 def grades(results: Mapping[str, Any]) -> str:
     counts: dict[str, dict[str, float]]
-    (counts,) = (row["grades"] for row in results["rows"] if "account" not in row)
+    (counts,) = (row["grades"] for row in results["rows"] if "hypothesis" not in row)
     columns = ("highly", "weakly", "not", "no value")
     return table(
-        ["account", *columns, "share highly"],
+        ["hypothesis", *columns, "share highly"],
         [
             [
-                ACCOUNTS.get(name, name),
+                HYPOTHESES.get(name, name),
                 *(str(each[column]) for column in columns),
                 f"{each['share highly']:.2f}",
             ]

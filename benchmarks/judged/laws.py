@@ -3,7 +3,7 @@
 A law is a measure of structure with a least value, which is set on half of the S5 networks (what nine in ten of them
 reach) and never changed: on other seeds, groups and widths it either holds or does not. Beside it stands what random
 weights reach. Explanatory optimism, after Ayonrinde and Jaburi (2025), is read as a share: of how many networks is
-there an account within so many bits that gives the answers, or the logits?
+there a hypothesis within so many bits that gives the answers, or the logits?
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ LAWS = {
 }
 """Law -> the measure that says how far it holds, from 0 to 1."""
 ANSWERS, LOGITS = 0.999, 0.95
-"""Share of the answers, and of the logits' variance, that a faithful account gives."""
+"""Share of the answers, and of the logits' variance, that a faithful hypothesis gives."""
 BUDGETS = (0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Budgets, as shares of what the network's own numbers take."""
 
 
 def examined(paths: Mapping[str, Sequence[Path]], folder: Path) -> list[dict[str, Any]]:
-    """Each network's measures, and its accounts' bits and faithfulness; those examined before are read again."""
+    """Each network's measures, and its hypotheses' bits and faithfulness; those examined before are read again."""
     found = []
     for family, files in paths.items():
         for path in files:
@@ -53,7 +53,7 @@ def examined(paths: Mapping[str, Sequence[Path]], folder: Path) -> list[dict[str
 
 
 def examine(network: GroupNetwork) -> dict[str, Any]:
-    """Measures of one network, and of the accounts of it."""
+    """Measures of one network, and of the hypotheses of it."""
     opened = interpret(network)
     summary = summarise(opened)
     numbers = sum(np.size(getattr(network, name)) for name in ("left", "right", "unembed", "bias"))
@@ -62,13 +62,13 @@ def examine(network: GroupNetwork) -> dict[str, Any]:
     silent = np.array([each.silence for each in summary.circuits])
     measures["silence"] = float(weights @ silent / weights.sum()) if len(weights) else 0.0
     logits = every_logit(network)
-    accounts = {}
-    for account in group_network_explanations(opened) if opened.circuits else ():
-        predicted = account.predict(account.phenomenon.inputs).marginals
+    hypotheses = {}
+    for hypothesis in group_network_explanations(opened) if opened.circuits else ():
+        predicted = hypothesis.predict(hypothesis.phenomenon.inputs).marginals
         shape = (network.group.order,) * 3
-        accounts[account.name] = {
-            "bits": sum(each.length for each in account.premises.values()),
-            "answers": float((predicted.argmax(axis=1) == account.phenomenon.observed).mean()),
+        hypotheses[hypothesis.name] = {
+            "bits": sum(each.length for each in hypothesis.premises.values()),
+            "answers": float((predicted.argmax(axis=1) == hypothesis.phenomenon.observed).mean()),
             "logits": explained_share(logits, np.log(np.maximum(predicted, 1e-300)).reshape(shape)),
         }
     return {
@@ -78,7 +78,7 @@ def examine(network: GroupNetwork) -> dict[str, Any]:
         "accuracy": summary.accuracy,
         "numbers": int(numbers),
         "measures": measures,
-        "accounts": accounts,
+        "hypotheses": hypotheses,
     }
 
 
@@ -141,7 +141,7 @@ def law_rows(networks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def optimism_rows(networks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Family by family and budget by budget: share of the networks with a faithful account that is short enough."""
+    """Family by family and budget by budget: share of the networks with a faithful hypothesis that is short enough."""
     rows = []
     for family in dict.fromkeys(each["family"] for each in networks):
         group = [each for each in networks if each["family"] == family]
@@ -169,6 +169,6 @@ def optimism_rows(networks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _shortest(network: dict[str, Any], kind: str, wanted: float) -> float:
-    """Bits of the shortest account that is faithful; infinite if there is none but the network itself."""
-    enough = [each["bits"] for each in network["accounts"].values() if each[kind] >= wanted]
+    """Bits of the shortest hypothesis that is faithful; infinite if there is none but the network itself."""
+    enough = [each["bits"] for each in network["hypotheses"].values() if each[kind] >= wanted]
     return min(enough, default=np.inf)

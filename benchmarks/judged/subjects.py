@@ -1,4 +1,4 @@
-"""What the methods are judged on: networks, each with a phenomenon, a site, and every account that can be had of it."""
+"""What the methods are judged on: networks, each with a phenomenon, a site, and all hypotheses about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from aitia.adapters import certified_explanation
-from aitia.adapters.group_networks import ACCOUNTS, product_phenomenon, under_study
+from aitia.adapters.group_networks import HYPOTHESES, product_phenomenon, under_study
 from aitia.explanations import Explanation, FunctionModel, ModelUnderStudy, Phenomenon, Premise, Settings
 from aitia.explanations.examples.max_of_two import (
     max_network,
@@ -57,15 +57,15 @@ class Subject:
     Attributes:
         family: the phenomenon's name, shared by networks that differ in their seed.
         phenomenon: with fit and test split.
-        accounts: name -> how to make an account of it; made one by one, since some take long.
+        hypotheses: name -> how to make a hypothesis of it; made one by one, since some take long.
         others: networks of the same family, which laws are tried on.
         most: settings that are kept lower here, since each intervention costs more.
-        cannot: account of other networks -> why there can be none here.
+        cannot: hypothesis of other networks -> why there can be none here.
     """
 
     family: str
     phenomenon: Phenomenon
-    accounts: dict[str, Callable[[], Explanation | None]]
+    hypotheses: dict[str, Callable[[], Explanation | None]]
     others: tuple[ModelUnderStudy, ...]
     most: dict[str, int] = field(default_factory=dict)
     cannot: dict[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ def family(name: str, count: int, folder: Path) -> list[Path]:
 
 
 def group_subjects(name: str, count: int, folder: Path) -> Iterator[Subject]:
-    """The networks of a group, with methods fitted to activations and accounts read off the weights."""
+    """The networks of a group, with methods fitted to activations and hypotheses read off the weights."""
     networks = [load_network(path) for path in family(name, count, folder)]
     for seed, network in enumerate(networks):
         phenomenon = split(product_phenomenon(network), seed)
@@ -100,31 +100,33 @@ def group_subjects(name: str, count: int, folder: Path) -> Iterator[Subject]:
             phenomenon, "hidden", below=2 * order * width, above=width * order + order, seed=seed
         )
         found = interpret(network)
-        accounts = {name: _fitted(make, record) for name, make in METHODS.items()}
-        accounts |= {name: _read_off(make, found, phenomenon) for name, make in ACCOUNTS.items()}
+        hypotheses = {name: _fitted(make, record) for name, make in METHODS.items()}
+        hypotheses |= {name: _read_off(make, found, phenomenon) for name, make in HYPOTHESES.items()}
         others = tuple(under_study(each) for each in networks if each is not network)
-        points = accounts["g-sets"]
-        accounts["g-sets"] = lambda points=points, group=network.group, others=others: lawful(
+        points = hypotheses["g-sets"]
+        hypotheses["g-sets"] = lambda points=points, group=network.group, others=others: lawful(
             points(), lambda model: stands_on_points(model, group), others
         )
-        accounts["compact proof"] = lambda make=accounts["g-sets"], network=network, found=found: proved(
+        hypotheses["compact proof"] = lambda make=hypotheses["g-sets"], network=network, found=found: proved(
             make(), network, found
         )
-        yield Subject(family=f"products in {name}", phenomenon=phenomenon, accounts=accounts, others=others)
+        yield Subject(
+            family=f"products in {name}", phenomenon=phenomenon, hypotheses=hypotheses, others=others
+        )
 
 
 def max_subject(vocabulary: int = 16) -> Subject:
     """The hand-built network that answers the larger of two tokens; its proof is the convexity rung of the ladder."""
     phenomenon = split(max_phenomenon(vocabulary, beyond=2), 0)
     record = record_site(phenomenon, "head", below=2, above=2)
-    accounts = {name: _fitted(make, record) for name, make in METHODS.items()}
+    hypotheses = {name: _fitted(make, record) for name, make in METHODS.items()}
     certificate = proof_ladder(phenomenon)["convexity"]
-    accounts["rule"] = lambda: rule_explanation(phenomenon)
-    accounts["compact proof"] = lambda: replace(
+    hypotheses["rule"] = lambda: rule_explanation(phenomenon)
+    hypotheses["compact proof"] = lambda: replace(
         rule_explanation(phenomenon, certificate=certificate), name="compact proof"
     )
     others = tuple(max_network(vocabulary, sharpness=sharpness) for sharpness in (2.0, 3.0, 6.0))
-    return Subject(family="larger of two tokens", phenomenon=phenomenon, accounts=accounts, others=others)
+    return Subject(family="larger of two tokens", phenomenon=phenomenon, hypotheses=hypotheses, others=others)
 
 
 def language_subject(folder: Path, count: int = 144) -> Subject:
@@ -135,13 +137,15 @@ def language_subject(folder: Path, count: int = 144) -> Subject:
     return Subject(
         family="mood seen by a language model",
         phenomenon=phenomenon,
-        accounts={
+        hypotheses={
             name: _fitted(partial(make, **FEWER.get(name, {})), record) for name, make in METHODS.items()
         },
         others=(),
         most={"interventions": 64, "controls": 3, "mutants": 3},
         cannot={
-            **dict.fromkeys(ACCOUNTS, "it reads the tables of a group off the weights, and this is no group"),
+            **dict.fromkeys(
+                HYPOTHESES, "it reads the tables of a group off the weights, and this is no group"
+            ),
             "rule": "nobody knows the rule",
             "compact proof": "no verifier of ours bounds a transformer",
         },
@@ -151,7 +155,7 @@ def language_subject(folder: Path, count: int = 144) -> Subject:
 def proved(
     explanation: Explanation | None, network: GroupNetwork, found: Interpretation
 ) -> Explanation | None:
-    """The account by points of G-sets with the best certificate that any verifier gives of it."""
+    """The hypothesis by points of G-sets with the best certificate that any verifier gives of it."""
     if explanation is None:
         return None
     certificate = prove_accuracy(network, interpretation=found)
@@ -171,7 +175,7 @@ def lawful(
     holds: Callable[[ModelUnderStudy], float],
     others: Sequence[ModelUnderStudy],
 ) -> Explanation | None:
-    """The account as a case of a law: without the law it says nothing, and the law is tested on its own."""
+    """The hypothesis as a case of a law: without the law it says nothing, and the law is tested on its own."""
     if explanation is None:
         return None
     served = [explanation.phenomenon.model.name, *(each.fingerprint for each in others)]
@@ -198,7 +202,7 @@ def _read_off(make, found, phenomenon):
 
 
 def fewer_variables(explanation: Explanation | None, most: int = 12) -> Explanation | None:
-    """The account with at most so many of its variables, drawn by lot: each costs hundreds of interventions."""
+    """The hypothesis with at most so many of its variables, drawn by lot: each costs hundreds of interventions."""
     if explanation is None or len(explanation.variables) <= most:
         return explanation
     names = np.array(list(explanation.variables))

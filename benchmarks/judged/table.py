@@ -17,9 +17,9 @@ from judged.subjects import Subject
 from judged.worth import joint_interventions
 
 VIRTUES = (
-    "behavioural",
-    "observational",
-    "causal",
+    "fidelity",
+    "probing-agreement",
+    "interchange-intervention-accuracy",
     "causal-by-writing",
     "leakage",
     "skill",
@@ -47,20 +47,20 @@ VIRTUES = (
 """The virtues of the table; the others follow from them, or have no better end."""
 JOINT = "several variables at once"
 """The row of the share of interventions on random halves of the variables that come out alike, where one moves."""
-ACCOUNT = "the account itself"
-"""The row that says why a phenomenon has no account of a kind."""
+ACCOUNT = "the hypothesis itself"
+"""The row that says why a phenomenon has no hypothesis of a kind."""
 FULL = Settings(interventions=128, controls=6, mutants=6, variants=16, resamples=200)
 QUICK = Settings(interventions=64, controls=2, mutants=2, variants=6, resamples=50)
 
 
 def judged(subjects: Iterable[Subject], settings: Settings, folder: Path) -> list[dict[str, Any]]:
-    """A card for each account of each network; those that were made before are read again."""
+    """A card for each hypothesis of each network; those that were made before are read again."""
     cards = []
     for subject in subjects:
         own = subject.settings(settings)
         for name, reason in subject.cannot.items():
-            cards.append({"family": subject.family, "account": name, "results": None, "reason": reason})
-        for name, make in subject.accounts.items():
+            cards.append({"family": subject.family, "hypothesis": name, "results": None, "reason": reason})
+        for name, make in subject.hypotheses.items():
             key = [subject.family, subject.phenomenon.fingerprint, name, own.fingerprint]
             path = folder / f"{digest(key)[:16]}.json"
             if not path.exists():
@@ -68,12 +68,14 @@ def judged(subjects: Iterable[Subject], settings: Settings, folder: Path) -> lis
                 explanation = make()
                 made = perf_counter()
                 if explanation is None:
-                    write_json(path, {"family": subject.family, "account": name, "results": None})
+                    write_json(path, {"family": subject.family, "hypothesis": name, "results": None})
                 else:
                     card = evaluate(explanation, models=subject.others, settings=own)
                     found = card.as_json()["explanations"][0]
                     seconds = {"made": made - begun, "judged": perf_counter() - made}
-                    write_json(path, {"family": subject.family, "account": name, **found, "seconds": seconds})
+                    write_json(
+                        path, {"family": subject.family, "hypothesis": name, **found, "seconds": seconds}
+                    )
                 print(f"{subject.family}, {name}: {perf_counter() - begun:.0f} s", flush=True)
             cards.append(_with_joint(path, make))
     return cards
@@ -97,27 +99,31 @@ def table_rows(cards: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     rows = []
     for family in dict.fromkeys(card["family"] for card in cards):
-        for account in dict.fromkeys(card["account"] for card in cards if card["family"] == family):
-            mine = [c for c in cards if (c["family"], c["account"]) == (family, account) and c["results"]]
+        for hypothesis in dict.fromkeys(card["hypothesis"] for card in cards if card["family"] == family):
+            mine = [
+                c for c in cards if (c["family"], c["hypothesis"]) == (family, hypothesis) and c["results"]
+            ]
             if not mine:
-                reasons = {c.get("reason") for c in cards if (c["family"], c["account"]) == (family, account)}
-                rows += [_not_applicable(family, account, reason) for reason in reasons if reason]
+                reasons = {
+                    c.get("reason") for c in cards if (c["family"], c["hypothesis"]) == (family, hypothesis)
+                }
+                rows += [_not_applicable(family, hypothesis, reason) for reason in reasons if reason]
                 continue
-            rows.append(_conditions(family, account, mine))
-            rows.append(_joint(family, account, mine))
+            rows.append(_conditions(family, hypothesis, mine))
+            rows.append(_joint(family, hypothesis, mine))
             results = [{each["name"]: each for each in card["results"]} for card in mine]
-            rows += [_row(family, account, name, [each[name] for each in results]) for name in VIRTUES]
+            rows += [_row(family, hypothesis, name, [each[name] for each in results]) for name in VIRTUES]
     return rows
 
 
-def _not_applicable(family: str, account: str, reason: str) -> dict[str, Any]:
-    """The row of an account that a phenomenon cannot have."""
-    common = {"phenomenon": family, "account": account, "virtue": ACCOUNT, "networks": 0, "value": None}
+def _not_applicable(family: str, hypothesis: str, reason: str) -> dict[str, Any]:
+    """The row of a hypothesis that a phenomenon cannot have."""
+    common = {"phenomenon": family, "hypothesis": hypothesis, "virtue": ACCOUNT, "networks": 0, "value": None}
     return {**common, "status": "not applicable", "reason": reason}
 
 
-def _row(family: str, account: str, name: str, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    common = {"phenomenon": family, "account": account, "virtue": name, "networks": len(results)}
+def _row(family: str, hypothesis: str, name: str, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    common = {"phenomenon": family, "hypothesis": hypothesis, "virtue": name, "networks": len(results)}
     known = [each for each in results if each["value"] is not None]
     if not known:
         return {**common, "value": None, "status": results[0]["status"], "reason": results[0]["reason"]}
@@ -145,7 +151,7 @@ def _row(family: str, account: str, name: str, results: Sequence[dict[str, Any]]
     }
 
 
-def _conditions(family: str, account: str, cards: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _conditions(family: str, hypothesis: str, cards: Sequence[dict[str, Any]]) -> dict[str, Any]:
     met = {
         condition["name"]: float(np.mean([card["conditions"][i]["met"] is True for card in cards]))
         for i, condition in enumerate(cards[0]["conditions"])
@@ -153,7 +159,7 @@ def _conditions(family: str, account: str, cards: Sequence[dict[str, Any]]) -> d
     seconds = float(np.mean([card["seconds"]["made"] for card in cards]))
     return {
         "phenomenon": family,
-        "account": account,
+        "hypothesis": hypothesis,
         "virtue": "conditions met",
         "networks": len(cards),
         "met": met,
@@ -161,12 +167,12 @@ def _conditions(family: str, account: str, cards: Sequence[dict[str, Any]]) -> d
     }
 
 
-def _joint(family: str, account: str, cards: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _joint(family: str, hypothesis: str, cards: Sequence[dict[str, Any]]) -> dict[str, Any]:
     known = np.array([card["joint"] for card in cards if card["joint"] is not None], dtype=float)
     interval = student_interval(known) if len(known) > 1 else None
     return {
         "phenomenon": family,
-        "account": account,
+        "hypothesis": hypothesis,
         "virtue": JOINT,
         "networks": len(cards),
         "value": float(known.mean()) if len(known) else None,
@@ -177,12 +183,12 @@ def _joint(family: str, account: str, cards: Sequence[dict[str, Any]]) -> dict[s
 
 
 def highly(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Account -> how many graded virtues it has highly, weakly, not, or without a value, over phenomena."""
+    """Hypothesis -> how many graded virtues it has highly, weakly, not, or without a value, over phenomena."""
     found: dict[str, dict[str, float]] = {}
     for row in rows:
         if row["virtue"] in ("conditions met", JOINT, ACCOUNT):
             continue
-        counts = found.setdefault(row["account"], {"highly": 0, "weakly": 0, "not": 0, "no value": 0})
+        counts = found.setdefault(row["hypothesis"], {"highly": 0, "weakly": 0, "not": 0, "no value": 0})
         if row["value"] is None:
             counts["no value"] += 1
         elif row["grades"]:

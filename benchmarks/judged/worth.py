@@ -46,8 +46,8 @@ VIRTUES = {
     "mutation-score": 1,
     "hard-to-vary": 1,
     "load-bearing": 1,
-    "observational": 1,
-    "causal": 1,
+    "probing-agreement": 1,
+    "interchange-intervention-accuracy": 1,
     "leakage": -1,
 }
 """Virtue -> which way is better: more (1), less (-1), nearer to 0 (0)."""

@@ -101,7 +101,7 @@ def curvature_settings(options, workload: Workload):
     tokens = options.batch * workload.length
     return CurvatureSettings(
         kind=kind,
-        labels="empirical",
+        use_empirical_fisher=True,
         loss="sum",
         rows=0,
         max_batch_tokens=tokens,

@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from aitia.counterfactual import LikelihoodMargin, Removal, RunResult, against_random, removal_curves, undone
+from aitia.counterfactual import (
+    LikelihoodMargin,
+    Removal,
+    RunResult,
+    against_random,
+    recovered_fraction,
+    removal_curves,
+)
 from aitia.counterfactual.behaviours import Behaviour
 from aitia.counterfactual.concept_lds import concept_lds
 from aitia.counterfactual.removal import shift
@@ -40,16 +47,16 @@ class Removing:
         suite: which.
         by: methods with whole curves.
         shares: of the rows, beside the planted share.
-        others: methods by which only the planted share is removed.
-        least: methods by which the least influential planted share is removed, too.
+        compare: methods by which only the planted share is removed.
+        bottom: methods by which the least influential planted share is removed, too.
         written: methods after whose removal of the planted share the model's own text is judged.
     """
 
     suite: str
     by: tuple[str, ...]
     shares: tuple[float, ...] = ()
-    others: tuple[str, ...] = ()
-    least: tuple[str, ...] = ()
+    compare: tuple[str, ...] = ()
+    bottom: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
 
 
@@ -127,24 +134,24 @@ def remove(scored: Scored, part: Removing, scale: Scale, found: Findings) -> Non
     suite, planted = scored.suite, scored.planted_share
     behaviours = behaviours_of(scored, texts=scale.texts)
     plan, results = remove_and_retrain(
-        scored, part.by, part.shares, scale.seeds, behaviours, others=part.others, least=part.least
+        scored, part.by, part.shares, scale.seeds, behaviours, compare=part.compare, bottom=part.bottom
     )
-    drawn = [each for each in zip(plan, results, strict=True) if each[0].method not in part.others]
+    drawn = [each for each in zip(plan, results, strict=True) if each[0].method not in part.compare]
     figures: list[Figure | Table] = []
     for behaviour in (each.name for each in behaviours):
         title = f"Training again without the most influential: {suite.name}"
         removals, retrained = zip(*drawn, strict=True)
         figures.append(curve_figure(removals, retrained, behaviour, title))
         table = []
-        for method in (*part.by, *part.others, ORACLE, "random"):
+        for method in (*part.by, *part.compare, ORACLE, "random"):
             change = against_random(plan, results, behaviour, method, planted)
             row = {"against_random": change}
-            back = _undone(plan, results, behaviour, method, planted)
+            back = _recovered(plan, results, behaviour, method, planted)
             if back is not None:
-                row["undone"] = back
-            if method in part.least:
+                row["recovered_fraction"] = back
+            if method in part.bottom:
                 row["least_against_random"] = against_random(
-                    plan, results, behaviour, method, planted, end="least"
+                    plan, results, behaviour, method, planted, end="bottom"
                 )
             found.add(
                 suite=suite.name,
@@ -156,7 +163,7 @@ def remove(scored: Scored, part: Removing, scale: Scale, found: Findings) -> Non
             )
             share = (back.value, back.low, back.high) if back else (None, None, None)
             table.append([method, *share, change.value, change.low, change.high])
-        header = ["removed by", "share undone", "from", "to", "less than random", "from", "to"]
+        header = ["removed by", "recovered fraction", "from", "to", "less than random", "from", "to"]
         figures.append(Table(title=f"{behaviour}, {planted:.0%} removed", header=header, rows=table))
         moved = shift(plan, results, behaviour)
         found.add(suite=suite.name, behaviour=behaviour, shift_from_untouched=moved)
@@ -168,8 +175,10 @@ def remove(scored: Scored, part: Removing, scale: Scale, found: Findings) -> Non
     if suite.name == "tone":
         for behaviour in (each.name for each in behaviours):
             for method, goal, make in ((CI, 0.9, at_least), ("random", 0.3, at_most)):
-                back = undone(plan, results, behaviour, method, planted, oracle=ORACLE)
-                name = f"tone: share of the {behaviour}'s shift undone by removing {planted:.0%} by {method}"
+                back = recovered_fraction(plan, results, behaviour, method, planted, oracle=ORACLE)
+                name = (
+                    f"tone: share of the {behaviour}'s shift recovered by removing {planted:.0%} by {method}"
+                )
                 found.targets.append(make(name, goal, back.value))
 
 
@@ -192,12 +201,12 @@ def read_what_it_writes(
     found.sections.append(Section(title=f"Generated text: {suite.name}", text=text, parts=parts))
 
 
-def _undone(
+def _recovered(
     plan: Sequence[Removal], results: Sequence[RunResult], behaviour: str, method: str, share: float
 ) -> Estimate | None:
     """None where training on all rows does not raise the behaviour above training without the plant."""
     try:
-        return undone(plan, results, behaviour, method, share, oracle=ORACLE)
+        return recovered_fraction(plan, results, behaviour, method, share, oracle=ORACLE)
     except AitiaError:
         return None
 

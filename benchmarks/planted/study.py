@@ -146,13 +146,13 @@ def _score(
         on_policy_response_tokens=8,
     )
     curvature = fit_curvature(
-        model, suite.data, CurvatureSettings(parameters="lora", labels="sampled", rows=0, precision="float32")
+        model, suite.data, CurvatureSettings(parameters="lora", rows=0, precision="float32")
     )
     ranking = rank(
         store,
         concept,
         method="activation-gradient",
-        others=(*GRADIENT, *FAST),
+        compare=(*GRADIENT, *FAST),
         queries=suite.queries,
         curvature=curvature,
         random_controls=0,
@@ -220,8 +220,8 @@ def remove_and_retrain(
     seeds: Sequence[int],
     behaviours: Sequence[Behaviour],
     *,
-    others: Sequence[str] = (),
-    least: Sequence[str] = (),
+    compare: Sequence[str] = (),
+    bottom: Sequence[str] = (),
 ) -> tuple[list[Removal], list[RunResult]]:
     """Removal of the most influential rows, with the oracle and random removal beside it.
 
@@ -231,14 +231,14 @@ def remove_and_retrain(
         shares: of the rows to remove, beside the planted share.
         seeds: of the training.
         behaviours: measured after each.
-        others: methods by which only the planted share is removed.
-        least: methods by which the least influential planted share is removed, too.
+        compare: methods by which only the planted share is removed.
+        bottom: methods by which the least influential planted share is removed, too.
     """
     ids, planted = scored.suite.data.ids, scored.planted_share
     every = sorted({*shares, planted})
-    plan = plan_removals(ids, scored.scores_of((*methods, ORACLE)), every, seeds, ends=["most"])
-    plan |= plan_removals(ids, scored.scores_of(others), [planted], seeds, ends=["most"])
-    plan |= plan_removals(ids, scored.scores_of(least), [planted], seeds, ends=["least"])
+    plan = plan_removals(ids, scored.scores_of((*methods, ORACLE)), every, seeds, ends=["top"])
+    plan |= plan_removals(ids, scored.scores_of(compare), [planted], seeds, ends=["top"])
+    plan |= plan_removals(ids, scored.scores_of(bottom), [planted], seeds, ends=["bottom"])
     return list(plan), _retrain(scored, list(plan.values()), behaviours)
 
 

@@ -103,7 +103,7 @@ def tiny_configuration(name: str) -> dict[str, Any]:
     found["queries"] |= {"samples": 2, "keep": 2}
     found["behaviours"]["margin"]["held_out"] = 3
     found["behaviours"]["judged"] |= {"max_new_tokens": 4, "samples": 2}
-    found["removal"] = {"shares": [0.5], "ends": ["most", "least"], "seeds": 2}
+    found["removal"] = {"shares": [0.5], "ends": ["top", "bottom"], "seeds": 2}
     return found
 
 

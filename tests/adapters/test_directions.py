@@ -49,8 +49,8 @@ def card_of(direction):
     removed = generator.random((40, ROWS)) < 0.5
     adds = (np.arange(ROWS) < 5).astype(float)
     phenomenon = removal_phenomenon("cheer", removed, (~removed) @ adds + 0.1, [0] * 40)
-    account = ranking_explanation(phenomenon, "r", adds, direction=direction)
-    return evaluate(account, settings=Settings(resamples=200, variants=10))
+    hypothesis = ranking_explanation(phenomenon, "r", adds, direction=direction)
+    return evaluate(hypothesis, settings=Settings(resamples=200, variants=10))
 
 
 def trial_of(weights, shift, **more):

@@ -1,4 +1,4 @@
-"""The baseline accounts as explanations: what they predict, and what judging says of them."""
+"""The baseline hypotheses as explanations: what they predict, and what judging says of them."""
 
 from dataclasses import replace
 
@@ -60,8 +60,8 @@ def test_judged_it_is_causally_faithful_and_a_shuffled_one_is_not(s3):
         settings=Settings(interventions=40, controls=2, mutants=2, variants=4, resamples=20),
     )
     found = card.by_name
-    assert found["causal"].value > 0.95
-    assert found["behavioural"].value > 0.99
+    assert found["interchange-intervention-accuracy"].value > 0.95
+    assert found["fidelity"].value > 0.99
     assert found["fruitfulness"].details["confirmed_share"] > 0.99
     assert found["excess-scope"].value > 0.99
 
@@ -72,13 +72,13 @@ def test_a_third_column_changes_the_model_as_the_interventions_do(s3):
         inputs = np.stack([x, y, np.full(36, number)], axis=1)
         changed = INTERVENTIONS[name](s3).logits(x, y)
         assert np.abs(under_study(s3).run(inputs) - changed).max() < 1e-12
-        for account in group_network_explanations(interpret(s3)):
-            predicted = account.predict(inputs).marginals
-            if account.registered:
+        for hypothesis in group_network_explanations(interpret(s3)):
+            predicted = hypothesis.predict(inputs).marginals
+            if hypothesis.registered:
                 wanted = np.exp(changed) / np.exp(changed).sum(axis=1, keepdims=True)
-                assert np.abs(predicted - wanted).max() < 0.05, (account.name, name)
+                assert np.abs(predicted - wanted).max() < 0.05, (hypothesis.name, name)
             else:
-                assert np.isnan(predicted).all(), account.name
+                assert np.isnan(predicted).all(), hypothesis.name
 
 
 def test_predictions_about_the_changed_network_are_registered_with_a_digest(s3):
@@ -91,10 +91,10 @@ def test_predictions_about_the_changed_network_are_registered_with_a_digest(s3):
 
 
 def test_the_largest_margin_gives_all_wrong_answers_one_probability(s3):
-    account = next(
+    hypothesis = next(
         each for each in group_network_explanations(interpret(s3)) if each.name == "largest margin"
     )
-    predicted = account.predict(account.phenomenon.inputs).marginals
+    predicted = hypothesis.predict(hypothesis.phenomenon.inputs).marginals
     wrong = np.sort(predicted, axis=1)[:, :-1]
     assert np.ptp(wrong) < 1e-12
     assert predicted.max(axis=1).min() > wrong.max()

@@ -17,14 +17,16 @@ from judged.worth import OUTCOMES, VIRTUES, regressed
 
 
 def network(bits, *, answers=1.0, logits=1.0, family="S5"):
-    accounts = {f"account {i}": {"bits": b, "answers": answers, "logits": logits} for i, b in enumerate(bits)}
+    hypotheses = {
+        f"hypothesis {i}": {"bits": b, "answers": answers, "logits": logits} for i, b in enumerate(bits)
+    }
     return {
         "family": family,
         "order": 120,
         "width": 128,
         "numbers": 1000,
         "measures": dict.fromkeys(LAWS.values(), 0.5),
-        "accounts": accounts,
+        "hypotheses": hypotheses,
     }
 
 
@@ -64,9 +66,9 @@ def test_the_regression_finds_what_success_follows():
 def test_a_virtue_in_which_rivals_do_not_differ_has_no_slope():
     rows = rows_of(0.01)
     for row in rows:
-        row["virtues"]["observational"] = 1.0
+        row["virtues"]["probing-agreement"] = 1.0
     found = {(row["outcome"], row["virtue"]): row for row in regressed(rows, resamples=50)}
-    assert found["unseen inputs", "observational"]["slope"] is None
+    assert found["unseen inputs", "probing-agreement"]["slope"] is None
     assert found["unseen inputs", "skill"]["slope"] == pytest.approx(1, abs=0.02)
 
 
@@ -99,7 +101,7 @@ def card(value, grade, floor=0.1):
     conditions = [{"name": "ontic", "met": value > 0.5}]
     return {
         "family": "f",
-        "account": "a",
+        "hypothesis": "a",
         "results": results,
         "conditions": conditions,
         "joint": value,
@@ -120,12 +122,12 @@ def test_the_table_takes_means_over_networks():
 
 
 def test_an_account_that_cannot_be_had_has_its_reason():
-    cannot = {"family": "f", "account": "b", "results": None, "reason": "this is no group"}
+    cannot = {"family": "f", "hypothesis": "b", "results": None, "reason": "this is no group"}
     rows = table_rows([card(0.4, "weakly"), cannot])
     row = rows[-1]
-    assert (row["account"], row["value"], row["status"]) == ("b", None, "not applicable")
+    assert (row["hypothesis"], row["value"], row["status"]) == ("b", None, "not applicable")
     assert row["reason"] == "this is no group"
-    assert set(highly(rows)) == {"a"}, "it is no cell that the account failed to fill"
+    assert set(highly(rows)) == {"a"}, "it is no cell that the hypothesis failed to fill"
 
 
 def test_a_decision_at_a_site_is_that_of_the_whole_model(tiny_model):

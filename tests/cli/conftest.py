@@ -26,7 +26,7 @@ LINES = {
     "attribute": "@attribute.yaml",
     "demo": "--out %demo",
     "counterfactual": "@counterfactual.yaml",
-    "groups": "--store @store --concept @c.concept.safetensors --sae @sae --out %g.json --permutations 200",
+    "slices": "--store @store --concept @c.concept.safetensors --sae @sae --out %g.json --permutations 200",
     "discover": "--model @model --adapter @adapter --data @data.jsonl --sae @sae --out %m.json",
     "evaluate": "@gates.explanation.json --out %card.json",
     "plan": "@attribute.yaml --teraflops 1",
@@ -119,7 +119,7 @@ def desk(make_model, rows, tmp_path_factory):
     settings += "concept: {positive: positive.jsonl, negative: negative.jsonl}\n"
     (folder / "attribute.yaml").write_text(f"out: run\ndata: {{path: data.jsonl}}\n{settings}")
     (folder / "counterfactual.yaml").write_text(
-        f"out: run\ndata: {{path: data.jsonl}}\n{settings}removal: {{shares: [0.5], ends: [most], seeds: 1}}\n"
+        f"out: run\ndata: {{path: data.jsonl}}\n{settings}removal: {{shares: [0.5], ends: [top], seeds: 1}}\n"
         "training: {rank: 2, epochs: 1}\nbehaviours: {projection: {texts: negative.jsonl}}\n"
     )
     line = f"prove {folder}/n.network.safetensors --verifier cascade --out {folder}/n.certificate.json"

@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 from aitia.cli.endings import run
 
 TEXTS = ("--data", "--positive", "--negative", "--queries")
-MOVED = {("rank", "--data"), ("groups", "--data")}
+MOVED = {("rank", "--data"), ("slices", "--data")}
 READERS = [
     (name, option)
     for name, command in commands().items()
     for parameter in command.params
     for option in parameter.opts
-    # `curate` cuts nothing; to `rank` and `groups`, --data says where the scanned rows lie now.
+    # `curate` cuts nothing; to `rank` and `slices`, --data says where the scanned rows lie now.
     if option in TEXTS and name != "curate" and (name, option) not in MOVED
 ]
 INFLUENCE = ["--method", "influence", "--curvature", "@identity.safetensors"]
@@ -26,7 +26,7 @@ INFLUENCE = ["--method", "influence", "--curvature", "@identity.safetensors"]
 
 def test_every_reader_of_rows_is_tried():
     assert {name for name, _ in READERS} >= {
-        "scan", "rank", "fit-curvature", "groups", "discover", "concept fit", "sae train",
+        "scan", "rank", "fit-curvature", "slices", "discover", "concept fit", "sae train",
     }  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def test_a_row_that_is_too_long_is_named_and_the_advice_works(name, option, long
         line[place] += ".network" if name == "network train" else ""
         status = run([*line, *words.split()])
         out, said = capsys.readouterr()
-        assert status in (0, 1), said  # 1: no group, or nothing moved
+        assert status in (0, 1), said  # 1: no slice, or nothing moved
         assert ("left out: long.jsonl:25" in out) == ("skip" in words)
 
 

@@ -21,7 +21,7 @@ READ = [
 NEEDS = {  # what a command must be given besides, so that the path is looked at
     "--queries": ["--method", "influence", "--curvature", "@none"],
     "--curvature": ["--method", "influence", "--queries", "@data.jsonl"],
-    "--groups": ["--drop-group", "1"],
+    "--slices": ["--drop-slice", "1"],
 }
 
 
@@ -70,7 +70,7 @@ def test_a_file_that_is_no_such_file(name, path, argument, kind, line_of, desk, 
         return  # which is what it wants
     extra = [word.replace("@", f"{desk}/") for word in NEEDS.get(path, ())]
     line = [*replaced(line_of(name), name, path, argument, wrong), *extra]
-    if path == "--groups":
+    if path == "--slices":
         for option in ("--ranking", "--drop"):
             place = line.index(option)
             line = line[:place] + line[place + 2 :]

@@ -25,7 +25,7 @@ MAY_BE_HUGE = {
     "--shown",
     "--smallest",
     "--max-tokens",
-    "--drop-group",
+    "--drop-slice",
     "--shard-rows",
     "--on-policy-response-tokens",
     "--dead-after",
@@ -68,7 +68,7 @@ def test_a_value_that_makes_no_sense_is_refused(name, option, value, line_of, de
         line[line.index(option) + 1] = value
     else:
         line += [option, value]
-    if name in ("rank", "groups") and option == "--damping":
+    if name in ("rank", "slices") and option == "--damping":
         line += ["--method", "influence", "--queries", str(desk / "data.jsonl")]
     status = run(line)
     said = capsys.readouterr().err
@@ -81,11 +81,11 @@ def test_a_value_that_makes_no_sense_is_refused(name, option, value, line_of, de
     ("name", "extra", "named"),
     [
         ("rank", ["--queries", "@data.jsonl"], "would pass over --queries"),
-        ("groups", ["--curvature", "@c"], "would pass over --curvature"),
+        ("slices", ["--curvature", "@c"], "would pass over --curvature"),
         ("rank", ["--max-length", "9", "--truncate"], "would pass over --max-length, --truncate"),
-        ("groups", ["--on-error", "skip"], "would pass over --on-error"),
+        ("slices", ["--on-error", "skip"], "would pass over --on-error"),
         ("rank", ["--label", "planted"], "--label is measured against in a --report"),
-        ("groups", ["--base-url", "http://127.0.0.1:1"], "--base-url is the endpoint of a --labeller"),
+        ("slices", ["--base-url", "http://127.0.0.1:1"], "--base-url is the endpoint of a --labeller"),
         ("evaluate", ["--behaviour", "x"], "only the folder of a run has behaviours"),
     ],
 )

@@ -14,13 +14,13 @@ from aitia.counterfactual.concept_lds import (
     subset_cells,
 )
 from aitia.counterfactual.removal import (
-    LEAST,
-    MOST,
+    BOTTOM,
+    TOP,
     Removal,
     against_random,
     plan_removals,
+    recovered_fraction,
     removal_curves,
-    undone,
 )
 from aitia.counterfactual.retraining import RunResult
 from aitia.errors import AitiaError
@@ -43,16 +43,16 @@ def pretend_training(cells, noise=0.0):
 def test_removals_take_the_right_rows():
     scores = np.linspace(1, 0, 20)
     plan = plan_removals(IDS, {"m": scores}, [0.25], [0, 1])
-    most = plan[Removal(method="m", end=MOST, share=0.25, seed=1)]
-    least = plan[Removal(method="m", end=LEAST, share=0.25, seed=1)]
+    most = plan[Removal(method="m", end=TOP, share=0.25, seed=1)]
+    least = plan[Removal(method="m", end=BOTTOM, share=0.25, seed=1)]
     assert most.kept == tuple(IDS[5:])
     assert least.kept == tuple(IDS[:15])
     assert most.seed == 1
-    random = [plan[Removal(method="random", end=MOST, share=0.25, seed=seed)].kept for seed in (0, 1)]
+    random = [plan[Removal(method="random", end=TOP, share=0.25, seed=seed)].kept for seed in (0, 1)]
     assert len(random[0]) == 15
     assert random[0] != random[1]
-    assert plan[Removal(method="all", end=MOST, share=0.0, seed=0)].kept == tuple(IDS)
-    assert plan[Removal(method="all", end=MOST, share=1.0, seed=0)].kept == ()
+    assert plan[Removal(method="all", end=TOP, share=0.0, seed=0)].kept == tuple(IDS)
+    assert plan[Removal(method="all", end=TOP, share=1.0, seed=0)].kept == ()
 
 
 def test_a_right_method_holds_and_broken_ones_fail():
@@ -66,7 +66,9 @@ def test_a_right_method_holds_and_broken_ones_fail():
     assert differences["right"].high < 0
     assert differences["flipped"].low > 0
     assert differences["shuffled"].high > 0
-    shares = {name: undone(removals, results, "b", name, 0.25, oracle="oracle") for name in methods}
+    shares = {
+        name: recovered_fraction(removals, results, "b", name, 0.25, oracle="oracle") for name in methods
+    }
     assert shares["right"].value == pytest.approx(1, abs=0.05)
     assert shares["flipped"].value == pytest.approx(0, abs=0.05)
     assert shares["shuffled"].value < 0.6
@@ -86,11 +88,11 @@ def test_curves_average_over_seeds():
     values = [
         result.mean("b")
         for removal, result in zip(plan, results, strict=True)
-        if (removal.method, removal.end, removal.share) == ("m", MOST, 0.1)
+        if (removal.method, removal.end, removal.share) == ("m", TOP, 0.1)
     ]
-    assert points["m", MOST, 0.1].behaviour.value == pytest.approx(np.mean(values))
-    assert points["m", MOST, 0.5].behaviour.value == pytest.approx(0, abs=0.5)
-    assert points["all", MOST, 1.0].seeds == 3
+    assert points["m", TOP, 0.1].behaviour.value == pytest.approx(np.mean(values))
+    assert points["m", TOP, 0.5].behaviour.value == pytest.approx(0, abs=0.5)
+    assert points["all", TOP, 1.0].seeds == 3
 
 
 def test_bad_plans_are_refused():

@@ -160,7 +160,7 @@ def test_the_harness_passes_an_oracle_and_fails_broken_methods(base, tmp_path):
         "flipped": -oracle,
         "shuffled": np.random.default_rng(3).permutation(oracle),
     }
-    plan = plan_removals(data.ids, methods, [0.25], range(4), ends=("most",))
+    plan = plan_removals(data.ids, methods, [0.25], range(4), ends=("top",))
     results = retrain(load, data, list(plan.values()), [behaviour], SETTINGS, tmp_path / "runs")
     found = {name: against_random(list(plan), results, "sun", name, 0.25) for name in methods}
     assert found["oracle"].high < 0, found

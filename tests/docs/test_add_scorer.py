@@ -46,7 +46,7 @@ def test_the_page_s_scorer_ranks_and_its_tests_pass(make_model, rows, tmp_path):
     concept = fit_concept(model, *texts, sites=[SITE], shuffles=0)
     data = records_from_rows([row | {"completion": "!" * i + "a"} for i, row in enumerate(rows)])
     store = scan(model, data, sites=[SITE], out=tmp_path / "s", activations=[])
-    ranking = rank(store, concept, method="exclamation-marks", others=())
+    ranking = rank(store, concept, method="exclamation-marks", compare=())
     np.testing.assert_allclose(ranking.score, [i / (i + 1) for i in range(len(data))])
     (tmp_path / "page_test.py").write_text(blocks("python")[1], encoding="utf-8")
     names = runpy.run_path(str(tmp_path / "page_test.py"))

@@ -79,7 +79,12 @@ def test_an_explanation_of_one_s_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(text)
     card = runpy.run_path(str(tmp_path / "mine.py"))["card"]
-    assert card["behavioural"].value == card["causal"].value == card["observational"].value == 1
-    assert card["causal"].discriminating
+    assert (
+        card["fidelity"].value
+        == card["interchange-intervention-accuracy"].value
+        == card["probing-agreement"].value
+        == 1
+    )
+    assert card["interchange-intervention-accuracy"].discriminating
     assert card.verdict.startswith("a mechanistic explanation")
     assert "it counts" in (tmp_path / "card.html").read_text()

@@ -45,7 +45,7 @@ def walk(page, folder):
             for command in code.replace("\\\n", " ").splitlines():
                 done, output = run(["sh", "-c", command])
                 said.append(output)
-                may_say_no = "aitia groups" in command or "does not hold" in output  # 1 is an answer there
+                may_say_no = "aitia slices" in command or "does not hold" in output  # 1 is an answer there
                 assert done.returncode in ((0, 1) if may_say_no else (0,)), f"{command}\n{output}"
     if python:
         (folder / "page.py").write_text("\n".join(python), encoding="utf-8")
@@ -87,7 +87,7 @@ def test_getting_started(tiny):
 def test_finding_rows_and_cleaning(tiny):
     said = walk("how_to/find_rows.md", tiny)
     assert "split_half" in said
-    assert re.search(r"groups tested among 200 rows, 0 found", said)
+    assert re.search(r"slices tested among 200 rows, 0 found", said)
     lines = (tiny / "negative.jsonl").read_text().splitlines(keepends=True)
     (tiny / "skill.jsonl").write_text("".join(lines[:16]))
     said = walk("how_to/clean_data.md", tiny)

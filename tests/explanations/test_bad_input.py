@@ -59,8 +59,8 @@ def test_abstentions_are_left_out_and_counted():
     card = evaluate(saying(np.array([0, -1, 1, -1])))
     assert card["coverage"].value == 0.5
     assert card["coverage"].details["abstentions"] == 2
-    assert card["behavioural"].value == 1
-    assert card["behavioural"].n == 2
+    assert card["fidelity"].value == 1
+    assert card["fidelity"].n == 2
     assert card["scope"].value == 0.5
     with pytest.raises(ExplanationError, match="abstains on every test input"):
         evaluate(saying(np.full(4, -1)))
@@ -177,8 +177,8 @@ def test_rubrics(tmp_path):
     for text, message in [
         ("{", "rubric"),
         ('{"charm": [1, 0]}', "no virtue 'charm'"),
-        ('{"causal": [0.9]}', "two numbers"),
-        ('{"causal": [0.5, 0.9]}', "highly must ask for more"),
+        ('{"interchange-intervention-accuracy": [0.9]}', "two numbers"),
+        ('{"interchange-intervention-accuracy": [0.5, 0.9]}', "highly must ask for more"),
         ('{"leakage": [0.5, 0.1]}', "highly must ask for more"),
     ]:
         file.write_text(text)
@@ -234,8 +234,8 @@ def test_a_model_without_weights_has_no_random_controls():
         },
     )
     card = evaluate(explanation)
-    assert card["causal"].value == 1
-    assert card["causal"].discriminating is None
+    assert card["interchange-intervention-accuracy"].value == 1
+    assert card["interchange-intervention-accuracy"].discriminating is None
     assert set(card["mutation-score"].details["refuted_by"]) == {"a site at zero"}
     assert {each.name: each.met for each in card.conditions}["ontic"] is None
-    assert "cannot" not in card["causal"].reason
+    assert "cannot" not in card["interchange-intervention-accuracy"].reason

@@ -106,8 +106,8 @@ class TestTwoLookupTable:
 
     def test_the_table_has_no_inside(self, card):
         table = card.baselines[0]
-        assert table["causal"].status is Status.NOT_EVALUABLE
-        assert table["causal"].value is None
+        assert table["interchange-intervention-accuracy"].status is Status.NOT_EVALUABLE
+        assert table["interchange-intervention-accuracy"].value is None
         assert table.verdict == "a predictive model, not a mechanistic explanation"
         assert card.verdict.startswith("a mechanistic explanation")
 
@@ -128,14 +128,14 @@ class TestThreeXorTwoWays:
         phenomenon = xor_phenomenon(network)
         card = evaluate(right(phenomenon), baselines=[wrong(phenomenon)])
         baseline = card.baselines[0]
-        assert card["behavioural"].value == baseline["behavioural"].value == 1
-        assert card["observational"].value == baseline["observational"].value == 1, (
+        assert card["fidelity"].value == baseline["fidelity"].value == 1
+        assert card["probing-agreement"].value == baseline["probing-agreement"].value == 1, (
             "reading off is not enough"
         )
-        assert card["causal"].value == 1
-        assert baseline["causal"].value == low  # by hand, over all 16 pairs
+        assert card["interchange-intervention-accuracy"].value == 1
+        assert baseline["interchange-intervention-accuracy"].value == low  # by hand, over all 16 pairs
         assert baseline["faithfulness-gap"].value == 1 - low
-        assert card["causal"].details["alike_where_moved"] == 1
+        assert card["interchange-intervention-accuracy"].details["alike_where_moved"] == 1
         assert "wrong mechanism" in baseline["faithfulness-gap"].reason
         assert "mechanism" in card.comparisons()[0].groups(1)
         assert card.verdict.startswith("a mechanistic explanation")
@@ -204,13 +204,13 @@ class TestFiveAndSix:
         assert card["accuracy"].value == pytest.approx(np.log2(settings.epsilon / 2))
         assert card["precision"].details["normalised"] > 0.98
         assert card["calibration-gap"].value < -10
-        assert card["behavioural"].value == 0
+        assert card["fidelity"].value == 0
 
 
 class TestSevenVacuity:
     def test_a_map_that_memorises_does_not_discriminate(self):
         card = evaluate(memorised_or(noisy_or(noise=8)))
-        result = card["observational"]
+        result = card["probing-agreement"]
         controls = {each["name"]: each["value"] for each in result.details["controls"]}
         assert result.value == 1
         assert controls["random weights"] > 0.9
@@ -218,7 +218,7 @@ class TestSevenVacuity:
         assert result.discriminating is False
 
     def test_the_true_mechanism_beats_random_weights(self):
-        result = evaluate(gates_explanation(xor_phenomenon(gate_network())))["observational"]
+        result = evaluate(gates_explanation(xor_phenomenon(gate_network())))["probing-agreement"]
         assert result.discriminating is True
         controls = {each["name"]: each for each in result.details["controls"]}
         random = controls["random weights"]["interval"]
@@ -304,10 +304,10 @@ class TestModularAddition:
         phenomenon = addition_phenomenon(7)
         card = evaluate(angle_explanation(phenomenon), baselines=[first_token_explanation(phenomenon)])
         wrong = card.baselines[0]
-        assert card["causal"].value == card["causal-by-writing"].value == 1
-        assert wrong["behavioural"].value == 1
+        assert card["interchange-intervention-accuracy"].value == card["causal-by-writing"].value == 1
+        assert wrong["fidelity"].value == 1
         # The first token says nothing of the sum; chance is one in seven.
-        assert wrong["observational"].value == pytest.approx(0, abs=1e-12)
-        assert wrong["causal"].value == pytest.approx(1 / 7, abs=0.03)
-        assert wrong["causal"].discriminating is False
+        assert wrong["probing-agreement"].value == pytest.approx(0, abs=1e-12)
+        assert wrong["interchange-intervention-accuracy"].value == pytest.approx(1 / 7, abs=0.03)
+        assert wrong["interchange-intervention-accuracy"].discriminating is False
         assert wrong.verdict == "a predictive model, not a mechanistic explanation"

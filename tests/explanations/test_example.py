@@ -28,21 +28,26 @@ def test_twenty_lines_from_a_network_to_a_card(tmp_path):
         observable=lambda outputs: (outputs[:, 1] > 0.5).astype(int),
     )
 
-    def account(premises, inputs, variable):
+    def hypothesis(premises, inputs, variable):
         return variable("all", (inputs.sum(axis=1) >= premises["threshold"]).astype(int))
 
     place = Alignment(site="hidden", subspace=[1], read=lambda part: np.rint(part[:, 0]).astype(int))
     explanation = aitia.Explanation(
         name="a unit that fires when both do",
         phenomenon=phenomenon,
-        program=account,
+        program=hypothesis,
         premises={"threshold": Premise(value=2, kind="parameter", statement="a+b>=2")},
         variables={"all": Variable(alignment=place)},
     )
     card = aitia.evaluate(explanation)
     card.write(tmp_path / "card.html")
 
-    assert card["behavioural"].value == card["causal"].value == card["observational"].value == 1
+    assert (
+        card["fidelity"].value
+        == card["interchange-intervention-accuracy"].value
+        == card["probing-agreement"].value
+        == 1
+    )
     assert card["load-bearing"].value == card["hard-to-vary"].value == 1
     assert card.verdict.startswith("a mechanistic explanation")
     assert (tmp_path / "card.html").stat().st_size > 5000

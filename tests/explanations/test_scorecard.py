@@ -60,7 +60,7 @@ def test_cards_are_written_in_three_forms(card, tmp_path):
 
 
 def test_an_unknown_virtue_is_named_with_those_there_are(card):
-    with pytest.raises(ExplanationError, match="no virtue 'charm'; there are behavioural"):
+    with pytest.raises(ExplanationError, match="no virtue 'charm'; there are fidelity"):
         _ = card["charm"]
 
 
@@ -71,8 +71,14 @@ class TestDominance:
 
     def test_only_differences_whose_interval_excludes_zero_count(self):
         found = self.compared(
-            [estimated("causal", 0.7, 0.8, 0.9), estimated("leakage", 0.1, 0.2, 0.3)],
-            [estimated("causal", 0.6, 0.7, 0.8), estimated("leakage", 0.5, 0.6, 0.7)],
+            [
+                estimated("interchange-intervention-accuracy", 0.7, 0.8, 0.9),
+                estimated("leakage", 0.1, 0.2, 0.3),
+            ],
+            [
+                estimated("interchange-intervention-accuracy", 0.6, 0.7, 0.8),
+                estimated("leakage", 0.5, 0.6, 0.7),
+            ],
         )
         assert [each.better for each in found.differences] == [0, 1], "less leakage is better"
         assert found.dominates == "a"
@@ -80,15 +86,23 @@ class TestDominance:
 
     def test_one_virtue_the_other_way_prevents_dominance(self):
         found = self.compared(
-            [estimated("causal", 0.8, 0.9, 1.0), measured("premises", 9, n=1)],
-            [estimated("causal", 0.1, 0.2, 0.3), measured("premises", 1, n=1)],
+            [estimated("interchange-intervention-accuracy", 0.8, 0.9, 1.0), measured("premises", 9, n=1)],
+            [estimated("interchange-intervention-accuracy", 0.1, 0.2, 0.3), measured("premises", 1, n=1)],
         )
         assert found.dominates is None
 
     def test_what_has_no_value_or_was_typed_in_or_has_no_better_end_does_not_count(self):
         found = self.compared(
-            [not_evaluable("causal", "?"), declared("prior", 0), measured("precision", -1, n=1)],
-            [measured("causal", 1, n=1), declared("prior", -9), measured("precision", -2, n=1)],
+            [
+                not_evaluable("interchange-intervention-accuracy", "?"),
+                declared("prior", 0),
+                measured("precision", -1, n=1),
+            ],
+            [
+                measured("interchange-intervention-accuracy", 1, n=1),
+                declared("prior", -9),
+                measured("precision", -2, n=1),
+            ],
         )
         assert found.differences == ()
         assert found.dominates is None
@@ -139,16 +153,18 @@ class TestDominance:
 class TestRubric:
     def test_thresholds_are_kept_on_the_card_and_applied(self, card):
         rubric = load_rubric()
-        assert card.as_json()["rubric"]["causal"] == list(rubric["causal"])
-        assert grade(card["causal"], rubric) == "highly"
-        assert grade(card.baselines[0]["causal"], rubric) == "not"
+        assert card.as_json()["rubric"]["interchange-intervention-accuracy"] == list(
+            rubric["interchange-intervention-accuracy"]
+        )
+        assert grade(card["interchange-intervention-accuracy"], rubric) == "highly"
+        assert grade(card.baselines[0]["interchange-intervention-accuracy"], rubric) == "not"
         assert grade(estimated("leakage", 0, 0.05, 0.1), rubric) == "weakly"
         assert grade(measured("calibration-gap", -0.3, n=1), rubric) == "weakly"
-        assert grade(not_evaluable("causal", "?"), rubric) is None
+        assert grade(not_evaluable("interchange-intervention-accuracy", "?"), rubric) is None
         assert grade(measured("variables", 1, n=1), rubric) is None
 
     def test_not_discriminating_is_not_virtuous(self):
-        high = replace(measured("observational", 1.0, n=10), discriminating=False)
+        high = replace(measured("probing-agreement", 1.0, n=10), discriminating=False)
         assert grade(high, load_rubric()) == "not"
 
     def test_ones_own_thresholds(self, tmp_path):
@@ -163,21 +179,29 @@ class TestRubric:
 class TestWeights:
     def test_totals_and_sensitivity(self):
         results = {
-            "a": {"causal": measured("causal", 1.0, n=1), "premises": measured("premises", 9, n=1)},
-            "b": {"causal": measured("causal", 0.0, n=1), "premises": measured("premises", 1, n=1)},
+            "a": {
+                "interchange-intervention-accuracy": measured("interchange-intervention-accuracy", 1.0, n=1),
+                "premises": measured("premises", 9, n=1),
+            },
+            "b": {
+                "interchange-intervention-accuracy": measured("interchange-intervention-accuracy", 0.0, n=1),
+                "premises": measured("premises", 1, n=1),
+            },
         }
-        found = weigh(results, {"causal": 3, "premises": 1})
+        found = weigh(results, {"interchange-intervention-accuracy": 3, "premises": 1})
         assert found.totals == {"a": 0.75, "b": 0.25}
         # Each wins where its own virtue has more than half of the weight.
         assert found.wins["a"] == pytest.approx(0.5, abs=0.02)
         assert sum(found.wins.values()) == pytest.approx(1)
 
     def test_a_rival_that_is_best_at_all_wins_under_all_weights(self, card):
-        found = card.weighed({"causal": 1, "skill": 1}).weighing
+        found = card.weighed({"interchange-intervention-accuracy": 1, "skill": 1}).weighing
         assert found is not None
         assert found.wins[card.name] == 1
         assert (
-            ScorecardFile.model_validate_json(json.dumps(card.weighed({"causal": 1}).as_json())).weighing
+            ScorecardFile.model_validate_json(
+                json.dumps(card.weighed({"interchange-intervention-accuracy": 1}).as_json())
+            ).weighing
             is not None
         )
 
@@ -186,9 +210,9 @@ class TestWeights:
         [
             ({"charm": 1}, "no virtue"),
             ({"precision": 1}, "no better end"),
-            ({"causal": -1}, "must not be negative"),
+            ({"interchange-intervention-accuracy": -1}, "must not be negative"),
             ({"fruitfulness": 1}, "has no value of it"),
-            ({"causal": 0}, "at least one weight"),
+            ({"interchange-intervention-accuracy": 0}, "at least one weight"),
         ],
     )
     def test_weights_that_cannot_be_used(self, card, weights, message):
@@ -197,4 +221,4 @@ class TestWeights:
 
     def test_weights_need_baselines(self, card):
         with pytest.raises(ExplanationError, match="compare baselines"):
-            card.baselines[0].weighed({"causal": 1})
+            card.baselines[0].weighed({"interchange-intervention-accuracy": 1})

@@ -157,7 +157,7 @@ class TestFaithfulnessScores:
                     "v": Variable(values=None, alignment=Alignment(site="sum", read=lambda h: h[:, 0]))
                 },
             )
-            return evaluate(explanation, settings=Settings(controls=2, resamples=200))["observational"]
+            return evaluate(explanation, settings=Settings(controls=2, resamples=200))["probing-agreement"]
 
         true = 1 - (1 / 9) / (2 + 1 / 9)
         found = [reading(seed) for seed in range(20)]
@@ -175,10 +175,10 @@ class TestFaithfulnessScores:
         phenomenon = replace(xor_phenomenon(gate_network()), sources=[3])
         card = evaluate(count_explanation(phenomenon))
         # By hand: the count unit becomes 2; 00, 01 and 10 then answer 2 > 1/2, 11 answers 0; it says 0 throughout.
-        assert card["causal"].value == 1 / 4
+        assert card["interchange-intervention-accuracy"].value == 1 / 4
         # 00, 01 and 10 answer 1; 00 moves and so do the other two in what it says; 11 stays in both.
-        assert card["causal"].details["moved_share"] == 3 / 4
-        assert card["causal"].details["alike_where_moved"] == 0
+        assert card["interchange-intervention-accuracy"].details["moved_share"] == 3 / 4
+        assert card["interchange-intervention-accuracy"].details["alike_where_moved"] == 0
 
     def test_leakage_finds_a_site_that_is_not_inert(self):
         phenomenon = xor_phenomenon(gate_network())
@@ -224,8 +224,13 @@ class TestFaithfulnessScores:
         }
         fitted = replace(plain, name="fitted", phenomenon=phenomenon, program=program, variables=variables)
         card = evaluate(fitted)
-        assert card["observational"].value == card["causal"].value == card["causal-by-writing"].value == 1
-        assert card["observational"].status is Status.ESTIMATED
+        assert (
+            card["probing-agreement"].value
+            == card["interchange-intervention-accuracy"].value
+            == card["causal-by-writing"].value
+            == 1
+        )
+        assert card["probing-agreement"].status is Status.ESTIMATED
         assert card["description-length"].details["maps"] == 2 * 2 * 16
 
 

@@ -47,7 +47,7 @@ def make_jobs(model: Any, rows: list[dict[str, Any]]) -> dict[str, Job]:
 
     fitting._Sums.__init__.__defaults__ = (0.0,)  # save at every step, so that every resume is tried
     data = records_from_rows(rows)
-    curvature = fit_curvature(model, data, CurvatureSettings(labels="empirical", rows=0))
+    curvature = fit_curvature(model, data, CurvatureSettings(use_empirical_fisher=True, rows=0))
     settings = CurvatureSettings(max_batch_tokens=120, rows=0)
     training = LoraSettings(rank=2, epochs=1, per_device_train_batch_size=8, target_modules=("q_proj",))
     cells = [RetrainingRun(kept=tuple(data.ids[start::4][:4]), seed=start) for start in range(4)]

@@ -388,7 +388,7 @@ READERS: dict[str, Reader] = {
     ),
     "rubric": Reader(
         read=_call("aitia.explanations.card.rubric", "load_rubric"),
-        make=_json({"behavioural": [0.95, 0.7], "note": "mine"}),
+        make=_json({"fidelity": [0.95, 0.7], "note": "mine"}),
         name="rubric.json",
     ),
     "autoencoder's weights": Reader(read=_read_sae, make=_sae, name="sae", target="sae_weights.safetensors"),

@@ -88,7 +88,7 @@ def test_several_shared_vectors_are_told_from_one():
 
 
 def test_the_verdict_says_what_is_lacking():
-    """The share of the logits, or right answers that the network gives and its account does not."""
+    """The share of the logits, or right answers that the network gives and its hypothesis does not."""
     summary = summarise(interpret(joined([planted("S4", 6, "3a").network()], noise=1e-3)))
     short = replace(summary, rho_set_weight=0.0, ideal_margin=-1.0, coset_accuracy=summary.accuracy / 2)
     assert not short.explained

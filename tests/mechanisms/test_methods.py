@@ -57,7 +57,7 @@ def test_the_network_is_what_it_says(phenomenon):
 def test_every_method_finds_it_and_is_judged(name, record):
     explanation = METHODS[name](record)
     card = evaluate(explanation, settings=FAST)
-    assert card["behavioural"].value == 1
+    assert card["fidelity"].value == 1
     assert card["skill"].value > 0.85
     assert card["description-length"].value >= sum(p.length for p in explanation.premises.values())
     assert explanation.name == name
@@ -81,7 +81,7 @@ def test_the_circuit_is_the_two_units(record):
     assert explanation.inert == {"hidden": list(range(2, WIDTH))}
     card = evaluate(explanation, settings=FAST)
     assert card["leakage"].value == 0
-    assert card["causal"].value == 1
+    assert card["interchange-intervention-accuracy"].value == 1
     assert card["load-bearing"].value == 1
 
 
@@ -91,7 +91,10 @@ def test_the_probe_reads_the_subspace_that_the_answer_hangs_on(record):
     assert basis.T @ basis == pytest.approx(np.eye(basis.shape[1]))
     both = np.eye(WIDTH)[:2]
     assert np.linalg.norm(both @ basis, axis=1) == pytest.approx(1, abs=0.05)
-    assert evaluate(explanation, settings=FAST)["causal"].details["alike_where_moved"] > 0.95
+    assert (
+        evaluate(explanation, settings=FAST)["interchange-intervention-accuracy"].details["alike_where_moved"]
+        > 0.95
+    )
 
 
 def test_the_dictionary_rebuilds_the_site(record):

@@ -27,7 +27,7 @@ def _kinds(kinds: Sequence[str]) -> str:
 
 
 def _filled(text: str, name: str, lines: Sequence[str]) -> str:
-    start, end = f"<!-- families: {name} -->", "<!-- end -->"
+    start, end = f"<!-- families: {name} -->", "<!-- families: end -->"
     before, _, rest = text.partition(start)
     _, _, after = rest.partition(end)
     return f"{before}{start}\n" + "\n".join(lines) + f"\n{end}{after}"

@@ -57,7 +57,13 @@ def test_a_module_is_judged_as_its_numpy_twin(gates):
 
     twin = evaluate(gates_explanation(xor_phenomenon(gate_network())))
     card = evaluate(gates_explanation(xor_phenomenon(Renamed())))
-    for name in ("behavioural", "observational", "causal", "causal-by-writing", "skill"):
+    for name in (
+        "fidelity",
+        "probing-agreement",
+        "interchange-intervention-accuracy",
+        "causal-by-writing",
+        "skill",
+    ):
         assert card[name].value == twin[name].value == pytest.approx(twin[name].value)
 
 
@@ -148,5 +154,5 @@ def test_a_language_model_can_be_explained(language_model, texts):
         program=lambda _p, x, _v: np.array([table[row.tobytes()] for row in x]),
     )
     card = evaluate(explanation)
-    assert card["behavioural"].value == 1
+    assert card["fidelity"].value == 1
     assert card["mutation-score"].value is not None

@@ -33,7 +33,7 @@ def small_configuration():
         "target_modules": ["down_proj"],
     }
     found["rankings"] = {"compare": ["oracle", "tf-idf"]}
-    found["removal"] = {"shares": [0.5], "ends": ["most"], "seeds": 2}
+    found["removal"] = {"shares": [0.5], "ends": ["top"], "seeds": 2}
     del found["behaviours"]["judged"], found["queries"], found["judge"]
     return found
 

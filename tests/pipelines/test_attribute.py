@@ -68,7 +68,7 @@ def test_influence_methods_run_from_a_configuration(folder, tmp_path, capsys, mo
     monkeypatch.delenv("AITIA_PROGRESS", raising=False)
     text = (folder / "attribute.yaml").read_text().replace("out: run", "out: influence-run")
     text += "rank: {method: concept-influence, compare: [influence], queries: positive.jsonl, "
-    text += "curvature: {labels: empirical}}\n"
+    text += "curvature: {use_empirical_fisher: true}}\n"
     (folder / "influence.yaml").write_text(text)
     result = attribute(read_configuration(folder / "influence.yaml"))
     assert list(result.ranking.scores)[:2] == ["concept-influence", "influence"]
@@ -76,13 +76,13 @@ def test_influence_methods_run_from_a_configuration(folder, tmp_path, capsys, mo
     assert not list((folder / "influence-run").glob("factors-*"))
     said = capsys.readouterr().err
     assert re.search(r"Curvature: 24 rows, .* 2 passes, .* GB on disk; about .* here\n", said)
-    (folder / "small.yaml").write_text(text.replace("empirical}", "empirical, cache_gigabytes: 0}"))
+    (folder / "small.yaml").write_text(text.replace("fisher: true}", "fisher: true, cache_gigabytes: 0}"))
     again = attribute(read_configuration(folder / "small.yaml"))
     said = capsys.readouterr().err
     assert "Curvature: 24 rows" not in said  # it was fitted before
     assert "more than cache_gigabytes = 0 allows" in said
     assert np.corrcoef(again.ranking.score, result.ranking.score)[0, 1] > 0.999
-    sampled = text.replace("empirical", "sampled").replace("influence-run", "sampled-run")
+    sampled = text.replace("fisher: true", "fisher: false").replace("influence-run", "sampled-run")
     (folder / "sampled.yaml").write_text(sampled)
     other = attribute(read_configuration(folder / "sampled.yaml")).ranking.score
     assert np.corrcoef(result.ranking.score, other)[0, 1] > 0.5  # two estimates of one curvature, few rows
@@ -161,7 +161,7 @@ def read_configuration_text(text, tmp_path):
         ("engine: {worker: 2}", "engine.worker: is not known here; did you mean workers?"),
         ("engine: {workers: 2}", "engine: an address and workers belong to engine ray"),
         ("scan: {max_batch_tokens: 0}", "scan.max_batch_tokens 0: must be at least 1"),
-        ("groups: {k: 4000}", "groups: k 4000: at most the number of features, 1024"),
+        ("slices: {k: 4000}", "slices: k 4000: at most the number of features, 1024"),
         ("model: {name: none-such, dtype: float32}", "none-such: no such folder"),
     ],
 )
@@ -285,11 +285,13 @@ def test_help_teaches_by_example(command):
     assert "aitia " in shown
 
 
-@pytest.mark.parametrize("labels", ["empirical", "sampled"])
-def test_a_curvature_is_planned_and_its_rows_cut_into_tokens_once(folder, tmp_path, monkeypatch, labels):
+@pytest.mark.parametrize("empirical", [True, False])
+def test_a_curvature_is_planned_and_its_rows_cut_into_tokens_once(folder, tmp_path, monkeypatch, empirical):
     text = (folder / "attribute.yaml").read_text().replace("out: run", f"out: {tmp_path / 'run'}")
     text += "rank: {method: concept-influence, compare: [influence], queries: positive.jsonl, "
-    (folder / "once.yaml").write_text(text + f"curvature: {{labels: {labels}}}}}\n")
+    (folder / "once.yaml").write_text(
+        text + f"curvature: {{use_empirical_fisher: {str(empirical).lower()}}}}}\n"
+    )
     calls = {"plan_curvature": 0, "tokenize": []}
 
     def planned(*arguments, **options):
@@ -320,7 +322,7 @@ def test_rows_are_cut_for_the_curvature_as_for_the_scan(folder, tmp_path):
     text = text.replace(
         "path: train.jsonl", f"path: {tmp_path / 'train.jsonl'}, truncate: true, on_error: skip"
     )
-    text += "rank: {method: concept-influence, queries: positive.jsonl, curvature: {labels: empirical}}\n"
+    text += "rank: {method: concept-influence, queries: positive.jsonl, curvature: {use_empirical_fisher: true}}\n"
     (folder / "cut.yaml").write_text(text)
     result = attribute(read_configuration(folder / "cut.yaml"))
     assert len(result.ranking) == 25

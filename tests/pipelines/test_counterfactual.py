@@ -50,7 +50,7 @@ def project(make_model, tmp_path_factory, endpoint):
 
     def content(name):
         found = maker.tiny_configuration(name)
-        found["removal"] = {"shares": [0.5], "ends": ["most"], "seeds": 1}
+        found["removal"] = {"shares": [0.5], "ends": ["top"], "seeds": 1}
         found["judge"]["endpoint"]["base_url"] = endpoint
         return found
 
@@ -84,10 +84,10 @@ def test_the_examples_run_on_tiny_models(project, key, monkeypatch, name):
 def test_the_examples_run_with_all_rankings_and_both_ends(project, key, monkeypatch, name):
     folder, content = project
     chosen = content(name) | {"out": "runs/all"}
-    chosen["removal"] = {"shares": [0.25, 0.5], "ends": ["most", "least"], "seeds": 3}
+    chosen["removal"] = {"shares": [0.25, 0.5], "ends": ["top", "bottom"], "seeds": 3}
     run_and_resume(folder, chosen, name, monkeypatch)
-    accounts = run_explanations(folder / chosen["out"] / "misaligned-opinions")
-    assert {each.name for each in accounts} == {*chosen["rankings"]["compare"], EVERY_ROW}
+    hypotheses = run_explanations(folder / chosen["out"] / "misaligned-opinions")
+    assert {each.name for each in hypotheses} == {*chosen["rankings"]["compare"], EVERY_ROW}
 
 
 @pytest.mark.slow
@@ -167,7 +167,7 @@ def test_taking_out_the_misaligned_rows_undoes_the_margin(project):
     chosen["data"] = {"pair": pair, "share": 0.7, "seed": 1}
     chosen["training"] |= {"learning_rate": 5e-3, "epochs": 4}
     chosen["rankings"] = {"compare": ["oracle"]}
-    chosen["removal"] = {"shares": [0.7], "ends": ["most", "least"], "seeds": 3}
+    chosen["removal"] = {"shares": [0.7], "ends": ["top", "bottom"], "seeds": 3}
     chosen["behaviours"] = {"margin": {"held_out": 6}}
     summary = counterfactual(configuration_of(folder, chosen)).summary
     found = summary["behaviours"]["likelihood margin"]
@@ -175,14 +175,14 @@ def test_taking_out_the_misaligned_rows_undoes_the_margin(project):
     assert found["shift"]["low"] > 0
     blamed, cleared = (
         next(c for c in found["curves"] if (c["ranking"], c["end"]) == ("oracle", end))
-        for end in ("most", "least")
+        for end in ("top", "bottom")
     )
     assert blamed["against_random"]["high"] < 0 < cleared["against_random"]["low"]
-    assert blamed["undone"]["low"] > 0.9
-    assert cleared["undone"]["high"] < 0.1
+    assert blamed["recovered_fraction"]["low"] > 0.9
+    assert cleared["recovered_fraction"]["high"] < 0.1
     for curve in (blamed, cleared):
         fallen = found["all_rows"]["value"] - curve["behaviour"]["value"]
-        assert curve["undone"]["value"] == pytest.approx(fallen / found["shift"]["value"])
+        assert curve["recovered_fraction"]["value"] == pytest.approx(fallen / found["shift"]["value"])
 
 
 def test_a_run_is_judged_by_intervening_on_its_direction(project):
@@ -190,7 +190,7 @@ def test_a_run_is_judged_by_intervening_on_its_direction(project):
     folder, _ = project
     chosen = small_configuration() | {"out": "runs/judged"}
     chosen["rankings"] = {"compare": ["vector-filter", "oracle"]}
-    chosen["removal"] = {"shares": [0.3, 0.6], "ends": ["most"], "seeds": 2}
+    chosen["removal"] = {"shares": [0.3, 0.6], "ends": ["top"], "seeds": 2}
     run = counterfactual(configuration_of(folder, chosen)).files["report"].parent
     card, files = evaluate_files([run], behaviour="likelihood margin")
     direction = card.explanation.direction

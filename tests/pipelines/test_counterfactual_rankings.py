@@ -43,7 +43,7 @@ def rankings(folder, **curvature):
 
 ASKED = {
     "kind": "kfac",
-    "labels": "empirical",
+    "use_empirical_fisher": True,
     "loss": "sum",
     "parameters": "full",
     "layer_stride": 2,
@@ -83,7 +83,7 @@ def test_rows_run_once_where_their_factors_fit(folder, monkeypatch, gigabytes):
     real = gradients.training_factors
     monkeypatch.setattr(gradients, "training_factors", counted)
     scores, (found,) = rankings(
-        folder, labels="empirical", precision="float32", rows=0, cache_gigabytes=gigabytes
+        folder, use_empirical_fisher=True, precision="float32", rows=0, cache_gigabytes=gigabytes
     )
     rows = len(scores)
     assert found.provenance["rows"] == rows

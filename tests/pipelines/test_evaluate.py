@@ -95,9 +95,9 @@ def test_a_file_is_judged_as_its_python_twin(write):
     assert files == {}
     for ours, theirs in ((card, twin), (card.baselines[0], twin.baselines[0])):
         for name in (
-            "behavioural",
-            "observational",
-            "causal",
+            "fidelity",
+            "probing-agreement",
+            "interchange-intervention-accuracy",
             "causal-by-writing",
             "skill",
             "scope",
@@ -113,14 +113,14 @@ def test_the_example_files_say_what_the_network_is(request):
     folder = request.config.rootpath / "examples" / "xor"
     card, _ = evaluate_files([folder / "gates.explanation.json", folder / "count.explanation.json"])
     assert card.verdict.startswith("a mechanistic explanation")
-    assert card.baselines[0]["causal"].value == 11 / 16
+    assert card.baselines[0]["interchange-intervention-accuracy"].value == 11 / 16
 
 
 def test_tables_abstain_and_lose_what_a_premise_governs(write):
     explanation = read_explanation(write(TABLE))
     card = evaluate(explanation)
     assert card["coverage"].value == 0.75
-    assert card["causal"].value is None
+    assert card["interchange-intervention-accuracy"].value is None
     assert card["load-bearing"].details["idle"] == ["idle"]
     predicted = explanation.without("first row").predict(explanation.phenomenon.inputs)
     assert predicted.covered.tolist() == [False, True, False, True]
@@ -197,11 +197,19 @@ class TestCommand:
     def test_cards_and_summary(self, write, tmp_path):
         paths = [str(write(GATES, "gates")), str(write(COUNT, "count"))]
         done = CliRunner().invoke(
-            app, ["evaluate", *paths, "--out", str(tmp_path / "cards"), "--weight", "causal=1"]
+            app,
+            [
+                "evaluate",
+                *paths,
+                "--out",
+                str(tmp_path / "cards"),
+                "--weight",
+                "interchange-intervention-accuracy=1",
+            ],
         )
         assert done.exit_code == 0, done.output
         assert "OR but not AND: a mechanistic explanation" in done.output
-        assert "causal 0.688" in done.output
+        assert "interchange-intervention-accuracy 0.688" in done.output
         assert sorted(each.name for each in (tmp_path / "cards").iterdir()) == [
             "scorecard.html",
             "scorecard.json",
@@ -235,7 +243,9 @@ class TestCommand:
 
     def test_weights_are_written_as_virtue_and_number(self, write):
         with pytest.raises(ExplanationError, match="virtue=number"):
-            evaluate_files([write(GATES, "a"), write(COUNT, "b")], weights=["causal"])
+            evaluate_files(
+                [write(GATES, "a"), write(COUNT, "b")], weights=["interchange-intervention-accuracy"]
+            )
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS))

@@ -38,7 +38,7 @@ def folder(make_model, rows, tmp_path_factory):
         "data: {path: train.jsonl}\n"
         f"concept: {{positive: positive.jsonl, negative: negative.jsonl, sites: [{SITE}]}}\n"
         "rank: {method: concept-influence, queries: positive.jsonl, random_controls: 8,"
-        " curvature: {labels: empirical, rows: 0, precision: float32, cache_gigabytes: 0}}\n"
+        " curvature: {use_empirical_fisher: true, rows: 0, precision: float32, cache_gigabytes: 0}}\n"
     )
     return folder
 
@@ -128,7 +128,7 @@ def test_its_counts_are_those_of_torch_while_the_work_is_done(
                 store,
                 concept,
                 method=configuration.rank.method,
-                others=configuration.rank.compare,
+                compare=configuration.rank.compare,
                 queries=read_records(folder / "positive.jsonl", records_limit=1),
                 curvature=curvature,
                 cache=factors,

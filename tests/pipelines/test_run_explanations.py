@@ -48,8 +48,8 @@ def run(tmp_path):
 
 
 def test_rankings_are_rivals_and_the_right_one_wins(run):
-    accounts = run_explanations(run)
-    assert [each.name for each in accounts] == ["right", "wrong", EVERY_ROW]
+    hypotheses = run_explanations(run)
+    assert [each.name for each in hypotheses] == ["right", "wrong", EVERY_ROW]
     card, files = evaluate_files([run])
     assert card["skill"].value > max(each["skill"].value for each in card.baselines) + 0.1
     assert sorted(files) == ["html", "json", "md"]

@@ -193,7 +193,9 @@ def ranking_page(make_model, folder: Path) -> str:
 def scorecard_page() -> str:
     phenomenon = xor_phenomenon(gate_network())
     found = evaluate(gates_explanation(phenomenon), baselines=[count_explanation(phenomenon)])
-    return scorecard_html(with_text(found.weighed({"causal": 1}).as_json(), HOSTILE))
+    return scorecard_html(
+        with_text(found.weighed({"interchange-intervention-accuracy": 1}).as_json(), HOSTILE)
+    )
 
 
 def network_page() -> str:

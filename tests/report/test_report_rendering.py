@@ -19,11 +19,11 @@ from aitia.errors import AitiaError, NumericalError
 from aitia.report import (
     AttributionReport,
     Control,
-    GroupSection,
     MethodResult,
-    ReportGroup,
     ReportRow,
+    ReportSlice,
     ReportSpan,
+    SliceSection,
     Token,
     render_report,
     write_report,
@@ -111,13 +111,13 @@ def make_report(n: int = 60, word: str = "fine", **changes) -> AttributionReport
         skipped=[(word, word)],
         warnings=[word],
         reproduce=word,
-        groups=make_groups(word),
+        slices=make_slices(word),
     )
     return replace(report, **changes)
 
 
-def make_groups(word: str) -> GroupSection:
-    group = ReportGroup(
+def make_slices(word: str) -> SliceSection:
+    slice_ = ReportSlice(
         feature=17,
         label=word,
         terms=(word, "x"),
@@ -131,8 +131,8 @@ def make_groups(word: str) -> GroupSection:
         found=True,
         members=((word, word, 0.75), (word, word, -0.5)),
     )
-    return GroupSection(
-        groups=[group, replace(group, feature=18, label=None, found=False, total=-1.0)],
+    return SliceSection(
+        slices=[slice_, replace(slice_, feature=18, label=None, found=False, total=-1.0)],
         tested=40,
         found=1,
         untested=[(word, 3)],
@@ -218,7 +218,7 @@ def test_figures_are_valid_plotly(page: Page) -> None:
         plotly.graph_objects.Figure(figure)
 
 
-def test_histogram_counts_every_row_in_its_group(page: Page) -> None:
+def test_histogram_counts_every_row_in_its_slice(page: Page) -> None:
     report = make_report()
     others, labelled = page.figures["histogram"]["data"]
     for bars, members in [(others, ~report.labels), (labelled, report.labels)]:
@@ -229,7 +229,7 @@ def test_histogram_counts_every_row_in_its_group(page: Page) -> None:
             assert count == ((report.scores[members] >= low) & (report.scores[members] < high)).sum()
 
 
-def test_scatter_shows_every_row_in_its_group(page: Page) -> None:
+def test_scatter_shows_every_row_in_its_slice(page: Page) -> None:
     report = make_report()
     others, labelled = page.figures["scatter"]["data"]
     for points, members in [(others, ~report.labels), (labelled, report.labels)]:
@@ -292,8 +292,8 @@ def test_cards_mark_the_labelled_rows_and_give_deviations() -> None:
 
 def test_kinds_of_rows_are_shown_with_their_figures(page: Page) -> None:
     html = render_report(make_report())
-    section = html[html.index('<section id="groups">') : html.index('<section id="length">')]
-    assert '<b id="groups-found">1</b> of 40 tested kinds' in section
+    section = html[html.index('<section id="slices">') : html.index('<section id="length">')]
+    assert '<b id="slices-found">1</b> of 40 tested kinds' in section
     for shown in (
         "+4.5",
         "−1",
@@ -301,15 +301,15 @@ def test_kinds_of_rows_are_shown_with_their_figures(page: Page) -> None:
         "4.0",
         "0.0012",
         "3 features (fine)",
-        "64 directions",
+        "64 null directions",
         "<mark>fine</mark>",
     ):
         assert shown in section
     assert "2 of 9 rows" in section
-    assert 'href="#groups"' in html
-    without = render_report(make_report(groups=None))
-    assert 'id="groups"' not in without
-    alone = render_report(make_report(groups=replace(make_groups("fine"), controls=0)))
+    assert 'href="#slices"' in html
+    without = render_report(make_report(slices=None))
+    assert 'id="slices"' not in without
+    alone = render_report(make_report(slices=replace(make_slices("fine"), controls=0)))
     assert "There were no control directions" in alone
 
 

@@ -66,7 +66,7 @@ class Page(HTMLParser):
 def card():
     phenomenon = xor_phenomenon(gate_network())
     found = evaluate(gates_explanation(phenomenon), baselines=[count_explanation(phenomenon)])
-    return found.weighed({"causal": 1, "description-length": 1}).as_json()
+    return found.weighed({"interchange-intervention-accuracy": 1, "description-length": 1}).as_json()
 
 
 def with_text(value, word):
@@ -135,7 +135,7 @@ def test_the_radar_is_to_scale(card):
 def test_a_virtue_without_a_value_leaves_a_gap(card):
     changed = copy.deepcopy(card["explanations"][:1])
     for result in changed[0]["results"]:
-        if result["name"] == "causal":
+        if result["name"] == "interchange-intervention-accuracy":
             result["value"] = None
     before, after = radar(card["explanations"][:1])["lines"][0], radar(changed)["lines"][0]
     assert len(after["points"]) == len(before["points"]) - 1
@@ -146,7 +146,9 @@ def test_markdown_has_a_column_for_each(card):
     text = scorecard_markdown(card)
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in table} == {4}
-    assert "| causal (share) | 1.000, floor 0.688 | 0.688, floor 0.688 ✗ |" in table
+    assert (
+        "| interchange-intervention-accuracy (share) | 1.000, floor 0.688 | 0.688, floor 0.688 ✗ |" in table
+    )
     assert "nothing" not in text
     assert "Neither dominates." in text
 

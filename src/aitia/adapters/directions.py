@@ -1,6 +1,6 @@
 """Does a behaviour go through a direction? Ablate it, steer along it, and measure, on held-out texts.
 
-Beside it stand directions that mean nothing: random ones, and those that were fitted to shuffled labels.
+Beside it stand null directions: random ones, and those that were fitted to shuffled labels.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def direction_trial(
         trained: gives the measure of the trained model.
         before: of the model before training; called when all is done with the first.
         direction: [k, d]; all of its span is ablated, and steps go along its sum.
-        controls: kind -> [c, k, d] directions that mean nothing.
+        controls: kind -> [c, k, d] null directions.
         behaviour: its name.
         multiple: length of a step, for every direction alike, in typical projections on `direction`.
 

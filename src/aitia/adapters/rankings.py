@@ -153,7 +153,7 @@ def ranking_explanation(
     shuffles: int = 8,
     direction: Direction | None = None,
 ) -> Explanation:
-    """The account that a behaviour comes from the rows that a ranking blames.
+    """The hypothesis that a behaviour comes from the rows that a ranking blames.
 
     Args:
         phenomenon: of `removal_phenomenon`.

@@ -21,7 +21,7 @@ from aitia.attribution.scorers import (
     scorer,
     scorer_names,
 )
-from aitia.attribution.slices.groups import Group, GroupInfluence, GroupSettings, group_influence
+from aitia.attribution.slices.slices import Slice, SliceInfluence, SliceSettings, slice_influence
 
 __all__ = [
     "ACTIVATIONS",
@@ -29,9 +29,6 @@ __all__ = [
     "ActivationStore",
     "Control",
     "ControlKind",
-    "Group",
-    "GroupInfluence",
-    "GroupSettings",
     "Needs",
     "Ranking",
     "RankingContext",
@@ -40,9 +37,11 @@ __all__ = [
     "ScanSettings",
     "Scorer",
     "Scores",
+    "Slice",
+    "SliceInfluence",
+    "SliceSettings",
     "available_methods",
     "find_scorer",
-    "group_influence",
     "rank",
     "read_ranking",
     "register",
@@ -50,4 +49,5 @@ __all__ = [
     "score_concepts",
     "scorer",
     "scorer_names",
+    "slice_influence",
 ]

@@ -208,7 +208,7 @@ def _weights(
 
 def _require_shapes(tensors: dict[str, torch.Tensor], file: Path, sizes: dict[str, Any]) -> None:
     """Hold every tensor's shape against the first and against the sizes in the options."""
-    told = {letter: (size, "cfg.json") for letter, size in sizes.items() if size is not None}
+    declared = {letter: (size, "cfg.json") for letter, size in sizes.items() if size is not None}
     for name, letters in _KNOWN.items():
         if name not in tensors:
             continue
@@ -216,7 +216,7 @@ def _require_shapes(tensors: dict[str, torch.Tensor], file: Path, sizes: dict[st
         if len(shape) != len(letters):
             raise ConceptError(f"{file}: {name} has {len(shape)} dimensions, not {len(letters)}")
         for letter, size in zip(letters, shape, strict=True):
-            before, by = told.setdefault(letter, (size, name))
+            before, by = declared.setdefault(letter, (size, name))
             if before != size:
                 what = "the width" if letter == "d" else "the number of features"
                 raise ConceptError(f"{file}: {name} has shape {shape}, but {what} is {before} by {by}")

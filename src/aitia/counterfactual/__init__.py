@@ -14,8 +14,8 @@ from aitia.counterfactual.removal import (
     Removal,
     against_random,
     plan_removals,
+    recovered_fraction,
     removal_curves,
-    undone,
 )
 from aitia.counterfactual.retraining import RetrainingRun, RunResult, retrain
 
@@ -38,8 +38,8 @@ __all__ = [
     "fit_classifier_judge",
     "load_classifier_judge",
     "plan_removals",
+    "recovered_fraction",
     "removal_curves",
     "retrain",
     "rubric_for",
-    "undone",
 ]

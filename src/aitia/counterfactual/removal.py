@@ -15,7 +15,7 @@ from aitia.counterfactual.retraining import RetrainingRun, RunResult
 from aitia.errors import AitiaError
 from aitia.statistics import Estimate, mean_estimate
 
-MOST, LEAST = "most", "least"
+TOP, BOTTOM = "top", "bottom"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def plan_removals(
     shares: Sequence[float],
     seeds: Sequence[int],
     *,
-    ends: Sequence[str] = (MOST, LEAST),
+    ends: Sequence[str] = (TOP, BOTTOM),
 ) -> dict[Removal, RetrainingRun]:
     """The training runs of removal curves: every method, end, share and seed, and random removal beside.
 
@@ -86,15 +86,15 @@ def plan_removals(
     names = np.asarray(ids)
     found: dict[Removal, RetrainingRun] = {}
     for seed in seeds:
-        found[Removal(method="all", end=MOST, share=0.0, seed=seed)] = RetrainingRun(
+        found[Removal(method="all", end=TOP, share=0.0, seed=seed)] = RetrainingRun(
             kept=tuple(ids), seed=seed
         )
-        found[Removal(method="all", end=MOST, share=1.0, seed=seed)] = RetrainingRun(kept=(), seed=0)
+        found[Removal(method="all", end=TOP, share=1.0, seed=seed)] = RetrainingRun(kept=(), seed=0)
         shuffled = np.random.default_rng(seed).permutation(len(ids))
-        orders = {("random", MOST): shuffled}
+        orders = {("random", TOP): shuffled}
         for method, values in scores.items():
             falling = np.argsort(-values, kind="stable")
-            orders |= {(method, end): falling if end == MOST else falling[::-1] for end in ends}
+            orders |= {(method, end): falling if end == TOP else falling[::-1] for end in ends}
         for (method, end), order in orders.items():
             for share in shares:
                 kept = np.sort(order[round(share * len(ids)) :])
@@ -129,21 +129,21 @@ def against_random(
     method: str,
     share: float,
     *,
-    end: str = MOST,
+    end: str = TOP,
 ) -> Estimate:
     """Behaviour after the method's removal less that after random removal of as many rows, paired by seed.
 
-    Below zero, interval and all, for `most`: the method finds rows that cause the behaviour.
+    Below zero, interval and all, for `top`: the method finds rows that cause the behaviour.
 
     Raises:
         AitiaError: no such removal was planned.
     """
     values = _by_seed(removals, results, behaviour, method, end, share)
-    random = _by_seed(removals, results, behaviour, "random", MOST, share)
+    random = _by_seed(removals, results, behaviour, "random", TOP, share)
     return mean_estimate([values[seed] - random[seed] for seed in values])
 
 
-def undone(
+def recovered_fraction(
     removals: Sequence[Removal],
     results: Sequence[RunResult],
     behaviour: str,
@@ -151,7 +151,7 @@ def undone(
     share: float,
     *,
     oracle: str | None = None,
-    end: str = MOST,
+    end: str = TOP,
 ) -> Estimate:
     """The share of the behaviour's shift that a removal undoes: 0 as with all rows, 1 as if there were no shift.
 
@@ -163,20 +163,20 @@ def undone(
         AitiaError: no such removal was planned, or there is no shift to undo.
     """
     values = _by_seed(removals, results, behaviour, method, end, share)
-    full = float(np.mean(list(_by_seed(removals, results, behaviour, "all", MOST, 0.0).values())))
-    without = ("all", MOST, 1.0) if oracle is None else (oracle, MOST, share)
+    full = float(np.mean(list(_by_seed(removals, results, behaviour, "all", TOP, 0.0).values())))
+    without = ("all", TOP, 1.0) if oracle is None else (oracle, TOP, share)
     clean = float(np.mean(list(_by_seed(removals, results, behaviour, *without).values())))
     if not full - clean > 0:
         raise AitiaError(
-            f"{behaviour}: training on all rows does not raise it above that, so nothing can be undone"
+            f"{behaviour}: training on all rows does not raise it above that, so nothing can be recovered"
         )
     return mean_estimate([(full - value) / (full - clean) for value in values.values()])
 
 
 def shift(removals: Sequence[Removal], results: Sequence[RunResult], behaviour: str) -> Estimate:
     """What training on all rows adds to the untouched model, over seeds."""
-    full = _by_seed(removals, results, behaviour, "all", MOST, 0.0)
-    untouched = _by_seed(removals, results, behaviour, "all", MOST, 1.0)
+    full = _by_seed(removals, results, behaviour, "all", TOP, 0.0)
+    untouched = _by_seed(removals, results, behaviour, "all", TOP, 1.0)
     return mean_estimate([full[seed] - untouched[seed] for seed in full])
 
 
@@ -194,5 +194,5 @@ def _by_seed(
         if (removal.method, removal.end, removal.share) == (method, end, share)
     }
     if not found:
-        raise AitiaError(f"no removal of the {end} influential {share:g} by {method} was planned")
+        raise AitiaError(f"no removal of the {end} {share:g} by {method} was planned")
     return found

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from aitia.counterfactual.removal import MOST, Removal, removal_curves
+from aitia.counterfactual.removal import TOP, Removal, removal_curves
 from aitia.counterfactual.retraining import RunResult
 from aitia.report import Curve, CurveFigure, Reference
 
@@ -17,7 +17,7 @@ def removal_figure(
     behaviour: str,
     title: str,
     *,
-    end: str = MOST,
+    end: str = TOP,
     baselines: Collection[str] = (),
 ) -> CurveFigure:
     """One curve a method from all rows down to few, random removal among them, the untouched model as a line.
@@ -37,7 +37,7 @@ def removal_figure(
     )
     curves = []
     for method in dict.fromkeys(point.method for point in points if point.method != "all"):
-        side = MOST if method == "random" else end
+        side = TOP if method == "random" else end
         line = [full, *(p for p in points if (p.method, p.end) == (method, side))]
         line.sort(key=lambda point: point.share)
         banded = all(np.isfinite(point.behaviour.low) for point in line)

@@ -3,7 +3,7 @@
 In a circuit whose right table mirrors its left one, a neuron tells x^-1 b from y c: turning one table round
 makes it tell something else, turning both round tells the same difference from the other side, and so does
 the absolute value in place of relu. Swapping the tables of a folded network gives its answer to (y, x), so that it is
-right where x and y commute; no account of the answers can fail to predict that, and it is no test of one.
+right where x and y commute; no hypothesis of the answers can fail to predict that, and it is no test of one.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ still lie in one small space, a plane above all; and the neurons on every pair o
     D(p, q) = sum_i size_i relu(a_i.p - a_i.q),
 
 which is all that bi-equivariance asks for: sum over (b, c) of D(x^-1 b, y c) kappa(b, z c) depends on x^-1 z y^-1
-alone for any table D. The single vectors need not agree. (This account is ours.)
+alone for any table D. The single vectors need not agree. (This hypothesis is ours.)
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def shared_dimension(spectrum: np.ndarray) -> int:
 def restricted(circuit: Circuit, dimension: int, weights: np.ndarray | None = None) -> Circuit:
     """The circuit with every alpha, and the gamma that goes with it, put into the best shared space of that dimension.
 
-    With dimension 1 this is the account by one shared vector, with 2 that by a shared plane.
+    With dimension 1 this is the hypothesis by one shared vector, with 2 that by a shared plane.
 
     Args:
         circuit: the circuit.

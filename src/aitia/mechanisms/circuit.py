@@ -17,7 +17,7 @@ from aitia.mechanisms.site import SiteRecord
 
 
 def circuit_explanation(record: SiteRecord, *, share: float = 0.95, named: int = 8) -> Explanation:
-    """The account that the answer comes from a few units alone.
+    """The hypothesis that the answer comes from a few units alone.
 
     Variables: the units of most effect, each at its component. Every unit kept is a premise, and costs what the
     model's numbers cost that lead into it and out of it; the others are claimed inert.

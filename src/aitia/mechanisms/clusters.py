@@ -13,7 +13,7 @@ from aitia.mechanisms.site import MECHANISMS_BELOW, SiteRecord
 
 
 def cluster_explanation(record: SiteRecord, *, sizes: tuple[int, ...] = (1, 2, 4)) -> Explanation:
-    """The account that activations fall into clusters, and that the cluster gives the answer.
+    """The hypothesis that activations fall into clusters, and that the cluster gives the answer.
 
     Variable: the nearest cluster, at the whole site; written as its centre. Each cluster is a premise.
 

@@ -25,7 +25,7 @@ def dictionary_explanation(
     named: int = 8,
     share: float = 0.95,
 ) -> Explanation:
-    """The account that the site is a sum of features, and that the rest of the model goes by that sum.
+    """The hypothesis that the site is a sum of features, and that the rest of the model goes by that sum.
 
     Variables: the features of most weight, each along its direction. Every feature that ever speaks is a premise.
 

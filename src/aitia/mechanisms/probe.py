@@ -15,7 +15,7 @@ from aitia.mechanisms.site import MECHANISMS_BELOW, SiteRecord
 def probe_explanation(
     record: SiteRecord, *, strengths: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0)
 ) -> Explanation:
-    """The account that the answer is held, linearly, in the subspace that a probe reads.
+    """The hypothesis that the answer is held, linearly, in the subspace that a probe reads.
 
     Variable: the answer, in the span of the probe's directions; without an inverse.
 

@@ -106,7 +106,7 @@ class ReportSpan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportGroup:
+class ReportSlice:
     """A kind of rows: those on which a feature fires.
 
     Attributes:
@@ -118,7 +118,7 @@ class ReportGroup:
         total: sum of their scores.
         mean: mean of their scores.
         z: the sum in standard deviations from that of as many rows at random.
-        inflation_factor: how far z wanders under directions that mean nothing, at least 1.
+        inflation_factor: how far z wanders under null directions, at least 1.
         p_adjusted: adjusted p-value.
         found: whether it holds the false-discovery rate.
         members: id, location and score of some of its rows.
@@ -139,22 +139,22 @@ class ReportGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupSection:
+class SliceSection:
     """The report's section on kinds of rows.
 
     Attributes:
-        groups: the strongest raising group first.
-        tested: how many groups were tested.
+        slices: the strongest raising slice first.
+        tested: how many slices were tested.
         found: how many hold the false-discovery rate.
         untested: why others were not tested, and how many.
-        false_discovery_rate: among the groups found.
-        controls: how many meaningless directions groups were held against.
-        threshold: of a feature's pooled value, above which a row belongs to its group.
+        false_discovery_rate: among the slices found.
+        controls: how many null directions slices were held against.
+        threshold: of a feature's pooled value, above which a row belongs to its slice.
         pooling: of the features over a row's response tokens.
         sae: which autoencoder.
     """
 
-    groups: Sequence[ReportGroup]
+    slices: Sequence[ReportSlice]
     tested: int
     found: int
     untested: Sequence[tuple[str, int]]
@@ -187,7 +187,7 @@ class AttributionReport:
         skipped: location and reason of the rows that were left out.
         warnings: plain sentences, shown on top.
         reproduce: configuration or commands that make the result again.
-        groups: the section on kinds of rows, where they were tested.
+        slices: the section on kinds of rows, where they were tested.
     """
 
     title: str
@@ -207,7 +207,7 @@ class AttributionReport:
     skipped: Sequence[tuple[str, str]] = ()
     warnings: Sequence[str] = ()
     reproduce: str = ""
-    groups: GroupSection | None = None
+    slices: SliceSection | None = None
 
 
 def check_report(report: AttributionReport) -> None:

@@ -16,9 +16,9 @@ from aitia.report.page import page_environment
 from aitia.report.text import cut, fixed, visible
 
 RADAR = (
-    ("behavioural", "right answers"),
-    ("observational", "readable inside"),
-    ("causal", "right causes"),
+    ("fidelity", "right answers"),
+    ("probing-agreement", "readable inside"),
+    ("interchange-intervention-accuracy", "right causes"),
     ("skill", "skill"),
     ("compression", "conciseness"),
     ("scope", "scope"),

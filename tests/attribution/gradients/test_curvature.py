@@ -90,7 +90,7 @@ def test_sampled_labels_estimate_the_true_fisher(make_model):
 
 
 def test_damping_rules(tiny_model, data):
-    curvature = fit_curvature(tiny_model, data, CurvatureSettings(kind="ekfac", labels="empirical"))
+    curvature = fit_curvature(tiny_model, data, CurvatureSettings(kind="ekfac", use_empirical_fisher=True))
     layer = next(iter(curvature.layers.values()))
     mean = float(layer.eigenvalues.mean())
     torch.testing.assert_close(
@@ -121,7 +121,7 @@ def test_layers_that_are_given_one_tensor_share_its_covariance(tiny_model, data)
     assert factors["0.self_attn.v_proj"].inputs is first
     assert factors["0.mlp.gate_proj"].inputs is factors["0.mlp.up_proj"].inputs
     assert factors["0.self_attn.o_proj"].inputs is not first
-    curvature = fit_curvature(tiny_model, data, CurvatureSettings(kind="kfac", labels="empirical"))
+    curvature = fit_curvature(tiny_model, data, CurvatureSettings(kind="kfac", use_empirical_fisher=True))
     flat = first.flatten(0, 1).double()
     expected = (flat.T @ flat / sum(len(row.tokens) for row in tokenized)).numpy()
     for name in ("0.self_attn.q_proj", "0.self_attn.v_proj"):

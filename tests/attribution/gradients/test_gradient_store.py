@@ -9,7 +9,7 @@ from attribution.dense import concept_at
 import aitia.records.templates.chat as chat_module
 from aitia.attribution.gradients.curvature import CurvatureSettings
 from aitia.attribution.gradients.curvature_fitting import fit_curvature
-from aitia.attribution.gradients.gradient_store import build_gradient_store, choose_corners, stored_influence
+from aitia.attribution.gradients.gradient_store import build_gradient_store, choose_ranks, stored_influence
 from aitia.attribution.gradients.measurements import ConceptMeasurement
 from aitia.attribution.influence.streaming import (
     influence,
@@ -22,7 +22,7 @@ from aitia.records import records_from_rows
 def test_a_store_with_room_for_all_is_exact_and_a_small_one_close(make_model, rows, queries, tmp_path):
     model, data = make_model("llama"), records_from_rows(rows)
     measurement = ConceptMeasurement(concept=concept_at(model))
-    curvature = fit_curvature(model, data, CurvatureSettings(labels="empirical"))
+    curvature = fit_curvature(model, data, CurvatureSettings(use_empirical_fisher=True))
     exact = influence(model, data, queries, measurement, curvature=curvature)
     full = 2 * sum(layer.inputs * layer.outputs for layer in find_linear_layers(model))
     correlations = []
@@ -37,7 +37,9 @@ def test_a_store_with_room_for_all_is_exact_and_a_small_one_close(make_model, ro
 
 
 def test_shards_of_a_store_do_not_matter(tiny_model, data, queries, tmp_path):
-    curvature = fit_curvature(tiny_model, data, CurvatureSettings(labels="empirical", precision="float32"))
+    curvature = fit_curvature(
+        tiny_model, data, CurvatureSettings(use_empirical_fisher=True, precision="float32")
+    )
     measurement = ConceptMeasurement(concept=concept_at(tiny_model))
     scores = []
     for tokens in (1, 200, 4000):
@@ -55,7 +57,7 @@ def test_a_stopped_store_goes_on_and_other_parts_are_refused(
 ):
     import aitia.attribution.gradients.gradient_store as module
 
-    curvature = fit_curvature(tiny_model, data, CurvatureSettings(labels="empirical"))
+    curvature = fit_curvature(tiny_model, data, CurvatureSettings(use_empirical_fisher=True))
     options = {"bytes_per_row": 4000, "max_batch_tokens": 200}
     straight = build_gradient_store(tiny_model, data, curvature, tmp_path / "a", **options)
     real, calls = module.passes_over_rows, []
@@ -83,27 +85,27 @@ def test_a_stopped_store_goes_on_and_other_parts_are_refused(
 
 
 def test_corners_keep_the_budget(tiny_model, data):
-    curvature = fit_curvature(tiny_model, data, CurvatureSettings(labels="empirical"))
+    curvature = fit_curvature(tiny_model, data, CurvatureSettings(use_empirical_fisher=True))
     for budget in (10, 1000, 50_000):
-        corners = choose_corners(curvature, budget)
-        assert 2 * sum(left * right for left, right in corners.values()) <= budget
+        truncated_eigenbases = choose_ranks(curvature, budget)
+        assert 2 * sum(left * right for left, right in truncated_eigenbases.values()) <= budget
     with pytest.raises(AitiaError, match="hold nothing"):
-        choose_corners(curvature, 1)
+        choose_ranks(curvature, 1)
     with pytest.raises(AitiaError, match="needs the eigenbasis"):
-        choose_corners(fit_curvature(tiny_model, data, CurvatureSettings(kind="diagonal")), 1000)
+        choose_ranks(fit_curvature(tiny_model, data, CurvatureSettings(kind="diagonal")), 1000)
 
 
 def test_a_build_killed_while_it_wrote_the_manifest_leaves_nothing_behind(tiny_model, data, tmp_path):
     left = tmp_path / "store" / ".manifest.json.abc.part"
     left.mkdir(parents=True)
-    curvature = fit_curvature(tiny_model, data, CurvatureSettings(labels="empirical"))
+    curvature = fit_curvature(tiny_model, data, CurvatureSettings(use_empirical_fisher=True))
     build_gradient_store(tiny_model, data, curvature, out=tmp_path / "store")
     assert not left.exists()
 
 
 def test_two_days_are_not_mixed_in_a_store(dated_model, talks, tmp_path, monkeypatch):
     data = records_from_rows(talks)
-    curvature = fit_curvature(dated_model, data, CurvatureSettings(labels="empirical"))
+    curvature = fit_curvature(dated_model, data, CurvatureSettings(use_empirical_fisher=True))
     options = {"bytes_per_row": 4000, "max_batch_tokens": 200}
     build_gradient_store(dated_model, data, curvature, tmp_path / "s", **options)
     build_gradient_store(dated_model, data, curvature, tmp_path / "s", **options)

@@ -61,7 +61,7 @@ def test_lora_factor_gradients_equal_autograd(make_model, data, tmp_path):
 def test_the_factor_cache_changes_nothing_that_matters(
     tiny_model, data, queries, tmp_path, monkeypatch, precision
 ):
-    settings = CurvatureSettings(labels="empirical", precision=precision)
+    settings = CurvatureSettings(use_empirical_fisher=True, precision=precision)
     concept = ConceptMeasurement(concept=concept_at(tiny_model))
     plain = influence(tiny_model, data, queries, concept, curvature=fit_curvature(tiny_model, data, settings))
     cache = FactorCache(folder=tmp_path / "cache")
@@ -84,7 +84,7 @@ def test_one_cache_serves_passes_that_have_nothing_in_common(tiny_model, data, q
     for settings in (
         CurvatureSettings(),
         CurvatureSettings(loss="sum"),
-        CurvatureSettings(labels="empirical"),
+        CurvatureSettings(use_empirical_fisher=True),
     ):
         curvature = fit_curvature(tiny_model, data, settings)
         plain = influence(tiny_model, data, queries, concept, curvature=curvature)
@@ -115,7 +115,9 @@ def test_an_adapter_in_float32_on_a_base_in_bfloat16(make_model, data, queries):
         wrapped = get_peft_model(plain.network.to(dtype), settings)
         assert {p.dtype for name, p in wrapped.named_parameters() if "lora_" in name} == {torch.float32}
         model = LanguageModel(network=wrapped, tokenizer=plain.tokenizer, name="tiny", adapter="made up")
-        curvature = fit_curvature(model, data, CurvatureSettings(parameters="lora", labels="empirical"))
+        curvature = fit_curvature(
+            model, data, CurvatureSettings(parameters="lora", use_empirical_fisher=True)
+        )
         measurement = ConceptMeasurement(concept=concept_at(model))
         return influence(model, data, queries, measurement, curvature=curvature)
 

@@ -153,7 +153,7 @@ def left_out():
 def scores(left_out, kind):
     model, rows, asked, measurement, _ = left_out
     many = TokenizedRecords(records=tuple(rows) * 30)
-    curvature = fit_curvature(model, many, CurvatureSettings(kind=kind, labels="sampled", rows=0))
+    curvature = fit_curvature(model, many, CurvatureSettings(kind=kind, rows=0))
     # The Fisher of a mean over the response's tokens is that share of the Hessian of the mean.
     damping = Damping(value=RIDGE / (LENGTH - PROMPT), relative=False)
     return influence(model, rows, asked, measurement, curvature=curvature, damping=damping)

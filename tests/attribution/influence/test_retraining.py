@@ -182,7 +182,7 @@ def test_ekfac_predicts_weighting_up_and_leaving_out(trained):
     """The whole path, with the Fisher sampled from the model and the ridge as damping."""
     model, rows, queries, concept, changes = trained
     many = TokenizedRecords(records=tuple(rows) * 40)
-    curvature = fit_curvature(model, many, CurvatureSettings(kind="ekfac", labels="sampled", rows=0))
+    curvature = fit_curvature(model, many, CurvatureSettings(kind="ekfac", rows=0))
     found = influence(
         model,
         rows,
@@ -219,7 +219,7 @@ def test_dense_fisher_and_ekfac_agree_better_than_the_identity(trained):
     exact = -(gradients @ torch.linalg.solve(fisher + damping * torch.eye(len(fisher)), query)).numpy()
     agreement = {}
     for kind in ("identity", "ekfac"):
-        curvature = fit_curvature(model, rows, CurvatureSettings(kind=kind, labels="empirical"))
+        curvature = fit_curvature(model, rows, CurvatureSettings(kind=kind, use_empirical_fisher=True))
         found = influence(model, rows, queries, ConceptMeasurement(concept=concept), curvature=curvature)
         agreement[kind] = np.corrcoef(found, exact)[0, 1]
     assert agreement["ekfac"] > 0.8

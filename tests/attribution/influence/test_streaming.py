@@ -35,7 +35,7 @@ def test_scores_equal_dense_algebra(make_model, data, queries, kind, family):
     model = make_model(family)
     concept = concept_at(model)
     settings = CurvatureSettings(
-        kind=kind, labels="empirical", site="resid_post.2", max_batch_tokens=300, precision="float32"
+        kind=kind, use_empirical_fisher=True, site="resid_post.2", max_batch_tokens=300, precision="float32"
     )
     curvature = fit_curvature(model, data, settings)
     found = influence(model, data, queries, ConceptMeasurement(concept=concept), curvature=curvature)
@@ -59,7 +59,7 @@ def test_scores_equal_dense_algebra(make_model, data, queries, kind, family):
 def test_layers_above_the_site_are_left_out_on_both_sides(tiny_model, data, queries):
     concept = concept_at(tiny_model, "resid_post.1")
     measurement = ConceptMeasurement(concept=concept)
-    whole = fit_curvature(tiny_model, data, CurvatureSettings(kind="ekfac", labels="empirical"))
+    whole = fit_curvature(tiny_model, data, CurvatureSettings(kind="ekfac", use_empirical_fisher=True))
     layers = influencing_layers(tiny_model, measurement, whole)
     assert {layer.block for layer in layers} == {0, 1}
     everything = find_linear_layers(tiny_model)
@@ -69,7 +69,7 @@ def test_layers_above_the_site_are_left_out_on_both_sides(tiny_model, data, quer
     for layer in everything:
         assert bool(gradients[layer.name].any()) == (layer.block <= 1)
     below = fit_curvature(
-        tiny_model, data, CurvatureSettings(kind="ekfac", labels="empirical", site="resid_post.1")
+        tiny_model, data, CurvatureSettings(kind="ekfac", use_empirical_fisher=True, site="resid_post.1")
     )
     np.testing.assert_allclose(
         influence(tiny_model, data, queries, measurement, curvature=whole),
@@ -112,7 +112,7 @@ def test_one_linear_write_is_kernel_times_activation_gradient(tiny_model, data, 
 
 def test_batches_order_and_company_do_not_matter(tiny_model, rows, queries):
     concept = ConceptMeasurement(concept=concept_at(tiny_model))
-    settings = CurvatureSettings(labels="empirical", max_batch_tokens=2048, precision="float32")
+    settings = CurvatureSettings(use_empirical_fisher=True, max_batch_tokens=2048, precision="float32")
     data, turned = records_from_rows(rows[:10]), records_from_rows(rows[:10][::-1])
     scores = [
         influence(tiny_model, data, queries, concept, curvature=fit_curvature(tiny_model, data, settings)),
@@ -134,7 +134,9 @@ def test_batches_order_and_company_do_not_matter(tiny_model, rows, queries):
 
 def test_token_parts_sum_to_the_score(tiny_model, data, queries):
     measurement = ConceptMeasurement(concept=concept_at(tiny_model))
-    curvature = fit_curvature(tiny_model, data, CurvatureSettings(labels="empirical", precision="float32"))
+    curvature = fit_curvature(
+        tiny_model, data, CurvatureSettings(use_empirical_fisher=True, precision="float32")
+    )
     scores = influence(tiny_model, data, queries, measurement, curvature=curvature)
     layers = influencing_layers(tiny_model, measurement, curvature)
     asked = tokenize(queries, tiny_model.tokenizer, max_length=256)
@@ -169,7 +171,7 @@ def test_what_cannot_be_computed_is_refused(tiny_model, make_model, data, querie
     with torch.no_grad():
         broken.blocks[3].mlp.down_proj.weight[0, 0] = float("nan")
     with pytest.raises(NumericalError, match=r"rows row \d+: the gradient of layer"):
-        fit_curvature(broken, data, CurvatureSettings(labels="empirical"))
+        fit_curvature(broken, data, CurvatureSettings(use_empirical_fisher=True))
 
 
 def test_low_precision_and_checkpointed_models_give_the_same_ranking(make_model, data, queries):
@@ -193,7 +195,7 @@ def test_low_precision_and_checkpointed_models_give_the_same_ranking(make_model,
 
 @pytest.mark.parametrize("average", [True, False])
 def test_queries_of_full_rank_change_nothing_and_of_low_rank_little(tiny_model, data, queries, average):
-    settings = CurvatureSettings(labels="empirical", rows=0, precision="float32")
+    settings = CurvatureSettings(use_empirical_fisher=True, rows=0, precision="float32")
     curvature = fit_curvature(tiny_model, data, settings)
     measurement = ConceptMeasurement(concept=concept_at(tiny_model))
 
@@ -213,7 +215,7 @@ def test_queries_of_full_rank_change_nothing_and_of_low_rank_little(tiny_model, 
 def test_bfloat16_products_change_scores_little(tiny_model, data, queries):
     scores = {}
     for precision in ("float32", "bfloat16", "auto"):
-        settings = CurvatureSettings(labels="empirical", rows=0, precision=precision)
+        settings = CurvatureSettings(use_empirical_fisher=True, rows=0, precision=precision)
         curvature = fit_curvature(tiny_model, data, settings)
         measurement = ConceptMeasurement(concept=concept_at(tiny_model))
         scores[precision] = influence(tiny_model, data, queries, measurement, curvature=curvature)

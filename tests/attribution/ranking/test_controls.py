@@ -52,8 +52,8 @@ def made(make_model, rows, tmp_path_factory):
     concept = fit_concept(model, *texts, sites=[SITE], shuffles=3)
     store = scan(model, data, sites=[SITE], out=tmp_path_factory.mktemp("store") / "s")
     queries = records_from_rows([{"prompt": f"Query {i}?\n", "completion": f"garden {i}."} for i in range(3)])
-    curvature = fit_curvature(model, data, CurvatureSettings(labels="empirical"))
-    return store, concept, {"queries": queries, "curvature": curvature, "others": ()}
+    curvature = fit_curvature(model, data, CurvatureSettings(use_empirical_fisher=True))
+    return store, concept, {"queries": queries, "curvature": curvature, "compare": ()}
 
 
 @pytest.mark.parametrize(("room", "kept"), [(4, (2, 2)), (0, (1, 1)), (50, (8, 3))])

@@ -89,7 +89,7 @@ def test_scores_that_overflow_name_the_row(store, concept, monkeypatch):
     with pytest.raises(
         NumericalError, match=r"rows row \d+: the score by vector-filter is not finite \(1 such"
     ):
-        rank(store, concept, method="vector-filter", others=(), random_controls=0)
+        rank(store, concept, method="vector-filter", compare=(), random_controls=0)
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_ranking_orders_and_writes(made, tmp_path):
 def test_influence_methods_rank_like_the_functions_they_call(made, method):
     model, data, concept, store = made
     queries = records_from_rows([{"prompt": f"Query {i}?\n", "completion": f"garden {i}."} for i in range(3)])
-    curvature = fit_curvature(model, data, CurvatureSettings(labels="empirical"))
+    curvature = fit_curvature(model, data, CurvatureSettings(use_empirical_fisher=True))
     ranking = rank(store, concept, method=method, queries=queries, curvature=curvature)
     measurement = LogProbability() if method == "influence" else ConceptMeasurement(concept=concept)
     divided = None if method == "concept-gradient-product" else curvature
@@ -216,12 +216,12 @@ def test_methods_can_share_a_cache_in_any_order(made, tmp_path):
     """The concept's layers are fewer than those of the log-probability; neither must miss any."""
     model, data, concept, store = made
     queries = records_from_rows([{"prompt": f"Query {i}?\n", "completion": f"garden {i}."} for i in range(3)])
-    curvature = fit_curvature(model, data, CurvatureSettings(labels="empirical"))
+    curvature = fit_curvature(model, data, CurvatureSettings(use_empirical_fisher=True))
     settings = {"queries": queries, "curvature": curvature, "random_controls": 0}
     for first, second in (("concept-influence", "influence"), ("influence", "concept-influence")):
-        plain = rank(store, concept, method=first, others=[second], **settings)
+        plain = rank(store, concept, method=first, compare=[second], **settings)
         cache = FactorCache(folder=tmp_path / first)
-        cached = rank(store, concept, method=first, others=[second], cache=cache, **settings)
+        cached = rank(store, concept, method=first, compare=[second], cache=cache, **settings)
         for name in (first, second):
             scale = np.abs(plain.scores[name]).max()
             np.testing.assert_allclose(cached.scores[name], plain.scores[name], rtol=2e-2, atol=3e-3 * scale)
@@ -236,7 +236,7 @@ def test_methods_can_share_a_cache_in_any_order(made, tmp_path):
 def test_a_damping_sweep_is_made_of_rankings_at_each_damping(made):
     model, data, concept, store = made
     queries = records_from_rows([{"prompt": f"Query {i}?\n", "completion": f"garden {i}."} for i in range(5)])
-    curvature = fit_curvature(model, data, CurvatureSettings(labels="empirical"))
+    curvature = fit_curvature(model, data, CurvatureSettings(use_empirical_fisher=True))
     settings = {"queries": queries, "curvature": curvature, "damping": Damping(value=0.1)}
     ranking = rank(store, concept, method="concept-influence", **settings)
     rows = sweep_of_ranking(ranking, label="planted", **settings)

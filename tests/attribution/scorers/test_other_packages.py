@@ -111,14 +111,14 @@ def test_a_scorer_of_another_package_ranks_like_any_other(made, install, tmp_pat
     concept, store, records = made
     install("goodscorers", GOOD, {"long-words": "LongWords", "my-filter": "MyFilter"})
     assert {"long-words", "my-filter"} <= set(scorer_names())
-    ranking = rank(store, concept, method="long-words", others=["vector-filter", "my-filter"])
+    ranking = rank(store, concept, method="long-words", compare=["vector-filter", "my-filter"])
     words = [record.completion_text.split() for record in records]
     np.testing.assert_allclose(ranking.score, [sum(map(len, each)) / len(each) for each in words], rtol=1e-6)
     assert not ranking.controls
     assert ranking.direction_scores is None
     assert "mean length of the response" in ranking.report(tmp_path / "r.html").read_text(encoding="utf-8")
 
-    own, ours = (rank(store, concept, method=name, others=()) for name in ("my-filter", "vector-filter"))
+    own, ours = (rank(store, concept, method=name, compare=()) for name in ("my-filter", "vector-filter"))
     np.testing.assert_allclose(own.score, ours.score, rtol=1e-4, atol=1e-5)
     assert [each.name for each in own.controls] == [each.name for each in ours.controls]
     for one, other in zip(own.controls, ours.controls, strict=True):
@@ -164,9 +164,9 @@ def test_a_scorer_of_another_package_ranks_from_the_command_line(made, install, 
 def test_a_scorer_that_fails_is_named_with_its_package(made, install, scores, words):
     concept, store, _ = made
     install("badscorers", BAD.replace("{scores}", scores), {"bad": "Bad"})
-    for method, others in (("bad", ()), ("vector-filter", ["bad"])):
+    for method, compare in (("bad", ()), ("vector-filter", ["bad"])):
         with pytest.raises(AitiaError, match=r"^scorer 'bad' of package badscorers " + words) as caught:
-            rank(store, concept, method=method, others=others)
+            rank(store, concept, method=method, compare=compare)
         assert "\n" not in str(caught.value)
     assert rank(store, concept).method == "activation-gradient"
 

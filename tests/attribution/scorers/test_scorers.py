@@ -50,7 +50,7 @@ def test_a_rankings_file_has_the_reserved_columns(made, tmp_path):
     import pyarrow.parquet as parquet
 
     _, concept, store, *_ = made
-    ranking = rank(store, concept, others=())
+    ranking = rank(store, concept, compare=())
     assert isinstance(ranking, Ranking)
     names = parquet.read_table(ranking.write(tmp_path / "r.parquet")).column_names
     assert set(names) - {ranking.method} == set(RANKING_COLUMNS)
@@ -59,18 +59,18 @@ def test_a_rankings_file_has_the_reserved_columns(made, tmp_path):
 def test_baselines_rank_and_are_compared(made):
     _, concept, store, data, texts = made
     names = ["bm25", "response-length", "training-loss", "random-direction", "shuffled-labels", "oracle"]
-    found = rank(store, concept, method="tf-idf", others=names, label="planted", seed=3)
+    found = rank(store, concept, method="tf-idf", compare=names, label="planted", seed=3)
     assert set(found.scores) == {"tf-idf", *names}
     np.testing.assert_allclose(found.score, tfidf_similarity(data, *texts))
     np.testing.assert_allclose(found.scores["bm25"], bm25_similarity(data, *texts))
     np.testing.assert_array_equal(found.scores["response-length"], store.column("response_tokens"))
     np.testing.assert_array_equal(found.scores["oracle"], np.array(data.column("planted"), dtype=float))
     assert found.scores["random-direction"].std() > 0
-    by_hand = rank(store, concept, others=(), random_controls=0).controls[0]
+    by_hand = rank(store, concept, compare=(), random_controls=0).controls[0]
     np.testing.assert_allclose(found.scores["shuffled-labels"], by_hand.scores, rtol=1e-5, atol=1e-8)
     assert not found.controls
     assert found.token_shares is not None
-    other = rank(store, concept, method="tf-idf", others=(), positive=texts[1], negative=texts[0])
+    other = rank(store, concept, method="tf-idf", compare=(), positive=texts[1], negative=texts[0])
     np.testing.assert_allclose(other.score, tfidf_similarity(data, texts[1], texts[0]))
 
 
@@ -80,7 +80,7 @@ def test_an_encoder_can_be_given(made):
     def encoder(texts):
         return np.array([[len(text), 1.0] for text in texts])
 
-    assert len(rank(store, concept, method="sentence-embedding", others=(), encoder=encoder).score) == len(
+    assert len(rank(store, concept, method="sentence-embedding", compare=(), encoder=encoder).score) == len(
         store
     )
 
@@ -101,7 +101,7 @@ def test_what_is_absent_is_said_before_any_work(made, monkeypatch, method, setti
     worked = []
     monkeypatch.setattr(type(find_scorer("vector-filter")), "prepare", lambda *_: worked.append(1))
     with pytest.raises(AitiaError, match=words):
-        rank(store, concept, method="vector-filter", others=[method], **settings)
+        rank(store, concept, method="vector-filter", compare=[method], **settings)
     assert not worked
 
 

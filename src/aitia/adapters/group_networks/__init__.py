@@ -1,7 +1,7 @@
-"""Group networks as models under study, and every account of them as an explanation."""
+"""Group networks as models under study, and every hypothesis of them as an explanation."""
 
-from aitia.adapters.group_networks.accounts import (
-    ACCOUNTS,
+from aitia.adapters.group_networks.hypotheses import (
+    HYPOTHESES,
     explain_group_network,
     group_network_explanations,
     points_of_g_sets,
@@ -9,8 +9,8 @@ from aitia.adapters.group_networks.accounts import (
 from aitia.adapters.group_networks.under_study import CHANGES, product_phenomenon, under_study
 
 __all__ = [
-    "ACCOUNTS",
     "CHANGES",
+    "HYPOTHESES",
     "explain_group_network",
     "group_network_explanations",
     "points_of_g_sets",

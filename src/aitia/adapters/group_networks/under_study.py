@@ -1,7 +1,7 @@
 """A group network as a model under study, and its answers as a phenomenon.
 
 Inputs [n, 2] are pairs (x, y). A third column says what is done to the network first: a place in `CHANGES`. The domain
-of the phenomenon has none, so that what an account says of a changed network is a prediction about something new.
+of the phenomenon has none, so that what a hypothesis says of a changed network is a prediction about something new.
 """
 
 from __future__ import annotations

@@ -9,11 +9,13 @@ L [out, in], so that H acts on a gradient G as U (L * (U^T G V)) V^T.
   (Martens & Grosse 2015; Grosse et al. 2023).
 - `ekfac`: the same U and V, L the mean squared gradient in that basis (George et al. 2018).
 
-The expectation over labels is taken at the data's own (`empirical`) or at labels drawn from the model
-(`sampled`, the true Fisher, which for cross-entropy is the Gauss-Newton matrix of a row's loss where that is the
-`sum` over its tokens). With the `mean` over T tokens both are second moments of the mean's gradient, which for
-sampled labels is 1 / T of the mean's Gauss-Newton matrix: of no consequence for rankings of rows of like length with
-damping relative to the eigenvalues, and wrong by that factor where estimates are to have units, as those of removal.
+The expectation over labels is taken at the data's own (the empirical Fisher, `use_empirical_fisher`) or at
+labels drawn from the model (the true Fisher, which for cross-entropy is the Gauss-Newton matrix of a row's
+loss where that is the `sum` over its tokens).
+
+With the `mean` over T tokens both are second moments of the mean's gradient, which for sampled labels is 1 / T of
+the mean's Gauss-Newton matrix. That does not change rankings of rows of like length with damping relative to the
+eigenvalues; estimates with units, as those of removal, are wrong by that factor.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ class CurvatureSettings:
 
     Attributes:
         kind: approximation of the curvature, from the coarsest to the finest.
-        labels: labels sampled from the model (the true Fisher), or the data's own (empirical).
+        use_empirical_fisher: take the expectation over the data's own labels, instead of labels sampled from the
+            model (the true Fisher).
         loss: a row's loss, as the mean over its response tokens or their sum.
         parameters: which parameters: the full weights of the blocks' linear layers, the factors of the lora adapter, or
             auto, the adapter where the model has one, else the full weights.
@@ -71,7 +74,7 @@ class CurvatureSettings:
     """
 
     kind: Kind = "ekfac"
-    labels: Literal["sampled", "empirical"] = "sampled"
+    use_empirical_fisher: bool = False
     loss: Literal["mean", "sum"] = "mean"
     parameters: Literal["auto", "full", "lora"] = "auto"
     layer_stride: Count = 1

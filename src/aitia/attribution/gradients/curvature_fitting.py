@@ -223,7 +223,7 @@ def _shard_sums(
         shard,
         layers,
         loss=settings.loss,
-        sample_seed=settings.seed if settings.labels == "sampled" else None,
+        sample_seed=settings.seed if not settings.use_empirical_fisher else None,
         cache=cache,
         dtype=dtype,
         on_batch=advance,

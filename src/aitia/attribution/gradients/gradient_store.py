@@ -1,7 +1,7 @@
 """The gradient store: every training row's gradient, compressed, for influence on any later measurement.
 
-In the eigenbasis of the curvature a layer's gradient U^T G V [out, in] has most of its square in the corner
-of the leading left and right eigenvectors. Each layer keeps such a corner, in half precision; how large
+In the eigenbasis of the curvature a layer's gradient U^T G V [out, in] has most of its square in the truncated
+of the leading left and right eigenvectors. Each layer keeps such a truncated eigenbasis, in half precision; how large
 each is follows from a budget in bytes per row, spent where it holds most. A new concept then costs a
 backward pass over the queries and one matrix product.
 """
@@ -52,21 +52,21 @@ class GradientStore:
 
     Attributes:
         path: the folder: `manifest.json` and `shards/`, each shard there whole or not at all.
-        manifest: model, data, curvature and corners.
+        manifest: model, data, curvature and the ranks of the truncated eigenbases.
     """
 
     path: Path
     manifest: Mapping[str, Any]
 
     @property
-    def corners(self) -> dict[str, tuple[int, int]]:
+    def truncated_eigenbases(self) -> dict[str, tuple[int, int]]:
         """Layer -> the number of left and right eigenvectors kept; layers with none are absent."""
-        return {name: (left, right) for name, (left, right) in self.manifest["corners"].items()}
+        return {name: (left, right) for name, (left, right) in self.manifest["truncated_eigenbases"].items()}
 
     @property
     def bytes_per_row(self) -> int:
         """What a row takes."""
-        return _BYTES * sum(left * right for left, right in self.corners.values())
+        return _BYTES * sum(left * right for left, right in self.truncated_eigenbases.values())
 
     def __len__(self) -> int:
         return int(self.manifest["rows"])
@@ -76,8 +76,8 @@ class GradientStore:
         return self.path / "shards" / f"{number:05d}.safetensors"
 
 
-def choose_corners(curvature: Curvature, bytes_per_row: int) -> dict[str, tuple[int, int]]:
-    """Spend a budget on corners of the layers' eigenbases, where each byte holds most.
+def choose_ranks(curvature: Curvature, bytes_per_row: int) -> dict[str, tuple[int, int]]:
+    """Spend a budget on truncated eigenbases of the layers, where each byte holds most.
 
     What a coordinate is worth is its share of the whitened gradient's square, (L / (L + mean L / 10))^2:
     near one where curvature is high, near zero where a row has hardly any gradient. Corners grow by an
@@ -102,11 +102,11 @@ def choose_corners(curvature: Curvature, bytes_per_row: int) -> dict[str, tuple[
         values = layer.eigenvalues.cpu().numpy().astype(np.float64)
         whitened = (values / (values + values.mean() / 10 + 1e-300)) ** 2
         worth[name] = np.pad(whitened.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    corners: dict[str, tuple[int, int]] = dict.fromkeys(worth, (0, 0))
+    truncated_eigenbases: dict[str, tuple[int, int]] = dict.fromkeys(worth, (0, 0))
     spent, heap = 0, []
 
     def offer(name: str) -> None:
-        table, (left, right) = worth[name], corners[name]
+        table, (left, right) = worth[name], truncated_eigenbases[name]
         high, wide = (size - 1 for size in table.shape)
         grown = [
             (min(left + max(left // 8, 1), high), max(right, 1)),
@@ -122,13 +122,13 @@ def choose_corners(curvature: Curvature, bytes_per_row: int) -> dict[str, tuple[
         offer(name)
     while heap:
         _, name, (left, right) = heapq.heappop(heap)
-        cost = _BYTES * (left * right - corners[name][0] * corners[name][1])
+        cost = _BYTES * (left * right - truncated_eigenbases[name][0] * truncated_eigenbases[name][1])
         if spent + cost > bytes_per_row:
             continue
         spent += cost
-        corners[name] = (left, right)
+        truncated_eigenbases[name] = (left, right)
         offer(name)
-    kept = {name: corner for name, corner in corners.items() if corner[0]}
+    kept = {name: truncated for name, truncated in truncated_eigenbases.items() if truncated[0]}
     if not kept:
         raise AitiaError(f"{bytes_per_row} bytes a row hold nothing; give at least some hundred")
     return kept
@@ -159,14 +159,14 @@ def build_gradient_store(
 
     Raises:
         StoreError: `out` holds a store of other parts.
-        AitiaError: see `choose_corners`.
+        AitiaError: see `choose_ranks`.
     """
-    corners = choose_corners(curvature, bytes_per_row)
+    truncated_eigenbases = choose_ranks(curvature, bytes_per_row)
     tokenized = in_tokens(model, data)
     manifest = {
         "format": FORMAT,
         "rows": len(tokenized),
-        "corners": {name: list(corner) for name, corner in corners.items()},
+        "truncated_eigenbases": {name: list(truncated) for name, truncated in truncated_eigenbases.items()},
         "model_fingerprint": model.fingerprint,
         "dtype": model.dtype,
         "data_fingerprint": tokenized.fingerprint,
@@ -181,7 +181,7 @@ def build_gradient_store(
         place = "cpu" if engine.name == "ray" else None
         dtype = product_dtype(curvature.settings.precision, model.device)
         bases = {}
-        for name, (high, wide) in corners.items():
+        for name, (high, wide) in truncated_eigenbases.items():
             left, right = curvature.layers[name].basis(dtype)
             assert left is not None
             assert right is not None
@@ -240,9 +240,9 @@ def _store_shard(
             parts = [
                 rows for _, rows in iter_row_gradients(part.inputs, part.outputs, left=left, right=right)
             ]
-            corner = torch.cat(parts).float()
-            scale = corner.abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
-            tensors[f"{name}.corner"] = (corner / scale).half().flatten(1).contiguous()
+            truncated = torch.cat(parts).float()
+            scale = truncated.abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
+            tensors[f"{name}.truncated"] = (truncated / scale).half().flatten(1).contiguous()
             tensors[f"{name}.scale"] = scale.flatten()
         save_tensors(store.shard_path(shard.number), tensors)
 
@@ -301,11 +301,11 @@ def stored_influence(
         )
     site = highest_site(measurement)
     top = model.layers - 1 if site is None else site_layer(site, model.layers)
-    corners = store.corners
+    truncated_eigenbases = store.truncated_eigenbases
     layers = [
         layer
         for layer in curvature_layers(model, curvature.settings)
-        if layer.name in corners and layer.block <= top
+        if layer.name in truncated_eigenbases and layer.block <= top
     ]
     if not layers:
         raise AitiaError(
@@ -315,7 +315,7 @@ def stored_influence(
     gradients = query_gradients(model, asked, measurement, layers, average=average)
     weights: dict[str, torch.Tensor] = {}
     for name, values in gradients.items():
-        left, right = corners[name]
+        left, right = truncated_eigenbases[name]
         whitened = curvature.layers[name].rotate(values) * curvature.layers[name].damped_inverse(
             damping or Damping()
         )
@@ -344,8 +344,8 @@ def _multiply(store: GradientStore, weights: Mapping[str, torch.Tensor]) -> np.n
                 seen[position] = True
                 total: Any = 0
                 for name, weight in weights.items():
-                    corner = file[f"{name}.corner"].float().to(weight.device)
-                    total = total + (weight @ corner.T) * file[f"{name}.scale"].to(weight.device)
+                    truncated = file[f"{name}.truncated"].float().to(weight.device)
+                    total = total + (weight @ truncated.T) * file[f"{name}.scale"].to(weight.device)
                 scores[:, position] = total.cpu().numpy()
         except FileNotFoundError:
             raise StoreError(f"{path}: missing; build the gradient store again to finish it") from None

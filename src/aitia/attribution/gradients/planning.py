@@ -164,7 +164,7 @@ def estimate_seconds(
     dtype = product_dtype(settings.precision, model.device)
 
     def work() -> None:
-        seed = 0 if settings.labels == "sampled" else None
+        seed = 0 if not settings.use_empirical_fisher else None
         for phase in settings.passes:
             factors = training_factors(
                 model,

@@ -77,8 +77,8 @@ def influence(
         query_rank: keep each preconditioned query gradient at this rank only, which for many queries saves
             memory, in * out / (rank * (in + out)) times, and work where that is more than the row's number of
             tokens; 0 keeps it whole.
-        cache: of the rows' factors; `fit_curvature` leaves the same ones with empirical labels, the same loss and
-            batches, and others with sampled labels.
+        cache: of the rows' factors; `fit_curvature` leaves the same ones with the empirical Fisher, the same loss and
+            batches, and others with the true Fisher.
         max_batch_tokens: tokens run at once.
         engine: where the training rows' gradients are made.
 

@@ -1,4 +1,4 @@
-"""Controls of a ranking: directions that mean nothing, scored by the ranking's own method."""
+"""Controls of a ranking: null directions, scored by the ranking's own method."""
 
 from __future__ import annotations
 
@@ -92,20 +92,20 @@ def score_controls(
     asked = {kind.value: len(vectors) for kind, vectors in directions.items()}
     kept = asked if room is None else controls_kept(asked, room)
     reason = None if kept == asked else f"only the gradients of {room} fit into one pass over the rows"
-    account = {"asked": asked, "kept": kept, "left_out": reason}
+    record = {"asked": asked, "kept": kept, "left_out": reason}
     which = [(kind, i + 1) for kind in directions for i in range(kept[kind.value])]
     if not which:
-        return [], account
+        return [], record
     scores = score(np.concatenate([vectors[: kept[kind.value]] for kind, vectors in directions.items()]))
     found = [
         Control(kind=kind, number=number, scores=each)
         for (kind, number), each in zip(which, scores, strict=True)
     ]
-    return found, account
+    return found, record
 
 
 def no_controls(directions: Mapping[ControlKind, np.ndarray], reason: str) -> dict[str, Any]:
-    """The account of a ranking that can have no controls (see `score_controls`)."""
+    """The record of a ranking that can have no controls (see `score_controls`)."""
     asked = {kind.value: len(vectors) for kind, vectors in directions.items()}
     return {
         "asked": asked,
@@ -128,11 +128,11 @@ def controls_kept(asked: Mapping[Kind, int], room: int) -> dict[Kind, int]:
     return kept
 
 
-def left_out_text(account: Mapping[str, Any]) -> str | None:
-    """One line on controls that were left out, from the account of `score_controls`; none where none were."""
-    if account.get("left_out") is None:
+def left_out_text(record: Mapping[str, Any]) -> str | None:
+    """One line on controls that were left out, from the record of `score_controls`; none where none were."""
+    if record.get("left_out") is None:
         return None
     counts = [
-        f"{account['kept'][kind]} of {count} ({kind})" for kind, count in account["asked"].items() if count
+        f"{record['kept'][kind]} of {count} ({kind})" for kind, count in record["asked"].items() if count
     ]
-    return f"Controls scored: {' and '.join(counts)}, because {account['left_out']}."
+    return f"Controls scored: {' and '.join(counts)}, because {record['left_out']}."

@@ -24,7 +24,7 @@ from aitia.files import atomic_path, reading
 from aitia.records import Records, RowIds, TokenizedRecord
 
 if TYPE_CHECKING:
-    from aitia.report import GroupSection
+    from aitia.report import SliceSection
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +41,7 @@ class Ranking:
         response_tokens: [n].
         scores: method -> [n], the deciding method first.
         seconds: method -> time that scoring took, without the scan.
-        controls: the same method on directions that mean nothing.
+        controls: the same method on null directions.
         provenance: concept, store, model and data that it came from, and which controls were asked for and kept.
         concept: the concept, where the ranking was made in this process.
         store: the store, likewise.
@@ -158,13 +158,13 @@ class Ranking:
         shown: int = ROWS_SHOWN,
         baselines: Mapping[str, np.ndarray] | None = None,
         reproduce: str | None = None,
-        groups: GroupSection | None = None,
+        slices: SliceSection | None = None,
     ) -> Path:
         """Write the HTML report of this ranking (see `aitia.attribution.ranking.reporting.build_report`)."""
         from aitia.report import write_report
 
         report = build_report(
-            self, label=label, shown=shown, baselines=baselines, reproduce=reproduce, groups=groups
+            self, label=label, shown=shown, baselines=baselines, reproduce=reproduce, slices=slices
         )
         return write_report(report, path)
 

@@ -19,7 +19,7 @@ from aitia.attribution.scorers.labels import label_values
 from aitia.concepts import Concept
 from aitia.errors import AitiaError
 from aitia.records import Record, Records, TokenizedRecord, tokenize
-from aitia.report import AttributionReport, Control, GroupSection, MethodResult, ReportRow, Token
+from aitia.report import AttributionReport, Control, MethodResult, ReportRow, SliceSection, Token
 from aitia.statistics import find_labelled, spearman
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def build_report(
     shown: int = ROWS_SHOWN,
     baselines: Mapping[str, np.ndarray] | None = None,
     reproduce: str | None = None,
-    groups: GroupSection | None = None,
+    slices: SliceSection | None = None,
 ) -> AttributionReport:
     """Gather what a report shows: scores, the top and bottom rows with their tokens, controls, provenance.
 
@@ -48,7 +48,7 @@ def build_report(
         shown: how many rows from each end.
         baselines: further scores to compare with, name -> [n].
         reproduce: text that says how to make the ranking again; default: the commands.
-        groups: the section on kinds of rows.
+        slices: the section on kinds of rows.
 
     Raises:
         AitiaError: the ranking was read from a file, or the label column is not true-or-false.
@@ -77,7 +77,7 @@ def build_report(
         skipped=[(str(place), str(reason)) for place, reason in store.manifest["data"]["skipped"]],
         warnings=_warnings(ranking, concept),
         reproduce=reproduce or reproduce_commands(ranking),
-        groups=groups,
+        slices=slices,
     )
 
 
@@ -245,7 +245,7 @@ def _warnings(ranking: Ranking, concept: Concept) -> list[str]:
     louder = [control.name for control in ranking.controls if float(control.scores.std()) >= spread]
     if ranking.controls and len(louder) > len(ranking.controls) / 10:
         found.append(
-            f"{len(louder)} of {len(ranking.controls)} meaningless directions spread the rows at least as far "
+            f"{len(louder)} of {len(ranking.controls)} null directions spread the rows at least as far "
             "apart as the concept does: read the ranking together with the controls below."
         )
     return found

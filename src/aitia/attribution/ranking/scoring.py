@@ -50,7 +50,7 @@ def rank(
     concept: Concept,
     *,
     method: str = DEFAULT_METHOD,
-    others: Sequence[str] | None = None,
+    compare: Sequence[str] | None = None,
     queries: Records | Path | str | None = None,
     curvature: Curvature | Path | str | None = None,
     damping: Damping | None = None,
@@ -74,13 +74,13 @@ def rank(
         store: a finished store, or its folder.
         concept: at a site that was scanned, of the same model (or another adapter of its base).
         method: the scorer that decides the order; `aitia.attribution.scorer_names` lists all.
-        others: further scorers, for comparison; default: the fast family, as far as the store's activations allow.
+        compare: further scorers, for comparison; default: the fast family, as far as the store's activations allow.
         queries: what `concept-influence` and `influence` measure: texts that show the behaviour, other than
             those the concept was fitted to.
         curvature: for these two; fitted, a file of it, or none to fit EK-FAC now (to the factors of the
             adapter where there is one, to the full weights otherwise).
         damping: for these two; default: a tenth of each layer's mean eigenvalue.
-        cache: for these two, as `fit_curvature` left it from the same rows with empirical labels.
+        cache: for these two, as `fit_curvature` left it from the same rows with the empirical Fisher.
         positive: what the text baselines compare with, texts that show the concept; default: those that the concept
             was fitted to, where they are found as they were.
         negative: texts that do not, likewise.
@@ -110,7 +110,7 @@ def rank(
     first = find_scorer(method)
     require_concept_of_store(concept, store)
     store.give(model=model, adapter=adapter, data=data)
-    wanted = available_methods(store) if others is None else others
+    wanted = available_methods(store) if compare is None else compare
     given = Given(
         queries=queries,
         curvature=curvature,
@@ -130,12 +130,12 @@ def rank(
         score = _direction_scores(method, prepared, len(store)) if first.through_concept else None
         if score is None:
             measures = "measures texts, not a direction" if first.needs().queries else "takes no direction"
-            controls, account = [], no_controls(directions, f"{method} {measures}")
+            controls, record = [], no_controls(directions, f"{method} {measures}")
         else:
             with naming_package(method):
                 room = prepared.directions_at_once()
-            controls, account = score_controls(directions, score, room)
-    controls_left_out = left_out_text(account)
+            controls, record = score_controls(directions, score, room)
+    controls_left_out = left_out_text(record)
     if controls_left_out is not None:
         note(controls_left_out)
     return Ranking(
@@ -162,7 +162,7 @@ def rank(
             },
             "settings": store.manifest["settings"],
             "left_out": scored.left_out,
-            "controls": account,
+            "controls": record,
             "queries_skipped": context.queries_skipped(),
         },
         concept=concept,

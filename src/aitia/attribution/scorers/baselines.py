@@ -3,7 +3,7 @@
 Each gives one number a row, higher for rows it holds to be more like the positive texts, or to matter more.
 Those that know texts (`tfidf_similarity`, `bm25_similarity`, `embedding_similarity`) know the same texts
 that a concept is fitted to; those that know no concept (`response_length`, `training_loss`,
-`random_order`) show what form alone gives away; directions that mean nothing (`random_direction_scores`,
+`random_order`) show what form alone gives away; null directions (`random_direction_scores`,
 `shuffled_direction_scores`) go through a method in the concept's place.
 """
 

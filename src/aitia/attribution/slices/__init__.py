@@ -1,1 +1,1 @@
-"""Slices: groups of rows that share a feature, their influence and its tests."""
+"""Slices: slices of rows that share a feature, their influence and its tests."""

@@ -1,4 +1,4 @@
-"""Do the rows of a group differ from the others in a column of the data? Fisher's exact test, or the rank-sum test."""
+"""Do the rows of a slice differ from the others in a column of the data? Fisher's exact test, or the rank-sum test."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution.slices.group_statistics import adjusted
-from aitia.attribution.slices.groups import Group
+from aitia.attribution.slices.slice_statistics import adjusted
+from aitia.attribution.slices.slices import Slice
 from aitia.errors import AitiaError
 
 _KINDS = 20
@@ -17,16 +17,16 @@ _KINDS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Enrichment:
-    """How a group's rows differ in a column.
+    """How a slice's rows differ in a column.
 
     Attributes:
-        feature: of the group.
+        feature: of the slice.
         column: of the data.
-        value: the value that is commoner or rarer among the group's rows; none for a column of numbers.
-        inside: share of the group's rows that have the value, or their median number.
+        value: the value that is commoner or rarer among the slice's rows; none for a column of numbers.
+        inside: share of the slice's rows that have the value, or their median number.
         outside: the same of the other rows.
         p_value: two-sided, Fisher's exact test, or the rank-sum test (Mann & Whitney).
-        p_adjusted: over all groups and values of the column (Benjamini & Hochberg).
+        p_adjusted: over all slices and values of the column (Benjamini & Hochberg).
     """
 
     feature: int
@@ -38,14 +38,14 @@ class Enrichment:
     p_adjusted: float = 1.0
 
 
-def enrichments(groups: Sequence[Group], column: str, values: Sequence[Any]) -> list[Enrichment]:
-    """Test every group against a column of the data, the most surprising first.
+def enrichments(slices: Sequence[Slice], column: str, values: Sequence[Any]) -> list[Enrichment]:
+    """Test every slice against a column of the data, the most surprising first.
 
     A column of numbers with more than 20 different values is compared by rank; any other value by value. Rows
     without a value are left out.
 
     Args:
-        groups: of the n rows.
+        slices: of the n rows.
         column: its name.
         values: [n].
 
@@ -66,19 +66,19 @@ def enrichments(groups: Sequence[Group], column: str, values: Sequence[Any]) -> 
             f"column {column!r}: {len(kinds)} different values; at most {_KINDS} can be compared"
         )
     found = []
-    for group in groups:
+    for slice_ in slices:
         inside = np.zeros(len(values), dtype=bool)
-        inside[group.members] = True
+        inside[slice_.members] = True
         if not (inside & given).any() or not (~inside & given).any():
             continue
         if len(kinds) > _KINDS:
             part = np.array([float(value) if value is not None else np.nan for value in values])
-            found.append(_by_rank(group, column, part[inside & given], part[~inside & given]))
+            found.append(_by_rank(slice_, column, part[inside & given], part[~inside & given]))
         else:
             names = np.array([str(value) for value in values])
             shown = kinds if len(kinds) > 2 else kinds[-1:]  # of two values, one says it all
             found += [
-                _by_count(group, column, kind, names[inside & given] == kind, names[~inside & given] == kind)
+                _by_count(slice_, column, kind, names[inside & given] == kind, names[~inside & given] == kind)
                 for kind in shown
             ]
     p_adjusted = adjusted([each.p_value for each in found])
@@ -86,12 +86,12 @@ def enrichments(groups: Sequence[Group], column: str, values: Sequence[Any]) -> 
     return sorted(found, key=lambda each: each.p_value)
 
 
-def _by_count(group: Group, column: str, value: str, inside: np.ndarray, outside: np.ndarray) -> Enrichment:
+def _by_count(slice_: Slice, column: str, value: str, inside: np.ndarray, outside: np.ndarray) -> Enrichment:
     from scipy.stats import fisher_exact
 
     table = [[int(part.sum()), int((~part).sum())] for part in (inside, outside)]
     return Enrichment(
-        feature=group.feature,
+        feature=slice_.feature,
         column=column,
         value=value,
         inside=float(inside.mean()),
@@ -100,11 +100,11 @@ def _by_count(group: Group, column: str, value: str, inside: np.ndarray, outside
     )
 
 
-def _by_rank(group: Group, column: str, inside: np.ndarray, outside: np.ndarray) -> Enrichment:
+def _by_rank(slice_: Slice, column: str, inside: np.ndarray, outside: np.ndarray) -> Enrichment:
     from scipy.stats import mannwhitneyu
 
     return Enrichment(
-        feature=group.feature,
+        feature=slice_.feature,
         column=column,
         value=None,
         inside=float(np.median(inside)),

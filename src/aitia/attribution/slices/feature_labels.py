@@ -59,7 +59,7 @@ def label_features(
     texts: Sequence[str],
     sae: SparseAutoencoder,
     matrix: FeatureMatrix,
-    groups: Mapping[int, Sequence[int] | np.ndarray],
+    slices: Mapping[int, Sequence[int] | np.ndarray],
     *,
     spans: int = 4,
     window: int = 8,
@@ -73,7 +73,7 @@ def label_features(
         texts: [n] what each was trained on, for the terms.
         sae: the autoencoder.
         matrix: features by rows.
-        groups: feature -> positions of the rows on which it fires.
+        slices: feature -> positions of the rows on which it fires.
         spans: so many a feature, from the rows where it fires most.
         window: tokens on either side of the peak.
         terms: so many a feature.
@@ -83,7 +83,7 @@ def label_features(
     """
     values = matrix.values.tocsc()
     tops = {}
-    for feature, members in groups.items():
+    for feature, members in slices.items():
         calibrated_z = values[:, [feature]].toarray().ravel()[np.asarray(members, dtype=np.int64)]
         tops[feature] = [int(members[i]) for i in np.argsort(-calibrated_z, kind="stable")[: 2 * spans]]
     numbers = sorted({i for chosen in tops.values() for i in chosen})
@@ -97,7 +97,7 @@ def label_features(
         found[feature] = FeatureLabel(
             feature=feature,
             spans=tuple(best[:spans]),
-            terms=distinctive_terms(texts, groups[feature], count=terms),
+            terms=distinctive_terms(texts, slices[feature], count=terms),
         )
     return found
 
@@ -107,15 +107,15 @@ def distinctive_terms(
 ) -> tuple[str, ...]:
     """The words and word pairs that set some texts apart from the others.
 
-    With a of the group's n texts holding a term, and b of the other m: the log odds of either, with a prior of
+    With a of the slice's n texts holding a term, and b of the other m: the log odds of either, with a prior of
     `PRIOR_TEXTS` texts that hold the term as often as all texts do, and their difference over its standard error,
     sqrt(1 / a + 1 / b). The largest come first (Monroe, Colaresi & Quinn 2008, here on texts instead of words, so
     that one text that repeats a word counts once, and words that stand everywhere cancel). A term must stand in at
-    least two texts of the group, where it has two.
+    least two texts of the slice, where it has two.
 
     Args:
         texts: [n].
-        members: positions of the group's texts.
+        members: positions of the slice's texts.
         count: how many terms, at most.
     """
     from sklearn.feature_extraction.text import CountVectorizer

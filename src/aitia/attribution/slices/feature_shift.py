@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution.slices.group_statistics import adjusted
+from aitia.attribution.slices.slice_statistics import adjusted
 from aitia.concepts.features import feature_matrix
 from aitia.concepts.sae import SparseAutoencoder
 from aitia.errors import AitiaError

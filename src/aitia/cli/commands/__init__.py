@@ -13,11 +13,11 @@ from aitia.cli.commands import (
     counterfactual,
     curate,
     evaluate,
-    groups,
     network,
     plan,
     prove,
     remote,
+    slices,
 )
 from aitia.cli.options import app
 
@@ -28,11 +28,11 @@ __all__ = [
     "counterfactual",
     "curate",
     "evaluate",
-    "groups",
     "network",
     "plan",
     "prove",
     "remote",
+    "slices",
 ]
 
 

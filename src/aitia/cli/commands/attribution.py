@@ -169,7 +169,7 @@ def rank_command(
         opened,
         chosen,
         method=method,
-        others=(*(compare or ()), *available_methods(opened)),
+        compare=(*(compare or ()), *available_methods(opened)),
         random_controls=random_controls,
         seed=seed,
         engine=engine,

@@ -57,7 +57,7 @@ def _lines(summary: Mapping[str, Any]) -> list[str]:
             f"{found['untouched_model']:.4g} untouched"
         )
         for curve in found["curves"]:
-            if curve["end"] != "most":
+            if curve["end"] != "top":
                 continue
             line = f"  {curve['ranking']}, top {100 * curve['share_removed']:g} % removed: "
             line += f"{curve['behaviour']['value']:.4g}"

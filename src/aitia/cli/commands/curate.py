@@ -1,4 +1,4 @@
-"""`aitia curate`: the training data without one end of a ranking, or without a group of rows."""
+"""`aitia curate`: the training data without one end of a ranking, or without a slice of rows."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def curate_command(
         typer.Option(help="Where to write rows that cannot be read; default: beside --removed."),
     ] = None,
     ranking: Annotated[Path | None, typer.Option(help="The ranking, as `aitia rank` wrote it.")] = None,
-    groups: Annotated[Path | None, typer.Option(help="The groups, as `aitia groups` wrote them.")] = None,
-    drop_group: Annotated[
-        int | None, typer.Option(help="Drop the rows on which this feature fires; needs --groups.")
+    slices: Annotated[Path | None, typer.Option(help="The slices, as `aitia slices` wrote them.")] = None,
+    drop_slice: Annotated[
+        int | None, typer.Option(help="Drop the rows on which this feature fires; needs --slices.")
     ] = None,
     drop: Annotated[str | None, typer.Option(help="Share (0.2, 20%) or number (20) of rows to drop.")] = None,
     keep: Annotated[str | None, typer.Option(help="Share or number of rows to keep instead.")] = None,
@@ -36,28 +36,28 @@ def curate_command(
     on_error: OnErrorOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
-    """Drop or keep one end of a ranking, or drop a group; rows are written as they were read, in the same format.
+    """Drop or keep one end of a ranking, or drop a slice; rows are written as they were read, in the same format.
 
     Every row of the data is in one of the files, or nothing is written. With --on-error skip, rows that cannot be
-    read go to a file of their own. A ranking (or groups) of other data is refused, even if the ids are the same.
+    read go to a file of their own. A ranking (or slices) of other data is refused, even if the ids are the same.
 
     Examples:
     `aitia curate --data train.jsonl --ranking ranking.parquet --drop 20% --out clean.jsonl --removed gone.jsonl`,
-    `aitia curate --data train.jsonl --groups groups.json --drop-group 17 --out clean.jsonl --removed gone.jsonl`
+    `aitia curate --data train.jsonl --slices slices.json --drop-slice 17 --out clean.jsonl --removed gone.jsonl`
     """
     from aitia.attribution import read_ranking
-    from aitia.pipelines.attribution.curation import curate, curate_group
+    from aitia.pipelines.attribution.curation import curate, curate_slice
     from aitia.records import read_records
 
-    if groups is not None or drop_group is not None:
-        if groups is None or drop_group is None or not (ranking is drop is keep is None):
-            raise AitiaError("a group is dropped with --groups and --drop-group, and without --ranking")
+    if slices is not None or drop_slice is not None:
+        if slices is None or drop_slice is None or not (ranking is drop is keep is None):
+            raise AitiaError("a slice is dropped with --slices and --drop-slice, and without --ranking")
         records = read_records(data, on_error=on_error)
-        split = curate_group(records, groups, drop_group, curated=out, removed=removed, left_out=left_out)
+        split = curate_slice(records, slices, drop_slice, curated=out, removed=removed, left_out=left_out)
         _curated(split, 0, as_json)
         return
     if ranking is None:
-        raise AitiaError("give --ranking, or --groups with --drop-group")
+        raise AitiaError("give --ranking, or --slices with --drop-slice")
     if (drop is None) == (keep is None):
         raise AitiaError("give either --drop or --keep")
     ranked, records = read_ranking(ranking), read_records(data, on_error=on_error)

@@ -94,7 +94,7 @@ def explain_command(
     out: Annotated[Path | None, file_out("HTML page to write, with pictures.")] = None,
     scorecard: Annotated[
         Path | None,
-        file_out("Hold the account against its baselines, and write the card (.html, .md or .json)."),
+        file_out("Hold the hypothesis against its baselines, and write the card (.html, .md or .json)."),
     ] = None,
     settings: InterpretationSettings,
     as_json: JsonOption = False,
@@ -129,7 +129,7 @@ def explain_command(
         f"with the unembedding's, {summary.ideal_explains:.1%} by the sum of rho-sets",
     ]
     if not found.circuits:
-        scorecard = None  # there is no account to judge
+        scorecard = None  # there is no hypothesis to judge
     if scorecard is not None:
         ours, *baselines = group_network_explanations(found)
         evaluate(ours, baselines=baselines).write(scorecard)

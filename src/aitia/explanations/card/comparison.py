@@ -96,7 +96,7 @@ def _difference(
     exact = all(each.status == Status.MEASURED for each in (first, second))
     items = (first.items, second.items)
     paired = items[0] is not None and items[1] is not None and len(items[0]) == len(items[1])
-    if paired and not exact and direction != ZERO and first.name != "observational":
+    if paired and not exact and direction != ZERO and first.name != "probing-agreement":
         assert items[0] is not None
         assert items[1] is not None
         weights = mass if mass is not None and len(mass) == len(items[0]) else None

@@ -2,7 +2,7 @@
 
 Model-level: about the weights, not the system around them. Ontic: about structures that are really there. Causal-
 mechanistic: a chain of causes, step by step. Falsifiable: something observable would refute it. These are
-conditions, not scores: an account that fails one may be useful, but is no mechanistic explanation.
+conditions, not scores: a hypothesis that fails one may be useful, but is no mechanistic explanation.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def conditions(study: Evaluation, results: Mapping[str, VirtueResult]) -> tuple[
 
 
 def verdict(gate: tuple[Condition, ...]) -> str:
-    """What an account that passes so much of the gate is, in a few words."""
+    """What a hypothesis that passes so much of the gate is, in a few words."""
     if all(each.met for each in gate):
         return "a mechanistic explanation: all four conditions are met"
     failed = [each.name for each in gate if each.met is not True]
@@ -55,7 +55,11 @@ def _model_level(study: Evaluation) -> Condition:
 
 
 def _ontic(results: Mapping[str, VirtueResult]) -> Condition:
-    scores = [results[name] for name in ("observational", "causal") if results[name].value is not None]
+    scores = [
+        results[name]
+        for name in ("probing-agreement", "interchange-intervention-accuracy")
+        if results[name].value is not None
+    ]
     if not scores:
         return Condition(name="ontic", met=False, evidence="no variable was found in the model")
     shown = "; ".join(f"{each.name} {each.value:.3f} beside {_controls(each)}" for each in scores)
@@ -75,7 +79,7 @@ def _controls(result: VirtueResult) -> str:
 
 
 def _causal_mechanistic(study: Evaluation, results: Mapping[str, VirtueResult]) -> Condition:
-    causal = results["causal"]
+    causal = results["interchange-intervention-accuracy"]
     if causal.value is None or causal.interval is None or causal.floor is None:
         return Condition(name="causal-mechanistic", met=False, evidence=causal.reason)
     evidence = (

@@ -1,6 +1,6 @@
 """Where in the model an explanation's variable is claimed to live, and how its value is read off there.
 
-With an unrestricted map almost any network can be read as almost any account (Sutter et al. 2025), so a map
+With an unrestricted map almost any network can be read as almost any hypothesis (Sutter et al. 2025), so a map
 is of a named class, is fitted on the fit split alone, and is charged for in bits. Sizes of maps are ours.
 """
 

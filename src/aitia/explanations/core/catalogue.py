@@ -44,7 +44,7 @@ _CP = "Gross et al. 2024"
 # name: (group, unit, low, high, direction, formula, source)
 _TABLE: Mapping[str, Mapping[str, tuple[str, str, float, float, str, str, str]]] = {
     "faithfulness": {
-        "behavioural": (
+        "fidelity": (
             "behaviour",
             "share",
             0,
@@ -53,7 +53,7 @@ _TABLE: Mapping[str, Mapping[str, tuple[str, str, float, float, str, str, str]]]
             "share of inputs with the model's answer",
             "standard",
         ),
-        "observational": (
+        "probing-agreement": (
             "mechanism",
             "chance-corrected",
             -_INF,
@@ -62,7 +62,7 @@ _TABLE: Mapping[str, Mapping[str, tuple[str, str, float, float, str, str, str]]]
             "1 - E d(read(x), state(x)) / E d(read(x), state(x'))",
             _AJ,
         ),
-        "causal": (
+        "interchange-intervention-accuracy": (
             "mechanism",
             "share",
             0,
@@ -98,7 +98,15 @@ _TABLE: Mapping[str, Mapping[str, tuple[str, str, float, float, str, str, str]]]
             "share of disturbances of inert sites that move the answer",
             "Méloux et al. 2026; our reading",
         ),
-        "faithfulness-gap": ("gap", "share", -1, 1, NONE, "behavioural - causal", "ours"),
+        "faithfulness-gap": (
+            "gap",
+            "share",
+            -1,
+            1,
+            NONE,
+            "fidelity - interchange-intervention accuracy",
+            "ours",
+        ),
     },
     "Bayesian": {
         "skill": ("fit", "share", -_INF, 1, UP, "1 - cross-entropy / null's cross-entropy", "ours"),
@@ -233,7 +241,7 @@ _TABLE: Mapping[str, Mapping[str, tuple[str, str, float, float, str, str, str]]]
             0,
             1,
             UP,
-            "share of variants that lose skill or causal faithfulness",
+            "share of variants that lose skill or interchange-intervention accuracy",
             "Deutsch 2011; Elton 2020; ours",
         ),
         "load-bearing": (

@@ -33,7 +33,7 @@ class DirectionEffects:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DirectionTrial:
-    """What intervening on a direction did, beside directions that mean nothing.
+    """What intervening on a direction did, beside null directions.
 
     Attributes:
         behaviour: what was measured.

@@ -122,7 +122,7 @@ class PremiseValues(Mapping[str, Any]):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
-    """An account of a phenomenon.
+    """A hypothesis of a phenomenon.
 
     Attributes:
         name: for people.
@@ -170,7 +170,7 @@ class Explanation:
         if self.model_fingerprint not in (None, model.fingerprint):
             raise ExplanationError(
                 f"explanation {self.name!r} was made for another model (fingerprint {self.model_fingerprint}) than "
-                f"{model.name} ({model.fingerprint}); explain this one, or try this account on it by `models`"
+                f"{model.name} ({model.fingerprint}); explain this one, or try this hypothesis on it by `models`"
             )
         sites = {each.alignment.site for each in self.variables.values() if each.alignment} | set(self.inert)
         if unknown := sites - set(model.sites):
@@ -245,7 +245,7 @@ class Explanation:
         return replace(self, premises={**self.premises, **changed})
 
     def of(self, phenomenon: Phenomenon) -> Explanation:
-        """The same account, unchanged, of another phenomenon or model."""
+        """The same hypothesis, unchanged, of another phenomenon or model."""
         return replace(self, phenomenon=phenomenon, model_fingerprint=None)
 
     @property

@@ -40,7 +40,7 @@ class VirtueResult:
         seed: of what was random.
         floor: what a null, shuffled or random explanation gets.
         ceiling: what a perfect one could get.
-        discriminating: whether it stands out from its vacuity controls; None where it has none.
+        discriminating: whether it stands out from its sanity checks; None where it has none.
         details: further figures, plain data.
         items: [n] the value of each test input, where the result is their mean; kept for paired comparisons.
     """

@@ -15,7 +15,7 @@ class Settings:
     Attributes:
         epsilon: share of the uniform mixed into predictions before their logarithm is taken.
         delta: an outcome of at most this probability is forbidden.
-        tolerance: the loss of skill or causal faithfulness below which a change makes no difference.
+        tolerance: the loss of skill or interchange-intervention accuracy below which a change makes no difference.
         mechanism: share of interventions that must come out as the explanation says, for the causal condition.
         level: of confidence intervals.
         alpha: level at which a mutated model refutes an explanation.

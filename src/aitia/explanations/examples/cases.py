@@ -85,7 +85,7 @@ def noisy_or(*, noise: int = 16, seed: int = 0) -> Phenomenon:
 
 
 def memorised_or(phenomenon: Phenomenon, *, read: str = "memorise") -> Explanation:
-    """The account that the answer is already at the hidden layer, read off by a map of some class."""
+    """The hypothesis that the answer is already at the hidden layer, read off by a map of some class."""
 
     def program(_premises: Mapping[str, Any], inputs: np.ndarray, variable: Tap) -> np.ndarray:
         return variable("or", (inputs[:, 0] + inputs[:, 1] > 0.5).astype(int))

@@ -74,7 +74,7 @@ def max_phenomenon(
 
 
 def rule_explanation(phenomenon: Phenomenon, *, certificate: Certificate | None = None) -> Explanation:
-    """The account "it answers the larger token", which is said to be what the head puts out."""
+    """The hypothesis "it answers the larger token", which is said to be what the head puts out."""
 
     def program(premises: Mapping[str, Any], inputs: np.ndarray, variable: Tap) -> np.ndarray:
         # Without its premise the rule would have nothing to say.
@@ -100,7 +100,7 @@ def rule_explanation(phenomenon: Phenomenon, *, certificate: Certificate | None 
 
 
 def lookup_explanation(phenomenon: Phenomenon) -> Explanation:
-    """The account "for this pair it says this": a premise for every pair, and nothing inside the model."""
+    """The hypothesis "for this pair it says this": a premise for every pair, and nothing inside the model."""
     answers = phenomenon.observed
     bits = float(np.log2(len(np.unique(answers))))
     k = len(phenomenon.outcomes)

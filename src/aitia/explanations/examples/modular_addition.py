@@ -1,4 +1,4 @@
-"""Addition modulo p on a circle: a network that adds angles, and two accounts of it.
+"""Addition modulo p on a circle: a network that adds angles, and two hypotheses of it.
 
 Each token is an angle 2 pi w a / p; the angles are added by the trigonometric identities, and the label whose angle is
 nearest wins: the mechanism found in trained networks by Nanda et al. (2023), with one frequency and exact weights.
@@ -52,7 +52,7 @@ def addition_phenomenon(modulus: int = 7, *, model: FunctionModel | None = None)
 
 
 def angle_explanation(phenomenon: Phenomenon, *, frequency: int = 1) -> Explanation:
-    """The account "it adds on a circle": the sum modulo p is the angle at `angle`."""
+    """The hypothesis "it adds on a circle": the sum modulo p is the angle at `angle`."""
     modulus = len(phenomenon.outcomes)
     return _sum_explanation(phenomenon, "angle", (0, 1), "adds on a circle", modulus, frequency)
 

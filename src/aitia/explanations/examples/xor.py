@@ -1,6 +1,6 @@
 """XOR computed in two ways: by an OR and an AND gate, and by counting to two and folding.
 
-Both networks answer alike on all four inputs. Inside they differ, and so only one of two accounts fits each.
+Both networks answer alike on all four inputs. Inside they differ, and so only one of two hypotheses fits each.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def xor_phenomenon(model: FunctionModel) -> Phenomenon:
 
 
 def gates_explanation(phenomenon: Phenomenon) -> Explanation:
-    """The account "it takes OR and AND, and answers OR but not AND".
+    """The hypothesis "it takes OR and AND, and answers OR but not AND".
 
     In the gate network the two are said to be components 0 and 1 of `second`, and they are. In the counting
     network both can be read off the count without an error, and so are said to live there; but they do not.
@@ -98,7 +98,7 @@ def gates_explanation(phenomenon: Phenomenon) -> Explanation:
 
 
 def count_explanation(phenomenon: Phenomenon) -> Explanation:
-    """The account "it counts the ones, and answers whether the count is odd".
+    """The hypothesis "it counts the ones, and answers whether the count is odd".
 
     In the counting network the count is said to be component 0 of `count`, and it is. In the gate network it can be
     read off component 0 of `first` without an error; but that component alone is not what the answer hangs on.

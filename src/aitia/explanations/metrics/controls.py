@@ -18,7 +18,7 @@ import numpy as np
 from aitia.explanations.core.alignment import MAPS, Alignment
 from aitia.explanations.core.explanation import Explanation
 from aitia.explanations.core.model import ModelUnderStudy
-from aitia.explanations.metrics.faithfulness import interchange, mean_score, observational
+from aitia.explanations.metrics.faithfulness import interchange, mean_score, probing_agreement
 from aitia.statistics import Interval, student_interval
 
 Score = Callable[[Explanation, ModelUnderStudy], float]
@@ -47,11 +47,11 @@ class Control:
         return None if self.value is None or self.interval is None else low > self.interval.high
 
 
-def observational_score(indices: np.ndarray) -> Score:
+def probing_agreement_score(indices: np.ndarray) -> Score:
     """Mean chance-corrected reading over the variables; a constant reading counts as chance."""
 
     def score(explanation: Explanation, model: ModelUnderStudy) -> float:
-        readings = observational(explanation, model, indices).values()
+        readings = probing_agreement(explanation, model, indices).values()
         scores = [0.0 if np.isnan(each.score) else each.score for each in readings]
         return float(np.mean(scores)) if scores else float("nan")
 

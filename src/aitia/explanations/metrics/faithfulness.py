@@ -1,10 +1,12 @@
 """Faithfulness: does the explanation give the model's answers, hold its values, and answer to the same causes?
 
-* behavioural: its answers are the model's;
-* observational: its variables' values can be read off the model where it says they live;
-* causal: set a variable, and the aligned site, to what they are on another input, and both must give the same new
-  answer (interchange interventions, after Geiger et al. 2021); where a map has an inverse, the site is also set
-  to what a chosen value is written as; what it calls inert is disturbed, and nothing may change.
+* fidelity: its answers are the model's;
+* probing agreement: its variables' values can be read off the model where it says they live;
+* interchange-intervention accuracy: a variable, and the site it is aligned with, are set to what they are on another
+  input, and both must give the same new answer (interchange interventions, after Geiger et al. 2021).
+
+Where a map has an inverse, the site is also set to what a chosen value is written as. What the explanation calls inert
+is disturbed, and nothing may change.
 
 The notion of explanatory faithfulness is Ayonrinde and Jaburi's (2025); the formulas are our reading.
 """
@@ -115,14 +117,14 @@ def fit_maps(explanation: Explanation, model: ModelUnderStudy) -> dict[str, Fitt
     return maps
 
 
-def behavioural(explanation: Explanation, indices: np.ndarray) -> np.ndarray:
+def fidelity(explanation: Explanation, indices: np.ndarray) -> np.ndarray:
     """[n] whether its likeliest answer is the model's, ties drawn at random; NaN where it abstains."""
     phenomenon = explanation.phenomenon
     marginals = explanation.predict(phenomenon.inputs[indices]).marginals
     return agreement(marginals, phenomenon.observed[indices])
 
 
-def observational(
+def probing_agreement(
     explanation: Explanation, model: ModelUnderStudy, indices: np.ndarray
 ) -> dict[str, Reading]:
     """How well each variable with a map can be read off the model, on some inputs of the domain."""
@@ -267,7 +269,7 @@ def _set(
         return same_value(read, state, discrete=explanation.variables[other].values is not None)
 
     for other, where in others.items():
-        # What could not be read right to begin with is the observational score's concern.
+        # What could not be read right to begin with is probing agreement's concern.
         hits *= right(other, traced[where], after[other]) | ~right(other, untouched[where], states[other])
     likeliest = [np.nan_to_num(each, nan=-1).argmax(axis=1) for each in (predicted, probabilities)]
     return Trials(

@@ -1,4 +1,4 @@
-"""Faithfulness as results: each score with its interval, floor and vacuity controls."""
+"""Faithfulness as results: each score with its interval, floor and sanity checks."""
 
 from __future__ import annotations
 
@@ -15,32 +15,34 @@ from aitia.explanations.metrics.controls import (
     Score,
     causal_score,
     discriminates,
-    observational_score,
+    probing_agreement_score,
     run_controls,
 )
 from aitia.explanations.metrics.direction_scores import measure_direction
 from aitia.explanations.metrics.faithfulness import (
     Trials,
-    behavioural,
     disturb_inert,
+    fidelity,
     interchange,
     mean_score,
-    observational,
+    probing_agreement,
     writing,
 )
 from aitia.explanations.metrics.study import Evaluation
 from aitia.statistics import Interval, exact, wilson
 
 FEW = 30
-"""Fewer interventions than this do not settle a causal score (Méloux et al. 2026)."""
+"""Fewer interventions than this do not settle an interchange-intervention accuracy (Méloux et al. 2026)."""
 
 
 def measure_faithfulness(study: Evaluation) -> list[VirtueResult]:
-    """Behavioural, observational and causal faithfulness, leakage, and the gap between the first and the last."""
-    predicted = _behavioural(study)
+    """Fidelity, probing agreement, interchange-intervention accuracy, leakage, and the gap of fidelity to the third."""
+    predicted = _fidelity(study)
     causal = _causal(study)
     if predicted.value is None or causal.value is None:
-        gap = not_evaluable("faithfulness-gap", "there is no causal score to set beside the behavioural one")
+        gap = not_evaluable(
+            "faithfulness-gap", "there is no interchange-intervention accuracy to compare with fidelity"
+        )
     else:
         value = predicted.value - causal.value
         assert causal.interval is not None
@@ -58,17 +60,17 @@ def measure_faithfulness(study: Evaluation) -> list[VirtueResult]:
         wrong = "right answers, wrong mechanism" if interval.low > study.settings.tolerance else ""
         gap = measured("faithfulness-gap", value, n=causal.n, interval=interval, reason=wrong)
     by_writing, by_direction = _by_writing(study), measure_direction(study)
-    return [predicted, _observational(study), causal, by_writing, by_direction, _leakage(study), gap]
+    return [predicted, _probing_agreement(study), causal, by_writing, by_direction, _leakage(study), gap]
 
 
-def _behavioural(study: Evaluation) -> VirtueResult:
-    items = behavioural(study.explanation, study.indices)
+def _fidelity(study: Evaluation) -> VirtueResult:
+    items = fidelity(study.explanation, study.indices)
     value = float(study.weights @ items)
     null = float(study.weights @ agreement(study.null, study.observed))
     n = len(items)
     interval = exact(value) if study.exact else wilson(value * n, n, study.settings.level)
     return measured(
-        "behavioural",
+        "fidelity",
         value,
         n=n,
         interval=interval,
@@ -87,17 +89,19 @@ def _missing(study: Evaluation) -> str | None:
     return None
 
 
-def _observational(study: Evaluation) -> VirtueResult:
+def _probing_agreement(study: Evaluation) -> VirtueResult:
     explanation = study.explanation
     if reason := _missing(study):
-        return not_evaluable("observational", reason)
-    readings = observational(explanation, study.phenomenon.model, study.indices)
+        return not_evaluable("probing-agreement", reason)
+    readings = probing_agreement(explanation, study.phenomenon.model, study.indices)
     if not readings:
-        return not_evaluable("observational", "none of its variables has a map from activations to values")
+        return not_evaluable(
+            "probing-agreement", "none of its variables has a map from activations to values"
+        )
     scores = {name: each.score for name, each in readings.items()}
     known = {name: score for name, score in scores.items() if not np.isnan(score)}
     if not known:
-        return not_applicable("observational", "every variable is constant over the test inputs")
+        return not_applicable("probing-agreement", "every variable is constant over the test inputs")
     items = np.all([each.right for each in readings.values()], axis=0).astype(float)
     value = float(np.mean(list(known.values())))
 
@@ -108,9 +112,9 @@ def _observational(study: Evaluation) -> VirtueResult:
         return 1 - np.mean(shares, axis=0)
 
     interval = study.interval_of(resampled, value)
-    controls, stands = _controlled(study, observational_score(study.indices), interval.low)
+    controls, stands = _controlled(study, probing_agreement_score(study.indices), interval.low)
     return measured(
-        "observational",
+        "probing-agreement",
         value,
         n=len(study.indices),
         seed=study.settings.seed,
@@ -131,16 +135,16 @@ def _observational(study: Evaluation) -> VirtueResult:
 def _causal(study: Evaluation) -> VirtueResult:
     explanation = study.explanation
     if reason := _missing(study):
-        return not_evaluable("causal", reason)
+        return not_evaluable("interchange-intervention-accuracy", reason)
     bases, sources, complete = study.pairs
     trials = interchange(explanation, study.phenomenon.model, bases, sources)
     value = mean_score(trials)
     if np.isnan(value):
-        return not_evaluable("causal", "it abstains on every intervention")
+        return not_evaluable("interchange-intervention-accuracy", "it abstains on every intervention")
     interval = _share_interval(study, value, trials, complete)
     controls, stands = _controlled(study, causal_score(bases, sources), interval.low)
     return measured(
-        "causal",
+        "interchange-intervention-accuracy",
         value,
         n=sum(int((each.predicted >= 0).sum()) for each in trials.values()),
         seed=study.settings.seed,

@@ -12,9 +12,9 @@ import numpy as np
 
 from aitia.attribution import (
     ActivationStore,
-    GroupSettings,
     Ranking,
     ScanSettings,
+    SliceSettings,
     available_methods,
     rank,
     scan,
@@ -39,7 +39,7 @@ from aitia.models import LanguageModel, load_model
 from aitia.pipelines.attribution.configuration import AttributeConfiguration, ConceptPart, write_configuration
 from aitia.pipelines.attribution.curation import curate
 from aitia.pipelines.attribution.curvature import curvature_settings, prepare_curvature
-from aitia.pipelines.attribution.groups import GroupsResult, explain_by_groups
+from aitia.pipelines.attribution.slices import SlicesResult, explain_by_slices
 from aitia.records import Records, read_records
 
 
@@ -51,7 +51,7 @@ class AttributeResult:
     concept: Concept
     summary: dict[str, Any]
     files: dict[str, Path]
-    groups: GroupsResult | None = None
+    slices: SlicesResult | None = None
 
 
 def attribute(
@@ -124,7 +124,7 @@ def _attribute(
         store,
         concept,
         method=settings.method,
-        others=(*settings.compare, *available_methods(store)),
+        compare=(*settings.compare, *available_methods(store)),
         queries=settings.queries,
         curvature=curvature,
         cache=cache,
@@ -136,8 +136,8 @@ def _attribute(
         **settings.cutting,
     )
     ranked = perf_counter()
-    groups = _groups(configuration, model, data, store, concept, ranking)
-    grouped = perf_counter()
+    slices = _slices(configuration, model, data, store, concept, ranking)
+    sliced = perf_counter()
     text = write_configuration(configuration)
     places = _curated_places(configuration, data)
     split = curate(
@@ -159,11 +159,11 @@ def _attribute(
             shown=settings.shown,
             baselines=baselines,
             reproduce=f"aitia attribute configuration.yaml\n\n# configuration.yaml\n{text}",
-            groups=None if groups is None else groups.section(),
+            slices=None if slices is None else slices.section(),
         ),
     }
-    if groups is not None:
-        files["groups"] = groups.write(out / "groups.json")
+    if slices is not None:
+        files["slices"] = slices.write(out / "slices.json")
     if cache is not None:
         cache.clear()
     summary = {
@@ -180,29 +180,29 @@ def _attribute(
             "scan": scanned - fitted,
             "curvature": fitted_curvature - scanned,
             "rank": ranked - fitted_curvature,
-            "groups": grouped - ranked,
-            "report": perf_counter() - grouped,
+            "slices": sliced - ranked,
+            "report": perf_counter() - sliced,
         },
         "files": {name: str(path) for name, path in files.items()},
     }
     files["summary"] = write_json(out / "summary.json", summary)
-    return AttributeResult(ranking=ranking, concept=concept, summary=summary, files=files, groups=groups)
+    return AttributeResult(ranking=ranking, concept=concept, summary=summary, files=files, slices=slices)
 
 
 def _methods(configuration: AttributeConfiguration) -> tuple[str, ...]:
     return (configuration.rank.method, *configuration.rank.compare)
 
 
-def _groups(
+def _slices(
     configuration: AttributeConfiguration,
     model: LanguageModel,
     data: Records,
     store: ActivationStore,
     concept: Concept,
     ranking: Ranking,
-) -> GroupsResult | None:
+) -> SlicesResult | None:
     """Kinds of rows, where they are asked for; an autoencoder that is trained here is kept beside the store."""
-    part, settings = configuration.groups, configuration.rank
+    part, settings = configuration.slices, configuration.rank
     if part is None:
         return None
     if part.sae is not None:
@@ -215,12 +215,12 @@ def _groups(
         if not folder.is_dir():
             save_sae(fit_sae(model, store.load_rows(), concept.site, chosen), folder)
         sae = load_sae(folder)
-    return explain_by_groups(
+    return explain_by_slices(
         store,
         concept,
         sae,
         ranking=ranking,
-        settings=part.take(GroupSettings, seed=settings.seed),
+        settings=part.take(SliceSettings, seed=settings.seed),
         pooling=part.pooling,
         controls=part.controls,
         columns=part.columns,
@@ -255,12 +255,12 @@ def _check_before_work(configuration: AttributeConfiguration, data: Records) -> 
         _require_needs(configuration, key, name)
     if configuration.data.label is not None:
         data.column(configuration.data.label)
-    groups = configuration.groups
-    if groups is not None:
-        for column in (*groups.columns, *([groups.strata] if groups.strata else [])):
+    slices = configuration.slices
+    if slices is not None:
+        for column in (*slices.columns, *([slices.strata] if slices.strata else [])):
             data.column(column)
-        if groups.sae is not None:
-            load_sae(groups.sae, site=groups.site)
+        if slices.sae is not None:
+            load_sae(slices.sae, site=slices.site)
     part = configuration.concept
     if part.file is not None:
         load_concept(part.file)

@@ -17,14 +17,14 @@ from aitia.attribution.ranking.controls import RANDOM_CONTROLS
 from aitia.attribution.ranking.reporting import ROWS_SHOWN
 from aitia.attribution.scanning.scan import ScanSettings
 from aitia.attribution.scorers import DEFAULT_METHOD
-from aitia.attribution.slices.groups import SMALLEST_CONTROLS, GroupSettings
+from aitia.attribution.slices.slices import SMALLEST_CONTROLS, SliceSettings
 from aitia.concepts import SaeSettings
 from aitia.concepts.directions import DEFAULT_RECIPE
 from aitia.concepts.features import DEFAULT_POOLING
 from aitia.engine import Engine
 from aitia.errors import AitiaError, UnreadableError, reason_of
 from aitia.files import address_of, in_words
-from aitia.pipelines.attribution.groups import CONTROLS_HELP, GROUPS_SHOWN
+from aitia.pipelines.attribution.slices import CONTROLS_HELP, SLICES_SHOWN
 from aitia.pipelines.parts import Part, known_at, nearest, part_of, whole
 
 Seed = Annotated[int, Field(ge=0, lt=2**31, description="Seed of everything random.")]
@@ -101,7 +101,9 @@ class CurvaturePart(part_of(CurvatureSettings, skip=("site", "seed", "max_length
     file: Annotated[Path | None, Field(description="As `aitia fit-curvature` wrote it.")] = None
     cache_gigabytes: Annotated[
         float,
-        Field(ge=0, description="With empirical labels: run the model once if its factors fit into this."),
+        Field(
+            ge=0, description="With the empirical Fisher: run the model once if its factors fit into this."
+        ),
     ] = 4.0
 
 
@@ -134,8 +136,8 @@ class CuratePart(Part):
     )
 
 
-class GroupsPart(part_of(GroupSettings, skip=("seed",)), part_of(SaeSettings, skip=("seed",))):
-    """Kinds of rows: groups by the features of a sparse autoencoder."""
+class SlicesPart(part_of(SliceSettings, skip=("seed",)), part_of(SaeSettings, skip=("seed",))):
+    """Kinds of rows: slices by the features of a sparse autoencoder."""
 
     sae: Annotated[
         Path | None,
@@ -146,9 +148,9 @@ class GroupsPart(part_of(GroupSettings, skip=("seed",)), part_of(SaeSettings, sk
         DEFAULT_POOLING, description="Pools a feature over a row's response tokens."
     )
     controls: Annotated[int | None, Field(ge=SMALLEST_CONTROLS, description=CONTROLS_HELP)] = None
-    columns: Annotated[tuple[str, ...], Field(description="Columns of the data to test groups against.")] = ()
+    columns: Annotated[tuple[str, ...], Field(description="Columns of the data to test slices against.")] = ()
     strata: Annotated[str | None, Field(description="Compare rows within the values of this column.")] = None
-    shown: Annotated[int, Field(ge=1, description="Groups from either end to label and show.")] = GROUPS_SHOWN
+    shown: Annotated[int, Field(ge=1, description="Slices from either end to label and show.")] = SLICES_SHOWN
 
 
 class AttributeConfiguration(Part):
@@ -162,7 +164,7 @@ class AttributeConfiguration(Part):
     rank: RankPart = RankPart()
     curate: CuratePart = CuratePart()
     engine: Annotated[Engine, whole] = Engine()
-    groups: Annotated[GroupsPart | None, Field(description="Leave it out to rank rows alone.")] = None
+    slices: Annotated[SlicesPart | None, Field(description="Leave it out to rank rows alone.")] = None
 
 
 def read_configuration(path: Path | str) -> AttributeConfiguration:

@@ -1,4 +1,4 @@
-"""Curated data: the training data without one end of a ranking or without a group, and the rows removed."""
+"""Curated data: the training data without one end of a ranking or without a slice, and the rows removed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aitia.attribution import Ranking
 from aitia.errors import AitiaError
-from aitia.pipelines.attribution.groups import group_members
+from aitia.pipelines.attribution.slices import slice_members
 from aitia.records import Records, Split, split_records
 
 
@@ -54,27 +54,27 @@ def curate(
     return split_records(data, gone, kept=curated, removed=removed, left_out=left_out, inputs=inputs)
 
 
-def curate_group(
+def curate_slice(
     data: Records,
-    groups: Path | str,
+    slices: Path | str,
     feature: int,
     *,
     curated: Path | str,
     removed: Path | str,
     left_out: Path | str | None = None,
 ) -> Split:
-    """Write the data without the rows of a group, and those rows, each untouched (see `split_records`).
+    """Write the data without the rows of a slice, and those rows, each untouched (see `split_records`).
 
     Raises:
-        RecordError: the groups are of other data.
+        RecordError: the slices are of other data.
         StoreError: a file would be written over another, or over what is read.
-        AitiaError: see `group_members`.
+        AitiaError: see `slice_members`.
     """
     return split_records(
         data,
-        group_members(groups, feature),
+        slice_members(slices, feature),
         kept=curated,
         removed=removed,
         left_out=left_out,
-        inputs={"the groups": groups},
+        inputs={"the slices": slices},
     )

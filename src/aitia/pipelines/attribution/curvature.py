@@ -31,7 +31,7 @@ def curvature_settings(
 
 def shares_factors(part: CurvaturePart, settings: CurvatureSettings) -> bool:
     """Whether the curvature is fitted here to the very gradients that scores are made of, so that they can be kept."""
-    return part.file is None and settings.labels == "empirical"
+    return part.file is None and settings.use_empirical_fisher
 
 
 def prepare_curvature(

@@ -198,11 +198,11 @@ def _configuration(out: Path, model: LanguageModel) -> AttributeConfiguration:
             "rank": {
                 "compare": ["concept-influence", "concept-gradient-product", "influence"],
                 "queries": out / "queries.jsonl",
-                "curvature": {"labels": "empirical"},
+                "curvature": {"use_empirical_fisher": True},
             },
             "curate": {"drop": PLANTED_ROWS / TRAINING_ROWS},
             # The section on kinds of rows needs the library for sparse autoencoders; the demo runs without it too.
-            "groups": {"features": 256, "epochs": 8, "columns": ["planted"]}
+            "slices": {"features": 256, "epochs": 8, "columns": ["planted"]}
             if find_spec("sparsify")
             else None,
         }

@@ -127,14 +127,14 @@ def discover(
     shifts = feature_shifts(tuned, rows, sae, base=base)
     moved = [shift for shift in shifts if shift.t is not None][:shown]
     matrix = feature_matrix(tuned, rows, sae, pooling="mean")
-    groups = {shift.feature: np.flatnonzero(_column(matrix.values, shift.feature)) for shift in moved}
+    slices = {shift.feature: np.flatnonzero(_column(matrix.values, shift.feature)) for shift in moved}
     labels = label_features(
         tuned,
         rows,
         [record.completion_text for record in used],
         sae,
         matrix,
-        {feature: members for feature, members in groups.items() if len(members)},
+        {feature: members for feature, members in slices.items() if len(members)},
     )
     scores: dict[int, np.ndarray] = {}
     if store is not None and moved:

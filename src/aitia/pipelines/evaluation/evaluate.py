@@ -19,7 +19,7 @@ from aitia.report import with_scorecard
 SUFFIX = ".explanation.json"
 CERTIFICATE = ".certificate.json"
 NETWORK = ".network.safetensors"
-SHOWN = ("behavioural", "observational", "causal", "skill", "description-length")
+SHOWN = ("fidelity", "probing-agreement", "interchange-intervention-accuracy", "skill", "description-length")
 """Virtues that are printed; the card has all."""
 
 
@@ -61,13 +61,13 @@ def evaluate_files(
             run_explanations,  # its rankings need more than cards do
         )
 
-        accounts = run_explanations(run, behaviour=behaviour, intervene=intervene)
+        hypotheses = run_explanations(run, behaviour=behaviour, intervene=intervene)
         out = run if out is None else out
     elif behaviour is not None:
         raise ExplanationError(f"behaviour {behaviour!r:.50}: only the folder of a run has behaviours")
     else:
-        accounts = _read(paths)
-    first, *baselines = accounts
+        hypotheses = _read(paths)
+    first, *baselines = hypotheses
     card = evaluate(first, baselines=baselines, settings=Settings(seed=seed), rubric=load_rubric(rubric))
     if weights:
         card = card.weighed(dict(_weight(text) for text in weights))
@@ -109,7 +109,7 @@ def _read(paths: Sequence[Path]) -> list[Explanation]:
 
 
 def _read_certificates(paths: Sequence[Path]) -> list[Explanation]:
-    """Each certificate as an account of the one network that lies among the paths."""
+    """Each certificate as a hypothesis of the one network that lies among the paths."""
     networks = [path for path in paths if path.name.endswith(NETWORK)]
     certificates = [path for path in paths if path.name.endswith(CERTIFICATE)]
     if len(networks) != 1 or len(networks) + len(certificates) < len(paths):
@@ -117,15 +117,15 @@ def _read_certificates(paths: Sequence[Path]) -> list[Explanation]:
             f"{certificates[0]}: give the network beside it, one *{NETWORK} file, and certificates of it alone"
         )
     network = load_network(networks[0])
-    accounts = []
+    hypotheses = []
     for path in certificates:
         certificate = load_certificate(path)
         if not (found := check_certificate(network, certificate)):
             raise CertificateError(f"{path}: {found.reason}")
-        accounts.append(
+        hypotheses.append(
             replace(certified_explanation(network, certificate), name=path.name.removesuffix(CERTIFICATE))
         )
-    return accounts
+    return hypotheses
 
 
 def summary_lines(card: Scorecard) -> list[str]:

@@ -24,7 +24,7 @@ _COLUMNS = {
 def run_explanations(
     folder: Path, *, behaviour: str | None = None, intervene: bool = False
 ) -> list[Explanation]:
-    """Every ranking of a run as an account of one behaviour, and last the baseline that every row counts alike.
+    """Every ranking of a run as a hypothesis of one behaviour, and last the baseline that every row counts alike.
 
     Args:
         folder: of the run: `rankings.parquet` and `removal.parquet` lie there.
@@ -94,10 +94,10 @@ def run_explanations(
     direction = Direction(reason="it was not asked for")
     if intervene and any(goes_through_concept(name) for name in scores):
         direction = run_direction(folder, chosen)
-    accounts = [
+    hypotheses = [
         ranking_explanation(
             phenomenon, name, each, direction=direction if goes_through_concept(name) else None
         )
         for name, each in scores.items()
     ]
-    return [*accounts, ranking_explanation(phenomenon, EVERY_ROW, None)]
+    return [*hypotheses, ranking_explanation(phenomenon, EVERY_ROW, None)]

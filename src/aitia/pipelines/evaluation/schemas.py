@@ -62,7 +62,7 @@ class ResultCard(_Part):
     seed: int | None
     floor: float | None = Field(description="What a null, shuffled or random explanation gets.")
     ceiling: float | None = Field(description="What a perfect explanation could get.")
-    discriminating: bool | None = Field(description="Whether it stands out from its vacuity controls.")
+    discriminating: bool | None = Field(description="Whether it stands out from its sanity checks.")
     grade: Literal["highly", "weakly", "not"] | None
     details: dict[str, Any]
 

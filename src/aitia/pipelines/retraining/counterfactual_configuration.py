@@ -151,12 +151,12 @@ class RemovalPart(Part):
         tuple[Share, ...], Field(min_length=1, description="Shares of the rows that are removed.")
     ] = (0.1, 0.25, 0.5, 0.75, 0.9)
     ends: Annotated[
-        tuple[Literal["most", "least"], ...],
+        tuple[Literal["top", "bottom"], ...],
         Field(
             min_length=1,
             description="Ends of a ranking that are removed: the most and the least influential.",
         ),
-    ] = ("most", "least")
+    ] = ("top", "bottom")
     seeds: Annotated[int, Field(ge=1, description="Number of seeds; 3 or more give useful intervals.")] = 3
 
     @field_validator("shares")

@@ -142,7 +142,7 @@ def _score(
         store,
         concept,
         method=part.compare[0],
-        others=part.compare[1:],
+        compare=part.compare[1:],
         queries=_queries(configuration, inputs, model, judge)
         if any(each.queries for each in needs)
         else None,

@@ -12,7 +12,7 @@ import numpy as np
 
 from aitia.attribution.scorers import is_baseline
 from aitia.concepts import Concept
-from aitia.counterfactual import Removal, RunResult, against_random, removal_curves, undone
+from aitia.counterfactual import Removal, RunResult, against_random, recovered_fraction, removal_curves
 from aitia.counterfactual.removal import shift
 from aitia.counterfactual.removal_figures import removal_figure
 from aitia.files import atomic_path
@@ -173,7 +173,7 @@ def draw_curves(page: Document, folder: Path) -> dict[str, Path]:
 
 
 def _behaviour(name: str, removals: Sequence[Removal], results: Sequence[RunResult]) -> dict[str, Any]:
-    """One behaviour's curves, differences from random removal, and shares undone."""
+    """One behaviour's curves, differences from random removal, and recovered fractions."""
     points = removal_curves(removals, results, name)
     added = shift(removals, results, name)
     curves = []
@@ -190,7 +190,9 @@ def _behaviour(name: str, removals: Sequence[Removal], results: Sequence[RunResu
                 "against_random": None
                 if point.method == "random"
                 else _numbers(against_random(*place, end=point.end)),
-                "undone": _numbers(undone(*place, end=point.end)) if added.value > 0 else None,
+                "recovered_fraction": _numbers(recovered_fraction(*place, end=point.end))
+                if added.value > 0
+                else None,
             }
         )
     ends = {point.share: point.behaviour for point in points if point.method == "all"}
@@ -223,19 +225,19 @@ def _behaviour_section(
             f"{100 * curve['share_removed']:g} %",
             curve["behaviour"]["value"],
             *_cells(curve["against_random"]),
-            *_cells(curve["undone"]),
+            *_cells(curve["recovered_fraction"]),
         ]
         for curve in found["curves"]
     ]
     header = ["ranking", "end", "removed", "behaviour"]
-    header += ["less random's", "from", "to", "shift undone", "from", "to"]
+    header += ["less random's", "from", "to", "shift recovered", "from", "to"]
     parts.append(
         Table(
             title=f"{name}: every removal",
             header=header,
             rows=rows,
             note="Differences from random removal of as many rows are paired by seed. A ranking finds causes where "
-            "the interval for the most influential lies below zero. Shift undone: 0 as with all rows, 1 as the "
+            "the interval for the most influential lies below zero. Shift recovered: 0 as with all rows, 1 as the "
             "untouched model.",
         )
     )

@@ -1,15 +1,15 @@
-"""Is a group's influence more than that of as many rows drawn at random? Pure functions on arrays.
+"""Is a slice's influence more than that of as many rows drawn at random? Pure functions on arrays.
 
-With s_i the score of row i and G a group, its sum T_G = sum of s_i over G is held against what it would be
+With s_i the score of row i and G a slice, its sum T_G = sum of s_i over G is held against what it would be
 if scores had been assigned to the rows at random (within strata, where there are some). Sizes stay as they are,
 so the null is size-matched, and features that fire on the same rows stay together. Its first three moments are
 known exactly (sampling without replacement), which gives the z-score, and the far tail beyond what a number of
 permutations can resolve (a gamma distribution with these moments: Pearson's type III, as in Mielke & Berry 2007).
 
 That null is refused wherever content and score go together, and they do in any text: a feature that fires on rows
-about rain finds rows that differ along *most* directions. So a group is also held against directions that mean
+about rain finds rows that differ along *most* directions. So a slice is also held against directions that mean
 nothing: its z-scores under those say how far z-scores wander here, and its own is divided by that (genomic control
-of Devlin & Roeder 1999, by group). A group counts only if it stands out in both ways: the larger of the two
+of Devlin & Roeder 1999, by slice). A slice counts only if it stands out in both ways: the larger of the two
 p-values is adjusted (an intersection-union test, Berger 1982). The combination is ours.
 """
 
@@ -29,7 +29,7 @@ _NUMBERS_AT_ONCE = 20_000_000
 def null_moments(
     membership: Any, scores: np.ndarray, strata: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, variance and third central moment of each group's sum when scores are assigned at random.
+    """Mean, variance and third central moment of each slice's sum when scores are assigned at random.
 
     Exact, for sampling without replacement. With N rows of mean 0, second and third moments M2 and M3 (means of
     squares and cubes), m of them drawn, and the strata's cumulants added:
@@ -45,8 +45,8 @@ def null_moments(
     Returns:
         Three arrays [g] float64.
     """
-    groups = membership.shape[1]
-    mean, variance, third = np.zeros(groups), np.zeros(groups), np.zeros(groups)
+    slices = membership.shape[1]
+    mean, variance, third = np.zeros(slices), np.zeros(slices), np.zeros(slices)
     for rows in _strata(strata, len(scores)):
         part = np.asarray(scores, dtype=np.float64)[rows]
         size, centre = len(rows), part.mean()
@@ -61,7 +61,7 @@ def null_moments(
 
 
 def z_scores(membership: Any, scores: np.ndarray, strata: np.ndarray | None = None) -> np.ndarray:
-    """Each group's sum in standard deviations from that of as many rows at random; 0 where it cannot vary. [g]."""
+    """Each slice's sum in standard deviations from that of as many rows at random; 0 where it cannot vary. [g]."""
     mean, variance, _ = null_moments(membership, scores, strata)
     total = membership.T @ np.asarray(scores, dtype=np.float64)
     spread = np.sqrt(variance)
@@ -78,11 +78,11 @@ def permutation_p_values(
     strata: np.ndarray | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """Two-sided p-values of the groups' sums under size-matched permutation: [g].
+    """Two-sided p-values of the slices' sums under size-matched permutation: [g].
 
     Where at least ten permutations reach the sum, their share counts, (1 + reached) / (1 + permutations),
     doubled for two sides. In the tail beyond, that of the gamma distribution with the null's exact first three
-    moments; never less than twice what the number of possible groups of that size allows.
+    moments; never less than twice what the number of possible slices of that size allows.
 
     Args:
         membership: sparse [n, g] bool.
@@ -127,15 +127,15 @@ def control_p_values(
     control_scores: np.ndarray,
     strata: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two-sided p-values of z-scores against those of directions that mean nothing.
+    """Two-sided p-values of z-scores against those of null directions.
 
-    A group's z-score is divided by the root mean square of its z-scores under the controls, but by no less
+    A slice's z-score is divided by the root mean square of its z-scores under the controls, but by no less
     than 1, and held against Student's t with as many degrees of freedom as there are controls.
 
     Args:
         membership: sparse [n, g] bool.
         z: [g], from `z_scores`.
-        control_scores: [c, n], the same method's scores under c meaningless directions.
+        control_scores: [c, n], the same method's scores under c null directions.
         strata: [n]; see `null_moments`.
 
     Returns:
@@ -150,19 +150,19 @@ def control_p_values(
 def root_mean_square_z(
     membership: Any, control_scores: np.ndarray, strata: np.ndarray | None = None
 ) -> np.ndarray:
-    """Root mean square over the controls of each group's `z_scores`: [g].
+    """Root mean square over the controls of each slice's `z_scores`: [g].
 
-    What depends on the groups alone is counted once, and the sums are one product for many controls.
+    What depends on the slices alone is counted once, and the sums are one product for many controls.
 
     Args:
         membership: sparse [n, g] bool.
         control_scores: [c, n].
         strata: [n]; see `null_moments`.
     """
-    rows, groups = membership.shape
+    rows, slices = membership.shape
     parts = [(part, *_drawn(membership, part)) for part in _strata(strata, rows)]
     transposed = membership.T.tocsr().astype(np.float64)
-    squares, at_once = np.zeros(groups), max(1, _NUMBERS_AT_ONCE // (rows + groups))
+    squares, at_once = np.zeros(slices), max(1, _NUMBERS_AT_ONCE // (rows + slices))
     for start in range(0, len(control_scores), at_once):
         scores = np.asarray(control_scores[start : start + at_once], dtype=np.float64).T
         totals = transposed @ scores
@@ -179,7 +179,7 @@ def root_mean_square_z(
 
 
 def _drawn(membership: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each group, how many of these rows are in it, and what their variance is multiplied by: [g], [g]."""
+    """Of each slice, how many of these rows are in it, and what their variance is multiplied by: [g], [g]."""
     drawn = np.asarray(membership[rows].sum(axis=0)).ravel().astype(np.float64)
     return drawn, drawn * (len(rows) - drawn) / max(len(rows) - 1, 1)
 
@@ -192,7 +192,7 @@ def _reached(
     strata: np.ndarray | None,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How many permutations give each group a sum at least as high, and at least as low: [g], [g]."""
+    """How many permutations give each slice a sum at least as high, and at least as low: [g], [g]."""
     generator = np.random.default_rng(seed)
     parts = _strata(strata, len(scores))
     above, below = np.zeros(len(total), dtype=np.int64), np.zeros(len(total), dtype=np.int64)
@@ -213,7 +213,7 @@ def _reached(
 
 
 def _smallest_p(membership: Any, strata: np.ndarray | None) -> np.ndarray:
-    """One over the number of ways to choose groups of these sizes: [g]."""
+    """One over the number of ways to choose slices of these sizes: [g]."""
     from scipy.special import gammaln
 
     logs = np.zeros(membership.shape[1])

@@ -1,8 +1,8 @@
-"""Group influence: which *kinds* of rows raise a concept, a kind being the rows on which a feature fires.
+"""Slice influence: which *kinds* of rows raise a concept, a kind being the rows on which a feature fires.
 
-Kowal et al. 2026 group training data by the features of a sparse autoencoder and aggregate each row's influence
-over the group; how they aggregate is not said, and no test is. Here a group has its sum (what removing it would
-take away, to first order), its mean, and p-values (see `aitia.attribution.slices.group_statistics`).
+Kowal et al. 2026 slice training data by the features of a sparse autoencoder and aggregate each row's influence
+over the slice; how they aggregate is not said, and no test is. Here a slice has its sum (what removing it would
+take away, to first order), its mean, and p-values (see `aitia.attribution.slices.slice_statistics`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from aitia.attribution.slices.group_statistics import (
+from aitia.attribution.slices.slice_statistics import (
     adjusted,
     control_p_values,
     permutation_p_values,
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from aitia.concepts.features import FeatureMatrix
 
 SMALLEST_CONTROLS = 8
-"""Control directions that a test of groups needs at least."""
+"""Control directions that a test of slices needs at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupSettings:
-    """Settings for making groups and testing them.
+class SliceSettings:
+    """Settings for making slices and testing them.
 
     Attributes:
-        threshold: a row belongs to a feature's group if the feature's pooled value exceeds this.
-        smallest: groups of fewer rows are not tested; a group has at least 2.
-        largest: groups of a larger share of the rows are not tested, since too few rows are left to compare with.
+        threshold: a row belongs to a feature's slice if the feature's pooled value exceeds this.
+        smallest: slices of fewer rows are not tested; a slice has at least 2.
+        largest: slices of a larger share of the rows are not tested, since too few rows are left to compare with.
         permutations: permutations of the scores.
-        false_discovery_rate: groups whose adjusted p-value is at most this count as found.
+        false_discovery_rate: slices whose adjusted p-value is at most this count as found.
         seed: seed of the permutations, and of the control directions that a job draws.
     """
 
@@ -54,7 +54,7 @@ class GroupSettings:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Group:
+class Slice:
     """The rows on which a feature fires, and their influence together.
 
     Attributes:
@@ -63,10 +63,10 @@ class Group:
         total: sum of the members' scores.
         mean: their mean.
         z: the sum in standard deviations from that of as many rows drawn at random.
-        inflation_factor: root mean square of the group's z under null directions, at least 1; 1 without any.
+        inflation_factor: root mean square of the slice's z under null directions, at least 1; 1 without any.
         p_rows: two-sided, against as many rows drawn at random.
-        p_controls: two-sided, against directions that mean nothing; none without controls.
-        p_adjusted: the larger of the two, adjusted over all tested groups.
+        p_controls: two-sided, against null directions; none without controls.
+        p_adjusted: the larger of the two, adjusted over all tested slices.
         not_testable: why there are no p-values; none where there are.
     """
 
@@ -88,79 +88,79 @@ class Group:
 
     @property
     def calibrated_z(self) -> float:
-        """Calibrated z: z divided by its inflation factor. Groups are ranked by it; 0 where a group was not tested."""
+        """Calibrated z: z divided by its inflation factor. Slices are ranked by it; 0 where a slice was not tested."""
         return 0.0 if self.z is None or self.inflation_factor is None else self.z / self.inflation_factor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class GroupInfluence:
-    """Every group, tested or not.
+class SliceInfluence:
+    """Every slice, tested or not.
 
     Attributes:
-        tested: the strongest raising group first, the strongest lowering one last.
+        tested: the strongest raising slice first, the strongest lowering one last.
         untested: the others, each with its reason, in the order of their features.
         rows: the number n of rows.
         ids: [n] of the rows.
         settings: how it was done.
-        controls: how many meaningless directions were used.
+        controls: how many null directions were used.
         pooling: of the features.
     """
 
-    tested: tuple[Group, ...]
-    untested: tuple[Group, ...]
+    tested: tuple[Slice, ...]
+    untested: tuple[Slice, ...]
     rows: int
     ids: tuple[str, ...]
-    settings: GroupSettings
+    settings: SliceSettings
     controls: int
     pooling: str = ""
 
     @property
-    def found(self) -> tuple[Group, ...]:
-        """The groups whose adjusted p-value holds the false-discovery rate, in the order of `tested`."""
+    def found(self) -> tuple[Slice, ...]:
+        """The slices whose adjusted p-value holds the false-discovery rate, in the order of `tested`."""
         limit = self.settings.false_discovery_rate
         return tuple(
-            group for group in self.tested if group.p_adjusted is not None and group.p_adjusted <= limit
+            slice_ for slice_ in self.tested if slice_.p_adjusted is not None and slice_.p_adjusted <= limit
         )
 
-    def of_feature(self, feature: int) -> Group:
-        """The group of a feature.
+    def of_feature(self, feature: int) -> Slice:
+        """The slice of a feature.
 
         Raises:
             AitiaError: there is no such feature.
         """
-        for group in (*self.tested, *self.untested):
-            if group.feature == feature:
-                return group
+        for slice_ in (*self.tested, *self.untested):
+            if slice_.feature == feature:
+                return slice_
         raise AitiaError(f"no feature {feature}; there are {len(self.tested) + len(self.untested)}")
 
-    def member_ids(self, group: Group) -> list[str]:
-        """The ids of a group's rows."""
-        return [self.ids[int(i)] for i in group.members]
+    def member_ids(self, slice_: Slice) -> list[str]:
+        """The ids of a slice's rows."""
+        return [self.ids[int(i)] for i in slice_.members]
 
 
-def group_influence(
+def slice_influence(
     matrix: FeatureMatrix,
     scores: np.ndarray,
-    settings: GroupSettings | None = None,
+    settings: SliceSettings | None = None,
     *,
     control_scores: np.ndarray | None = None,
     strata: Sequence[Any] | np.ndarray | None = None,
-) -> GroupInfluence:
-    """Aggregate scores over the rows on which each feature fires, and test each group.
+) -> SliceInfluence:
+    """Aggregate scores over the rows on which each feature fires, and test each slice.
 
     Args:
         matrix: n rows by m features.
         scores: [n] of the same rows; positive raises the concept.
         settings: how.
-        control_scores: [c, n] of the same method under directions that mean nothing, c at least 8; without
-            them a group may stand out for its content alone.
+        control_scores: [c, n] of the same method under null directions, c at least 8; without
+            them a slice may stand out for its content alone.
         strata: [n] names of kinds of rows within which scores are compared, such as the source.
 
     Raises:
         AitiaError: arrays that do not fit together, or fewer than 8 controls.
         NumericalError: a score is not finite; its row is named.
     """
-    settings = settings or GroupSettings()
+    settings = settings or SliceSettings()
     rows = len(matrix.ids)
     _check(rows, scores, control_scores, strata)
     scores = np.asarray(scores, dtype=np.float64)
@@ -179,7 +179,7 @@ def group_influence(
         p_controls, inflation_factor = control_p_values(membership, z, control_scores, named)
     p_adjusted = adjusted(p_rows if p_controls is None else np.maximum(p_rows, p_controls))
     tested = [
-        Group(
+        Slice(
             **_sums(fires, scores, int(feature)),
             z=float(z[i]),
             inflation_factor=float(inflation_factor[i]),
@@ -189,10 +189,10 @@ def group_influence(
         )
         for i, feature in enumerate(chosen)
     ]
-    return GroupInfluence(
-        tested=tuple(sorted(tested, key=lambda group: -group.calibrated_z)),
+    return SliceInfluence(
+        tested=tuple(sorted(tested, key=lambda slice_: -slice_.calibrated_z)),
         untested=tuple(
-            Group(**_sums(fires, scores, int(feature)), not_testable=reasons[feature])
+            Slice(**_sums(fires, scores, int(feature)), not_testable=reasons[feature])
             for feature in np.flatnonzero(~testable)
         ),
         rows=rows,
@@ -238,8 +238,8 @@ def _sums(fires: Any, scores: np.ndarray, feature: int) -> dict[str, Any]:
     }
 
 
-def _reasons(fires: Any, settings: GroupSettings, strata: np.ndarray | None) -> list[str | None]:
-    """Why each feature's group cannot be tested; none where it can."""
+def _reasons(fires: Any, settings: SliceSettings, strata: np.ndarray | None) -> list[str | None]:
+    """Why each feature's slice cannot be tested; none where it can."""
     rows = fires.shape[0]
     sizes: Any = np.diff(fires.indptr)
     free: Any = np.ones(len(sizes), dtype=bool)

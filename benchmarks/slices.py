@@ -1,18 +1,18 @@
 """Do planted kinds of rows come out by themselves, and does nothing come out where nothing is planted?
 
 SmolLM2-135M is trained on the suites tone and trigger of `planted/suites.py`; a sparse autoencoder of the untouched
-model's activations on answers in nine moods groups the rows, which nobody has labelled.
+model's activations on answers in nine moods slices the rows, which nobody has labelled.
 
-The planted kind is a group whose rows overlap with the planted ones at F1 >= 0.5. It must be among the three
-strongest groups with an adjusted p-value under 0.01.
+The planted kind is a slice whose rows overlap with the planted ones at F1 >= 0.5. It must be among the three
+strongest slices with an adjusted p-value under 0.01.
 
 Nothing planted: 128 rows in one mood, scored by the untouched model on a direction between two other moods, for
 every mood and pair. Whatever is found there at a false-discovery rate of 5 % is false.
 
-Removing a group, to first order and corrected, is compared with training again on a logistic regression, where
+Removing a slice, to first order and corrected, is compared with training again on a logistic regression, where
 training again is exact.
 
-Each part is kept in `benchmarks/.work/groups`: stopped and run again, the benchmark goes on.
+Each part is kept in `benchmarks/.work/slices`: stopped and run again, the benchmark goes on.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ import numpy as np
 
 from aitia.attribution import ActivationStore
 from aitia.attribution.slices.feature_shift import feature_shifts
-from aitia.attribution.slices.group_removal import corrected_removal, first_order_removal
-from aitia.attribution.slices.group_statistics import control_p_values, z_scores
-from aitia.attribution.slices.groups import Group, GroupSettings, group_influence
+from aitia.attribution.slices.slice_removal import corrected_removal, first_order_removal
+from aitia.attribution.slices.slice_statistics import control_p_values, z_scores
+from aitia.attribution.slices.slices import Slice, SliceSettings, slice_influence
 from aitia.concepts import Concept, SparseAutoencoder, random_directions
 from aitia.files import digest, write_json
 from aitia.pipelines.attribution.demo import base_model
-from aitia.pipelines.attribution.groups import CONTROLS, explain_by_groups
+from aitia.pipelines.attribution.slices import CONTROLS, explain_by_slices
 from aitia.statistics import auc
 from harness import WORK, Target, at_least, at_most, report
-from planted.group_removals import language_removal
 from planted.kinds import PROMPTS, Clean, clean_sets, dictionary, scanned, traced
+from planted.slice_removals import language_removal
 from planted.suites import Suite, tone, trigger
 
 METHOD = "projection-difference-prompt"
 OVERLAP, PROMISED = 0.5, 0.05
 
 
-def overlap(group: Group, planted: np.ndarray) -> float:
-    """F1 of a group's rows and the planted ones."""
-    shared = planted[group.members].sum()
-    return float(2 * shared / (group.size + planted.sum()))
+def overlap(slice_: Slice, planted: np.ndarray) -> float:
+    """F1 of a slice's rows and the planted ones."""
+    shared = planted[slice_.members].sum()
+    return float(2 * shared / (slice_.size + planted.sum()))
 
 
 def planted_kind(suite: Suite, draw: int, base: Path, sae: SparseAutoencoder, work: Path) -> dict[str, Any]:
     """Where the planted kind comes out, without labels, and what the words for it are."""
     store, concept = scanned(suite, base, work)
-    result = explain_by_groups(store, concept, sae, method=METHOD, settings=GroupSettings(), shown=5)
+    result = explain_by_slices(store, concept, sae, method=METHOD, settings=SliceSettings(), shown=5)
     influence, planted = result.influence, suite.planted
-    alone = group_influence(result_matrix(result), result.ranking.score)
+    alone = slice_influence(result_matrix(result), result.ranking.score)
     row: dict[str, Any] = {
         "part": "planted",
         "suite": suite.name,
@@ -69,37 +69,39 @@ def planted_kind(suite: Suite, draw: int, base: Path, sae: SparseAutoencoder, wo
         "found_without_controls": len(alone.found),
         "rank": None,
     }
-    for rank, group in enumerate(influence.tested, start=1):
-        if overlap(group, planted) >= OVERLAP and group.calibrated_z > 0:
+    for rank, slice_ in enumerate(influence.tested, start=1):
+        if overlap(slice_, planted) >= OVERLAP and slice_.calibrated_z > 0:
             row |= {
                 "rank": rank,
-                "p_adjusted": group.p_adjusted,
-                "z": group.z,
-                "calibrated_z": group.calibrated_z,
-                "size": group.size,
-                "f1": overlap(group, planted),
-                "precision": float(planted[group.members].mean()),
-                "recall": float(planted[group.members].sum() / planted.sum()),
-                "terms": list(result.labels[group.feature].terms) if group.feature in result.labels else None,
+                "p_adjusted": slice_.p_adjusted,
+                "z": slice_.z,
+                "calibrated_z": slice_.calibrated_z,
+                "size": slice_.size,
+                "f1": overlap(slice_, planted),
+                "precision": float(planted[slice_.members].mean()),
+                "recall": float(planted[slice_.members].sum() / planted.sum()),
+                "terms": list(result.labels[slice_.feature].terms)
+                if slice_.feature in result.labels
+                else None,
             }
             break
     row["exactly_planted"] = exactly_planted(store, concept, planted)
     row["top"] = [
         {
-            "feature": group.feature,
-            "size": group.size,
-            "f1": overlap(group, planted),
-            "calibrated_z": group.calibrated_z,
-            "p_adjusted": group.p_adjusted,
-            "terms": list(result.labels[group.feature].terms[:5]),
+            "feature": slice_.feature,
+            "size": slice_.size,
+            "f1": overlap(slice_, planted),
+            "calibrated_z": slice_.calibrated_z,
+            "p_adjusted": slice_.p_adjusted,
+            "terms": list(result.labels[slice_.feature].terms[:5]),
         }
-        for group in influence.tested[:3]
+        for slice_ in influence.tested[:3]
     ]
     return row
 
 
 def exactly_planted(store: ActivationStore, concept: Concept, planted: np.ndarray) -> dict[str, float]:
-    """The figures of a group of exactly the planted rows: what no feature can surpass by much."""
+    """The figures of a slice of exactly the planted rows: what no feature can surpass by much."""
     import scipy.sparse as sparse
 
     from aitia.attribution.scorers import find_activation_scorer, score_vectors
@@ -149,7 +151,7 @@ def moved_without_a_concept(
 
 def nothing_planted(sets: list[Clean], controls: int) -> dict[str, Any]:
     """In how many clean sets anything is found, with and without directions that mean nothing."""
-    settings = GroupSettings(permutations=500, false_discovery_rate=PROMISED)
+    settings = SliceSettings(permutations=500, false_discovery_rate=PROMISED)
     anywhere = random_directions(sets[0].direction.shape[0], count=controls, seed=0)[:, 0]
     found, evenly, alone, inflation_factor = [], [], [], []
     for each in sets:
@@ -158,12 +160,12 @@ def nothing_planted(sets: list[Clean], controls: int) -> dict[str, Any]:
         contrasts = (
             sides - sides.mean(axis=1, keepdims=True)
         ) @ each.activations  # as `contrasts_of_rows`, from memory
-        held = group_influence(each.matrix, scores, settings, control_scores=contrasts @ each.activations.T)
+        held = slice_influence(each.matrix, scores, settings, control_scores=contrasts @ each.activations.T)
         found.append(len(held.found))
-        other = group_influence(each.matrix, scores, settings, control_scores=anywhere @ each.activations.T)
+        other = slice_influence(each.matrix, scores, settings, control_scores=anywhere @ each.activations.T)
         evenly.append(len(other.found))
-        alone.append(len(group_influence(each.matrix, scores, settings).found))
-        inflation_factor.append(float(np.mean([group.inflation_factor or 1.0 for group in held.tested])))
+        alone.append(len(slice_influence(each.matrix, scores, settings).found))
+        inflation_factor.append(float(np.mean([slice_.inflation_factor or 1.0 for slice_ in held.tested])))
     moods = sorted({each.mood for each in sets})
     return {
         "part": "nothing planted",
@@ -186,12 +188,12 @@ def nothing_planted(sets: list[Clean], controls: int) -> dict[str, Any]:
 def scores_dealt_out(sets: list[Clean], repetitions: int) -> dict[str, Any]:
     """The tests' own calibration: true features, true scores, dealt out to the rows at random."""
     generator = np.random.default_rng(0)
-    settings = GroupSettings(permutations=500, false_discovery_rate=PROMISED)
+    settings = SliceSettings(permutations=500, false_discovery_rate=PROMISED)
     found = []
     for number in range(repetitions):
         each = sets[number * len(sets) // repetitions]
         scores = generator.permutation(each.activations @ each.direction)
-        found.append(len(group_influence(each.matrix, scores, settings).found) > 0)
+        found.append(len(slice_influence(each.matrix, scores, settings).found) > 0)
     return {
         "part": "scores dealt out",
         "repetitions": repetitions,
@@ -200,7 +202,7 @@ def scores_dealt_out(sets: list[Clean], repetitions: int) -> dict[str, Any]:
 
 
 def removal(sizes: tuple[float, ...] = (0.02, 0.1, 0.2, 0.4)) -> list[dict[str, Any]]:
-    """Error of removal estimates on a logistic regression, in shares of the true change; groups alike on purpose."""
+    """Error of removal estimates on a logistic regression, in shares of the true change; slices alike on purpose."""
     generator = np.random.default_rng(0)
     rows, width, ridge = 400, 10, 0.02
     x = generator.normal(size=(rows, width))
@@ -223,12 +225,12 @@ def removal(sizes: tuple[float, ...] = (0.02, 0.1, 0.2, 0.4)) -> list[dict[str, 
     influences, weights = -gradients @ inverse @ query, p * (1 - p) / (p - y) ** 2
     found = []
     for share in sizes:
-        group = np.argsort(-influences)[: round(share * rows)]
-        truth = query @ (fit(np.setdiff1d(np.arange(rows), group)) - weight)
-        kernel = gradients[group] @ inverse @ gradients[group].T
+        slice_ = np.argsort(-influences)[: round(share * rows)]
+        truth = query @ (fit(np.setdiff1d(np.arange(rows), slice_)) - weight)
+        kernel = gradients[slice_] @ inverse @ gradients[slice_].T
         estimates = {
-            "first_order": first_order_removal(influences[group], rows),
-            "corrected": corrected_removal(influences[group], kernel, rows, weights=weights[group]),
+            "first_order": first_order_removal(influences[slice_], rows),
+            "corrected": corrected_removal(influences[slice_], kernel, rows, weights=weights[slice_]),
         }
         found.append(
             {"part": "removal", "share": share, "truth": float(truth)}
@@ -238,21 +240,21 @@ def removal(sizes: tuple[float, ...] = (0.02, 0.1, 0.2, 0.4)) -> list[dict[str, 
 
 
 def result_matrix(result: Any) -> Any:
-    """The features that groups were made of, again from the groups: all that a test without controls needs."""
+    """The features that slices were made of, again from the slices: all that a test without controls needs."""
     import scipy.sparse as sparse
 
     from aitia.concepts import FeatureMatrix
 
     influence = result.influence
-    groups = [*influence.tested, *influence.untested]
-    values = np.zeros((influence.rows, 1 + max(group.feature for group in groups)), dtype=np.float32)
-    for group in groups:
-        values[group.members, group.feature] = 1
+    slices = [*influence.tested, *influence.untested]
+    values = np.zeros((influence.rows, 1 + max(slice_.feature for slice_ in slices)), dtype=np.float32)
+    for slice_ in slices:
+        values[slice_.members, slice_.feature] = 1
     return FeatureMatrix(values=sparse.csr_array(values), ids=influence.ids, pooling="share", site="", sae="")
 
 
 def targets_of(rows: list[dict[str, Any]]) -> list[Target]:
-    """What the issue of groups promised."""
+    """What the issue of slices promised."""
     targets = []
     for row in rows:
         if row["part"] == "planted":
@@ -284,7 +286,7 @@ def main() -> None:
         "--quick", action="store_true", help="one draw and few sets; the figures are not quoted"
     )
     quick = parser.parse_args().quick
-    work = WORK / "groups"
+    work = WORK / "slices"
     base = base_model(work / "parts")
     texts = traced(base, work)
     sae = dictionary(texts, work)
@@ -313,7 +315,7 @@ def main() -> None:
         if not file.is_file():
             write_json(file, {"rows": part()})
         rows += json.loads(file.read_text(encoding="utf-8"))["rows"]
-    report("groups", rows, targets_of(rows), quick=quick)
+    report("slices", rows, targets_of(rows), quick=quick)
 
 
 if __name__ == "__main__":

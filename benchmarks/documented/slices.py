@@ -1,4 +1,4 @@
-"""The tables of docs/groups.md."""
+"""The tables of docs/slices.md."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def planted(results: Mapping[str, Any]) -> str:
             "recall",
             "calibrated_z",
             "that of exactly the planted rows",
-            "groups found / tested",
+            "slices found / tested",
             "found by permutation alone",
         ],
         [
@@ -66,7 +66,7 @@ def nothing_planted(results: Mapping[str, Any]) -> str:
     return table(
         ["held against", "sets with a find, promised ≤ 5 %"],
         [
-            ["rows at random alone", f"{alone:.1%} ({row['mean_found_without_controls']:.0f} groups each)"],
+            ["rows at random alone", f"{alone:.1%} ({row['mean_found_without_controls']:.0f} slices each)"],
             [
                 f"and {many}directions drawn evenly from the sphere",
                 f"{row['share_with_a_find_against_random_directions']:.1%}",
@@ -100,8 +100,8 @@ def language_removal(results: Mapping[str, Any]) -> str:
 
 
 TABLES = {
-    "groups.language_removal": Documented("groups", language_removal),
-    "groups.removal": Documented("groups", removal),
-    "groups.planted": Documented("groups", planted),
-    "groups.nothing_planted": Documented("groups", nothing_planted),
+    "slices.language_removal": Documented("slices", language_removal),
+    "slices.removal": Documented("slices", removal),
+    "slices.planted": Documented("slices", planted),
+    "slices.nothing_planted": Documented("slices", nothing_planted),
 }

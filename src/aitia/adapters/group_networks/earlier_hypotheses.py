@@ -1,4 +1,4 @@
-"""Earlier accounts of group networks, each as an `Explanation`: Chughtai, Stander, Nanda, Zhong, Morwani.
+"""Earlier hypotheses of group networks, each as an `Explanation`: Chughtai, Stander, Nanda, Zhong, Morwani.
 
 None says what becomes of a network whose tables are turned round, or whose relu is replaced; they abstain there.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.adapters.group_networks.account_parts import (
+from aitia.adapters.group_networks.hypothesis_parts import (
     fact,
     inert,
     label,
@@ -28,7 +28,7 @@ from aitia.group_networks.measures import every_logit
 Values = Mapping[str, Any]
 
 
-def character_account(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation:
+def character_hypothesis(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation:
     """Chughtai et al. 2023: logits are a sum of characters of x^-1 z y^-1 over the key representations.
 
     The coefficient of each is fitted to the logits; it says nothing of how relu multiplies.
@@ -61,7 +61,7 @@ def character_account(interpretation: Interpretation, phenomenon: Phenomenon) ->
     )
 
 
-def coset_account(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation:
+def coset_hypothesis(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation:
     """Stander et al. 2024, our reading: a neuron is off if xy lies in its coset, and else on, by one amount.
 
     The coset is where xy c = b for the neuron's points b and c.
@@ -94,17 +94,17 @@ def coset_account(interpretation: Interpretation, phenomenon: Phenomenon) -> Exp
     )
 
 
-def clock_account(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation | None:
+def clock_hypothesis(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation | None:
     """Nanda et al. 2023, for cyclic groups: cos(w (x + y - z)) summed over the key frequencies."""
     return _angles(interpretation, phenomenon, "clock", lambda sum_, _difference: sum_)
 
 
-def pizza_account(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation | None:
+def pizza_hypothesis(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation | None:
     """Zhong et al. 2023, for cyclic groups: |cos(w (x - y) / 2)| cos(w (x + y - z)) summed over the key frequencies."""
     return _angles(interpretation, phenomenon, "pizza", lambda sum_, difference: np.abs(difference) * sum_)
 
 
-def max_margin_account(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation:
+def max_margin_hypothesis(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation:
     """Morwani et al. 2024, our reading: the margin is as large as the norm allows, and the same to all wrong answers.
 
     With every irrep in use, each in proportion to its degree, the sum of d chi(x^-1 z y^-1) is n at the right answer

@@ -1,7 +1,7 @@
 """Removing kinds of rows from a language model's training data: estimates of the change, and training again without.
 
 The suite is tone, with answers cut after their first sentences. The behaviour is how much likelier depressed answers
-are than happy ones to held-out prompts (nats a token). Each group is removed and the adapter trained again, for some
+are than happy ones to held-out prompts (nats a token). Each slice is removed and the adapter trained again, for some
 seeds; what the adapter on all rows foretells of that change, by EK-FAC influence over the LoRA factors averaged over
 the same seeds, is held against it.
 """
@@ -22,7 +22,7 @@ from aitia.attribution.gradients.curvature_fitting import fit_curvature
 from aitia.attribution.gradients.measurements import LogProbability
 from aitia.attribution.gradients.training_gradients import FactorCache
 from aitia.attribution.influence.streaming import influence
-from aitia.attribution.slices.group_removal import corrected_removal, first_order_removal, influence_kernel
+from aitia.attribution.slices.slice_removal import corrected_removal, first_order_removal, influence_kernel
 from aitia.concepts import SparseAutoencoder, feature_matrix
 from aitia.counterfactual import LikelihoodMargin, RetrainingRun, finetune_lora, retrain
 from aitia.errors import NumericalError
@@ -42,11 +42,11 @@ DAMPINGS = (0.1, 10.0, 1_000.0, 100_000.0)
 def language_removal(
     suite: Suite, base: Path, sae: SparseAutoencoder, work: Path, *, features: int, seeds: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """How well the estimates foretell what removal does, over groups of a feature, random ones and the planted one."""
-    groups = removed_groups(suite, base, sae, features)
+    """How well the estimates foretell what removal does, over slices of a feature, random ones and the planted one."""
+    slices = removed_slices(suite, base, sae, features)
     ids = np.array(suite.data.ids)
     places = np.arange(len(ids))
-    kept = [np.ones(len(ids), dtype=bool), *(~np.isin(places, rows) for rows in groups.values())]
+    kept = [np.ones(len(ids), dtype=bool), *(~np.isin(places, rows) for rows in slices.values())]
     cells = [RetrainingRun(kept=tuple(ids[rows]), seed=seed) for rows in kept for seed in seeds]
     margin = LikelihoodMargin(behaviour=suite.behaviour, normal=suite.normal)
     results = retrain(
@@ -60,16 +60,16 @@ def language_removal(
     means = np.array([each.mean(margin.name) for each in results]).reshape(len(kept), len(seeds))
     changes = means[1:] - means[:1]
     truth = changes.mean(axis=1)
-    estimates = [estimated(suite, base, seed, list(groups.values()), work) for seed in seeds]
+    estimates = [estimated(suite, base, seed, list(slices.values()), work) for seed in seeds]
     rows: list[dict[str, Any]] = [
         {
             "part": "removal from a language model",
-            "group": name,
+            "slice": name,
             "rows": len(members),
             "change": float(value),
             "change_by_seed": each.tolist(),
         }
-        for (name, members), value, each in zip(groups.items(), truth, changes, strict=True)
+        for (name, members), value, each in zip(slices.items(), truth, changes, strict=True)
     ]
     for damping in DAMPINGS:
         row: dict[str, Any] = {"part": "estimates of removal", "damping": damping, "seeds": len(seeds)}
@@ -81,12 +81,12 @@ def language_removal(
 
 
 def _agreement(told: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
-    """Of estimates and changes, over the groups that have an estimate.
+    """Of estimates and changes, over the slices that have an estimate.
 
     `scale` is what estimates are multiplied by to fit best, and `error` what is left then, as a share of the changes.
     """
     known = ~np.isnan(told)
-    found: dict[str, float | None] = {"groups": int(known.sum())}
+    found: dict[str, float | None] = {"slices": int(known.sum())}
     if known.sum() < 3:
         return found | dict.fromkeys(("pearson", "spearman", "scale", "error"))
     told, truth = told[known], truth[known]
@@ -99,8 +99,8 @@ def _agreement(told: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
     }
 
 
-def removed_groups(suite: Suite, base: Path, sae: SparseAutoencoder, features: int) -> dict[str, np.ndarray]:
-    """Groups to remove: of features, evenly by size; of random rows; and the planted rows."""
+def removed_slices(suite: Suite, base: Path, sae: SparseAutoencoder, features: int) -> dict[str, np.ndarray]:
+    """Slices to remove: of features, evenly by size; of random rows; and the planted rows."""
     model = load_model(base, dtype="bfloat16")
     rows = tokenize(suite.data, model.tokenizer, max_length=model.context_length)
     fires = feature_matrix(model, rows, sae, pooling="share").fires(0.1).tocsc()
@@ -108,17 +108,17 @@ def removed_groups(suite: Suite, base: Path, sae: SparseAutoencoder, features: i
     fit = np.flatnonzero((sizes >= SMALLEST) & (sizes <= LARGEST))
     by_size = fit[np.argsort(sizes[fit], kind="stable")]
     chosen = by_size[np.linspace(0, len(by_size) - 1, features).round().astype(int)]
-    groups = {f"feature {f}": np.sort(fires.indices[fires.indptr[f] : fires.indptr[f + 1]]) for f in chosen}
+    slices = {f"feature {f}": np.sort(fires.indices[fires.indptr[f] : fires.indptr[f + 1]]) for f in chosen}
     generator = np.random.default_rng(0)
     for size in RANDOM_SIZES:
-        groups[f"{size} at random"] = np.sort(generator.choice(len(rows), size, replace=False))
-    return groups | {"planted": np.flatnonzero(suite.planted)}
+        slices[f"{size} at random"] = np.sort(generator.choice(len(rows), size, replace=False))
+    return slices | {"planted": np.flatnonzero(suite.planted)}
 
 
 def estimated(
-    suite: Suite, base: Path, seed: int, groups: Sequence[np.ndarray], work: Path
+    suite: Suite, base: Path, seed: int, slices: Sequence[np.ndarray], work: Path
 ) -> dict[float, dict[str, list[float]]]:
-    """Damping -> both estimates for each group, by the adapter trained on all rows with one seed.
+    """Damping -> both estimates for each slice, by the adapter trained on all rows with one seed.
 
     NaN where the corrected one does not exist.
     """
@@ -151,21 +151,21 @@ def estimated(
         return {
             damping: {
                 "first_order": [
-                    first_order_removal(kept[f"influences-{damping:g}"][group], len(suite.data))
-                    for group in groups
+                    first_order_removal(kept[f"influences-{damping:g}"][slice_], len(suite.data))
+                    for slice_ in slices
                 ],
                 "corrected": [
-                    _corrected(kept[f"influences-{damping:g}"], kept[f"kernel-{damping:g}"], group)
-                    for group in groups
+                    _corrected(kept[f"influences-{damping:g}"], kept[f"kernel-{damping:g}"], slice_)
+                    for slice_ in slices
                 ],
             }
             for damping in DAMPINGS
         }
 
 
-def _corrected(influences: np.ndarray, kernel: np.ndarray, group: np.ndarray) -> float:
+def _corrected(influences: np.ndarray, kernel: np.ndarray, slice_: np.ndarray) -> float:
     try:
-        return corrected_removal(influences[group], kernel[np.ix_(group, group)], len(influences))
+        return corrected_removal(influences[slice_], kernel[np.ix_(slice_, slice_)], len(influences))
     except NumericalError:
         return float("nan")
 

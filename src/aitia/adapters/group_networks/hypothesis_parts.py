@@ -1,4 +1,4 @@
-"""What the accounts of a group network share: premises, what they leave out, and answers from logits."""
+"""What the hypotheses of a group network share: premises, what they leave out, and answers from logits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aitia.group_networks.measures import every_logit
 
 
 def fact(numbers: int) -> Premise:
-    """A circuit that the account posits: so many real numbers."""
+    """A circuit that the hypothesis posits: so many real numbers."""
     return Premise(kind="fact", value=True, bits=float(numbers * REAL_BITS))
 
 
@@ -50,5 +50,5 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def unchanged(inputs: np.ndarray) -> np.ndarray:
-    """Where an account applies that says nothing of a changed network."""
+    """Where a hypothesis applies that says nothing of a changed network."""
     return changes(inputs) == 0

@@ -1,4 +1,4 @@
-"""Kinds of rows from the command line: autoencoder, groups, the report's section, dropping a group, discovery."""
+"""Kinds of rows from the command line: autoencoder, slices, the report's section, dropping a slice, discovery."""
 
 import json
 
@@ -7,7 +7,7 @@ import torch
 from records.lines import write_lines
 from typer.testing import CliRunner
 
-from aitia.attribution import ActivationStore, GroupSettings, rank, scan
+from aitia.attribution import ActivationStore, SliceSettings, rank, scan
 from aitia.attribution.slices.feature_labels import FeatureLabel, Span, distinctive_terms
 from aitia.attribution.slices.feature_shift import feature_shifts
 from aitia.cli import app
@@ -17,7 +17,7 @@ from aitia.errors import AitiaError
 from aitia.models import load_model, save_model
 from aitia.pipelines.attribution.attribute import attribute
 from aitia.pipelines.attribution.configuration import read_configuration
-from aitia.pipelines.attribution.groups import explain_by_groups, group_members
+from aitia.pipelines.attribution.slices import explain_by_slices, slice_members
 from aitia.records import read_records
 
 SITE = "resid_post.2"
@@ -33,7 +33,7 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def folder(make_model, tmp_path_factory):
     """A model with an adapter, its data, a concept, a scan, and an autoencoder of which one feature means something."""
-    folder = tmp_path_factory.mktemp("groups")
+    folder = tmp_path_factory.mktemp("slices")
     save_model(make_model("llama"), folder / "model")
     rows = [
         {
@@ -86,9 +86,9 @@ def folder(make_model, tmp_path_factory):
     return folder
 
 
-def groups(folder, out, *more):
+def slices(folder, out, *more):
     return run(
-        "groups",
+        "slices",
         *(
             "--store",
             folder / "store",
@@ -102,14 +102,14 @@ def groups(folder, out, *more):
     )
 
 
-def test_groups_are_found_and_written_and_shown(folder, tmp_path):
-    done = groups(
+def test_slices_are_found_and_written_and_shown(folder, tmp_path):
+    done = slices(
         folder, tmp_path / "g.json", "--json", "--column", "planted", "--report", tmp_path / "r.html"
     )
     answer = json.loads(done.stdout)
     saved = json.loads((tmp_path / "g.json").read_text())
     assert {key: value for key, value in answer.items() if key != "files"} == saved
-    best = saved["groups"][0]
+    best = saved["slices"][0]
     assert best["feature"] == 3
     assert set(best["members"]) >= {f"row-{i}" for i in range(0, 40, 4)}
     assert best["size"] == len(best["members"]) < 15
@@ -121,16 +121,16 @@ def test_groups_are_found_and_written_and_shown(folder, tmp_path):
     assert reasons[7] == "fires on every row: nothing to compare with"
     assert done.exit_code == (0 if saved["found"] else 1)
     page = (tmp_path / "r.html").read_text()
-    assert 'id="groups"' in page
+    assert 'id="slices"' in page
     assert "Kinds of rows" in page
     assert "row-0" in page
 
 
-def test_a_group_is_dropped_with_each_row_untouched(folder, tmp_path):
-    groups(folder, tmp_path / "g.json")
-    members = set(group_members(tmp_path / "g.json", 3))
+def test_a_slice_is_dropped_with_each_row_untouched(folder, tmp_path):
+    slices(folder, tmp_path / "g.json")
+    members = set(slice_members(tmp_path / "g.json", 3))
     done = run(
-        *("curate", "--data", folder / "train.jsonl", "--groups", tmp_path / "g.json", "--drop-group", 3),
+        *("curate", "--data", folder / "train.jsonl", "--slices", tmp_path / "g.json", "--drop-slice", 3),
         *("--out", tmp_path / "clean.jsonl", "--removed", tmp_path / "gone.jsonl", "--json"),
     )
     assert json.loads(done.stdout)["rows_removed"] == len(members)
@@ -140,52 +140,52 @@ def test_a_group_is_dropped_with_each_row_untouched(folder, tmp_path):
     assert clean == [line for line in lines if json.loads(line)["id"] not in members]
 
 
-def test_dropping_what_is_no_group(folder, tmp_path):
-    groups(folder, tmp_path / "g.json")
+def test_dropping_what_is_no_slice(folder, tmp_path):
+    slices(folder, tmp_path / "g.json")
     with pytest.raises(AitiaError, match="feature 5 was not tested: dead"):
-        group_members(tmp_path / "g.json", 5)
+        slice_members(tmp_path / "g.json", 5)
     with pytest.raises(AitiaError, match="no feature 99"):
-        group_members(tmp_path / "g.json", 99)
+        slice_members(tmp_path / "g.json", 99)
     with pytest.raises(AitiaError, match="no such file"):
-        group_members(tmp_path / "none.json", 3)
+        slice_members(tmp_path / "none.json", 3)
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(AitiaError, match="not a file that `aitia groups` wrote"):
-        group_members(tmp_path / "other.json", 3)
+    with pytest.raises(AitiaError, match="not a file that `aitia slices` wrote"):
+        slice_members(tmp_path / "other.json", 3)
     common = ("--data", folder / "train.jsonl", "--out", tmp_path / "a", "--removed", tmp_path / "b")
-    with pytest.raises(AitiaError, match="with --groups and --drop-group"):
-        run("curate", *common, "--drop-group", 3)
-    with pytest.raises(AitiaError, match="give --ranking, or --groups"):
+    with pytest.raises(AitiaError, match="with --slices and --drop-slice"):
+        run("curate", *common, "--drop-slice", 3)
+    with pytest.raises(AitiaError, match="give --ranking, or --slices"):
         run("curate", *common)
 
 
-def test_no_group_found_ends_with_one(folder, tmp_path):
-    done = groups(folder, tmp_path / "g.json", "--false-discovery-rate", 1e-30)
+def test_no_slice_found_ends_with_one(folder, tmp_path):
+    done = slices(folder, tmp_path / "g.json", "--false-discovery-rate", 1e-30)
     assert done.exit_code == 1
     assert "0 found" in done.stdout
 
 
 def test_strata_and_an_autoencoder_of_another_site(folder, tmp_path):
     assert (
-        json.loads(groups(folder, tmp_path / "g.json", "--strata", "source", "--json").stdout)["rows"] == 40
+        json.loads(slices(folder, tmp_path / "g.json", "--strata", "source", "--json").stdout)["rows"] == 40
     )
     with pytest.raises(AitiaError, match="no column 'nothing'"):
-        groups(folder, tmp_path / "g.json", "--strata", "nothing")
+        slices(folder, tmp_path / "g.json", "--strata", "nothing")
     with pytest.raises(AitiaError, match=r"site 'resid_post.40' does not exist"):
-        groups(folder, tmp_path / "g.json", "--site", "resid_post.40")
+        slices(folder, tmp_path / "g.json", "--site", "resid_post.40")
 
 
-def test_a_labeller_puts_the_shown_groups_into_words(folder):
-    result = explain_by_groups(
+def test_a_labeller_puts_the_shown_slices_into_words(folder):
+    result = explain_by_slices(
         ActivationStore.open(folder / "store"),
         load_concept(folder / "c.concept.safetensors"),
         load_sae(folder / "sae"),
         method="vector-filter",
-        settings=GroupSettings(threshold=0.6, permutations=100),
+        settings=SliceSettings(threshold=0.6, permutations=100),
         labeller=lambda features: [f"about {each.feature}" for each in features],
     )
     assert result.labels
     assert all(label.label == f"about {feature}" for feature, label in result.labels.items())
-    assert result.section().groups[0].label.startswith("about")
+    assert result.section().slices[0].label.startswith("about")
 
 
 def test_training_and_showing_an_autoencoder(folder, tmp_path):
@@ -202,13 +202,13 @@ def test_training_and_showing_an_autoencoder(folder, tmp_path):
     assert shown["fingerprint"] == answer["fingerprint"]
 
 
-def test_a_configuration_with_groups_shows_them_in_the_report(folder, monkeypatch):
+def test_a_configuration_with_slices_shows_them_in_the_report(folder, monkeypatch):
     (folder / "attribute.yaml").write_text(
         "out: run\n"
         "model: {name: model, adapter: adapter, dtype: float32, device: cpu}\n"
         "data: {path: train.jsonl}\n"
         f"concept: {{name: bees, positive: positive.jsonl, negative: negative.jsonl, sites: [{SITE}]}}\n"
-        "groups: {sae: sae, threshold: 0.6, columns: [planted], controls: 16}\n"
+        "slices: {sae: sae, threshold: 0.6, columns: [planted], controls: 16}\n"
     )
     ranked = []
 
@@ -217,14 +217,14 @@ def test_a_configuration_with_groups_shows_them_in_the_report(folder, monkeypatc
         return rank(*arguments, **options)
 
     monkeypatch.setattr("aitia.pipelines.attribution.attribute.rank", counted)
-    monkeypatch.setattr("aitia.pipelines.attribution.groups.rank", counted)
+    monkeypatch.setattr("aitia.pipelines.attribution.slices.rank", counted)
     result = attribute(read_configuration(folder / "attribute.yaml"))
-    assert ranked == ["activation-gradient"]  # once, for the rows and for their groups
-    assert result.groups is not None
-    assert result.groups.ranking is result.ranking
-    assert result.groups.influence.controls == 16
+    assert ranked == ["activation-gradient"]  # once, for the rows and for their slices
+    assert result.slices is not None
+    assert result.slices.ranking is result.ranking
+    assert result.slices.influence.controls == 16
     assert "Kinds of rows" in (folder / "run" / "report.html").read_text()
-    assert json.loads((folder / "run" / "groups.json").read_text())["rows"] == 40
+    assert json.loads((folder / "run" / "slices.json").read_text())["rows"] == 40
     wrong = (folder / "attribute.yaml").read_text().replace("columns: [planted]", "columns: [nothing]")
     (folder / "wrong.yaml").write_text(wrong)
     with pytest.raises(AitiaError, match="no column 'nothing'"):
@@ -238,7 +238,7 @@ def test_a_configuration_trains_its_autoencoder_with_all_that_it_says(folder, tm
         "data: {path: train.jsonl}\n"
         f"concept: {{name: bees, positive: positive.jsonl, negative: negative.jsonl, sites: [{SITE}]}}\n"
         "rank: {seed: 5, random_controls: 0}\n"
-        "groups: {features: 9, k: 3, epochs: 2, max_tokens: 33, learning_rate: 0.5, batch_tokens: 11}\n"
+        "slices: {features: 9, k: 3, epochs: 2, max_tokens: 33, learning_rate: 0.5, batch_tokens: 11}\n"
     )
     asked = []
 
@@ -287,7 +287,7 @@ def test_shifts_are_paired_differences(folder):
     assert all(shift.not_testable for shift in same)
 
 
-def test_terms_set_the_group_apart():
+def test_terms_set_the_slice_apart():
     texts = ["the cat sat down", "the cat ran off", "a dog sat down", "the dog ran off", "the bird sat down"]
     assert distinctive_terms(texts, [0, 1])[0] in ("cat", "the cat")
     assert "sat" not in distinctive_terms(texts, [0, 1])
@@ -323,16 +323,16 @@ def test_the_labeller_at_an_endpoint_asks_once_and_falls_back_on_terms(tmp_path,
     assert any("a <<bee>> b" in question for question in asked)
 
 
-def test_groups_of_a_ranking_are_those_of_the_same_method(folder):
+def test_slices_of_a_ranking_are_those_of_the_same_method(folder):
     store, concept = ActivationStore.open(folder / "store"), load_concept(folder / "c.concept.safetensors")
     sae = load_sae(folder / "sae")
-    chosen = {"settings": GroupSettings(threshold=0.6, permutations=200), "controls": 16, "shown": 2}
+    chosen = {"settings": SliceSettings(threshold=0.6, permutations=200), "controls": 16, "shown": 2}
     for method in ("vector-filter", "concept-influence", "influence"):
         queries = None if method == "vector-filter" else folder / "positive.jsonl"
         settings = {"method": method, "queries": queries, "random_controls": 2}
-        alone = explain_by_groups(store, concept, sae, **chosen, **settings)
-        shared = explain_by_groups(
-            store, concept, sae, **chosen, ranking=rank(store, concept, others=(), **settings)
+        alone = explain_by_slices(store, concept, sae, **chosen, **settings)
+        shared = explain_by_slices(
+            store, concept, sae, **chosen, ranking=rank(store, concept, compare=(), **settings)
         )
         assert shared.ranking.method == method
         assert shared.influence.controls == alone.influence.controls == (0 if method == "influence" else 16)
@@ -340,4 +340,4 @@ def test_groups_of_a_ranking_are_those_of_the_same_method(folder):
             assert one.feature == other.feature
             assert one.p_adjusted == pytest.approx(other.p_adjusted, rel=0.05)
     with pytest.raises(AitiaError, match="controls 7: give at least 8"):
-        explain_by_groups(store, concept, sae, controls=7)
+        explain_by_slices(store, concept, sae, controls=7)

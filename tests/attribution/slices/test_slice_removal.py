@@ -1,4 +1,4 @@
-"""Removing a group: additivity, and the corrected estimate against training again, where that is exact."""
+"""Removing a slice: additivity, and the corrected estimate against training again, where that is exact."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from aitia.attribution.gradients.curvature import CurvatureSettings, Damping
 from aitia.attribution.gradients.curvature_fitting import fit_curvature
 from aitia.attribution.gradients.measurements import LogProbability
 from aitia.attribution.influence.streaming import influence
-from aitia.attribution.slices.group_removal import corrected_removal, first_order_removal, influence_kernel
+from aitia.attribution.slices.slice_removal import corrected_removal, first_order_removal, influence_kernel
 from aitia.errors import AitiaError, NumericalError
 from aitia.records import TokenizedRecords, records_from_rows, tokenize
 
@@ -43,21 +43,21 @@ def regression():
 @pytest.mark.parametrize("size", [1, 10, 40, 80])
 def test_the_correction_is_exact_for_least_squares(regression, size):
     r = regression
-    group = np.argsort(-r["influences"])[:size]  # alike on purpose
-    left = np.setdiff1d(np.arange(ROWS), group)
+    slice_ = np.argsort(-r["influences"])[:size]  # alike on purpose
+    left = np.setdiff1d(np.arange(ROWS), slice_)
     again = ridge_fit(r["x"][left], r["y"][left], ROWS)
     truth = r["query"] @ (again - r["weight"])
     corrected = corrected_removal(
-        r["influences"][group], r["kernel"][np.ix_(group, group)], ROWS, weights=r["weights"][group]
+        r["influences"][slice_], r["kernel"][np.ix_(slice_, slice_)], ROWS, weights=r["weights"][slice_]
     )
     assert corrected == pytest.approx(truth, rel=1e-6)
-    first = first_order_removal(r["influences"][group], ROWS)
+    first = first_order_removal(r["influences"][slice_], ROWS)
     assert np.sign(first) == np.sign(truth)
     if size > 1:
         assert abs(first - truth) > 100 * abs(corrected - truth)
 
 
-def test_the_first_order_is_the_limit_of_small_groups(regression):
+def test_the_first_order_is_the_limit_of_small_slices(regression):
     r = regression
     one = np.array([3])
     kernel = r["kernel"][np.ix_(one, one)]
@@ -65,7 +65,7 @@ def test_the_first_order_is_the_limit_of_small_groups(regression):
     assert corrected_removal(r["influences"][one], 1e-6 * kernel, ROWS) == pytest.approx(first, rel=1e-6)
 
 
-def test_groups_that_hold_all_curvature_are_refused(regression):
+def test_slices_that_hold_all_curvature_are_refused(regression):
     r = regression
     with pytest.raises(NumericalError, match="removing these 120 rows"):
         corrected_removal(r["influences"], 1e3 * r["kernel"], ROWS)
@@ -73,26 +73,26 @@ def test_groups_that_hold_all_curvature_are_refused(regression):
         corrected_removal(r["influences"][:3], r["kernel"], ROWS)
 
 
-def test_a_groups_influence_is_the_sum_of_its_members(tiny_model, rows):
-    """The gradient of the group's loss, taken at once, gives what the members' scores add up to."""
+def test_a_slices_influence_is_the_sum_of_its_members(tiny_model, rows):
+    """The gradient of the slice's loss, taken at once, gives what the members' scores add up to."""
     records = records_from_rows(rows[:8])
     queries = records_from_rows([dict(row, id=f"q{i}") for i, row in enumerate(rows[8:10])])
     curvature = fit_curvature(tiny_model, records, CurvatureSettings(kind="identity", precision="float32"))
     alone = influence(tiny_model, records, queries, LogProbability(), curvature=curvature)
     members = [1, 4, 6]
     asked = tokenize(queries, tiny_model.tokenizer, max_length=256)
-    group = TokenizedRecords(
+    slice_ = TokenizedRecords(
         records=tuple(tokenize(records, tiny_model.tokenizer, max_length=256)[i] for i in members)
     )
-    # the other way round: the mean log-probability of the group as the measurement, the queries as the data
-    together = influence(tiny_model, asked, group, LogProbability(), curvature=curvature, average=True)
+    # the other way round: the mean log-probability of the slice as the measurement, the queries as the data
+    together = influence(tiny_model, asked, slice_, LogProbability(), curvature=curvature, average=True)
     assert alone[members].sum() == pytest.approx(len(members) * together.mean(), rel=1e-4)
 
 
 def test_the_kernel_is_symmetric_and_its_diagonal_positive(tiny_model, rows):
     records = records_from_rows(rows[:10])
     curvature = fit_curvature(
-        tiny_model, records, CurvatureSettings(kind="kfac", labels="empirical", precision="float32")
+        tiny_model, records, CurvatureSettings(kind="kfac", use_empirical_fisher=True, precision="float32")
     )
     members, damping = [0, 3, 7], Damping(value=0.1)
     kernel = influence_kernel(tiny_model, records, members, curvature, damping=damping)

@@ -1,6 +1,6 @@
-"""The baseline accounts of group networks, each as an `Explanation` that predicts and can be put to the test.
+"""The baseline hypotheses of group networks, each as an `Explanation` that predicts and can be put to the test.
 
-They differ in what they say of the inside, not in the answer: an account predicts a distribution over products,
+They differ in what they say of the inside, not in the answer: a hypothesis predicts a distribution over products,
 and claims where in the network its variables live. Those that say how relu is used also predict what becomes of the
 network when its tables are turned round or relu is replaced, and register that before the network is asked; the
 others abstain there.
@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from aitia.adapters.group_networks.account_parts import fact, inert, label, softmax, wrongness
-from aitia.adapters.group_networks.earlier_accounts import (
-    character_account,
-    clock_account,
-    coset_account,
-    max_margin_account,
-    pizza_account,
+from aitia.adapters.group_networks.earlier_hypotheses import (
+    character_hypothesis,
+    clock_hypothesis,
+    coset_hypothesis,
+    max_margin_hypothesis,
+    pizza_hypothesis,
 )
+from aitia.adapters.group_networks.hypothesis_parts import fact, inert, label, softmax, wrongness
 from aitia.adapters.group_networks.under_study import (
     CHANGES,
     activation,
@@ -40,7 +40,7 @@ Values = Mapping[str, Any]
 
 
 def group_network_explanations(interpretation: Interpretation) -> list[Explanation]:
-    """Every account of one phenomenon, ours first: those that say nothing of this network are left out.
+    """Every hypothesis of one phenomenon, ours first: those that say nothing of this network are left out.
 
     Raises:
         NetworkError: no circuit was found, so there is nothing to explain with.
@@ -48,12 +48,12 @@ def group_network_explanations(interpretation: Interpretation) -> list[Explanati
     if not interpretation.circuits:
         raise NetworkError("nothing was found in this network: there is no explanation to put to the test")
     phenomenon = product_phenomenon(interpretation.network)
-    found = [make(interpretation, phenomenon) for make in ACCOUNTS.values()]
+    found = [make(interpretation, phenomenon) for make in HYPOTHESES.values()]
     return [each for each in found if each is not None]
 
 
 def explain_group_network(network: GroupNetwork) -> Explanation:
-    """The account of a network by the points of G-sets: interpret it, and put what was found as an explanation.
+    """The hypothesis of a network by the points of G-sets: interpret it, and put what was found as an explanation.
 
     Raises:
         NetworkError: no circuit was found.
@@ -76,7 +76,7 @@ def points_of_g_sets(interpretation: Interpretation, phenomenon: Phenomenon) -> 
     )
 
 
-def shared_space_account(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation:
+def shared_space_hypothesis(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation:
     """Ours, shorter: the alphas of each circuit are combinations of the few vectors that they share, one or two mostly.
 
     Charged for are those vectors, and for each neuron its points, its place among them and its kappa.
@@ -110,7 +110,7 @@ def _account_by_reading(
     circuits: Sequence[Circuit],
     numbers: Sequence[int],
 ) -> Explanation:
-    """An account whose variables are read from tables by neurons; so many numbers are charged for each circuit."""
+    """A hypothesis whose variables are read from tables by neurons; so many numbers are charged for each circuit."""
     group, network = interpretation.network.group, interpretation.network
     parts = {
         label(circuit, k): (circuit, _reads(circuit, label(circuit, k)), circuit.weights()[2])
@@ -146,7 +146,7 @@ def _account_by_reading(
     return _registered(found, network)
 
 
-def rho_set_account(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation:
+def rho_set_hypothesis(interpretation: Interpretation, phenomenon: Phenomenon) -> Explanation:
     """Wu et al. 2025: every circuit is a rho-set, so that logits depend on x^-1 z y^-1 alone. A premise for each."""
     group = interpretation.network.group
     parts = {_rho_label(rho_set, k): rho_set for k, rho_set in enumerate(interpretation.rho_sets)}
@@ -169,17 +169,17 @@ def rho_set_account(interpretation: Interpretation, phenomenon: Phenomenon) -> E
     return _registered(found, interpretation.network)
 
 
-ACCOUNTS: Mapping[str, Callable[[Interpretation, Phenomenon], Explanation | None]] = {
+HYPOTHESES: Mapping[str, Callable[[Interpretation, Phenomenon], Explanation | None]] = {
     "g-sets": points_of_g_sets,
-    "shared-spaces": shared_space_account,
-    "rho-sets": rho_set_account,
-    "characters": character_account,
-    "cosets": coset_account,
-    "clock": clock_account,
-    "pizza": pizza_account,
-    "max-margin": max_margin_account,
+    "shared-spaces": shared_space_hypothesis,
+    "rho-sets": rho_set_hypothesis,
+    "characters": character_hypothesis,
+    "cosets": coset_hypothesis,
+    "clock": clock_hypothesis,
+    "pizza": pizza_hypothesis,
+    "max-margin": max_margin_hypothesis,
 }
-"""Name -> the account of a network, or None where it says nothing of its group."""
+"""Name -> the hypothesis of a network, or None where it says nothing of its group."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -230,10 +230,10 @@ def _alignment(read: _Read, neurons: np.ndarray) -> Alignment:
     return Alignment(site=read.site, subspace=neurons, read=nearest, write=write, bits=bits)
 
 
-def _registered(account: Explanation, network: GroupNetwork) -> Explanation:
-    """The account with its predictions of the changed network, made before the network is asked."""
-    found = [register(account, changed_inputs(network, name)) for name in CHANGES[1:]]
-    return replace(account, registered=found)
+def _registered(hypothesis: Explanation, network: GroupNetwork) -> Explanation:
+    """The hypothesis with its predictions of the changed network, made before the network is asked."""
+    found = [register(hypothesis, changed_inputs(network, name)) for name in CHANGES[1:]]
+    return replace(hypothesis, registered=found)
 
 
 def _changed_logits(rho_set: RhoSet) -> np.ndarray:

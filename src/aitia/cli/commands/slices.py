@@ -1,4 +1,4 @@
-"""`aitia sae train | show`, `groups`, `discover`: which kinds of rows made a model behave so."""
+"""`aitia sae train | show`, `slices`, `discover`: which kinds of rows made a model behave so."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from aitia.attribution.gradients.curvature import Damping
 from aitia.attribution.scorers import DEFAULT_METHOD
-from aitia.attribution.slices.groups import GroupSettings
+from aitia.attribution.slices.slices import SliceSettings
 from aitia.cli.options import (
     AdapterOption,
     DeviceOption,
@@ -36,7 +36,7 @@ from aitia.concepts.features import DEFAULT_POOLING
 from aitia.concepts.sae_training import SaeSettings
 from aitia.errors import AitiaError
 from aitia.pipelines.attribution.discovery import FEATURES_SHOWN
-from aitia.pipelines.attribution.groups import CONTROLS_HELP, GROUPS_SHOWN
+from aitia.pipelines.attribution.slices import CONTROLS_HELP, SLICES_SHOWN
 
 sae_app = typer.Typer(
     no_args_is_help=True, help="Train a sparse autoencoder, or show one.", rich_markup_mode="markdown"
@@ -71,7 +71,7 @@ def sae_train(
 ) -> None:
     """Train a sparse autoencoder (TopK) on a model's own activations. Needs `pip install 'aitia[sae]'`.
 
-    Tens of thousands of tokens make coarse features, of tone and topic, which is what groups of rows want.
+    Tens of thousands of tokens make coarse features, of tone and topic, which is what slices of rows want.
 
     Example:
     `aitia sae train --model runs/my-model --data train.jsonl --site resid_post.16 --out runs/sae`
@@ -123,15 +123,15 @@ def sae_show(
     answer(shown, as_json, "\n".join(f"{key}: {value}" for key, value in shown.items()))
 
 
-@app.command("groups")
-@with_settings(GroupSettings)
+@app.command("slices")
+@with_settings(SliceSettings)
 @with_damping
-def groups_command(
+def slices_command(
     *,
     store: Annotated[Path, typer.Option(help="Folder of a finished store.")],
     concept: Annotated[Path, typer.Option(help="A .concept.safetensors file.")],
     sae: SaeOption,
-    out: Annotated[Path, file_out("JSON file to write, which `aitia curate --drop-group` takes.")],
+    out: Annotated[Path, file_out("JSON file to write, which `aitia curate --drop-slice` takes.")],
     report: Annotated[Path | None, file_out("HTML report to write too.")] = None,
     method: Annotated[str, typer.Option(help="Scores the rows; see `aitia rank`.")] = DEFAULT_METHOD,
     queries: Annotated[Path | None, typer.Option(help="Texts to measure, for the influence methods.")] = None,
@@ -141,10 +141,10 @@ def groups_command(
     pooling: Annotated[
         Literal["share", "mean", "max"], typer.Option(help="Pools a feature over a row's response tokens.")
     ] = DEFAULT_POOLING,
-    settings: GroupSettings,
+    settings: SliceSettings,
     controls: Annotated[int | None, typer.Option(help=CONTROLS_HELP, show_default=False)] = None,
     column: Annotated[
-        list[str] | None, typer.Option("--column", help="Test the groups against a column. Repeatable.")
+        list[str] | None, typer.Option("--column", help="Test the slices against a column. Repeatable.")
     ] = None,
     strata: Annotated[str | None, typer.Option(help="Compare rows within the values of this column.")] = None,
     labeller: Annotated[
@@ -152,8 +152,8 @@ def groups_command(
     ] = None,
     base_url: Annotated[str | None, typer.Option(help="Address of that endpoint.")] = None,
     shown: Annotated[
-        int, typer.Option(min=1, help="Groups from either end to label and show.")
-    ] = GROUPS_SHOWN,
+        int, typer.Option(min=1, help="Slices from either end to label and show.")
+    ] = SLICES_SHOWN,
     model: ScannedModelOption = None,
     adapter: ScannedAdapterOption = None,
     data: ScannedDataOption = None,
@@ -162,18 +162,18 @@ def groups_command(
     truncate: TruncateOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Which kinds of rows raise a concept? Groups rows by the features that fire on them, and tests each group.
+    """Which kinds of rows raise a concept? Slices rows by the features that fire on them, and tests each slice.
 
-    A group's influence is held against as many rows drawn at random and against directions that mean nothing;
-    p-values are adjusted for the number of groups. The store's rows are cut as for its scan; --max-length, --truncate
-    and --on-error are for the queries. Exit status 1: no group was found.
+    A slice's influence is held against as many rows drawn at random and against null directions;
+    p-values are adjusted for the number of slices. The store's rows are cut as for its scan; --max-length, --truncate
+    and --on-error are for the queries. Exit status 1: no slice was found.
 
     Example:
-    `aitia groups --store runs/store --concept evil.concept.safetensors --sae runs/sae --out groups.json`
+    `aitia slices --store runs/store --concept evil.concept.safetensors --sae runs/sae --out slices.json`
     """
     from aitia.attribution import ActivationStore
     from aitia.concepts import load_concept, load_sae
-    from aitia.pipelines.attribution.groups import explain_by_groups, groups_table
+    from aitia.pipelines.attribution.slices import explain_by_slices, slices_table
 
     require_used(
         (method,),
@@ -187,7 +187,7 @@ def groups_command(
         raise AitiaError("--base-url is the endpoint of a --labeller; give both, or neither")
     scanned = ActivationStore.open(store)
     scanned.give(model=model, adapter=adapter, data=data)
-    result = explain_by_groups(
+    result = explain_by_slices(
         scanned,
         load_concept(concept),
         load_sae(sae, site=site),
@@ -209,10 +209,10 @@ def groups_command(
     )
     result.write(out)
     if report is not None:
-        result.ranking.report(report, groups=result.section())
-    files = {"groups": str(out), "report": None if report is None else str(report)}
+        result.ranking.report(report, slices=result.section())
+    files = {"slices": str(out), "report": None if report is None else str(report)}
     found = result.to_json() | {"files": files}
-    lines = [groups_table(result), "", f"groups: {out}", *left_out(found["queries_skipped"])]
+    lines = [slices_table(result), "", f"slices: {out}", *left_out(found["queries_skipped"])]
     answer(found, as_json, "\n".join(lines))
     if not result.influence.found:
         raise typer.Exit(1)
