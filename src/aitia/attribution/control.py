@@ -1,0 +1,222 @@
+"""Control: which training rows to take out, or to weigh differently, so that one behaviour falls and others stay.
+
+A score by replay is the derivative of a measurement after training with respect to the weight of a row's loss. To
+first order, weights w in the place of 1 change a measurement by D (w - 1), where D [measurements, n] are its
+derivatives. So the question is a linear programme (ours):
+
+    minimise    sum over lowered measurements a of  D_a (w - 1) / s_a
+    subject to  D_b (w - 1) >= -tolerance * s_b     for each kept measurement b
+                sum over rows of (1 - w)+  <=  share * n
+                0 <= w <= highest_weight            (w in {0, 1} where whole rows are taken out)
+
+where s is the sum of a measurement's absolute derivatives, which makes units irrelevant. The solution is as good as
+the linearisation: training again on the chosen rows says what it is worth, and a large share is better taken in
+several steps, each from derivatives of a run on the rows that were left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, cast
+
+import numpy as np
+
+from aitia.errors import AitiaError, NumericalError
+from aitia.settings import Above, AtLeast, AtMost, check
+
+_SECONDS = 60.0
+_GAP = 1e-4  # of the optimum; far below what the linearisation is worth
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlSettings:
+    """Settings for choosing rows by several measurements.
+
+    Attributes:
+        share: largest share of the rows' weight that may be taken out.
+        tolerance: largest fall of a kept measurement, as a share of the sum of its absolute derivatives.
+        highest_weight: largest weight of a row. Above 1, rows that help are weighed up, by as much in all as is
+            taken out.
+        whole_rows: take rows out whole, or weigh them down by any share.
+    """
+
+    share: Annotated[float, Above(0), AtMost(1)] = 0.2
+    tolerance: Annotated[float, AtLeast(0), AtMost(1)] = 0.0
+    highest_weight: Annotated[float, AtLeast(1)] = 1.0
+    whole_rows: bool = True
+
+    def __post_init__(self) -> None:
+        check(self, "control")
+        if self.whole_rows and self.highest_weight > 1:
+            raise AitiaError(
+                f"control: highest_weight {self.highest_weight:g} weighs rows up, and whole_rows takes rows out whole; "
+                "choose one: set whole_rows to false, or highest_weight to 1"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightChoice:
+    """Weights of the training rows, and what they do to each measurement to first order.
+
+    Attributes:
+        weights: [n], 1 for a row that stays as it is, 0 for one that goes.
+        lowered: [a] predicted change of each measurement that is to fall.
+        kept: [b] predicted change of each measurement that is to stay.
+        lowered_share: [a] the same, in shares of the sum of the measurement's absolute derivatives.
+        kept_share: [b] likewise.
+        tolerance: what the kept ones were allowed to fall, in such shares.
+    """
+
+    weights: np.ndarray
+    lowered: np.ndarray
+    kept: np.ndarray
+    lowered_share: np.ndarray
+    kept_share: np.ndarray
+    tolerance: float
+
+    @property
+    def removed_share(self) -> float:
+        """Share of the rows' weight that is taken out."""
+        return float(np.clip(1 - self.weights, 0, None).mean())
+
+    @property
+    def removed(self) -> np.ndarray:
+        """[r] positions of the rows that go whole."""
+        return np.flatnonzero(self.weights == 0)
+
+
+def choose_weights(
+    lower: np.ndarray, keep: np.ndarray | None = None, settings: ControlSettings | None = None
+) -> WeightChoice:
+    """Weights of the training rows that lower some measurements most and keep others.
+
+    Args:
+        lower: [a, n] or [n] derivatives of the measurements that are to fall, by row.
+        keep: [b, n] or [n] derivatives of those that are to stay; none for none.
+        settings: how much may be taken out, and how much the kept ones may fall.
+
+    Returns:
+        The best weights: of a linear programme (HiGHS), or of an integer one where whole rows are taken out.
+
+    Raises:
+        AitiaError: the derivatives are of different numbers of rows, or the share takes out less than one row.
+        NumericalError: a derivative is not finite, or the solver found no answer.
+    """
+    settings = settings or ControlSettings()
+    lower, keep = _matrix(lower, "lower"), _matrix(keep, "keep") if keep is not None else None
+    rows = lower.shape[1]
+    if keep is None:
+        keep = np.zeros((0, rows))
+    if keep.shape[1] != rows:
+        raise AitiaError(
+            f"control: derivatives of {rows} rows to lower and of {keep.shape[1]} rows to keep; score the same rows"
+        )
+    if settings.whole_rows and round(settings.share * rows, 6) < 1:
+        raise AitiaError(f"control: share {settings.share:g} of {rows} rows is less than one row; give more")
+    low, high = _scale(lower), _scale(keep)
+    down, up = _solve((lower / low).sum(0), keep / high, settings)
+    weights = 1 - down + up
+    change = weights - 1
+    return WeightChoice(
+        weights=weights,
+        lowered=lower @ change,
+        kept=keep @ change,
+        lowered_share=(lower / low) @ change,
+        kept_share=(keep / high) @ change,
+        tolerance=settings.tolerance,
+    )
+
+
+def pareto_front(
+    lower: np.ndarray, keep: np.ndarray, settings: ControlSettings | None = None, *, points: int = 6
+) -> list[WeightChoice]:
+    """Choices from the most careful to the most effective: each lowers more, and lets the kept measurements fall more.
+
+    Args:
+        lower: [a, n] or [n] derivatives of the measurements that are to fall.
+        keep: [b, n] or [n] derivatives of those that are to stay.
+        settings: of the most careful choice; its tolerance is where the front begins.
+        points: how many tolerances to try, at least two.
+
+    Returns:
+        At most so many choices; ones that no other choice beats in both respects.
+
+    Raises:
+        AitiaError: fewer than two points, or see `choose_weights`.
+    """
+    if points < 2:
+        raise AitiaError(f"control: a front has at least two points, not {points}")
+    settings = settings or ControlSettings()
+    free = choose_weights(lower, None, settings)
+    falls = -(_matrix(keep, "keep") / _scale(_matrix(keep, "keep"))) @ (free.weights - 1)
+    most = min(1.0, max(float(falls.max()), settings.tolerance))
+    found = [
+        choose_weights(lower, keep, replace(settings, tolerance=float(each)))
+        for each in np.linspace(settings.tolerance, most, points)
+    ]
+    return _undominated(found)
+
+
+def _undominated(choices: Sequence[WeightChoice]) -> list[WeightChoice]:
+    front: list[WeightChoice] = []
+    for choice in choices:  # by rising tolerance: a later one is worth its place only if it lowers more
+        if not front or choice.lowered_share.sum() < front[-1].lowered_share.sum() - 1e-9:
+            front.append(choice)
+    return front
+
+
+def _solve(
+    objective: np.ndarray, keep: np.ndarray, settings: ControlSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """How much each row is weighed down, [n] in 0 to 1, and up, [n] in 0 to highest_weight - 1."""
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    rows, room = len(objective), settings.share * len(objective)
+    if settings.whole_rows:
+        room = float(np.floor(room + 1e-9))
+    raised = settings.highest_weight > 1
+    # Columns: what is taken out of each row and, where rows may be weighed up, what is added. Both cost their share.
+    blocks = 2 if raised else 1
+    cost = np.concatenate([-objective, objective][:blocks])
+    limits = [np.concatenate([-each, each][:blocks]) for each in keep]
+    lows, highs = [-settings.tolerance] * len(keep), [np.inf] * len(keep)
+    for block in range(blocks):
+        limits.append(np.repeat(np.eye(blocks)[block], rows))
+        lows.append(-np.inf)
+        highs.append(room)
+    # SciPy's types know single numbers alone here; arrays are documented.
+    upper: Any = np.repeat([1.0, settings.highest_weight - 1][:blocks], rows)
+    least, most = cast(Any, lows), cast(Any, highs)
+    result = milp(
+        cost,
+        constraints=LinearConstraint(np.array(limits), least, most),
+        bounds=Bounds(0, upper),
+        integrality=np.full(rows * blocks, int(settings.whole_rows)),
+        options={"time_limit": _SECONDS, "mip_rel_gap": _GAP},
+    )
+    if result.x is None:
+        raise NumericalError(f"control: the solver found no weights ({result.message})")
+    x = np.clip(result.x, 0, upper)
+    if settings.whole_rows:
+        x = x.round()
+    return x[:rows], x[rows:] if raised else np.zeros(rows)
+
+
+def _scale(derivatives: np.ndarray) -> np.ndarray:
+    """[m, 1] sum of a measurement's absolute derivatives; 1 for one that no row moves."""
+    total = np.abs(derivatives).sum(1, keepdims=True)
+    return np.where(total > 0, total, 1.0)
+
+
+def _matrix(derivatives: np.ndarray, name: str) -> np.ndarray:
+    found = np.atleast_2d(np.asarray(derivatives, dtype=np.float64))
+    if found.ndim != 2 or not found.size:
+        raise AitiaError(f"control: {name}: derivatives are [measurements, rows], not {found.shape}")
+    wrong = np.argwhere(~np.isfinite(found))
+    if len(wrong):
+        at = ", ".join(str(int(row)) for row in sorted(set(wrong[:, 1]))[:5])
+        raise NumericalError(
+            f"control: {name}: the derivative is not finite for row {at}; score the rows again"
+        )
+    return found
