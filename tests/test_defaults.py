@@ -19,7 +19,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from typer.testing import CliRunner
 
 import aitia
-from aitia.attribution import Ranking, ScanSettings, SliceSettings, rank
+from aitia.attribution import ControlSettings, Ranking, ScanSettings, SliceSettings, rank
 from aitia.attribution.gradients.cost_model import Data
 from aitia.attribution.gradients.curvature import CurvatureSettings, Damping
 from aitia.attribution.ranking.reporting import build_report
@@ -106,6 +106,7 @@ PLACES = {
         flags={"name": "--engine", "cpus": "--cpus-per-worker", "gpus": "--gpus-per-worker"},
     ),
     TrainingSettings: Place(commands=("network train",)),  # no configuration trains networks
+    ControlSettings: Place(commands=("curate",)),
     InterpretationSettings: Place(commands=("network explain",)),
 }
 FIELDS = [(kind, each) for kind in PLACES for each in described(kind)]

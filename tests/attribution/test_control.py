@@ -48,14 +48,14 @@ def test_rows_that_help_nothing_stay_though_there_is_room():
 def test_weights_are_those_of_the_fractional_knapsack():
     """One room and one measurement: rows are filled by their worth, the last one in part."""
     lower = np.array([5.0, 4, 3, 2, 1])
-    choice = choose_weights(lower, settings=ControlSettings(share=0.5, whole_rows=False))
+    choice = choose_weights(lower, settings=ControlSettings(share=0.5, use_weights=True))
     np.testing.assert_allclose(choice.weights, [0, 0, 0.5, 1, 1], atol=1e-9)
     assert choice.lowered[0] == pytest.approx(-10.5)
 
 
 def test_rows_are_weighed_up_where_they_help():
     lower = np.array([3.0, 0, 0, -2])
-    chosen = ControlSettings(share=0.25, whole_rows=False, highest_weight=2)
+    chosen = ControlSettings(share=0.25, highest_weight=2)
     choice = choose_weights(lower, settings=chosen)
     np.testing.assert_allclose(choice.weights, [0, 1, 1, 2], atol=1e-9)
     assert choice.lowered[0] == pytest.approx(-5)
@@ -66,7 +66,7 @@ def test_rows_are_weighed_up_where_they_help():
 def test_units_do_not_matter(seed, measured):
     generator = np.random.default_rng(seed)
     lower, keep = generator.standard_normal((measured, 30)), generator.standard_normal((2, 30))
-    chosen = ControlSettings(share=0.3, whole_rows=False, tolerance=0.05)
+    chosen = ControlSettings(share=0.3, use_weights=True, tolerance=0.05)
     one = choose_weights(lower, keep, chosen)
     units = generator.uniform(0.1, 10, (measured, 1))
     other = choose_weights(lower * units, keep * 7, chosen)
@@ -111,7 +111,6 @@ def test_first_order_prediction_is_exact_for_a_linear_measurement():
         ([], None, {}, r"\[measurements, rows\], not \(1, 0\)"),
         ([1.0] * 4, None, {"share": 0.1}, "share 0.1 of 4 rows is less than one row"),
         ([1.0] * 4, None, {"share": 2}, "share 2"),
-        ([1.0] * 4, None, {"highest_weight": 2}, "set whole_rows to false"),
     ],
 )
 def test_what_makes_no_sense_is_refused(lower, keep, chosen, said):

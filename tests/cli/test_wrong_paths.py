@@ -22,6 +22,7 @@ NEEDS = {  # what a command must be given besides, so that the path is looked at
     "--queries": ["--method", "influence", "--curvature", "@none"],
     "--curvature": ["--method", "influence", "--queries", "@data.jsonl"],
     "--slices": ["--drop-slice", "1"],
+    "--keep": ["--lower", "@r.parquet"],
 }
 
 
@@ -70,7 +71,7 @@ def test_a_file_that_is_no_such_file(name, path, argument, kind, line_of, desk, 
         return  # which is what it wants
     extra = [word.replace("@", f"{desk}/") for word in NEEDS.get(path, ())]
     line = [*replaced(line_of(name), name, path, argument, wrong), *extra]
-    if path == "--slices":
+    if path in ("--slices", "--lower", "--keep"):
         for option in ("--ranking", "--drop"):
             place = line.index(option)
             line = line[:place] + line[place + 2 :]

@@ -229,10 +229,10 @@ def test_the_commands_one_by_one(folder, tmp_path):
     dropped = json.loads(invoke("curate", *data, "--drop", "25%", *both).stdout)
     assert (dropped["rows_kept"], dropped["rows_removed"]) == (18, 6)
     gone = (tmp_path / "gone.jsonl").read_text()
-    kept = json.loads(invoke("curate", *data, "--keep", "6", *both).stdout)
+    kept = json.loads(invoke("curate", *data, "--keep-only", "6", *both).stdout)
     assert (kept["rows_kept"], kept["rows_removed"]) == (6, 18)
     assert (tmp_path / "kept.jsonl").read_text() == gone
-    with pytest.raises(AitiaError, match="either --drop or --keep"):
+    with pytest.raises(AitiaError, match="either --drop or --keep-only"):
         invoke("curate", *data, *both)
     with pytest.raises(AitiaError, match="neither a share"):
         invoke("curate", *data, "--drop", "some", *both)

@@ -134,3 +134,71 @@ def test_the_command_accounts_for_every_row_and_writes_over_nothing(tmp_path):
     assert sorted(parts.splitlines()) == sorted(whole.splitlines())
     assert (tmp_path / "b.left-out.jsonl").read_text() == "not json\n"
     assert data.read_text() == whole
+
+
+def two_rankings(records, folder):
+    """Row 0 is bad and useless, rows 1 and 2 bad and useful, the others good."""
+    bad, skill = np.array([3.0, 2, 2, -1, -1, -1]), np.array([0.0, 3, 1, 1, 1, 1])
+    return ranking_of(records, bad).write(folder / "bad.parquet"), ranking_of(records, skill).write(
+        folder / "skill.parquet"
+    )
+
+
+def invoked(*arguments):
+    return CliRunner().invoke(app, ["curate", *map(str, arguments), "--json"])
+
+
+def test_rows_that_are_bad_and_useless_go_first(tmp_path):
+    source = write(tmp_path / "train.jsonl", [{"text": text} for text in TEXTS])
+    bad, skill = two_rankings(read_records(source), tmp_path)
+    both = ("--out", tmp_path / "kept.jsonl", "--removed", tmp_path / "gone.jsonl")
+    done = invoked("--data", source, "--lower", bad, "--keep", skill, "--share", 0.5, *both)
+    assert done.exit_code == 0, done.output
+    assert texts(tmp_path / "gone.jsonl") == TEXTS[:1]
+    assert texts(tmp_path / "kept.jsonl") == TEXTS[1:]
+    found = json.loads(done.stdout)
+    assert found["lowered"] == {str(bad): pytest.approx(-0.3)}
+    assert found["kept"] == {str(skill): 0}
+    assert found["front"][0]["tolerance"] == 0
+    assert found["front"][-1]["lowered"][0] == pytest.approx(-0.7)
+    careless = invoked("--data", source, "--lower", bad, "--share", 0.5, *both)
+    assert texts(tmp_path / "gone.jsonl") == TEXTS[:3]
+    assert json.loads(careless.stdout)["front"] == []
+
+
+def test_rows_are_weighed_into_a_column(tmp_path):
+    source = write(tmp_path / "train.jsonl", [{"text": text} for text in TEXTS])
+    bad, skill = two_rankings(read_records(source), tmp_path)
+    done = invoked("--data", source, "--lower", bad, "--keep", skill, "--share", 0.5, "--use-weights",
+                   "--tolerance", 0.1, "--out", tmp_path / "weighted.jsonl")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    weights = read_records(tmp_path / "weighted.jsonl").column("weight")
+    assert weights[0] == 0
+    assert weights[3:] == [1, 1, 1]
+    # What is left of the tolerance, 0.1 of 7, is spent where a unit of skill costs least: on row 2.
+    assert weights[1:3] == [1, pytest.approx(0.3)]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--lower", "@bad", "--ranking", "@bad"], "neither --ranking"),
+        (["--keep", "@bad"], "several rankings choose the rows with --lower"),
+        (["--ranking", "@bad", "--drop", "1", "--share", "0.3"], "go with --lower"),
+        (["--lower", "@bad"], "give `removed`"),
+        (["--ranking", "@bad", "--drop", "1"], "give --removed"),
+        (["--lower", "@bad", "--use-weights", "--out", "@bad"], "the ranking bad.parquet"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_refused(options, said, tmp_path):
+    source = write(tmp_path / "train.jsonl", [{"text": text} for text in TEXTS])
+    bad, _ = two_rankings(read_records(source), tmp_path)
+    before = bad.read_bytes()
+    options = [str(bad) if each == "@bad" else each for each in options]
+    out = [] if "--out" in options else ["--out", tmp_path / "kept.jsonl"]
+    with pytest.raises(AitiaError, match=said):
+        CliRunner().invoke(
+            app, ["curate", "--data", str(source), *options, *map(str, out)], catch_exceptions=False
+        )
+    assert bad.read_bytes() == before
+    assert not (tmp_path / "kept.jsonl").exists()

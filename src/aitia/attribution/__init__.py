@@ -1,5 +1,6 @@
 """Attribution: scan training data once, then rank it by its influence on any concept."""
 
+from aitia.attribution.control import ControlSettings, WeightChoice, choose_weights, pareto_front
 from aitia.attribution.ranking.controls import Control, ControlKind
 from aitia.attribution.ranking.ranking import Ranking, read_ranking
 from aitia.attribution.ranking.scoring import rank
@@ -29,6 +30,7 @@ __all__ = [
     "ActivationStore",
     "Control",
     "ControlKind",
+    "ControlSettings",
     "Needs",
     "Ranking",
     "RankingContext",
@@ -40,8 +42,11 @@ __all__ = [
     "Slice",
     "SliceInfluence",
     "SliceSettings",
+    "WeightChoice",
     "available_methods",
+    "choose_weights",
     "find_scorer",
+    "pareto_front",
     "rank",
     "read_ranking",
     "register",

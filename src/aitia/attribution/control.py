@@ -36,23 +36,23 @@ class ControlSettings:
     Attributes:
         share: largest share of the rows' weight that may be taken out.
         tolerance: largest fall of a kept measurement, as a share of the sum of its absolute derivatives.
-        highest_weight: largest weight of a row. Above 1, rows that help are weighed up, by as much in all as is
-            taken out.
-        whole_rows: take rows out whole, or weigh them down by any share.
+        use_weights: weigh rows down by any share, instead of taking them out whole.
+        highest_weight: largest weight of a row. Above 1, rows that help are weighed up, by as much in all as may be
+            taken out, and rows get weights.
     """
 
     share: Annotated[float, Above(0), AtMost(1)] = 0.2
     tolerance: Annotated[float, AtLeast(0), AtMost(1)] = 0.0
+    use_weights: bool = False
     highest_weight: Annotated[float, AtLeast(1)] = 1.0
-    whole_rows: bool = True
 
     def __post_init__(self) -> None:
         check(self, "control")
-        if self.whole_rows and self.highest_weight > 1:
-            raise AitiaError(
-                f"control: highest_weight {self.highest_weight:g} weighs rows up, and whole_rows takes rows out whole; "
-                "choose one: set whole_rows to false, or highest_weight to 1"
-            )
+
+    @property
+    def whole_rows(self) -> bool:
+        """Whether rows stay or go whole."""
+        return not self.use_weights and self.highest_weight == 1
 
 
 @dataclass(frozen=True, kw_only=True)

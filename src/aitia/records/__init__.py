@@ -14,6 +14,7 @@ from aitia.records.masking import TokenizedRecord, TokenizedRecords, tokenize
 from aitia.records.reading import read_records, records_from_rows
 from aitia.records.record import Message, Record, Records, RowIds
 from aitia.records.splitting import Split, split_records
+from aitia.records.weighing import write_weighted
 
 __all__ = [
     "BATCH_TOKENS",
@@ -35,4 +36,5 @@ __all__ = [
     "row_shards",
     "split_records",
     "tokenize",
+    "write_weighted",
 ]

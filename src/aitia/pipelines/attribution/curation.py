@@ -1,14 +1,18 @@
-"""Curated data: the training data without one end of a ranking or without a slice, and the rows removed."""
+"""Curated data: the training data without one end of a ranking, a slice, or the rows that several rankings choose."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from aitia.attribution import Ranking
+import numpy as np
+
+from aitia.attribution import ControlSettings, Ranking, WeightChoice, choose_weights, pareto_front
 from aitia.errors import AitiaError
+from aitia.files import require_apart
 from aitia.pipelines.attribution.slices import slice_members
-from aitia.records import Records, Split, split_records
+from aitia.records import Records, Split, split_records, write_weighted
 
 
 def curate(
@@ -77,4 +81,72 @@ def curate_slice(
         removed=removed,
         left_out=left_out,
         inputs={"the slices": slices},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controlled:
+    """Data curated by several rankings.
+
+    Attributes:
+        choice: the weights that were chosen, in the order of the data.
+        front: further choices, from the most careful to the most effective; empty where nothing is to be kept.
+        split: the rows that stay and go; none where rows are weighed.
+        weighted: where all rows were written with their weights; none where rows go whole.
+    """
+
+    choice: WeightChoice
+    front: tuple[WeightChoice, ...] = ()
+    split: Split | None = None
+    weighted: Path | None = None
+
+
+def curate_by_control(
+    data: Records,
+    lower: Sequence[Ranking],
+    keep: Sequence[Ranking],
+    settings: ControlSettings,
+    *,
+    curated: Path | str,
+    removed: Path | str | None = None,
+    left_out: Path | str | None = None,
+    points: int = 6,
+    inputs: Mapping[str, Path | str] | None = None,
+) -> Controlled:
+    """Write the data that lower some measurements most while others stay, as rankings of the rows say.
+
+    The rankings' scores are taken for derivatives of the measurements, which those by replay are.
+
+    Args:
+        data: the data that were ranked, every row of them.
+        lower: rankings by what is to fall.
+        keep: rankings by what is to stay.
+        settings: how much may go, and how.
+        curated: file (or folder) for what stays, or for all rows with their weights.
+        removed: file (or folder) for what goes; not used where rows are weighed.
+        left_out: file (or folder) for rows that could not be read; default: beside `removed`.
+        points: tolerances to try for the front.
+        inputs: further files that may not be written over, in words -> where.
+
+    Raises:
+        AitiaError: no ranking is to be lowered, whole rows have no `removed`, or a row was not ranked.
+        RecordError: a ranking is of other data.
+        StoreError: a file would be written over another, or over what is read.
+    """
+    if not lower:
+        raise AitiaError("control: name at least one ranking whose measurement is to fall: `lower`")
+    if settings.whole_rows and removed is None:
+        raise AitiaError("control: rows that go whole are written too: give `removed`")
+    falls = np.stack([ranking.score_of(data) for ranking in lower])
+    stays = np.stack([ranking.score_of(data) for ranking in keep]) if keep else None
+    choice = choose_weights(falls, stays, settings)
+    front = () if stays is None else tuple(pareto_front(falls, stays, settings, points=points))
+    if settings.whole_rows:
+        assert removed is not None
+        gone = [data.ids[int(place)] for place in choice.removed]
+        split = split_records(data, gone, kept=curated, removed=removed, left_out=left_out, inputs=inputs)
+        return Controlled(choice=choice, front=front, split=split)
+    require_apart({"the weighted rows": curated}, dict(inputs or {}))
+    return Controlled(
+        choice=choice, front=front, weighted=write_weighted(data, choice.weights.tolist(), curated)
     )
