@@ -267,29 +267,3 @@ def test_what_readers_copy_comes_from_faces():
                         if n not in known
                     ]
     assert not wrong, "\n".join(sorted(wrong))
-
-
-def test_every_name_at_the_top_has_a_page_a_test_and_a_caller():
-    import aitia
-
-    homes = aitia._HOME_OF
-    pages = {
-        path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "reference").glob("*.md")
-    }
-    listed = faces()
-    tests = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")]
-    users = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "docs").rglob("*.ipynb")]
-    users += [*(ROOT / "examples").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py"), *SOURCE.rglob("*.py")]
-    users = [path for path in users if path.name != "__init__.py" and path.parent.name != "reference"]
-    called = [path.read_text(encoding="utf-8") for path in users]
-    lacking = []
-    for name in set(aitia.__all__) - {"__version__"}:
-        room = homes[name].removeprefix("aitia.")
-        word = re.compile(rf"\b{name}\b")
-        if f"::: aitia.{room}" not in pages.get(room, "") or name not in listed.get(homes[name], {name}):
-            lacking.append(f"{name}: no entry in docs/reference")
-        if not any(word.search(text) for text in tests):
-            lacking.append(f"{name}: no test")
-        if not any(word.search(re.sub(rf"(def|class) {name}\b", "", text)) for text in called):
-            lacking.append(f"{name}: no caller")
-    assert not lacking, "\n".join(sorted(lacking))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 POOLINGS = ("share", "mean", "max")
 DEFAULT_POOLING = "share"
+"""How the features of a row's response tokens become one number a feature by default."""
 _TOKENS_AT_ONCE = 2048
 
 

@@ -7,7 +7,6 @@ from aitia.records.batching import (
     RowShard,
     length_batches,
     pad_batch,
-    padding_share,
     row_shards,
 )
 from aitia.records.masking import TokenizedRecord, TokenizedRecords, tokenize
@@ -30,7 +29,6 @@ __all__ = [
     "TokenizedRecords",
     "length_batches",
     "pad_batch",
-    "padding_share",
     "read_records",
     "records_from_rows",
     "row_shards",

@@ -109,19 +109,6 @@ def length_batches(
     return [np.array(batch, dtype=np.int64) for batch in batches]
 
 
-def padding_share(lengths: Sequence[int] | np.ndarray, batches: Sequence[np.ndarray]) -> float:
-    """Which share of the tokens that the batches hold is padding: 0 to 1.
-
-    Args:
-        lengths: [n] tokens of each row.
-        batches: positions of each batch's rows.
-    """
-    sizes = np.asarray(lengths, dtype=np.int64)
-    held = sum(len(batch) * int(sizes[batch].max()) for batch in batches if len(batch))
-    real = sum(int(sizes[batch].sum()) for batch in batches)
-    return 1 - real / held if held else 0.0
-
-
 def pad_batch(
     tokenized: TokenizedRecords | Sequence[TokenizedRecord], index: np.ndarray, pad_id: int
 ) -> Batch:

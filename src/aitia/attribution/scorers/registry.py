@@ -19,6 +19,7 @@ from aitia.errors import AitiaError, reason_of
 GROUP = "aitia.scorers"
 """The group of entry points by which another package adds scorers: the name of the scorer, and its class or object."""
 DEFAULT_METHOD = "activation-gradient"
+"""Name of the scorer that decides the order by default."""
 _OWN = "aitia"
 _WORDS = ("name", "formula", "drops", "cost", "source", "positive", "description")
 _DOES = ("needs", "prepare", "cost_of", "row_contrasts")

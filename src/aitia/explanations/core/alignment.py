@@ -150,3 +150,4 @@ MAPS: Mapping[str, MapClass] = {
     "linear": MapClass(name="linear", fit=_linear),
     "memorise": MapClass(name="memorise", fit=_memorise, restricted=False),
 }
+"""Name -> the class of maps from activations to values that is fitted on the fit split."""
