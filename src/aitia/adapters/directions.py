@@ -102,6 +102,9 @@ def direction_trial(
         behaviour: its name.
         multiple: length of a step, for every direction alike, in typical projections on `direction`.
 
+    Returns:
+        What each text's measurement became under every edit, the controls' among them.
+
     Raises:
         AitiaError: activations have no projection on the direction.
     """

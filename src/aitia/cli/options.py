@@ -131,6 +131,9 @@ def with_settings(kind: type, flags: Mapping[str, str] | None = None) -> Callabl
         kind: the settings class, the type of one of the command's parameters.
         flags: field -> its option, where it is not the field's name: `--activation`, or `--on/--off` for a field
             that is true or false.
+
+    Returns:
+        A decorator of commands.
     """
 
     def decorate(command: Command) -> Command:

@@ -48,6 +48,9 @@ class FeatureMatrix:
     def fires(self, threshold: float) -> sparse.csc_array:
         """Which features fire on which rows: sparse [n, m] bool, true where the value exceeds the threshold.
 
+        Returns:
+            [n, m] bool, sparse by columns.
+
         Raises:
             ConceptError: a threshold below 0, under which every feature would fire on every row.
         """
@@ -75,6 +78,9 @@ def feature_matrix(
         pooling: `share`, `mean` or `max` (see `FeatureMatrix`). With `max` and a threshold of 0.1, groups are
             those of Kowal et al. 2026; a share does not depend on a feature's scale, nor on a single token.
         max_batch_tokens: tokens run at once.
+
+    Returns:
+        n rows by m features, with what they are of.
 
     Raises:
         ConceptError: the autoencoder is of another width, site or model; or no such pooling.

@@ -80,6 +80,9 @@ class LoraSettings:
 
         Settings that came later are left out where they change nothing, so that results made before keep
         their names.
+
+        Returns:
+            Names -> plain values, for a digest.
         """
         later = ("use_rslora", "warmup_steps", "weight_decay", "gradient_accumulation_steps", "truncate")
         defaults = {each.name: each.default for each in fields(self) if each.name in later}
@@ -210,6 +213,9 @@ def usual_modules(model: LanguageModel) -> list[str] | str | None:
 
 def linear_maps(model: LanguageModel, blocks: Sequence[int] = ()) -> list[str]:
     """The whole names of the blocks' linear layers, or of some blocks', that can get factors: routers cannot.
+
+    Returns:
+        Names, in the order of the model.
 
     Raises:
         AitiaError: there are none.

@@ -54,6 +54,9 @@ def read_prompts(path: Path | str) -> Records:
     Beside the forms of `read_records`, lines of JSON may hold `messages` that end with a turn of the user, or
     `prompt` alone (a text, to be gone on with as it stands).
 
+    Returns:
+        One record a prompt; its response may be empty.
+
     Raises:
         RecordError: as for `read_records`.
     """

@@ -136,6 +136,9 @@ class GroupNetwork:
 def load_network(path: Path | str) -> GroupNetwork:
     """Read a `.network.safetensors` file, whoever trained the network.
 
+    Returns:
+        The network, checked.
+
     Raises:
         NetworkError: the file is missing, damaged, of another format, or its arrays do not fit together; or
             its table is no group, in which case the message names the elements where it fails.

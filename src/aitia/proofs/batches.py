@@ -95,6 +95,9 @@ def certificate_paths(networks: Sequence[Path], out: Path | str) -> list[Path]:
         out: for one network the certificate's file; for several, or where a folder is there, a folder, in which each
             certificate is called after its network.
 
+    Returns:
+        One path a network, in their order.
+
     Raises:
         ProofError: two networks have one name.
     """

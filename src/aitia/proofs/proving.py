@@ -28,6 +28,9 @@ def prove_accuracy(
             bound, and of equal ones the cheapest.
         interpretation: what was found in the network, if it is at hand.
 
+    Returns:
+        The certificate, as the checker verifies it.
+
     Raises:
         ProofError: no verifier has that name.
     """

@@ -71,6 +71,9 @@ def row_shards(
         tokenized: the rows.
         shards: the batches of each shard.
         wanted: the numbers of the shards wanted; default: all.
+
+    Yields:
+        One shard after the other, with its rows.
     """
     firsts = np.cumsum([0, *(len(batches) for batches in shards)])
     for number in range(len(shards)) if wanted is None else wanted:
@@ -118,6 +121,9 @@ def pad_batch(
         tokenized: the rows to choose from.
         index: [b] positions among them.
         pad_id: the token to pad with.
+
+    Returns:
+        [b, t] tokens and masks, and the positions of the rows.
     """
     rows = [tokenized[int(i)] for i in index]
     shape = (len(rows), max((len(row.tokens) for row in rows), default=0))

@@ -71,6 +71,9 @@ def fit_curvature(
             bits whatever the number of workers.
         on_error: `stop` at rows that cannot be used, or `skip` them; the provenance lists those left out.
 
+    Returns:
+        The curvature of every chosen layer, with its provenance.
+
     Raises:
         RecordError, NumericalError: rows that cannot be used; they are named.
         StoreError: `out` holds another curvature.
@@ -288,6 +291,9 @@ def _eigen(covariance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     Single precision is enough for a basis, whose eigenvalues EK-FAC measures afresh; where it does not
     converge, double is taken.
+
+    Returns:
+        [d] eigenvalues and [d, d] eigenvectors, one a column.
     """
     import torch
 

@@ -154,6 +154,9 @@ def build_gradient_store(
         max_batch_tokens: tokens run at once.
         engine: where the shards are made; workers load the model by its name and write into `out` themselves.
 
+    Returns:
+        The finished store, for `stored_influence`.
+
     Raises:
         StoreError: `out` holds a store of other parts.
         AitiaError: see `choose_ranks`.
@@ -247,6 +250,9 @@ def _store_shard(
 def open_gradient_store(path: Path | str) -> GradientStore:
     """Open a gradient store.
 
+    Returns:
+        The store, whole and of the same parts.
+
     Raises:
         StoreError: there is none, or it is damaged.
     """
@@ -290,6 +296,7 @@ def stored_influence(
 
     Raises:
         StoreError: the store is of another model, or a shard is missing or damaged.
+        AitiaError: none of the stored layers can move the measurement.
     """
     if store.manifest["model_fingerprint"] != model.fingerprint:
         raise StoreError(

@@ -90,6 +90,9 @@ def plan_curvature(
         cached: whether the rows' factors are kept, so that the model runs in the first pass alone.
         on_error: `stop` at rows that cannot be used, or `skip` them.
 
+    Returns:
+        The plan: layers, passes, memory and disk.
+
     Raises:
         RecordError: rows that cannot be used.
     """
@@ -216,6 +219,9 @@ def announce_curvature(
         settings: what is to be fitted.
         plan: what `plan_curvature` gives for the same; default: made here.
         on_error: `stop` at rows that cannot be used, or `skip` them.
+
+    Returns:
+        The plan, and the seconds that it is estimated to take here.
 
     Raises:
         RecordError, NumericalError: rows that cannot be used.

@@ -57,6 +57,9 @@ def training_factors(
         sample_seed: draw the labels from the model's own distribution (true Fisher) with this seed.
         dtype: of the factors; default: float32.
 
+    Returns:
+        Name of the layer -> its factors for the batch.
+
     Raises:
         NumericalError: a gradient is not finite; the row is named.
     """
@@ -256,6 +259,9 @@ def pass_batches(
         max_batch_tokens: tokens run at once.
         batches: of a shard.
         shards: cut the pass into so many shards of like size instead, or fewer where there are fewer batches.
+
+    Returns:
+        Shards of batches of positions [b].
     """
     every = length_batches([len(row.tokens) for row in tokenized], max_tokens=max_batch_tokens)
     if not shards:

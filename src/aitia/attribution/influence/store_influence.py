@@ -95,6 +95,9 @@ class StoreInfluence:
 
         `cutting` says which queries are too long, as `aitia.models.in_tokens` takes it.
 
+        Returns:
+            Everything that the influence methods read, ready to score.
+
         Raises:
             AitiaError: no queries.
             StoreError: model, data or curvature do not belong together.

@@ -114,6 +114,9 @@ def influencing_layers(
 ) -> tuple[LinearLayer, ...]:
     """The curvature's layers that can move the measurement: none above its highest site.
 
+    Returns:
+        The layers, in the order of the model.
+
     Raises:
         AitiaError: the curvature has none, or lacks one that its settings speak of.
     """
@@ -130,6 +133,9 @@ def layers_up_to(
     model: LanguageModel, site: str | None, settings: CurvatureSettings
 ) -> tuple[LinearLayer, ...]:
     """The layers that a curvature's settings speak of and that can move a site; all without one.
+
+    Returns:
+        The layers, in the order of the model.
 
     Raises:
         AitiaError: there are none.

@@ -100,6 +100,9 @@ def rank(
 
     What each scorer needs is checked before any of them works.
 
+    Returns:
+        The ranking by `method`, with the scores of the methods it is compared with and its controls.
+
     Raises:
         AitiaError: a scorer does not exist, lacks what it needs, or comes from another package and fails.
         ConceptError: the concept belongs to another model.

@@ -116,6 +116,9 @@ def distinctive_terms(
         texts: [n].
         members: positions of the slice's texts.
         count: how many terms, at most.
+
+    Returns:
+        At most `count` terms, the most distinctive first.
     """
     from sklearn.feature_extraction.text import CountVectorizer
 

@@ -102,6 +102,9 @@ def feature_shifts(
 def without_adapter(model: LanguageModel) -> Iterator[LanguageModel]:
     """The same model with its adapter turned off while the block runs.
 
+    Yields:
+        The model without its adapter.
+
     Raises:
         AitiaError: it has none.
     """

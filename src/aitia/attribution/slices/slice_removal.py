@@ -38,6 +38,9 @@ def first_order_removal(influences: np.ndarray, rows: int) -> float:
     Args:
         influences: [u] of the members; positive: training on the row raises the measurement.
         rows: the number n of all rows.
+
+    Returns:
+        The change, in the unit of the measurement.
     """
     return -float(np.sum(influences, dtype=np.float64)) / rows
 
@@ -52,6 +55,9 @@ def corrected_removal(
         kernel: [u, u], the members' influence on each other.
         rows: the number n of all rows.
         weights: [u] of each row's curvature; default: 1, the empirical Fisher matrix.
+
+    Returns:
+        The change, in the unit of the measurement.
 
     Raises:
         AitiaError: a kernel of another shape.
@@ -92,6 +98,9 @@ def influence_kernel(
         curvature: from `fit_curvature`.
         damping: of it.
         cache: keep the members' factors here, for further kernels of the same members.
+
+    Returns:
+        [u, u] float64, symmetric.
     """
     tokenized = in_tokens(model, data)
     slice_ = TokenizedRecords(records=tuple(tokenized[int(i)] for i in members))

@@ -55,6 +55,9 @@ class EndpointLabeller:
     def labels(self, features: Sequence[FeatureLabel]) -> list[str]:
         """A label for each feature; its terms where the model gave no answer.
 
+        Returns:
+            One label a feature, in their order.
+
         Raises:
             JudgeError: the endpoint refuses or cannot be reached.
         """

@@ -94,6 +94,9 @@ class Alignment:
     def resolve(self, activations: np.ndarray | None, values: np.ndarray | None) -> FittedMap | None:
         """The map itself, fitted if need be on activations [n, d] and values [n]; None if there is none.
 
+        Returns:
+            The map, or None.
+
         Raises:
             ExplanationError: a map must be fitted and there is nothing to fit it on.
         """

@@ -21,6 +21,9 @@ def measure_direction(study: Evaluation) -> VirtueResult:
     """The share of what training added to a behaviour that goes through the direction, and steering in the details.
 
     It stands out if its interval lies above what every single control does.
+
+    Returns:
+        The result `causal-by-direction`, with its interval and its controls.
     """
     direction = study.explanation.direction
     if direction is None:

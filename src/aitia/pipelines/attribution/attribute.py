@@ -71,6 +71,9 @@ def attribute(
         model: the model, where it is loaded already.
         baselines: further scores for the report, name -> [n].
 
+    Returns:
+        The ranking, the summary, and the files that were written.
+
     Raises:
         AitiaError: see the parts; input is checked before the model runs.
     """

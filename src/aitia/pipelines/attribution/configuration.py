@@ -167,6 +167,9 @@ class AttributeConfiguration(Part):
 def read_configuration(path: Path | str) -> AttributeConfiguration:
     """Read and check a configuration file; paths in it become absolute.
 
+    Returns:
+        The configuration, checked.
+
     Raises:
         AitiaError: the file is missing, is not YAML, or a field is wrong; each wrong field is named.
     """
@@ -187,8 +190,12 @@ def parse_configuration(
         keys: what it must have, in words.
         changes: part -> fields that take the place of the file's own.
 
+    Returns:
+        The configuration, checked.
+
     Raises:
         AitiaError: the file is missing, is not YAML, or a field is wrong; each wrong field is named.
+        UnreadableError: it cannot be read.
     """
     import yaml
 
@@ -251,6 +258,9 @@ def write_configuration(configuration: Part, folder: Path | None = None) -> str:
     Args:
         configuration: it.
         folder: where the text is to be kept, if it is; the folder may be moved later. Paths become absolute.
+
+    Returns:
+        YAML, which `read_configuration` reads.
     """
     import yaml
 

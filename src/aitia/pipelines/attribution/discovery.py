@@ -113,6 +113,9 @@ def discover(
         truncate: cut longer texts instead of refusing them.
         on_error: `stop` at texts that cannot be used, or `skip` them.
 
+    Returns:
+        The features that moved most, their tests, and the rows behind them.
+
     Raises:
         AitiaError: see `feature_shifts`.
         StoreError: the store lacks the site or the activation.

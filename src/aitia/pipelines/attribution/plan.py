@@ -49,6 +49,9 @@ def plan_attribute(
         workers: how many; 0 for what the configuration says, or one.
         rows: plan for so many rows like these; 0 for as many as there are.
 
+    Returns:
+        The steps with their costs on this machine.
+
     Raises:
         RecordError, ModelError: data or model cannot be read.
     """
@@ -156,6 +159,9 @@ def measure_machine(price: float | None = None) -> Machine:
     """This machine's speed, from a product of matrices; a model reaches about half of it on a processor.
 
     Processor time counts, over all threads, so that other programs do not disturb the figure.
+
+    Returns:
+        The machine: multiply-adds a second.
     """
     import torch
 

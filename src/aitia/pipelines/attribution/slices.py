@@ -192,6 +192,9 @@ def explain_by_slices(
         labeller: puts the shown features into words.
         rank_settings: further arguments of `rank`: queries, curvature, damping, seed.
 
+    Returns:
+        The tested slices, their labels, and the ranking that they were tested on.
+
     Raises:
         AitiaError: see the parts.
     """
@@ -288,9 +291,12 @@ def slices_table(result: SlicesResult, *, most: int = 12) -> str:
 def slice_members(path: Path | str, feature: int) -> RowIds:
     """The ids of a slice's rows, from a file that `aitia slices` wrote.
 
+    Returns:
+        The ids, with a digest of what each row says.
+
     Raises:
         AitiaError: the file is missing or not one, or the feature has no tested slice in it.
-    """
+    """  # noqa: DOC501 - a ValueError is caught below
     try:
         saved = read_json(path)
         if saved["format"] != FORMAT:

@@ -42,6 +42,9 @@ _Form = TypeVar("_Form", bound=BaseModel)
 def read_explanation(path: Path | str) -> Explanation:
     """Read a `*.explanation.json` file. Nothing in it is executed.
 
+    Returns:
+        The explanation, with the phenomenon that its file describes.
+
     Raises:
         ExplanationError: the file is missing or does not have the form; the message says where.
     """

@@ -70,6 +70,9 @@ def counterfactual(configuration: CounterfactualConfiguration) -> Counterfactual
     Args:
         configuration: what to do.
 
+    Returns:
+        The summary, and the files that were written.
+
     Raises:
         AitiaError: see the parts; input is checked before a model runs.
     """

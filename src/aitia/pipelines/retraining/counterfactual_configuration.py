@@ -327,6 +327,9 @@ def read_counterfactual_configuration(
         path: the file.
         choose: one of `data.sets`, in the place of `data.choose`.
 
+    Returns:
+        The configuration, checked.
+
     Raises:
         AitiaError: the file is missing, is not YAML, or a field is wrong; each wrong field is named.
     """

@@ -98,6 +98,9 @@ class NamedJudge:
 def read_inputs(configuration: CounterfactualConfiguration) -> Inputs:
     """Read all files of a configuration and check that they fit together.
 
+    Returns:
+        Data, queries, prompts and measured texts, which are disjoint.
+
     Raises:
         AitiaError: a file, row or column is wrong, or two sets of texts share a prompt.
     """
@@ -133,6 +136,9 @@ def make_judge(part: JudgePart, folder: Path) -> NamedJudge:
     Args:
         part: of the configuration.
         folder: where the answers of an endpoint are kept.
+
+    Returns:
+        The judge, with its name and how good it is known to be.
 
     Raises:
         JudgeError: no key, no client library, an endpoint that does not answer or gives no grade, or texts that

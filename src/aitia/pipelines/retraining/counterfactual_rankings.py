@@ -47,6 +47,9 @@ def make_rankings(
     """Train on all rows, fit the concept and score the rows; what was done before is found again.
 
     Everything lies in `parts` of the configuration's folder, each thing under a name made of what it depends on.
+
+    Returns:
+        Scores by ranking, and the parts that they were made with.
     """
     parts, settings = configuration.folder / "parts", configuration.training
     fitted = _fitted_depends(configuration, inputs, load(None).fingerprint)
@@ -75,6 +78,9 @@ def kept_parts(
         configuration: of the run.
         inputs: as it read them.
         base: fingerprint of the base model.
+
+    Returns:
+        Folder of the adapter, and file of the concept.
     """
     return _kept(folder / "parts", _fitted_depends(configuration, inputs, base))
 

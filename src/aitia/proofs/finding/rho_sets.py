@@ -20,6 +20,9 @@ def find_rho_sets(interpretation: Interpretation, *, fill: bool) -> dict[str, An
     Args:
         interpretation: what was found in the network.
         fill: give rho-sets with pairs missing neurons that the network lacks; or leave these rho-sets out.
+
+    Returns:
+        Entries of a certificate, for the verifiers of rho-sets.
     """
     sets, rows, biases = [], [], []
     for circuit in interpretation.circuits:
