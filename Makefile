@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Idle threads wait quietly instead of spinning, which costs other processes dearly on small machines.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow docs figures tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-slices bench-simplicity bench-networks bench-proofs bench-virtues bench-scale attack faults fuzz browser audit lock schemas clean
+.PHONY: help demo test test-slow test-newest docs figures tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-slices bench-simplicity bench-networks bench-proofs bench-virtues bench-scale attack faults fuzz browser audit lock schemas clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -39,6 +39,19 @@ test: $(READY) ## the tests, in about three minutes
 
 test-slow: $(READY) $(DEMO_READY) ## the slow tests too
 	$(BIN)/pytest -n 2 -m "slow or not slow"
+
+# No constraints here, so that the ranges in pyproject.toml are tried at their upper end. Where the index has no torch
+# that suits the machine, name one: make test-newest TORCH=torch==2.13.0+cpu
+NEWEST := build/newest
+TORCH ?= torch
+test-newest: ## the tests with the newest release of every dependency, in an environment of their own
+	rm -rf $(NEWEST)
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/pip install --quiet --upgrade pip
+	$(NEWEST)/bin/pip install --quiet '$(TORCH)'
+	$(NEWEST)/bin/pip install --quiet --upgrade --upgrade-strategy eager -e '.[dev]'
+	$(NEWEST)/bin/pip freeze --exclude-editable > $(NEWEST)/versions.txt
+	$(NEWEST)/bin/pytest -n 2
 
 docs: $(READY) ## the documentation's site, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -40,6 +40,9 @@ def address_of(path: Path | str) -> str | None:
     """The address (`s3://bucket/name`) that a path stands for, or None for a place on this machine.
 
     A `Path` keeps but one of an address's two slashes.
+
+    Returns:
+        The address, with both slashes; or None.
     """
     found = _ADDRESS.fullmatch(str(path))
     if found is None:
@@ -325,6 +328,7 @@ def reading(path: Path | str) -> Iterator[None]:
     Raises:
         FileNotFoundError: there is no such file.
         UnreadableError: it may not be read, is a folder, or the disk fails, here or in the block.
+        OSError: the block raised one that is not the operating system's, as Arrow does of damage.
     """
     try:
         with Path(path).open("rb"):  # safetensors says of a file that may not be read that it does not exist
@@ -354,6 +358,9 @@ def write_json(path: Path | str, value: Any) -> Path:
 
 def read_json(path: Path | str) -> Any:
     """What a file of JSON holds.
+
+    Returns:
+        Plain values: objects as dicts, arrays as lists.
 
     Raises:
         FileNotFoundError: there is no such file.

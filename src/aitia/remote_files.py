@@ -43,9 +43,12 @@ def local_copy(path: Path | str) -> Path:
     The copy lies in `AITIA_CACHE` (default: `aitia` in the user's cache) by the address and by the checksum, ETag or
     date that the other side tells of the file, so that one which has not changed is fetched once.
 
+    Returns:
+        A path on this machine.
+
     Raises:
         RecordError: the address cannot be read, or the package for its kind is not installed.
-    """
+    """  # noqa: DOC501 - a StoreError is caught below
     address = address_of(path)
     if address is None:
         return Path(path)
@@ -77,6 +80,9 @@ def push(folder: Path | str, address: str) -> Copied:
     Args:
         folder: what to copy; locks and what is half-written stay behind.
         address: of a folder that is not there yet.
+
+    Returns:
+        The number of files and bytes.
 
     Raises:
         StoreError: the folder is empty, in use, or holds a link; another copy is at the address; or it cannot be
@@ -114,6 +120,9 @@ def pull(address: str, folder: Path | str) -> Copied:
     Args:
         address: given to `push`.
         folder: to be made.
+
+    Returns:
+        The number of files and bytes.
 
     Raises:
         StoreError: there is no whole copy, a file is not as it was sent, or a name leads out of the folder; or

@@ -56,6 +56,9 @@ class TensorFile:
     def __getitem__(self, name: str) -> Any:
         """A tensor.
 
+        Returns:
+            A NumPy array or a torch tensor, as the file was opened.
+
         Raises:
             ValueError: it is not as it was written.
             KeyError: there is none of this name.
@@ -80,7 +83,11 @@ def open_tensors(
         damaged: raised, with a few words on what is wrong, in the place of whatever shows in the block that
             the file is damaged.
 
+    Yields:
+        The open file.
+
     Raises:
+        SafetensorError: memory ran out; as it was.
         FileNotFoundError: there is no such file.
         UnreadableError: it cannot be read, which is no sign of damage.
     """

@@ -7,7 +7,13 @@ import pytest
 from group_networks.planted_networks import joined, planted, random_neurons
 
 from aitia.adapters import group_network_explanations
-from aitia.adapters.group_networks import CHANGES, product_phenomenon, under_study
+from aitia.adapters.group_networks import (
+    CHANGES,
+    HYPOTHESES,
+    points_of_g_sets,
+    product_phenomenon,
+    under_study,
+)
 from aitia.errors import ExplanationError, NetworkError
 from aitia.explanations import Settings, evaluate
 from aitia.finite_groups import named_group
@@ -38,6 +44,7 @@ def test_every_account_predicts_the_products(s3):
         predicted = each.predict(each.phenomenon.inputs).marginals
         assert (predicted.argmax(axis=1) == each.phenomenon.observed).all(), each.name
     ours = found["neurons on the points of G-sets"]
+    assert HYPOTHESES["g-sets"] is points_of_g_sets
     inputs = ours.phenomenon.inputs
     logits = s3.logits(inputs[:, 0], inputs[:, 1])
     wanted = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

@@ -6,12 +6,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aitia.concepts import Concept, fit_concept, load_concept, random_directions, require_concept_fits
+from aitia.concepts import (
+    Concept,
+    fit_concept,
+    fitted_texts,
+    load_concept,
+    random_directions,
+    require_concept_fits,
+    require_sae_place,
+    require_same_base,
+)
 from aitia.concepts.directions import DIRECTIONS, difference_of_means
 from aitia.concepts.fitting import shuffled_directions
 from aitia.concepts.separation import held_out_projections
-from aitia.errors import ConceptError, RecordError, SiteError
-from aitia.records import records_from_rows, tokenize
+from aitia.errors import ConceptError, RecordError, SiteError, StoreError
+from aitia.records import read_records, records_from_rows, tokenize
 from aitia.statistics import auc
 
 
@@ -215,3 +224,39 @@ def test_a_direction_that_is_not_finite_is_refused(tiny_model, texts):
     with pytest.raises(ConceptError, match="not finite"):
         replace(concept, direction=np.full((1, 32), np.nan))
     assert isinstance(replace(concept, direction=np.ones(32)), Concept)
+
+
+def test_the_texts_of_a_concept_are_read_again_while_they_are_as_they_were(tiny_model, tmp_path):
+    files = tmp_path / "sad.jsonl", tmp_path / "glad.jsonl"
+    for file, word in zip(files, ("rain", "sun"), strict=True):
+        lines = [json.dumps({"prompt": f"What of {i}?", "completion": f"{word} {i}"}) for i in range(8)]
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    concept = fit_concept(tiny_model, *map(read_records, files), sites=["resid_post.1"], name="rain")
+    positive, negative = fitted_texts(concept)
+    assert [each.completion_text for each in positive] == [f"rain {i}" for i in range(8)]
+    assert [each.completion_text for each in negative] == [f"sun {i}" for i in range(8)]
+    files[1].write_text(files[1].read_text().replace("sun 3", "sun 4"), encoding="utf-8")
+    with pytest.raises(ConceptError, match="negative texts .* have changed"):
+        fitted_texts(concept)
+
+
+def test_another_base_model_is_refused_by_its_fingerprint(tiny_model, make_model):
+    texts = [
+        records_from_rows([{"prompt": f"a {i}", "completion": f"{w} {i}"} for i in range(6)])
+        for w in ("x", "y")
+    ]
+    concept = fit_concept(tiny_model, *texts, sites=["resid_post.1"], name="x")
+    require_same_base(concept, tiny_model.base_fingerprint, "float32", "this model")
+    other = make_model("llama", seed=1)
+    with pytest.raises(ConceptError, match=r"than that store \(float32 there, float32 here\)"):
+        require_same_base(concept, other.base_fingerprint, "float32", "that store")
+
+
+def test_an_autoencoder_is_not_written_over_other_things(tmp_path):
+    require_sae_place(tmp_path / "new")
+    (tmp_path / "sae").mkdir()
+    (tmp_path / "sae" / "cfg.json").write_text("{}")
+    require_sae_place(tmp_path / "sae")
+    (tmp_path / "sae" / "thesis.tex").write_text("years of work")
+    with pytest.raises(StoreError, match=r"thesis\.tex"):
+        require_sae_place(tmp_path / "sae")

@@ -22,6 +22,7 @@ from aitia.counterfactual.removal import (
     recovered_fraction,
     removal_curves,
 )
+from aitia.counterfactual.removal_figures import removal_figure
 from aitia.counterfactual.retraining import RunResult
 from aitia.errors import AitiaError
 from aitia.statistics import bootstrap_estimate, mean_estimate
@@ -156,3 +157,19 @@ def test_predicted_change_is_the_sum_over_kept_rows():
     )
     measured = predicted[:, None] ** 3  # any rising function of it
     assert concept_lds(scores, kept, measured).correlation.value == pytest.approx(1)
+
+
+def test_the_figure_shows_the_curves_as_they_are():
+    plan = plan_removals(IDS, {"m": EFFECT, "length": np.arange(20.0)}, [0.25, 0.5], [0, 1])
+    removals = list(plan)
+    results = pretend_training([plan[each] for each in removals], noise=0.1)
+    figure = removal_figure(removals, results, "b", title="b falls", baselines=["length"])
+    curves = {curve.label: curve for curve in figure.curves}
+    assert [name for name, curve in curves.items() if curve.baseline] == ["random", "length"]
+    value = {(r.method, r.end, r.share): [] for r in removals}
+    for removal, result in zip(removals, results, strict=True):
+        value[removal.method, removal.end, removal.share].append(result.mean("b"))
+    expected = [value["all", TOP, 0.0], value["m", TOP, 0.25], value["m", TOP, 0.5]]
+    np.testing.assert_allclose(curves["m"].y, [np.mean(each) for each in expected])
+    assert list(curves["m"].x) == [0, 0.25, 0.5]
+    assert figure.references[0].value == pytest.approx(np.mean(value["all", TOP, 1.0]))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from test_architecture import faces
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -47,3 +48,8 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     commands = (tmp_path / "reference" / "command_line" / "index.html").read_text(encoding="utf-8")
     for name in ("scan", "rank", "evaluate", "network explain"):
         assert f"aitia {name}" in commands
+    pages = [path.read_text(encoding="utf-8") for path in (tmp_path / "reference").rglob("index.html")]
+    shown = {anchor for page in pages for anchor in re.findall(r'id="(aitia\.[\w.]+)"', page)}
+    names = {each.rsplit(".", 1)[1] for each in shown}
+    lacking = {f"{face}.{name}" for face, exports in faces().items() for name in exports - names}
+    assert {each for each in lacking if not each.startswith("aitia.cli.")} == set()

@@ -88,3 +88,12 @@ def test_an_explanation_of_one_s_own(tmp_path, monkeypatch):
     assert card["interchange-intervention-accuracy"].discriminating
     assert card.verdict.startswith("a mechanistic explanation")
     assert "it counts" in (tmp_path / "card.html").read_text()
+
+
+def test_computing_with_a_group(tmp_path, capsys):
+    """The snippet prints what its comment says."""
+    page = (ROOT / "docs" / "group_networks.md").read_text(encoding="utf-8")
+    text = next(each for each in re.findall(r"```python\n(.*?)```", page, re.S) if "character_table" in each)
+    (tmp_path / "groups.py").write_text(text)
+    runpy.run_path(str(tmp_path / "groups.py"))
+    assert capsys.readouterr().out.strip() == text.strip().splitlines()[-1].split("# ")[1]

@@ -96,6 +96,16 @@ def test_finding_rows_and_cleaning(tiny):
 
 
 @pytest.mark.slow
+def test_asking_further(tiny):
+    said = walk("how_to/ask_further.md", tiny)
+    assert "Vector Filter for 'garden talk' at resid_post.2 on 200 rows" in said
+    assert float(re.search(r"exact influence: Spearman (\S+)", said)[1]) > 0.75
+    first = re.search(r"to first order: (\S+)", said)[1]
+    corrected = re.search(r"corrected: (\S+)", said)
+    assert "the correction does not exist" in said or float(corrected[1]) / float(first) > 0
+
+
+@pytest.mark.slow
 def test_evaluating_a_circuit(tmp_path):
     """The hypothesis that adds passes; the four units, which are not the circuit, do not."""
     said = walk("how_to/evaluate_circuit.md", tmp_path)

@@ -12,21 +12,30 @@ from aitia.finite_groups import (
     Group,
     GSet,
     all_subgroups,
+    alternating,
+    check_action,
     check_table,
     conjugate_subgroups,
     coset_action,
     cyclic,
+    dicyclic,
+    dihedral,
     direct_product,
     group_from_table,
+    identity_of,
     is_normal,
     left_cosets,
+    metacyclic,
     named_group,
     orbitals,
     permutation_group,
+    projective_special_linear,
+    quaternion,
     regular_action,
     require_subgroup,
     right_cosets,
     semidirect_product,
+    special_linear,
     subgroup,
     subgroup_classes,
 )
@@ -292,3 +301,47 @@ def test_subgroup_is_the_smallest_closed_set():
         members = subgroup(group, [x])
         assert len(members) == group.element_orders[x]
         assert (require_subgroup(group, members) == members).all()
+
+
+@pytest.mark.parametrize(
+    "group, order, involutions, classes",
+    [
+        (alternating(5), 60, 15, 5),
+        (dicyclic(3), 12, 1, 6),
+        (dihedral(5), 10, 5, 4),
+        (metacyclic(7, 3), 21, 0, 5),
+        (quaternion(8), 8, 1, 5),
+        (special_linear(3), 24, 1, 7),
+        (projective_special_linear(7), 168, 21, 6),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_families_have_the_published_counts(group, order, involutions, classes):
+    """Orders, elements of order two and conjugacy classes, counted by brute force from the table."""
+    table, elements = group.table, range(group.order)
+    assert group.order == order
+    assert sum(table[x, x] == group.identity != x for x in elements) == involutions
+    conjugates = {frozenset(int(table[table[g, x], group.inverses[g]]) for g in elements) for x in elements}
+    assert len(conjugates) == classes
+
+
+def test_the_identity_is_found_wherever_it_stands():
+    table = cyclic(5).table
+    moved = np.array([3, 0, 4, 1, 2])  # new name of each element
+    renamed = np.empty_like(table)
+    renamed[np.ix_(moved, moved)] = moved[table]
+    assert identity_of(renamed) == 3
+    with pytest.raises(GroupError, match="no e with"):
+        identity_of(np.zeros((5, 5), dtype=int))
+
+
+def test_an_action_is_checked_product_by_product():
+    group = cyclic(3)
+    turns = (np.arange(3)[None] + np.arange(3)[:, None]) % 3
+    assert (check_action(group, turns) == turns).all()
+    with pytest.raises(GroupError, match="does not act as"):
+        check_action(group, turns[[0, 1, 1]])
+    with pytest.raises(GroupError, match="element 1 does not permute"):
+        check_action(group, [[0, 1, 2], [0, 0, 2], [0, 1, 2]])
+    with pytest.raises(GroupError, match="the identity moves"):
+        check_action(group, turns[[1, 2, 0]])

@@ -6,7 +6,7 @@ from group_networks.planted_networks import joined, planted
 
 from aitia.errors import NetworkError
 from aitia.finite_groups import coset_action, named_group, real_irreps, subgroup_classes
-from aitia.group_networks import interpret, summarise
+from aitia.group_networks import NETWORK_SUFFIX, interpret, restricted, summarise, write_page
 from aitia.group_networks.shared_space import (
     circuit_network,
     point_vectors,
@@ -133,3 +133,27 @@ def test_one_turn_for_all_keeps_a_rho_set_and_turns_of_their_own_do_not():
     assert summarise(interpret(common)).bi_equivariance > 0.999
     apart = turned(network, circuit, irrep, turns)
     assert summarise(interpret(apart)).bi_equivariance < 0.7
+
+
+def test_restricting_a_circuit_is_the_best_low_rank_fit_of_its_unit_tables():
+    (circuit,) = interpret(network_of_tables(SUM_ZERO[:2], scattered=False)).circuits
+    tables = np.concatenate([circuit.left_tables, circuit.right_tables], axis=1)
+    sizes = np.linalg.norm(tables, axis=1)
+    for dimension in (1, 2):
+        found = restricted(circuit, dimension)
+        made = np.concatenate([found.left_tables, found.right_tables], axis=1)
+        assert np.linalg.matrix_rank(made, tol=1e-6) == dimension
+        left, values, right = np.linalg.svd(tables / sizes[:, None], full_matrices=False)
+        best = (left[:, :dimension] * values[:dimension]) @ right[:dimension]
+        np.testing.assert_allclose(made, sizes[:, None] * best, atol=1e-9)
+
+
+def test_the_page_of_a_network_is_written_whole(tmp_path):
+    network = joined([planted("S3", 2, "2a").network()])
+    assert network.save(tmp_path / f"a{NETWORK_SUFFIX}").name == "a.network.safetensors"
+    text = write_page(interpret(network), tmp_path / "a.html", title="S3 <planted>").read_text(
+        encoding="utf-8"
+    )
+    assert text.startswith("<!doctype html>")
+    assert "S3 &lt;planted&gt;" in text
+    assert "S3 <planted>" not in text

@@ -8,7 +8,7 @@ import torch
 
 from aitia.errors import NetworkError
 from aitia.finite_groups import named_group
-from aitia.group_networks import TrainingSettings, load_network, train_networks
+from aitia.group_networks import CURVE_SUFFIX, TrainingSettings, load_network, train_networks
 from aitia.group_networks import training as module
 from aitia.group_networks.architecture import evaluate, fold, gradients, initial_parameters
 from aitia.group_networks.training import training_inputs
@@ -161,6 +161,6 @@ def test_grokking_on_s4(tmp_path):
     settings = TrainingSettings(steps=600, train_fraction=0.6)
     path = train_networks(named_group("S4"), [0], tmp_path, settings)[0]
     assert load_network(path).accuracy == 1.0
-    curve = json.loads((tmp_path / "seed-0000.curve.json").read_text())
+    curve = json.loads((tmp_path / f"seed-0000{CURVE_SUFFIX}").read_text())
     memorised = next(k for k, value in enumerate(curve["train_accuracy"]) if value == 1)
     assert curve["test_accuracy"][memorised] < 0.5 < curve["test_accuracy"][-1] == 1

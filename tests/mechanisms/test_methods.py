@@ -7,7 +7,15 @@ import pytest
 
 from aitia.errors import ExplanationError
 from aitia.explanations import FunctionModel, Phenomenon, Settings, evaluate
-from aitia.mechanisms import MECHANISMS_BELOW, METHODS, record_site
+from aitia.mechanisms import (
+    MECHANISMS_BELOW,
+    METHODS,
+    circuit_explanation,
+    cluster_explanation,
+    dictionary_explanation,
+    probe_explanation,
+    record_site,
+)
 
 WIDTH = 6
 FAST = Settings(interventions=64, controls=2, mutants=2, variants=8, resamples=20)
@@ -116,3 +124,12 @@ def test_what_cannot_be_fitted_on(phenomenon):
         record_site(replace(phenomenon, fit=None), "hidden", below=0, above=0)
     with pytest.raises(ExplanationError, match="no site 'head'"):
         record_site(phenomenon, "head", below=0, above=0)
+
+
+def test_the_table_of_methods_holds_every_function_by_its_name():
+    assert {
+        "clusters": cluster_explanation,
+        "probe": probe_explanation,
+        "dictionary": dictionary_explanation,
+        "circuit": circuit_explanation,
+    } == METHODS

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aitia.errors import AitiaError
-from aitia.records import TokenizedRecord, length_batches, pad_batch, padding_share
+from aitia.records import TokenizedRecord, length_batches, pad_batch
 
 LENGTHS = st.lists(st.integers(1, 40), max_size=60)
 
@@ -34,16 +34,6 @@ def test_every_row_is_in_one_batch_and_batches_keep_their_limits(lengths, max_to
         assert rows > max_rows or rows * lengths[batch[0]] > max_tokens, "the next row would have fitted"
 
 
-@given(lengths=LENGTHS, max_rows=st.integers(1, 8))
-def test_the_share_of_padding_is_that_of_the_padded_batches(lengths, max_rows):
-    rows = [make_row(i, length, 0) for i, length in enumerate(lengths)]
-    batches = length_batches(lengths, max_tokens=64, max_rows=max_rows)
-    padded = [pad_batch(rows, batch, 0) for batch in batches]
-    total = sum(batch.tokens.size for batch in padded)
-    pads = sum(int((batch.tokens == 0).sum()) for batch in padded)
-    assert padding_share(lengths, batches) == pytest.approx(pads / total if total else 0.0)
-
-
 @given(
     rows=st.lists(st.tuples(st.integers(1, 9), st.integers(0, 8)), min_size=1, max_size=6),
     data=st.data(),
@@ -70,7 +60,6 @@ def test_unpadding_gives_the_rows_back(rows, data):
 def test_a_worked_example():
     batches = length_batches([3, 9, 3, 5], max_tokens=10, max_rows=3)
     assert [batch.tolist() for batch in batches] == [[1], [3, 2], [0]]
-    assert padding_share([3, 9, 3, 5], batches) == pytest.approx(2 / 22)
 
 
 @pytest.mark.parametrize("limits", [{"max_tokens": 0}, {"max_rows": 0}])

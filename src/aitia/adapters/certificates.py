@@ -26,6 +26,9 @@ def certified_explanation(
         explanation: what the certificate was made from; default: that certified inputs are answered with the product,
             the certificate's own size in bits as its length, and nothing said of other inputs.
 
+    Returns:
+        The explanation: the network's answer to every pair, with the certificate.
+
     Raises:
         ProofError: the certificate does not hold.
     """

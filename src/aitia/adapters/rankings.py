@@ -50,6 +50,9 @@ def removal_phenomenon(
         fit_share: share of the removals for fitting.
         seed: of the split.
 
+    Returns:
+        The phenomenon: inputs [r, rows + 1], and bins of the behaviour's value as outcomes.
+
     Raises:
         ExplanationError: fewer than four different removals, or a behaviour that is not finite or never differs.
     """
@@ -107,6 +110,9 @@ def retraining_phenomenon(ids: Sequence[str], results: Sequence[RunResult], beha
         results: of `retrain`; those that kept no row are left out, since nothing was trained there.
         behaviour: which.
 
+    Returns:
+        The phenomenon: inputs [r, rows + 1], and bins of the behaviour's value as outcomes.
+
     Raises:
         AitiaError: the behaviour was not measured, or a training kept a row that is not among the ids.
         ExplanationError: fewer than four different removals, or a behaviour that never differs.
@@ -132,6 +138,9 @@ def explain_ranking(
         phenomenon: what became of the behaviour, by `retraining_phenomenon` or `removal_phenomenon`.
         name: default: the method's.
         direction: with what came of intervening on it; default: the concept's, not intervened on.
+
+    Returns:
+        The explanation, which predicts the behaviour from the scores of the rows that are left.
 
     Raises:
         ExplanationError: the ranking has another number of rows.
@@ -164,6 +173,9 @@ def ranking_explanation(
         shuffles: how many other rankings, the same scores on other rows, are tried as variants.
         direction: that the behaviour is said to go through, for a ranking that comes of one; with what came of
             ablating it and steering along it, where that was tried (`aitia.try_direction`).
+
+    Returns:
+        The explanation, which predicts the behaviour from the scores of the rows that are left.
 
     Raises:
         ExplanationError: scores of another length.

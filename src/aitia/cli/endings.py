@@ -56,6 +56,9 @@ def run(arguments: Sequence[str]) -> int:
 
     Args:
         arguments: without the program's name.
+
+    Returns:
+        The exit status; see `aitia.cli`.
     """
     signals: list[int] = []
     with _stopped_by_signals(signals):
@@ -86,6 +89,9 @@ def in_options(message: str, arguments: Sequence[str]) -> str:
 
     The library names settings as its functions and configurations have them. Where the command has no such
     option they stay as they are.
+
+    Returns:
+        The message, for people at a command line.
     """
     command: Any = _root()
     for word in name_of(arguments).split():
@@ -168,6 +174,9 @@ def missing_part(module: str, arguments: Sequence[str]) -> str:
     Args:
         module: as it is imported, `sklearn.metrics`.
         arguments: of the command line.
+
+    Returns:
+        What the command needs, and the command that installs it; or "".
     """
     package, command = module.split(".")[0], name_of(arguments)
     part = "groups" if command.split(" ")[0] in _GROUP_COMMANDS else "lm"

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 
-from aitia.attribution.gradients.curvature import Damping
+from aitia.attribution.gradients import Damping
 from aitia.engine import Engine
 from aitia.errors import AitiaError
 from aitia.files import require_place
@@ -131,6 +131,9 @@ def with_settings(kind: type, flags: Mapping[str, str] | None = None) -> Callabl
         kind: the settings class, the type of one of the command's parameters.
         flags: field -> its option, where it is not the field's name: `--activation`, or `--on/--off` for a field
             that is true or false.
+
+    Returns:
+        A decorator of commands.
     """
 
     def decorate(command: Command) -> Command:

@@ -118,9 +118,12 @@ class Concept:
 def load_concept(path: Path | str) -> Concept:
     """Read a `.concept.safetensors` file.
 
+    Returns:
+        The concept, checked.
+
     Raises:
         ConceptError: the file is missing, damaged, or of another format.
-    """
+    """  # noqa: DOC501 - a ValueError is caught below
     try:
         with open_tensors(path) as file:
             metadata = file.metadata
@@ -200,6 +203,9 @@ def require_same_base(concept: Concept, base_fingerprint: str, dtype: str, what:
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
     """Scale each row to unit length.
+
+    Returns:
+        Rows of the same shape, each of length one.
 
     Raises:
         ConceptError: a row is zero or not finite.

@@ -81,3 +81,4 @@ DIRECTIONS: dict[str, DirectionMethod] = {
 }
 """Every way to get a direction from labelled activations."""
 DEFAULT_RECIPE = "contrast"
+"""Name of the method that fits a direction by default."""

@@ -14,8 +14,7 @@ import numpy as np
 from aitia.concepts.sae import SparseAutoencoder, require_sae_fits
 from aitia.engine import progress_bar
 from aitia.errors import ConceptError
-from aitia.models import LanguageModel, in_tokens, require_finite, trace
-from aitia.models.tracing import batch_tensors
+from aitia.models import LanguageModel, batch_tensors, in_tokens, require_finite, trace
 from aitia.records import BATCH_TOKENS, Records, TokenizedRecords, length_batches, pad_batch
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 POOLINGS = ("share", "mean", "max")
 DEFAULT_POOLING = "share"
+"""How the features of a row's response tokens become one number a feature by default."""
 _TOKENS_AT_ONCE = 2048
 
 
@@ -47,6 +47,9 @@ class FeatureMatrix:
 
     def fires(self, threshold: float) -> sparse.csc_array:
         """Which features fire on which rows: sparse [n, m] bool, true where the value exceeds the threshold.
+
+        Returns:
+            [n, m] bool, sparse by columns.
 
         Raises:
             ConceptError: a threshold below 0, under which every feature would fire on every row.
@@ -75,6 +78,9 @@ def feature_matrix(
         pooling: `share`, `mean` or `max` (see `FeatureMatrix`). With `max` and a threshold of 0.1, groups are
             those of Kowal et al. 2026; a share does not depend on a feature's scale, nor on a single token.
         max_batch_tokens: tokens run at once.
+
+    Returns:
+        n rows by m features, with what they are of.
 
     Raises:
         ConceptError: the autoencoder is of another width, site or model; or no such pooling.

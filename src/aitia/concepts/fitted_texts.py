@@ -13,6 +13,9 @@ from aitia.records import Records, read_records
 def fitted_texts(concept: Concept) -> tuple[Records, Records]:
     """The positive and the negative texts that a concept names, if they are still there as they were.
 
+    Returns:
+        Positive and negative texts, in the order in which they were fitted.
+
     Raises:
         ConceptError: it names none, or they are not found, or they have changed.
     """

@@ -52,6 +52,9 @@ def fit_persona(
         temperature: of the sampling.
         seed: of sampling and fitting.
 
+    Returns:
+        The concept, as `fit_concept` makes it.
+
     Raises:
         ConceptError: no response is left on a side: all were empty, or the judge took none.
     """

@@ -218,6 +218,9 @@ def concept_from_feature(
         side: `encoder` or `decoder`.
         name: for people; default: the feature's number.
 
+    Returns:
+        The concept; it has no shuffled directions and no AUC.
+
     Raises:
         ConceptError: no such feature or side, a feature without a direction, or another model.
     """

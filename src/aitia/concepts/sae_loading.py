@@ -62,6 +62,9 @@ def load_sae(
             threshold, `topk` where `k` is given, else `relu`.
         k: for a plain file with `topk`.
 
+    Returns:
+        The autoencoder, its tensors in float32.
+
     Raises:
         ConceptError: a file is missing or damaged, of an architecture that is not known, or made for
             another place than the residual stream; or the site is not known.
@@ -90,6 +93,9 @@ def save_sae(sae: SparseAutoencoder, folder: Path | str) -> Path:
     """Write a folder in the layout of `sae_lens`, whole or not at all, which `load_sae` and `sae_lens` read.
 
     A folder that an autoencoder is in is replaced.
+
+    Returns:
+        The folder.
 
     Raises:
         StoreError: the folder holds other things, which would be lost.
@@ -180,6 +186,9 @@ def _weights(
         file: for messages.
         activation: only `jumprelu` has thresholds.
         sizes: d and m where the options say them.
+
+    Returns:
+        Field -> tensor.
 
     Raises:
         ConceptError: a tensor is missing, is not one of an autoencoder of this kind, or of another shape.

@@ -113,6 +113,9 @@ def read_options(options: Mapping[str, Any], path: Path) -> dict[str, Any]:
         options: the content of `cfg.json`.
         path: the folder, for messages; that of `sparsify` names the layer.
 
+    Returns:
+        Field -> value.
+
     Raises:
         ConceptError: an option that is not supported, not known, or of the wrong kind; it is named.
     """

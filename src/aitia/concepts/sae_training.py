@@ -74,6 +74,9 @@ def fit_sae(
         site: where.
         settings: how.
 
+    Returns:
+        The autoencoder, with its settings and its error on held-out tokens under `training`.
+
     Raises:
         ConceptError: the library is missing, or there are fewer tokens than a step has.
         RecordError, NumericalError: a text cannot be used.

@@ -11,12 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from aitia.attribution.gradients.measurements import (
-    ConceptMeasurement,
-    LogProbability,
-    Measurement,
-    highest_site,
-)
+from aitia.attribution.gradients import ConceptMeasurement, LogProbability, Measurement, highest_site
 from aitia.concepts import Concept
 from aitia.counterfactual.judging.judge import Judge
 from aitia.errors import AitiaError, JudgeError
@@ -139,6 +134,9 @@ class JudgedResponses:
     def values(self, model: LanguageModel) -> np.ndarray:
         """[n], from 0 to 1.
 
+        Returns:
+            [n] float64.
+
         Raises:
             JudgeError: a prompt's responses could not be graded, not one of them.
         """
@@ -181,6 +179,9 @@ def on_policy_responses(
 
 def measure(model: LanguageModel, texts: Records | TokenizedRecords, measurement: Measurement) -> np.ndarray:
     """A measurement of each text, without gradients: [n] float64.
+
+    Returns:
+        [n] float64, in the order of the texts.
 
     Raises:
         RecordError: a text cannot be cut into tokens, or is longer than the model's context.

@@ -40,6 +40,9 @@ class ConceptLds:
 def draw_subsets(rows: int, subsets: int, *, share: float = 0.5, seed: int = 0) -> np.ndarray:
     """Random subsets of equal size: [subsets, rows] bool, true where a row is kept.
 
+    Returns:
+        [subsets, rows] bool.
+
     Raises:
         AitiaError: fewer than three subsets, or a share out of range.
     """
@@ -73,6 +76,9 @@ def concept_lds(scores: np.ndarray, kept: np.ndarray, measured: np.ndarray, *, s
         kept: [m, n] bool.
         measured: [m, s] the behaviour after training on each subset with each seed.
         seed: of the bootstrap over subsets.
+
+    Returns:
+        The correlation with its interval, and the ceiling that noise between seeds sets.
     """
     predicted, mean = kept @ np.asarray(scores, dtype=np.float64), measured.mean(axis=1)
     return ConceptLds(
@@ -94,6 +100,9 @@ def noise_ceiling(measured: np.ndarray) -> float:
 
     Args:
         measured: [m, s].
+
+    Returns:
+        From 0 to 1; NaN with fewer than two seeds.
     """
     seeds = measured.shape[1]
     if seeds < 2:

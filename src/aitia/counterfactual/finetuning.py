@@ -14,8 +14,7 @@ import numpy as np
 from aitia.engine import note, progress_bar
 from aitia.errors import AitiaError, NumericalError
 from aitia.files import atomic_path
-from aitia.models import LanguageModel, in_tokens, run
-from aitia.models.linear_layers import blocks_prefix, observed_layers
+from aitia.models import LanguageModel, blocks_prefix, in_tokens, observed_layers, run
 from aitia.records import Records, pad_batch
 from aitia.settings import Above, AtLeast, AtMost, Count, CountOrAll, Seed, check
 
@@ -81,6 +80,9 @@ class LoraSettings:
 
         Settings that came later are left out where they change nothing, so that results made before keep
         their names.
+
+        Returns:
+            Names -> plain values, for a digest.
         """
         later = ("use_rslora", "warmup_steps", "weight_decay", "gradient_accumulation_steps", "truncate")
         defaults = {each.name: each.default for each in fields(self) if each.name in later}
@@ -211,6 +213,9 @@ def usual_modules(model: LanguageModel) -> list[str] | str | None:
 
 def linear_maps(model: LanguageModel, blocks: Sequence[int] = ()) -> list[str]:
     """The whole names of the blocks' linear layers, or of some blocks', that can get factors: routers cannot.
+
+    Returns:
+        Names, in the order of the model.
 
     Raises:
         AitiaError: there are none.

@@ -15,8 +15,10 @@ from aitia.errors import JudgeError
 from aitia.models import LanguageModel
 from aitia.records import Record, Records, records_from_rows
 
-ANSWERS_SAMPLED, ANSWERS_KEPT = 10, 5
-"""Answers to each prompt by default, and how many of them all are kept."""
+ANSWERS_SAMPLED = 10
+"""Answers that are sampled to each prompt by default."""
+ANSWERS_KEPT = 5
+"""How many of all sampled answers are kept by default."""
 
 
 def on_policy_queries(

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aitia.errors import AitiaError
-from aitia.records import Record, Records, read_records, records_from_rows
-from aitia.records.bad_rows import shorten
+from aitia.records import Record, Records, read_records, records_from_rows, shorten
 from aitia.remote_files import local_copy
 
 UNANSWERED = "…"
@@ -54,6 +53,9 @@ def read_prompts(path: Path | str) -> Records:
 
     Beside the forms of `read_records`, lines of JSON may hold `messages` that end with a turn of the user, or
     `prompt` alone (a text, to be gone on with as it stands).
+
+    Returns:
+        One record a prompt; its response may be empty.
 
     Raises:
         RecordError: as for `read_records`.

@@ -71,6 +71,9 @@ def plan_removals(
         seeds: of the training.
         ends: which ends to remove.
 
+    Returns:
+        What is removed -> the training run on the rows that are left.
+
     Raises:
         AitiaError: a share out of range, scores of another length or not finite, or a method called `random`.
     """
@@ -112,6 +115,9 @@ def removal_curves(
         removals: as planned.
         results: one each, in their order.
         behaviour: which.
+
+    Returns:
+        One point for each method, end and share.
     """
     found: dict[tuple[str, str, float], list[float]] = {}
     for removal, result in zip(removals, results, strict=True):
@@ -134,6 +140,9 @@ def against_random(
     """Behaviour after the method's removal less that after random removal of as many rows, paired by seed.
 
     Below zero, interval and all, for `top`: the method finds rows that cause the behaviour.
+
+    Returns:
+        The difference, in the unit of the behaviour, with its 95 % interval over seeds.
 
     Raises:
         AitiaError: no such removal was planned.
@@ -158,6 +167,9 @@ def recovered_fraction(
     The shift is what training on all rows adds to training on those that the oracle, which knows the plant,
     leaves after removing as many; without an oracle, to the untouched model. Both ends of the scale are averaged
     over seeds, the removal is not.
+
+    Returns:
+        The share, with its 95 % interval over seeds.
 
     Raises:
         AitiaError: no such removal was planned, or there is no shift to undo.

@@ -29,6 +29,9 @@ def removal_figure(
         title: of the figure.
         end: which end goes, `most` or `least` influential.
         baselines: methods drawn in the background; random removal always is.
+
+    Returns:
+        The figure as plain data, for `aitia.report`.
     """
     points = removal_curves(removals, results, behaviour)
     full, base = (

@@ -53,6 +53,9 @@ class RunResult:
     def mean(self, behaviour: str) -> float:
         """The behaviour, averaged over its texts.
 
+        Returns:
+            The mean over texts, in the unit of the behaviour.
+
         Raises:
             AitiaError: it was not measured.
         """

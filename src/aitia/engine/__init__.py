@@ -1,10 +1,9 @@
 """How work is spread and watched: tasks done here or on a Ray cluster, and progress."""
 
 from aitia.engine.progress import Advance, note, progress_bar, quiet_libraries, warn
-from aitia.engine.tasks import ENGINES, LOCAL, Engine, keeping_workers, run_tasks
+from aitia.engine.tasks import LOCAL, Engine, keeping_workers, run_tasks
 
 __all__ = [
-    "ENGINES",
     "LOCAL",
     "Advance",
     "Engine",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Advance = Callable[[int], None]
+"""A function that takes the number of units just finished."""
 
 
 @contextmanager

@@ -50,6 +50,9 @@ class Worker:
             work: a reference to it, in a list, so that Ray hands it on as it is: the worker takes the work out
                 itself, once, and what fails then is an error of its first task.
             task: to be done.
+
+        Returns:
+            What the task returned, and the units it counted.
         """
         if self._work is None or self._reference != work[0]:
             self._work = None

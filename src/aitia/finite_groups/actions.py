@@ -90,6 +90,9 @@ def check_action(group: Group, permutations: np.ndarray) -> np.ndarray:
 def coset_action(group: Group, members: np.ndarray) -> GSet:
     """The action on the left cosets of a subgroup; point 0 is the subgroup itself, numbered as by `left_cosets`.
 
+    Returns:
+        The action of the group on |G| / |H| points.
+
     Raises:
         GroupError: the members are no subgroup.
     """
@@ -105,6 +108,9 @@ def regular_action(group: Group) -> GSet:
 
 def orbitals(first: GSet, second: GSet) -> np.ndarray:
     """[k, l] the number of each pair's orbit under the group; what is constant on these is invariant.
+
+    Returns:
+        [k, l] int64, numbered by first occurrence.
 
     Raises:
         GroupError: the two sets belong to different groups.

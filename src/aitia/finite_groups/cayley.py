@@ -55,6 +55,9 @@ def check_table(table: np.ndarray | Sequence[Sequence[int]]) -> np.ndarray:
 def identity_of(table: np.ndarray) -> int:
     """The identity of a table [n, n].
 
+    Returns:
+        Its number.
+
     Raises:
         GroupError: no element leaves every other as it is from both sides.
     """

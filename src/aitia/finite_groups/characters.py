@@ -33,6 +33,9 @@ def character_table(group: Group, irreps: list[RealIrrep] | None = None) -> Char
         group: the group.
         irreps: its real irreducible representations, if they are at hand.
 
+    Returns:
+        One row a complex irreducible character, one column a conjugacy class.
+
     Raises:
         GroupError: the table is not square and orthogonal.
     """
@@ -55,6 +58,9 @@ def complex_constituents(irrep: RealIrrep) -> list[np.ndarray]:
 
     Of real type: the character itself. Of quaternionic type: its half. Of complex type: two that are conjugate,
     told apart by a complex structure J, an antisymmetric matrix of square -1 that commutes with the group.
+
+    Returns:
+        One [n] complex128 a constituent.
     """
     if irrep.norm == 1:
         return [irrep.character.astype(complex)]
@@ -67,6 +73,9 @@ def complex_constituents(irrep: RealIrrep) -> list[np.ndarray]:
 
 def complex_structure(irrep: RealIrrep) -> np.ndarray:
     """[d, d] an antisymmetric J with J^2 = -1 that commutes with a representation of complex type.
+
+    Returns:
+        [d, d] float64.
 
     Raises:
         GroupError: the representation is of real type, which has none.

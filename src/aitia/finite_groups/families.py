@@ -61,6 +61,9 @@ def permutation_group(generators: Sequence[Sequence[int]], *, name: str = "group
         generators: each a permutation of 0 to k - 1 in one-line form.
         name: for people.
 
+    Returns:
+        The group; its elements are in lexicographic order.
+
     Raises:
         GroupError: a generator is no permutation, or the group is larger than `MAX_ORDER`.
     """
@@ -93,6 +96,9 @@ def semidirect_product(normal: Group, acting: Group, action: np.ndarray, *, name
         action: [|acting|, |normal|] for each acting element the automorphism of the normal factor.
         name: for people.
 
+    Returns:
+        The group, of order |normal| |acting|.
+
     Raises:
         GroupError: the action is not one by automorphisms; the message names where it fails.
     """
@@ -121,6 +127,9 @@ def semidirect_product(normal: Group, acting: Group, action: np.ndarray, *, name
 
 def metacyclic(n: int, k: int) -> Group:
     """Z_n : Z_k, where a generator of Z_k multiplies by the smallest number of exact order k modulo n.
+
+    Returns:
+        The group, of order n k.
 
     Raises:
         GroupError: no number has order k modulo n.

@@ -98,6 +98,9 @@ def group_from_table(
 ) -> Group:
     """A group from any Cayley table, checked.
 
+    Returns:
+        The group.
+
     Raises:
         GroupError: it is no group; the message names the elements where it fails.
     """

@@ -47,6 +47,9 @@ def named_group(name: str) -> Group:
 
     D_n has order 2n, Dic_n has order 4n, Z_n:Z_k is a Frobenius-like semidirect product (see `metacyclic`).
 
+    Returns:
+        The group.
+
     Raises:
         GroupError: no family has such a name, or the group would be too large.
     """

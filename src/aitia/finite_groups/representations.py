@@ -95,6 +95,9 @@ def real_irreps(group: Group, *, seed: int = 0) -> list[RealIrrep]:
         group: the group.
         seed: of the random matrix; a change rotates the matrices, and nothing else.
 
+    Returns:
+        One orthogonal representation [n, d, d] for each real irrep.
+
     Raises:
         GroupError: the eigenspaces could not be told apart, or the count is not complete.
     """

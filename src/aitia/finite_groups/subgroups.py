@@ -22,6 +22,9 @@ def subgroup(group: Group, generators: Iterable[int]) -> np.ndarray:
 def require_subgroup(group: Group, members: Iterable[int]) -> np.ndarray:
     """Check that elements are a subgroup; give them sorted.
 
+    Returns:
+        [|H|] int64, rising.
+
     Raises:
         GroupError: they are not; the message names a product that falls outside.
     """
@@ -65,6 +68,9 @@ def subgroup_classes(group: Group, *, limit: int = SUBGROUP_LIMIT) -> list[np.nd
     extend one subgroup H of each class by cyclic subgroups of prime-power order, one of each orbit under the
     normaliser of H.
 
+    Returns:
+        One [|H|] int64 a class.
+
     Raises:
         GroupError: there are more than `limit` subgroups.
     """
@@ -92,6 +98,9 @@ def subgroup_classes(group: Group, *, limit: int = SUBGROUP_LIMIT) -> list[np.nd
 
 def all_subgroups(group: Group, *, limit: int = SUBGROUP_LIMIT) -> list[np.ndarray]:
     """Every subgroup, by order and elements.
+
+    Returns:
+        One [|H|] int64 a subgroup.
 
     Raises:
         GroupError: there are more than `limit`.

@@ -75,6 +75,9 @@ def points_in_space(rho_set: RhoSet, irrep: RealIrrep) -> np.ndarray:
     """[p, d] the points of the left G-set as vectors of the irrep: alpha is their product with a shared vector.
 
     They are the orbit of the first left singular vector of (d / n) sum alpha(x^-1 b) rho(x).
+
+    Returns:
+        [p, d] float64.
     """
     group, action = rho_set.group, rho_set.left_set
     function = rho_set.alpha[action.permutations[group.inverses, 0]]
@@ -131,6 +134,9 @@ def shared_plane(circuit: Circuit, weights: np.ndarray) -> Figure:
     Args:
         circuit: the circuit, whose left G-set has at least three points.
         weights: [k] the weight of each of its neurons.
+
+    Returns:
+        The figure, for Plotly.
     """
     tables = centred(circuit.left_tables.T)
     units = tables / np.maximum(np.linalg.norm(tables, axis=0), 1e-300)
@@ -203,6 +209,9 @@ def right_logits(interpretation: Interpretation) -> Figure:
     """How the right answer's logit is spread over all inputs: as trained, and with neurons exact on cosets.
 
     A bi-equivariant network has one value; that of the sum of all rho-sets is the dotted line.
+
+    Returns:
+        The figure, for Plotly.
     """
     group = interpretation.network.group
     x, y = np.ogrid[: group.order, : group.order]

@@ -115,6 +115,9 @@ def interpret(
         network: a folded network.
         settings: thresholds.
         irreps: the real irreps of its group, if they are at hand.
+
+    Returns:
+        The circuits, and the neurons that none of them explains.
     """
     settings = settings or InterpretationSettings()
     group = network.group
@@ -228,6 +231,9 @@ def _shared(
     """Give the neurons of a profile one alpha, gamma and kappa, each times a number.
 
     Where a stabiliser is trivial a table of one's own says nothing: any function is constant on single elements.
+
+    Returns:
+        alpha [p], gamma [q] and kappa [orbits].
     """
     left, right, unembed = (np.empty_like(part) for part in (left_tables, right_tables, kernels))
     for number in range(profiles.max() + 1):

@@ -73,6 +73,9 @@ def causal_checks(network: GroupNetwork, ideal: GroupNetwork) -> list[CausalChec
     Args:
         network: the network.
         ideal: what it is said to be, as `Interpretation.coset_network`.
+
+    Returns:
+        One check an intervention.
     """
     checks = []
     for name, change in INTERVENTIONS.items():

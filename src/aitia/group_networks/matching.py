@@ -105,6 +105,9 @@ def level_subgroup(group: Group, correlation: np.ndarray, floor: float) -> np.nd
         group: the group.
         correlation: [n] of a function with its translates.
         floor: the lowest level that is tried.
+
+    Returns:
+        Elements, rising.
     """
     levels = np.unique(correlation[correlation >= floor].round(9))
     for level in levels:

@@ -24,6 +24,9 @@ def irrep_shares(functions: np.ndarray, irreps: Sequence[RealIrrep]) -> np.ndarr
     """[k, m] the share of each function's squared norm within each irrep; the sum over irreps is 1 (0 for zero).
 
     Irrep sparsity (Chughtai et al. 2023) says that one share of each neuron is close to 1.
+
+    Returns:
+        [k, m], from 0 to 1.
     """
     parts = np.array([((irrep.projection @ functions) ** 2).sum(axis=0) for irrep in irreps])
     total = (functions**2).sum(axis=0)
@@ -38,6 +41,9 @@ def coset_share(functions: np.ndarray, cosets: np.ndarray) -> np.ndarray:
     Args:
         functions: [n, m].
         cosets: [n] the number of each element's coset, all of one size.
+
+    Returns:
+        [m], from 0 to 1.
     """
     values = centred(functions)
     means = np.zeros((cosets.max() + 1, functions.shape[1]))
@@ -70,6 +76,9 @@ def rank_one_share(function: np.ndarray, irrep: RealIrrep) -> float:
 
     The coefficient matrix (d / n) sum f(x) rho(x) is b a^T there. Of complex or quaternionic type the singular
     values come in groups of <chi, chi> that belong to one term.
+
+    Returns:
+        The share, from 0 to 1; 0 for the zero function.
     """
     matrix = np.einsum("x,xij->ij", function, irrep.matrices)
     squares = np.linalg.svd(matrix, compute_uv=False) ** 2
@@ -82,6 +91,9 @@ def norm_ratios(network: GroupNetwork) -> np.ndarray:
     Where a norm as small as the margin allows is all that counts, the three are alike (Morwani et al. 2024, for
     squares in place of relu; our reading): the first is 1, and the second the same for all neurons, since embeddings
     and maps are folded into left and right.
+
+    Returns:
+        [2, m].
     """
     left, right, unembed = (
         np.linalg.norm(centred(np.asarray(table, dtype=np.float64)), axis=0)
@@ -135,6 +147,9 @@ def deviation(network: GroupNetwork) -> float:
     """Standard deviation over |mean| of the right logit over all inputs: 0 for a bi-equivariant network.
 
     The measure of Wu et al. 2025, as read in their code.
+
+    Returns:
+        At least 0; no unit.
     """
     group = network.group
     right = np.concatenate(
@@ -164,6 +179,9 @@ def explained_share(logits: np.ndarray, predicted: np.ndarray) -> float:
     """Share of the variance of logits [n, n, n] that a prediction explains: 1 - |f - p|^2 / |f|^2, at most 1.
 
     Each input's mean is taken off both, since it changes no answer.
+
+    Returns:
+        At most 1.
     """
     total = float(((logits - logits.mean(axis=2, keepdims=True)) ** 2).sum())
     rest = logits - predicted

@@ -20,7 +20,8 @@ from aitia.files import atomic_path, digest, reading
 from aitia.finite_groups import Group, group_from_table
 
 FORMAT = "aitia-group-network-v1"
-SUFFIX = ".network.safetensors"
+NETWORK_SUFFIX = ".network.safetensors"
+"""Ending of the name of a network's file."""
 TENSORS = ("left", "right", "unembed", "bias", "cayley")
 _CHUNK_NUMBERS = 4_000_000
 
@@ -134,6 +135,9 @@ class GroupNetwork:
 
 def load_network(path: Path | str) -> GroupNetwork:
     """Read a `.network.safetensors` file, whoever trained the network.
+
+    Returns:
+        The network, checked.
 
     Raises:
         NetworkError: the file is missing, damaged, of another format, or its arrays do not fit together; or

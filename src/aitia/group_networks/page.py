@@ -50,6 +50,9 @@ def write_page(
         summary: its figures, if they are at hand.
         curve: the learning curve, as training wrote it.
         title: heading; the group's name if not given.
+
+    Returns:
+        The file.
     """
     return write_text(path, render_page(interpretation, summary=summary, curve=curve, title=title))
 

@@ -33,6 +33,9 @@ def shared_spectrum(circuit: Circuit, weights: np.ndarray | None = None) -> np.n
     Args:
         circuit: the circuit.
         weights: [k] how much each neuron counts; all the same if not given.
+
+    Returns:
+        [r], adding up to 1.
     """
     tables = centred(circuit.left_tables.T)
     norms = np.linalg.norm(tables, axis=0)
@@ -55,6 +58,9 @@ def restricted(circuit: Circuit, dimension: int, weights: np.ndarray | None = No
         circuit: the circuit.
         dimension: how many shared vectors.
         weights: [k] how much each neuron counts; all the same if not given.
+
+    Returns:
+        The circuit with new tables; its points and coefficients stay.
     """
     joined = np.concatenate([circuit.left_tables, circuit.right_tables], axis=1)
     sizes = np.linalg.norm(joined, axis=1, keepdims=True)
@@ -88,12 +94,18 @@ def uniformity(circuit: Circuit) -> float:
     """The share of what the circuit adds to the logits that depends on x^-1 z y^-1 alone.
 
     It is 1 where the neurons of every pair of points add up to one and the same table D.
+
+    Returns:
+        The share, from 0 to 1.
     """
     return equivariance(circuit_network(circuit)).both
 
 
 def point_vectors(action: GSet, irrep: RealIrrep) -> np.ndarray:
     """[p, d] the points of a transitive G-set as vectors of an irrep, of unit length: p -> rho(g) v for p = g 0.
+
+    Returns:
+        [p, d] float64.
 
     Raises:
         NetworkError: the stabiliser leaves no vector of the irrep in place, or more than one.
@@ -118,6 +130,9 @@ def turned(network: GroupNetwork, circuit: Circuit, irrep: RealIrrep, turns: np.
         circuit: one of its circuits, on two equal G-sets.
         irrep: the circuit's irrep.
         turns: [d, d] orthogonal, for all neurons; or [k, d, d], one each.
+
+    Returns:
+        The turned network.
 
     Raises:
         NetworkError: the points are no vectors of the irrep.

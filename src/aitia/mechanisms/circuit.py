@@ -26,6 +26,9 @@ def circuit_explanation(record: SiteRecord, *, share: float = 0.95, named: int =
         record: the site.
         share: of the model's answers on held-back rows that must be left as they are.
         named: how many units are variables.
+
+    Returns:
+        The explanation; the units that are left out are its inert components.
     """
     middle = record.activations[~record.checked].mean(axis=0)
     order = _by_effect(record, middle)

@@ -37,6 +37,9 @@ def dictionary_explanation(
         steps: of training.
         named: how many features are variables.
         share: of the answers on held-back rows.
+
+    Returns:
+        The explanation, one variable a feature.
     """
     rows = record.activations[~record.checked]
     held, inputs = record.activations[record.checked], record.fit_inputs(record.checked)

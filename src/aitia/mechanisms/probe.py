@@ -22,6 +22,9 @@ def probe_explanation(
     Args:
         record: the site.
         strengths: inverse penalties that are tried; the one that predicts best on held-back rows is kept.
+
+    Returns:
+        The explanation, with the variable `answer`.
     """
     from sklearn.linear_model import LogisticRegression
 

@@ -97,6 +97,9 @@ def record_site(
         check_share: share of the fit split that is held back for choosing sizes.
         seed: of the split and of the methods.
 
+    Returns:
+        The record, for any of `METHODS`.
+
     Raises:
         ExplanationError: the phenomenon has fewer than four inputs to fit on, or its model no such site.
     """

@@ -85,6 +85,9 @@ def _settings_alone(model: LanguageModel) -> Iterator[Any]:
     """The network to generate with, its folder's own settings (penalties, beams, ...) put aside meanwhile.
 
     Transformers fills what a caller leaves open from them.
+
+    Yields:
+        The network.
     """
     from transformers import GenerationConfig
 

@@ -65,6 +65,9 @@ def find_linear_layers(
         layer_stride: take one block of so many, counted down from the highest.
         site: leave out the blocks above it; default: none.
 
+    Returns:
+        The layers, from the lowest block up.
+
     Raises:
         ModelError: nothing to take, or two layers share a part of a weight, whose gradients would have to be added.
     """
@@ -105,6 +108,9 @@ def observed_layers(model: LanguageModel) -> tuple[LinearLayer, ...]:
 
     Seen by running a few tokens, once for a model. Without weights, where a network cannot always be run, every layer
     is taken to be used in the usual way.
+
+    Returns:
+        The layers, in the order of the model.
     """
     if model.observed is None:
         model.observed = _observe(model)

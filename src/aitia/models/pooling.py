@@ -12,6 +12,9 @@ def masked_sum(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Sum over the marked tokens of each row, in float32: [b, t, d], [b, t] -> [b, d].
 
     Unmarked values, pads among them, are not even multiplied by zero, so they may be anything.
+
+    Returns:
+        [b, d] float32.
     """
     mask = mask.to(values.device)
     return values.masked_fill(~mask.unsqueeze(-1), 0).float().sum(dim=1)
@@ -27,6 +30,9 @@ def prompt_end_mask(response: torch.Tensor) -> torch.Tensor:
     """Mark the token before each response: [b, t] -> [b, t].
 
     A conversation with several responses has several; a row that starts with its response has none.
+
+    Returns:
+        [b, t] bool.
     """
     ends = response.new_zeros(response.shape)
     ends[:, :-1] = response[:, 1:] & ~response[:, :-1]

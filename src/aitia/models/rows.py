@@ -28,6 +28,9 @@ def in_tokens(
         on_error: `stop` at rows that cannot be used, or `skip` them.
         today: the date for a chat template that writes one; default: the day of this run.
 
+    Returns:
+        The rows in tokens, in their order; rows that were skipped are named in `skipped`.
+
     Raises:
         RecordError: a row is longer, or cannot be used otherwise; it is named. Or no row is left, or the model
             does not take rows of that length.
@@ -53,6 +56,9 @@ def in_tokens(
 
 def row_length(model: LanguageModel, max_length: int) -> int:
     """The longest row, in tokens, where `max_length` is asked for and 0 stands for the model's context.
+
+    Returns:
+        At least 1.
 
     Raises:
         RecordError: it is negative, or longer than the context.

@@ -25,6 +25,9 @@ def decoder_blocks(network: nn.Module) -> nn.ModuleList:
     of a block) do not count. Where there are several still, as in a model that also sees, it is the one of the text
     decoder that is nested least.
 
+    Returns:
+        The blocks, the lowest first.
+
     Raises:
         ModelError: no such list, or several.
     """
@@ -67,6 +70,9 @@ def site_names(layers: int) -> tuple[str, ...]:
 def site_layer(site: str, layers: int) -> int:
     """The block a site belongs to.
 
+    Returns:
+        The block's number, from 0.
+
     Raises:
         SiteError: the name is not that of a site of a model with `layers` blocks.
     """
@@ -80,6 +86,9 @@ def site_layer(site: str, layers: int) -> int:
 
 def sort_sites(sites: Sequence[str], layers: int) -> tuple[str, ...]:
     """The given sites without repetition, bottom first.
+
+    Returns:
+        Names of sites, the lowest layer first.
 
     Raises:
         SiteError: a site does not exist, or none is given.

@@ -99,6 +99,9 @@ def _watching(
 
     With `stop`, leave the network after the last site. With `detach`, the graph starts at the first
     site: everything below it is run without one.
+
+    Yields:
+        Site -> [b, t, d], filled as the network runs.
     """
     seen: dict[str, torch.Tensor] = {}
 
@@ -175,6 +178,9 @@ def run(
         detach: let the graph start at the lowest site, so that a backward pass costs only the layers above
             it; otherwise it starts at whatever else requires a gradient.
         stop: leave the network after the last site; there are no logits then.
+
+    Returns:
+        Activations and logits, with the computation graph that gradients need.
 
     Raises:
         SiteError: a site does not exist.

@@ -71,6 +71,9 @@ class ModuleUnderStudy:
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Outputs when sites are set to what `values` holds, and activations at `sites`.
 
+        Returns:
+            [n, k] outputs, and site -> activations [n, d].
+
         Raises:
             SiteError: a site does not exist.
         """
@@ -146,6 +149,9 @@ class LanguageModelUnderStudy:
         self, inputs: np.ndarray, values: Mapping[str, np.ndarray], sites: Sequence[str] = ()
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Logits when the residual stream at the last token is set, and residual streams at `sites`.
+
+        Returns:
+            [n, k] logits, and site -> residual streams [n, d].
 
         Raises:
             SiteError: a site does not exist.

@@ -49,6 +49,9 @@ class Part(BaseModel):
         Args:
             kind: the class.
             rest: its fields that this part does not have.
+
+        Returns:
+            An object of that class.
         """
         lent = {name: getattr(self, key) for name, key in _lent(type(self)).get(kind, {}).items()}
         return kind(**lent, **rest)
@@ -77,6 +80,9 @@ def part_of(
         only: the fields that are lent; empty for all.
         skip: fields that are not.
         keys: field -> the key that it has in the configuration, where that differs.
+
+    Returns:
+        A Pydantic class, to inherit from.
     """
     taken = [each for each in described(kind) if each.name not in skip and (not only or each.name in only)]
     named = {each.name: (keys or {}).get(each.name, each.name) for each in taken}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aitia.proofs.cost import Cost, brute_force_cost
     from aitia.proofs.proving import prove_accuracy
     from aitia.proofs.verdict import Verdict
-    from aitia.proofs.verifiers import VERIFIERS, Verifier
+    from aitia.proofs.verifiers import VERIFIERS
     from aitia.proofs.weights import Weights, read_weights, weights_from_arrays, weights_of
 
 _HOMES = {
@@ -26,7 +26,7 @@ _HOMES = {
     "cost": ("Cost", "brute_force_cost"),
     "proving": ("prove_accuracy",),
     "verdict": ("Verdict",),
-    "verifiers": ("VERIFIERS", "Verifier"),
+    "verifiers": ("VERIFIERS",),
     "weights": ("Weights", "read_weights", "weights_from_arrays", "weights_of"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -38,7 +38,6 @@ __all__ = [
     "Cost",
     "Proved",
     "Verdict",
-    "Verifier",
     "Weights",
     "brute_force_cost",
     "check_certificate",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from aitia.errors import ProofError
-from aitia.finite_groups.cayley import identity_of
+from aitia.finite_groups import identity_of
 from aitia.proofs.certificate import integers_of, list_of
 from aitia.proofs.cost import Cost
 
@@ -22,6 +22,9 @@ def action_of(table: np.ndarray, entry: Any, what: str, cost: Cost) -> np.ndarra
 
     The entry is `{"generators": [g, ...], "images": [[point, ...], ...]}`. That the extension is an action is
     checked on the generators: (gh)p = g(hp) for every generator g, element h and point p, which is enough.
+
+    Returns:
+        [n, q] int64.
 
     Raises:
         ProofError: the elements do not generate the group, or the images are no action.

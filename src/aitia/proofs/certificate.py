@@ -104,6 +104,9 @@ class AccuracyCertificate:
 def load_certificate(path: Path | str) -> AccuracyCertificate:
     """Read a certificate file.
 
+    Returns:
+        The certificate; nothing in it is verified yet.
+
     Raises:
         ProofError: it is missing, too large, or not a certificate; the message says where.
     """
@@ -123,6 +126,9 @@ def load_certificate(path: Path | str) -> AccuracyCertificate:
 
 def parse_certificate(text: str) -> AccuracyCertificate:
     """A certificate from its text.
+
+    Returns:
+        The certificate; nothing in it is verified yet.
 
     Raises:
         ProofError: it is no certificate; the message says where.
@@ -163,6 +169,9 @@ def parse_certificate(text: str) -> AccuracyCertificate:
 def integer_of(where: Mapping[str, Any], key: str, *, low: int, high: int) -> int:
     """An integer entry within a range.
 
+    Returns:
+        The integer.
+
     Raises:
         ProofError: it is missing, no integer, or outside.
     """
@@ -174,6 +183,9 @@ def integer_of(where: Mapping[str, Any], key: str, *, low: int, high: int) -> in
 
 def text_of(where: Mapping[str, Any], key: str) -> str:
     """A text entry, short and without what would upset a terminal.
+
+    Returns:
+        The text.
 
     Raises:
         ProofError: it is missing or no such text.
@@ -187,6 +199,9 @@ def text_of(where: Mapping[str, Any], key: str) -> str:
 def list_of(where: Mapping[str, Any], key: str, *, longest: int) -> list[Any]:
     """A list entry.
 
+    Returns:
+        The list.
+
     Raises:
         ProofError: it is missing, no list, or too long.
     """
@@ -198,6 +213,9 @@ def list_of(where: Mapping[str, Any], key: str, *, longest: int) -> list[Any]:
 
 def integers_of(value: Any, what: str, *, low: int, high: int, length: int | None = None) -> np.ndarray:
     """[k] int64 from a list of integers within a range.
+
+    Returns:
+        [k] int64.
 
     Raises:
         ProofError: it is no such list.

@@ -39,6 +39,9 @@ class Check:
 def verify(weights: Weights, certificate: AccuracyCertificate) -> Verdict:
     """Run a certificate's verifier: which inputs are certified, and what that costs.
 
+    Returns:
+        Certified inputs, and the operations that this took.
+
     Raises:
         ProofError: the certificate is for another network, names no verifier, or its explanation is
             not of the form that its verifier reads.

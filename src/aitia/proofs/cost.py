@@ -48,6 +48,9 @@ def brute_force_cost(order: int, width: int, inputs: int | None = None) -> int:
 
     An input: m additions and m maxima for the hidden layer, 2m for each of n logits with its bias, n - 1 comparisons,
     and one look-up of the right answer.
+
+    Returns:
+        The number of operations.
     """
     inputs = order**2 if inputs is None else inputs
     return inputs * (2 * width + 2 * width * order + order - 1 + 1)

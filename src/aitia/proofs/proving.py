@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from aitia.errors import ProofError
-from aitia.group_networks.interpretation import Interpretation, interpret
-from aitia.group_networks.network import GroupNetwork
+from aitia.group_networks import GroupNetwork, Interpretation, interpret
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.checker import verify
 from aitia.proofs.finding import SEARCHES, better
@@ -28,6 +27,9 @@ def prove_accuracy(
         verifier: the name of a verifier; or `best`, which tries those that decide every input, and keeps the highest
             bound, and of equal ones the cheapest.
         interpretation: what was found in the network, if it is at hand.
+
+    Returns:
+        The certificate, as the checker verifies it.
 
     Raises:
         ProofError: no verifier has that name.

@@ -13,7 +13,7 @@ import numpy as np
 
 from aitia.errors import GroupError, NetworkError, reason_of
 from aitia.files import reading
-from aitia.finite_groups.cayley import check_table
+from aitia.finite_groups import check_table
 from aitia.proofs.bounds.arithmetic import LARGEST, ExactLogits
 from aitia.proofs.cost import brute_force_cost
 
@@ -73,6 +73,9 @@ def weights_from_arrays(
 ) -> Weights:
     """Check arrays and name them.
 
+    Returns:
+        The weights, float64 and contiguous.
+
     Raises:
         NetworkError: they do not fit together, are too large, or hold what is not finite or above 2^100.
         GroupError: the table is no group.
@@ -99,6 +102,9 @@ def weights_from_arrays(
 def weights_of(network: Any) -> Weights:
     """The weights of a `GroupNetwork`, or of anything with its attributes.
 
+    Returns:
+        The weights, float64 and contiguous.
+
     Raises:
         NetworkError: see `weights_from_arrays`.
     """
@@ -113,6 +119,9 @@ def weights_of(network: Any) -> Weights:
 
 def read_weights(path: Path | str) -> Weights:
     """Read a `.network.safetensors` file.
+
+    Returns:
+        The weights, float64 and contiguous.
 
     Raises:
         NetworkError: the file is missing, damaged, too large, or its arrays are no network of a group.

@@ -1,13 +1,12 @@
 """Training examples: read, checked, cut into tokens with their responses marked, and batched."""
 
-from aitia.records.bad_rows import SkippedRow
+from aitia.records.bad_rows import OnError, SkippedRow, shorten, some_of
 from aitia.records.batching import (
     BATCH_TOKENS,
     Batch,
     RowShard,
     length_batches,
     pad_batch,
-    padding_share,
     row_shards,
 )
 from aitia.records.masking import TokenizedRecord, TokenizedRecords, tokenize
@@ -20,6 +19,7 @@ __all__ = [
     "BATCH_TOKENS",
     "Batch",
     "Message",
+    "OnError",
     "Record",
     "Records",
     "RowIds",
@@ -30,10 +30,11 @@ __all__ = [
     "TokenizedRecords",
     "length_batches",
     "pad_batch",
-    "padding_share",
     "read_records",
     "records_from_rows",
     "row_shards",
+    "shorten",
+    "some_of",
     "split_records",
     "tokenize",
     "write_weighted",

@@ -10,6 +10,7 @@ from typing import Literal
 from aitia.errors import AitiaError, RecordError
 
 OnError = Literal["stop", "skip"]
+"""What a reader does at a row that cannot be used."""
 SHOWN_ROWS = 5
 
 

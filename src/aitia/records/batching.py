@@ -71,6 +71,9 @@ def row_shards(
         tokenized: the rows.
         shards: the batches of each shard.
         wanted: the numbers of the shards wanted; default: all.
+
+    Yields:
+        One shard after the other, with its rows.
     """
     firsts = np.cumsum([0, *(len(batches) for batches in shards)])
     for number in range(len(shards)) if wanted is None else wanted:
@@ -109,19 +112,6 @@ def length_batches(
     return [np.array(batch, dtype=np.int64) for batch in batches]
 
 
-def padding_share(lengths: Sequence[int] | np.ndarray, batches: Sequence[np.ndarray]) -> float:
-    """Which share of the tokens that the batches hold is padding: 0 to 1.
-
-    Args:
-        lengths: [n] tokens of each row.
-        batches: positions of each batch's rows.
-    """
-    sizes = np.asarray(lengths, dtype=np.int64)
-    held = sum(len(batch) * int(sizes[batch].max()) for batch in batches if len(batch))
-    real = sum(int(sizes[batch].sum()) for batch in batches)
-    return 1 - real / held if held else 0.0
-
-
 def pad_batch(
     tokenized: TokenizedRecords | Sequence[TokenizedRecord], index: np.ndarray, pad_id: int
 ) -> Batch:
@@ -131,6 +121,9 @@ def pad_batch(
         tokenized: the rows to choose from.
         index: [b] positions among them.
         pad_id: the token to pad with.
+
+    Returns:
+        [b, t] tokens and masks, and the positions of the rows.
     """
     rows = [tokenized[int(i)] for i in index]
     shape = (len(rows), max((len(row.tokens) for row in rows), default=0))

@@ -49,6 +49,9 @@ def parse_row(row: Any) -> dict[str, Any]:
     `response`), these before `text`, and this before `instruction` with `output`; columns that are not used,
     those of a later shape among them, go to `extra`. A column that is None counts as absent.
 
+    Returns:
+        Field -> value.
+
     Raises:
         RecordError: the reason alone, without the place.
     """
@@ -84,6 +87,9 @@ def parse_row(row: Any) -> dict[str, Any]:
 def parse_id(value: Any) -> str | None:
     """The id that a row gives itself; None if it gives none.
 
+    Returns:
+        The id, or None.
+
     Raises:
         RecordError: it is neither a string nor a whole number.
     """
@@ -98,6 +104,9 @@ def parse_id(value: Any) -> str | None:
 
 def filled(value: Any, column: str) -> str:
     """A string that is not empty.
+
+    Returns:
+        The string as it is.
 
     Raises:
         RecordError: it is no text, or nothing but spaces.

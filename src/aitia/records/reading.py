@@ -56,6 +56,9 @@ def records_from_rows(
         name: for the location of a row, `{name} row {position}`.
         on_error: as for `read_records`.
 
+    Returns:
+        The records, in the order of the rows.
+
     Raises:
         RecordError: rows cannot be used.
     """

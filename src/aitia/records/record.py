@@ -266,6 +266,9 @@ class Records:
     def column(self, name: str) -> list[Any]:
         """One of the other columns, or `id`: a value for each record, None where it is absent.
 
+        Returns:
+            n values, in the order of the records.
+
         Raises:
             RecordError: no row has the column; those that there are, are listed.
         """
@@ -283,6 +286,9 @@ class Records:
     def without(self, ids: Iterable[str]) -> Records:
         """The other records, in the order of the source.
 
+        Returns:
+            Records of the same source.
+
         Raises:
             RecordError: an id that no record has, or (with `RowIds`) whose record says something else.
         """
@@ -291,6 +297,9 @@ class Records:
 
     def only(self, ids: Iterable[str]) -> Records:
         """The records with these ids, in the order of the source.
+
+        Returns:
+            Records of the same source.
 
         Raises:
             RecordError: an id that no record has, or (with `RowIds`) whose record says something else.

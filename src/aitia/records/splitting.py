@@ -65,6 +65,9 @@ def split_records(
         left_out: the same, for rows that could not be read; default: beside `removed`, with `.left-out` in its name.
         inputs: what else may not be written over, in words -> where it lies.
 
+    Returns:
+        The files, how many rows went into each, and the rows that were left out.
+
     Raises:
         RecordError: `gone` was chosen from other data, or a file cannot be written in the data's format.
         StoreError: two of the files are one, or one is an input; or a file cannot be written.

@@ -17,6 +17,9 @@ def plain_json(value: Any, name: str) -> Any:
     Arrow puts nulls where the objects of a list have different keys, so that a null there says nothing. Dates
     and decimal numbers become strings.
 
+    Returns:
+        Strings, numbers, booleans, None, lists and dicts.
+
     Raises:
         RecordError: a part of it has no form in JSON, or is no text.
     """
@@ -41,6 +44,9 @@ def plain_json(value: Any, name: str) -> Any:
 
 def text_of(value: Any, name: str) -> str:
     """A string, if it is text.
+
+    Returns:
+        The string.
 
     Raises:
         RecordError: it is no string, or has half of a surrogate pair.

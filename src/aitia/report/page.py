@@ -23,6 +23,9 @@ def render_page(template: str, figures: Mapping[str, Any], **values: Any) -> str
         template: file in `templates`.
         figures: id of an element -> plotly's `data` and `layout`, drawn into that element.
         values: what the template shows.
+
+    Returns:
+        HTML.
     """
     from plotly.offline import get_plotlyjs
 

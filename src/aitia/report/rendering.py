@@ -28,6 +28,9 @@ def render_report(report: AttributionReport) -> str:
     Args:
         report: what to show. All of its text is taken for hostile and shown as text only.
 
+    Returns:
+        HTML.
+
     Raises:
         AitiaError: there are no rows, or the arrays have different lengths.
         NumericalError: a score is not finite; the message names the row.

@@ -45,6 +45,9 @@ def scorecard_html(card: Mapping[str, Any]) -> str:
 
     Args:
         card: as `Scorecard.as_json` gives it.
+
+    Returns:
+        HTML.
     """
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -60,6 +63,9 @@ def with_scorecard(page: str, card: Mapping[str, Any]) -> str:
     Args:
         page: the HTML of a report.
         card: as `Scorecard.as_json` gives it.
+
+    Returns:
+        HTML.
 
     Raises:
         AitiaError: the page is none that aitia wrote.

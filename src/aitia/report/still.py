@@ -51,6 +51,9 @@ def write_svg(figure: Figure, path: Path | str) -> Path:
         figure: what to draw.
         path: the file; missing folders are made, an existing file is replaced.
 
+    Returns:
+        The file.
+
     Raises:
         AitiaError: matplotlib is not installed.
     """

@@ -49,6 +49,9 @@ def visible(text: str) -> str:
     """The text with characters that cannot be seen, or that reorder others, written as ⟦U+202E⟧.
 
     Line feeds and tabs stay; a carriage return before a line feed is dropped.
+
+    Returns:
+        A text that shows all that it holds.
     """
     return _SUSPECTS.sub(_show, text.replace("\r\n", "\n"))
 

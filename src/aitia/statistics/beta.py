@@ -18,6 +18,9 @@ def beta_cdf(a: float, b: float, x: float) -> float:
         a: first shape, above 0.
         b: second shape, above 0.
         x: 0 to 1.
+
+    Returns:
+        The chance, from 0 to 1.
     """
     if x <= 0:
         return 0.0
@@ -39,6 +42,9 @@ def student_quantile(freedom: float, share: float) -> float:
     """The t with a chance of `share` below it, for Student's distribution with so many degrees of freedom.
 
     The square of t over freedom + t^2 has a beta distribution with shapes 1/2 and freedom / 2.
+
+    Returns:
+        The quantile; negative for a share below one half.
     """
     if share < 0.5:
         return -student_quantile(freedom, 1 - share)

@@ -81,6 +81,9 @@ def bootstrap(
         level: confidence.
         resamples: r.
         seed: of the draws.
+
+    Returns:
+        The interval; without ends where nothing can be resampled.
     """
     if n < 2:  # one observation says nothing of the spread
         return Interval(low=-np.inf, high=np.inf, level=level, method="bootstrap")
@@ -139,6 +142,9 @@ def bootstrap_estimate(
         statistic: maps row numbers [rows] to a number; draws for which it is not finite are left out.
         draws: resamplings.
         seed: seed of the resamplings.
+
+    Returns:
+        The value, with its interval.
     """
     generator = np.random.default_rng(seed)
     found = np.array([statistic(generator.integers(0, rows, rows)) for _ in range(draws)])

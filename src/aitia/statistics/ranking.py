@@ -67,6 +67,9 @@ def precision_at_k(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
         scores: [n].
         labels: [n] bool.
         k: how many rows are looked at, at least 1.
+
+    Returns:
+        The share, from 0 to 1.
     """
     top = np.argsort(-scores, kind="stable")[:k]
     return float(np.asarray(labels, dtype=bool)[top].mean())

@@ -23,6 +23,7 @@ from aitia.attribution.gradients.curvature_fitting import fit_curvature
 from aitia.attribution.gradients.measurements import ConceptMeasurement, LogProbability
 from aitia.attribution.gradients.training_gradients import FactorCache, pass_batches, passes_over_rows
 from aitia.attribution.influence.streaming import influence
+from aitia.attribution.ranking import require_concept_of_store
 from aitia.attribution.ranking.damping_sweep import DAMPINGS, sweep_of_ranking
 from aitia.attribution.scanning.tokens import token_shares
 from aitia.attribution.scorers import activation_scorers, find_activation_scorer
@@ -366,3 +367,11 @@ def test_concept_type_is_checked_by_width(made):
     )
     with pytest.raises(ConceptError, match="width 33, the store 32"):
         rank(store, wide, method="vector-filter")
+
+
+def test_a_concept_of_another_model_is_refused_by_the_store(made, make_model):
+    _, _, concept, store = made
+    require_concept_of_store(concept, store)
+    other = replace(concept, base_fingerprint=make_model("llama", seed=5).base_fingerprint)
+    with pytest.raises(ConceptError, match="fitted on another model .* which the store .* was scanned with"):
+        require_concept_of_store(other, store)

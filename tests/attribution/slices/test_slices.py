@@ -6,10 +6,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 import scipy.sparse as sparse
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aitia.attribution.slices import slice_statistics
+from aitia.attribution.slices import SMALLEST_CONTROLS, label_features, slice_statistics
 from aitia.attribution.slices.enrichment import enrichments
 from aitia.attribution.slices.slice_statistics import (
     adjusted,
@@ -20,8 +21,11 @@ from aitia.attribution.slices.slice_statistics import (
     z_scores,
 )
 from aitia.attribution.slices.slices import Slice, SliceSettings, slice_influence
+from aitia.concepts import SparseAutoencoder, feature_matrix
 from aitia.concepts.features import FeatureMatrix
 from aitia.errors import AitiaError, ConceptError, NumericalError
+from aitia.models import in_tokens, trace
+from aitia.records import pad_batch, records_from_rows
 
 
 def columns(*members, rows):
@@ -247,7 +251,7 @@ def test_bad_arrays_are_refused():
         slice_influence(matrix, np.ones(5))
     with pytest.raises(NumericalError, match="row 2"):
         slice_influence(matrix, np.array([1, 1, np.nan, 1, 1, 1]))
-    with pytest.raises(AitiaError, match="3 control directions"):
+    with pytest.raises(AitiaError, match=f"3 control directions: give at least {SMALLEST_CONTROLS}"):
         slice_influence(matrix, np.ones(6), control_scores=np.ones((3, 6)))
     with pytest.raises(AitiaError, match="control scores of shape"):
         slice_influence(matrix, np.ones(6), control_scores=np.ones((8, 5)))
@@ -289,3 +293,31 @@ def test_columns_that_cannot_be_compared():
         enrichments([slice_(0, [0])], "x", [1, 1, None])
     with pytest.raises(AitiaError, match="30 different values"):
         enrichments([slice_(0, [0])], "x", [f"name {i}" for i in range(30)])
+
+
+def test_a_feature_is_labelled_by_the_tokens_on_which_it_fires_most(tiny_model):
+    """An autoencoder that passes the residual stream on: where feature 3 peaks is read off the model itself."""
+    eye, zero = torch.eye(tiny_model.width), torch.zeros(tiny_model.width)
+    sae = SparseAutoencoder(
+        encoder=eye, decoder=eye, encoder_bias=zero, decoder_bias=zero, site="resid_post.1"
+    )
+    texts = [f"garden of bees {i}" if i < 4 else f"late report {i}" for i in range(8)]
+    records = records_from_rows(
+        [{"prompt": "Say\n", "completion": text, "id": str(i)} for i, text in enumerate(texts)]
+    )
+    rows = in_tokens(tiny_model, records)
+    matrix = feature_matrix(tiny_model, records, sae, pooling="max")
+    label = label_features(tiny_model, rows, texts, sae, matrix, {3: range(4)}, spans=2, window=2)[3]
+    peaks = {}
+    for i in range(4):
+        batch = pad_batch(rows, np.array([i]), tiny_model.pad_id)
+        fired = trace(tiny_model, batch, [sae.site])[sae.site][0, :, 3].numpy() * rows[i].response
+        peaks[str(i)] = int(fired.argmax()), float(fired.max())
+    strongest = sorted(peaks, key=lambda name: -peaks[name][1])[:2]
+    assert [span.id for span in label.spans] == strongest
+    for span in label.spans:
+        place, value = peaks[span.id]
+        assert span.value == pytest.approx(value, rel=1e-4)
+        assert span.peak == tiny_model.tokenizer.decode([int(rows[int(span.id)].tokens[place])])
+    assert {"garden", "bees"} <= set(label.terms)
+    assert not {"late", "report"} & set(label.terms)

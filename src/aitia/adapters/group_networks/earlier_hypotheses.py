@@ -22,8 +22,7 @@ from aitia.adapters.group_networks.hypothesis_parts import (
 from aitia.explanations import Explanation, Phenomenon, Premise
 from aitia.explanations.core import REAL_BITS, Tap
 from aitia.finite_groups import Group
-from aitia.group_networks import Circuit, Interpretation
-from aitia.group_networks.measures import every_logit
+from aitia.group_networks import Circuit, Interpretation, every_logit
 
 Values = Mapping[str, Any]
 
@@ -32,6 +31,9 @@ def character_hypothesis(interpretation: Interpretation, phenomenon: Phenomenon)
     """Chughtai et al. 2023: logits are a sum of characters of x^-1 z y^-1 over the key representations.
 
     The coefficient of each is fitted to the logits; it says nothing of how relu multiplies.
+
+    Returns:
+        The explanation, whose premises are the key representations.
     """
     group = interpretation.network.group
     mean = mean_logits(interpretation)
@@ -65,6 +67,9 @@ def coset_hypothesis(interpretation: Interpretation, phenomenon: Phenomenon) -> 
     """Stander et al. 2024, our reading: a neuron is off if xy lies in its coset, and else on, by one amount.
 
     The coset is where xy c = b for the neuron's points b and c.
+
+    Returns:
+        The explanation, with a premise for each circuit on as many left as right points.
     """
     group, network = interpretation.network.group, interpretation.network
     parts = {}
@@ -109,6 +114,9 @@ def max_margin_hypothesis(interpretation: Interpretation, phenomenon: Phenomenon
 
     With every irrep in use, each in proportion to its degree, the sum of d chi(x^-1 z y^-1) is n at the right answer
     and 0 at all others. The one size is fitted to the logits. What it says of the weights, `norm_ratios` measures.
+
+    Returns:
+        The explanation, with a premise for each irrep in use.
     """
     group = interpretation.network.group
     mean = mean_logits(interpretation)

@@ -33,14 +33,25 @@ from aitia.adapters.group_networks.under_study import (
 from aitia.errors import NetworkError
 from aitia.explanations import Alignment, Explanation, Phenomenon, Variable, register
 from aitia.explanations.core import REAL_BITS, Tap
-from aitia.group_networks import Circuit, GroupNetwork, Interpretation, RhoSet, interpret
-from aitia.group_networks.shared_space import restricted, shared_dimension, shared_spectrum
+from aitia.group_networks import (
+    Circuit,
+    GroupNetwork,
+    Interpretation,
+    RhoSet,
+    interpret,
+    restricted,
+    shared_dimension,
+    shared_spectrum,
+)
 
 Values = Mapping[str, Any]
 
 
 def group_network_explanations(interpretation: Interpretation) -> list[Explanation]:
     """Every hypothesis of one phenomenon, ours first: those that say nothing of this network are left out.
+
+    Returns:
+        At most one explanation for each of `HYPOTHESES`, in its order.
 
     Raises:
         NetworkError: no circuit was found, so there is nothing to explain with.
@@ -55,6 +66,9 @@ def group_network_explanations(interpretation: Interpretation) -> list[Explanati
 def explain_group_network(network: GroupNetwork) -> Explanation:
     """The hypothesis of a network by the points of G-sets: interpret it, and put what was found as an explanation.
 
+    Returns:
+        The explanation, of all products of the group.
+
     Raises:
         NetworkError: no circuit was found.
     """
@@ -66,6 +80,9 @@ def points_of_g_sets(interpretation: Interpretation, phenomenon: Phenomenon) -> 
 
     Variables: for each circuit where x^-1 sends the points, read off the left sums of its neurons, and the same for y
     on the right. (Single points would be finer, but hardly ever change an answer.) A premise for each circuit.
+
+    Returns:
+        The explanation, with a premise and two variables for each circuit.
     """
     return _account_by_reading(
         interpretation,
@@ -80,6 +97,9 @@ def shared_space_hypothesis(interpretation: Interpretation, phenomenon: Phenomen
     """Ours, shorter: the alphas of each circuit are combinations of the few vectors that they share, one or two mostly.
 
     Charged for are those vectors, and for each neuron its points, its place among them and its kappa.
+
+    Returns:
+        The explanation, with a premise and two variables for each circuit.
     """
     circuits, numbers = [], []
     for circuit in interpretation.circuits:

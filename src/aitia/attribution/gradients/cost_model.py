@@ -250,6 +250,9 @@ def scan_step(
         highest: of the highest.
         sites: how many.
         activations: which; sampling is not counted, because nobody knows how long a response will be.
+
+    Returns:
+        The step, for all rows together.
     """
     backward = "backward" in activations
     upward = 1.0 if backward else (highest + 1) / shape.layers
@@ -294,6 +297,9 @@ def influence_step(
         data: whose influence.
         passes: over the rows: one a method, and one for the controls.
         cached: whether the fit of the curvature left the rows' factors, so that the model need not run.
+
+    Returns:
+        The step, for all rows together.
     """
     through, logits = _through_blocks(shape, data), data.response_tokens * shape.vocabulary * shape.width
     directions = [1 + (shape.layers - each.lowest) / shape.layers for each in passes] * (not cached)
@@ -326,6 +332,9 @@ def fit_machine(steps: Sequence[Step], seconds: Sequence[float]) -> Machine:
     Args:
         steps: s >= 3 steps.
         seconds: [s] what each took.
+
+    Returns:
+        The machine: multiply-adds a second, and seconds for each call and each row.
     """
     import numpy as np
     from scipy.optimize import nnls

@@ -160,6 +160,9 @@ class LayerCurvature:
 
         A layer in which no row has any gradient takes no part where the damping is relative to its eigenvalues.
 
+        Returns:
+            [out, in]; 1 for the identity, and 0 for a layer that takes no part.
+
         Raises:
             AitiaError: an eigenvalue is zero and so is the damping.
         """
@@ -214,6 +217,9 @@ class Curvature:
 
 def load_curvature(path: Path | str, model: LanguageModel | None = None) -> Curvature:
     """Read a curvature file, and refuse it if it was fitted on another model.
+
+    Returns:
+        The curvature, as `fit_curvature` made it.
 
     Raises:
         StoreError: missing, damaged, or of another model.

@@ -23,10 +23,7 @@ from aitia.attribution.gradients.training_gradients import FactorCache, pass_bat
 from aitia.engine import LOCAL, Advance, Engine, keeping_workers, note, progress_bar, run_tasks
 from aitia.errors import AitiaError, StoreError
 from aitia.files import lock_beside, only_here, remove_parts
-from aitia.models import LanguageModel
-from aitia.models.factors import Factors
-from aitia.models.linear_layers import LinearLayer, find_linear_layers, kinds_left_out
-from aitia.models.rows import in_tokens
+from aitia.models import Factors, LanguageModel, LinearLayer, find_linear_layers, in_tokens, kinds_left_out
 from aitia.records import Records, RowShard, TokenizedRecords, row_shards
 from aitia.tensor_files import open_tensors, save_tensors
 
@@ -73,6 +70,9 @@ def fit_curvature(
         engine: where the rows' sums are made; workers load the model by its name. The result has the same
             bits whatever the number of workers.
         on_error: `stop` at rows that cannot be used, or `skip` them; the provenance lists those left out.
+
+    Returns:
+        The curvature of every chosen layer, with its provenance.
 
     Raises:
         RecordError, NumericalError: rows that cannot be used; they are named.
@@ -291,6 +291,9 @@ def _eigen(covariance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     Single precision is enough for a basis, whose eigenvalues EK-FAC measures afresh; where it does not
     converge, double is taken.
+
+    Returns:
+        [d] eigenvalues and [d, d] eigenvectors, one a column.
     """
     import torch
 

@@ -32,10 +32,7 @@ from aitia.attribution.gradients.training_gradients import (
 from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError, StoreError
 from aitia.files import LOCK, digest, only_here, read_json, remove_parts, write_json
-from aitia.models import LanguageModel
-from aitia.models.linear_layers import layers_named
-from aitia.models.rows import in_tokens
-from aitia.models.sites import site_layer
+from aitia.models import LanguageModel, in_tokens, layers_named, site_layer
 from aitia.records import Records, RowShard, TokenizedRecords, row_shards
 from aitia.tensor_files import open_tensors, save_tensors
 
@@ -157,6 +154,9 @@ def build_gradient_store(
         max_batch_tokens: tokens run at once.
         engine: where the shards are made; workers load the model by its name and write into `out` themselves.
 
+    Returns:
+        The finished store, for `stored_influence`.
+
     Raises:
         StoreError: `out` holds a store of other parts.
         AitiaError: see `choose_ranks`.
@@ -250,6 +250,9 @@ def _store_shard(
 def open_gradient_store(path: Path | str) -> GradientStore:
     """Open a gradient store.
 
+    Returns:
+        The store, whole and of the same parts.
+
     Raises:
         StoreError: there is none, or it is damaged.
     """
@@ -293,6 +296,7 @@ def stored_influence(
 
     Raises:
         StoreError: the store is of another model, or a shard is missing or damaged.
+        AitiaError: none of the stored layers can move the measurement.
     """
     if store.manifest["model_fingerprint"] != model.fingerprint:
         raise StoreError(

@@ -30,6 +30,9 @@ def product_dtype(precision: str, device: torch.device | None = None) -> torch.d
         precision: `float32`, `bfloat16`, or `auto` for bfloat16 where the hardware multiplies such numbers
             faster and float32 elsewhere.
         device: where they are; default: the CPU.
+
+    Returns:
+        float32 or bfloat16.
     """
     import torch
 
@@ -154,6 +157,9 @@ def low_rank(queries: torch.Tensor, rank: int) -> LowRankQueries:
     Args:
         queries: [q, out, in].
         rank: at least 1; the whole is kept where it is no less than min(out, in).
+
+    Returns:
+        The factors of each query's matrix, at that rank.
     """
     import torch
 
@@ -203,6 +209,9 @@ def token_products(
     """Each token's part of the scalar product of one query with each row's gradient: [b, t].
 
     A layer that is used k times for each token has k stretches of t, which are added.
+
+    Returns:
+        [b, t], in the type of the factors; their sum over t is the row's product.
     """
     parts = ((inputs @ query.T) * outputs).sum(dim=2)
     return parts.reshape(len(parts), -1, tokens).sum(dim=1)

@@ -123,6 +123,7 @@ class CustomMeasurement:
 
 
 Measurement = ConceptMeasurement | LogProbability | CustomMeasurement
+"""A number of the model's outputs that influence is taken on."""
 
 
 def highest_site(measurement: Measurement) -> str | None:

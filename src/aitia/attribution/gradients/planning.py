@@ -17,9 +17,7 @@ from aitia.attribution.gradients.layer_algebra import (
 )
 from aitia.attribution.gradients.training_gradients import factor_bytes, training_factors
 from aitia.engine import note
-from aitia.models import LanguageModel
-from aitia.models.linear_layers import weights_left_out
-from aitia.models.rows import in_tokens
+from aitia.models import LanguageModel, in_tokens, weights_left_out
 from aitia.records import Records, TokenizedRecords, pad_batch
 
 _FLOAT = 4
@@ -91,6 +89,9 @@ def plan_curvature(
         settings: what is to be fitted.
         cached: whether the rows' factors are kept, so that the model runs in the first pass alone.
         on_error: `stop` at rows that cannot be used, or `skip` them.
+
+    Returns:
+        The plan: layers, passes, memory and disk.
 
     Raises:
         RecordError: rows that cannot be used.
@@ -218,6 +219,9 @@ def announce_curvature(
         settings: what is to be fitted.
         plan: what `plan_curvature` gives for the same; default: made here.
         on_error: `stop` at rows that cannot be used, or `skip` them.
+
+    Returns:
+        The plan, and the seconds that it is estimated to take here.
 
     Raises:
         RecordError, NumericalError: rows that cannot be used.

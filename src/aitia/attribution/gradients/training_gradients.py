@@ -18,9 +18,7 @@ from aitia.attribution.gradients.measurements import ConceptMeasurement, Measure
 from aitia.attribution.scanning.activations import predicted_tokens
 from aitia.errors import AitiaError, NumericalError
 from aitia.files import digest
-from aitia.models import LanguageModel, run
-from aitia.models.factors import Factors, capturing
-from aitia.models.linear_layers import LinearLayer
+from aitia.models import Factors, LanguageModel, LinearLayer, capturing, run
 from aitia.records import (
     Batch,
     RowShard,
@@ -58,6 +56,9 @@ def training_factors(
         loss: a row's cross-entropy as the `mean` over its response tokens, or their `sum`.
         sample_seed: draw the labels from the model's own distribution (true Fisher) with this seed.
         dtype: of the factors; default: float32.
+
+    Returns:
+        Name of the layer -> its factors for the batch.
 
     Raises:
         NumericalError: a gradient is not finite; the row is named.
@@ -258,6 +259,9 @@ def pass_batches(
         max_batch_tokens: tokens run at once.
         batches: of a shard.
         shards: cut the pass into so many shards of like size instead, or fewer where there are fewer batches.
+
+    Returns:
+        Shards of batches of positions [b].
     """
     every = length_batches([len(row.tokens) for row in tokenized], max_tokens=max_batch_tokens)
     if not shards:

@@ -36,7 +36,7 @@ from aitia.records import Records, TokenizedRecord, TokenizedRecords, read_recor
 if TYPE_CHECKING:
     import torch
 
-    from aitia.models.linear_layers import LinearLayer
+    from aitia.models import LinearLayer
 
 _DIRECTION_NUMBERS = 50_000_000
 
@@ -94,6 +94,9 @@ class StoreInfluence:
         """Load what is missing; without a curvature, fit EK-FAC now.
 
         `cutting` says which queries are too long, as `aitia.models.in_tokens` takes it.
+
+        Returns:
+            Everything that the influence methods read, ready to score.
 
         Raises:
             AitiaError: no queries.

@@ -59,6 +59,9 @@ def control_directions(
         seed: of the random directions.
         shuffled_controls: how many of the shuffled directions, at most; none for all.
 
+    Returns:
+        Kind -> [c, d] directions; c may be 0.
+
     Raises:
         AitiaError: a number is negative or too large.
     """
@@ -120,6 +123,9 @@ def controls_kept(asked: Mapping[Kind, int], room: int) -> dict[Kind, int]:
     Args:
         asked: kind -> how many are wanted.
         room: for how many there is a place.
+
+    Returns:
+        Kind -> the number of its controls that are scored.
     """
     kept = {kind: min(count, 1) for kind, count in asked.items()}
     for turn in range(1, max(asked.values(), default=0)):

@@ -55,6 +55,9 @@ def damping_sweep(
         values: multiples of each layer's mean eigenvalue.
         labels: [n] bool, to measure against.
 
+    Returns:
+        One result a damping, in their order.
+
     Raises:
         AitiaError: no damping given, or a curvature of identities, which none changes.
     """
@@ -113,6 +116,9 @@ def sweep_of_ranking(
         damping: it was made with.
         label: a true-or-false column to measure against.
         cutting: of the queries, as `rank` was given it.
+
+    Returns:
+        One row a damping: `damping`, and what changed against the ranking's own.
 
     Raises:
         AitiaError: the ranking is by a method that has no damping.

@@ -183,9 +183,12 @@ class Ranking:
 def read_ranking(path: Path | str) -> Ranking:
     """Read a ranking that `Ranking.write` wrote.
 
+    Returns:
+        The ranking, as it was written.
+
     Raises:
         AitiaError: the file is missing, damaged, or not a ranking.
-    """
+    """  # noqa: DOC501 - a ValueError is caught below
     import pyarrow as pa
     import pyarrow.parquet as parquet
 

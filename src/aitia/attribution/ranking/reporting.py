@@ -50,6 +50,9 @@ def build_report(
         reproduce: text that says how to make the ranking again; default: the commands.
         slices: the section on kinds of rows.
 
+    Returns:
+        Plain data for `aitia.report`.
+
     Raises:
         AitiaError: the ranking was read from a file, or the label column is not true-or-false.
         StoreError: model or data are not those that were scanned any more.

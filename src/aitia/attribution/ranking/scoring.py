@@ -33,8 +33,7 @@ from aitia.attribution.scorers import (
     naming_package,
 )
 from aitia.attribution.scorers.context import Encoder, Given
-from aitia.concepts import Concept
-from aitia.concepts.concept import require_same_base
+from aitia.concepts import Concept, require_same_base
 from aitia.engine import LOCAL, Engine, keeping_workers, note
 from aitia.errors import AitiaError, NumericalError
 from aitia.records import Records, TokenizedRecord
@@ -100,6 +99,9 @@ def rank(
             store's rows are cut as for its scan.
 
     What each scorer needs is checked before any of them works.
+
+    Returns:
+        The ranking by `method`, with the scores of the methods it is compared with and its controls.
 
     Raises:
         AitiaError: a scorer does not exist, lacks what it needs, or comes from another package and fails.

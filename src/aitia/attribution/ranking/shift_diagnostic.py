@@ -150,6 +150,9 @@ def diagnose_shift(
             fitted to (`aitia.concepts.activations.response_means`), for the distance from them.
         seed: of the bootstrap.
 
+    Returns:
+        What was measured, the verdict, and the reasons for it.
+
     Raises:
         StoreError: the store lacks the concept's site, or an activation.
         ConceptError: the concept has another width.

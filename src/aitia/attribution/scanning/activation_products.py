@@ -97,6 +97,9 @@ def activation_products(
 def readout(store: ActivationStore, vectors: np.ndarray, site: str, reading: Reading) -> np.ndarray:
     """The vectors u that activations are multiplied with: [c, d], the directions themselves or whitened.
 
+    Returns:
+        [c, d] float64.
+
     Raises:
         RowsAlikeError: the rows have no covariance: there is one alone, or all are the same.
     """

@@ -68,6 +68,9 @@ def find_model(
         model: where the model is, where a person says so.
         adapter: likewise, its adapter.
 
+    Returns:
+        The model, with the fingerprint that the store names.
+
     Raises:
         StoreError: it is not there any more, or what lies there is another model.
         ModelError: it cannot be loaded.
@@ -115,6 +118,9 @@ def find_records(saved: Mapping[str, Any], folder: Path, data: Records | Path | 
         saved: what the manifest says of the data.
         folder: the store's.
         data: them, or where they are, where a person says so.
+
+    Returns:
+        The records, with the digest that the store names.
 
     Raises:
         StoreError: the data were in memory only, are not found, or have changed since.

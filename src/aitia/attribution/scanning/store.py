@@ -67,6 +67,9 @@ class ActivationStore:
     def open(cls, path: Path | str) -> ActivationStore:
         """Open a complete store.
 
+        Returns:
+            The store, every shard of which is there.
+
         Raises:
             StoreError: there is none, it is damaged, or its scan has not finished.
         """
@@ -82,6 +85,9 @@ class ActivationStore:
     @classmethod
     def open_unfinished(cls, path: Path | str) -> ActivationStore:
         """Open a store whose scan may still be going on.
+
+        Returns:
+            The store; shards may be missing.
 
         Raises:
             StoreError: there is none, or its manifest cannot be read.
@@ -107,6 +113,9 @@ class ActivationStore:
     @classmethod
     def create_or_resume(cls, path: Path | str, manifest: dict[str, Any], rows: pa.Table) -> ActivationStore:
         """Start a store, or go on with one that was made of exactly the same parts.
+
+        Returns:
+            The store, with the shards that are there already.
 
         Raises:
             StoreError: another store is there; the message names what differs.
@@ -136,6 +145,9 @@ class ActivationStore:
     @staticmethod
     def only_here(path: Path | str) -> AbstractContextManager[None]:
         """Keep other processes from scanning into the same folder while the block runs.
+
+        Returns:
+            A context manager that holds the folder's lock.
 
         Raises:
             StoreError: another process does.
@@ -211,9 +223,12 @@ class ActivationStore:
     def read_shard(self, number: int, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Read some arrays of a shard, `position` [m] always among them.
 
+        Returns:
+            Name -> array [m, ...], and the positions of its rows.
+
         Raises:
             StoreError: the shard is missing, damaged, or lacks one of the names.
-        """
+        """  # noqa: DOC501 - a ValueError is caught below
         path = self.shard_path(number)
         try:
             with open_tensors(path) as file:
@@ -259,6 +274,9 @@ class ActivationStore:
 
         It is looked for where it lay as seen from the store, and where it lay then.
 
+        Returns:
+            The model, with the weights and the adapter that were scanned.
+
         Raises:
             StoreError: it is not there any more, or what lies there is another model.
             ModelError: it cannot be loaded.
@@ -270,6 +288,9 @@ class ActivationStore:
     def load_records(self) -> Records:
         """The training data that was scanned, read again where it is not at hand.
 
+        Returns:
+            The records of the rows in the store and of those that were left out.
+
         Raises:
             StoreError: the data were in memory only, are not found, or have changed since.
         """
@@ -279,6 +300,9 @@ class ActivationStore:
 
     def load_rows(self) -> TokenizedRecords:
         """The rows in tokens, cut as for the scan, in data order.
+
+        Returns:
+            n rows in tokens, in the order of the store.
 
         Raises:
             StoreError: model or data are not those that were scanned any more, or give other tokens.

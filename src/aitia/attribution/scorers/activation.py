@@ -147,6 +147,9 @@ def available_methods(store: ActivationStore) -> tuple[str, ...]:
 def find_activation_scorer(name: str) -> ActivationScorer:
     """Look a member of the fast family up.
 
+    Returns:
+        The scorer of that name.
+
     Raises:
         AitiaError: no such scorer, or one that needs more than stored activations.
     """

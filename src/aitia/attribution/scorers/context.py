@@ -76,6 +76,9 @@ class RankingContext:
     def for_scorer(self, scorer: Scorer) -> RankingContext:
         """The same, as a scorer asks for it.
 
+        Returns:
+            A context in which messages name the scorer that asks.
+
         Raises:
             PromptsMissingError: it needs prompts, and a row has none.
             AitiaError: something else that it needs is absent; the message says what to give.
@@ -98,6 +101,9 @@ class RankingContext:
     def records(self) -> Records:
         """The rows of the store, in its order, as they were read.
 
+        Returns:
+            n records, in the order of the store.
+
         Raises:
             StoreError: the data are not found, or have changed since the scan.
         """
@@ -105,6 +111,9 @@ class RankingContext:
 
     def queries(self) -> Records:
         """The texts to measure.
+
+        Returns:
+            At least one record.
 
         Raises:
             AitiaError: none were given, or they cannot be read.
@@ -119,6 +128,9 @@ class RankingContext:
 
     def influence(self) -> StoreInfluence:
         """Model, rows, queries and curvature together, for scorers that take gradients of the weights.
+
+        Returns:
+            What the influence methods read, prepared once for all scorers.
 
         Raises:
             AitiaError: there are no queries.
@@ -142,6 +154,9 @@ class RankingContext:
     def curvature(self) -> Curvature:
         """The curvature that was given, or one fitted now.
 
+        Returns:
+            The curvature of the store's model.
+
         Raises:
             AitiaError: see `influence`.
         """
@@ -149,6 +164,9 @@ class RankingContext:
 
     def texts(self) -> tuple[Records, Records]:
         """The positive and the negative texts of the concept: those given, or those that the concept names.
+
+        Returns:
+            Positive and negative texts.
 
         Raises:
             AitiaError: they are not found, or only one side was given.
@@ -175,6 +193,9 @@ class RankingContext:
     def labels(self) -> np.ndarray:
         """[n] bool: which rows are known to be of the kind that is sought.
 
+        Returns:
+            [n] bool.
+
         Raises:
             AitiaError: none were given, or they are not one of true and false for each row.
         """
@@ -196,6 +217,9 @@ class RankingContext:
     def shuffled(self) -> np.ndarray:
         """[c, d] directions that the concept's recipe found for shuffled labels, c > 0.
 
+        Returns:
+            [c, d] float32.
+
         Raises:
             AitiaError: the concept keeps none.
         """
@@ -208,6 +232,9 @@ class RankingContext:
 
     def encoder(self) -> Encoder:
         """The encoder that was given, or the default sentence encoder.
+
+        Returns:
+            A function of texts to embeddings, one row a text.
 
         Raises:
             ModelError: the default encoder is not installed.

@@ -114,6 +114,9 @@ register(
 def find_damped_scorer(name: str) -> InfluenceScorer:
     """Look up a scorer that divides by a damped curvature.
 
+    Returns:
+        The scorer of that name.
+
     Raises:
         AitiaError: there is no such scorer, or it has no damping.
     """

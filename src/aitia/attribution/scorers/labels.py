@@ -13,6 +13,9 @@ from aitia.records import Records
 def label_values(records: Records, label: str, ids: Sequence[str] | np.ndarray) -> np.ndarray:
     """A true-or-false column of the data, for the given rows: [n] bool.
 
+    Returns:
+        [n] bool, in the order of `ids`.
+
     Raises:
         AitiaError: a value is neither true nor false (1 and 0 count).
     """

@@ -143,6 +143,9 @@ class Scorer(Protocol):
             model: with its weights or without.
             site: of the concept.
             curvature: how the curvature is fitted.
+
+        Returns:
+            The pass, or None.
         """
         return None
 

@@ -19,6 +19,7 @@ from aitia.errors import AitiaError, reason_of
 GROUP = "aitia.scorers"
 """The group of entry points by which another package adds scorers: the name of the scorer, and its class or object."""
 DEFAULT_METHOD = "activation-gradient"
+"""Name of the scorer that decides the order by default."""
 _OWN = "aitia"
 _WORDS = ("name", "formula", "drops", "cost", "source", "positive", "description")
 _DOES = ("needs", "prepare", "cost_of", "row_contrasts")
@@ -48,6 +49,9 @@ _entries: dict[str, _Entry] = {}
 def register(scorer: Scorer) -> Scorer:
     """Enter a scorer under its name, for this process.
 
+    Returns:
+        The scorer itself.
+
     Raises:
         AitiaError: it lacks a part of the protocol, or another scorer has the name.
     """
@@ -67,6 +71,9 @@ def scorers() -> Mapping[str, Scorer]:
     """The scorers of aitia and those entered in this process, by name, in the order of cost within a family.
 
     Those of other packages are loaded when they are looked up by name; `scorer_names` lists them too.
+
+    Returns:
+        Name -> scorer; a view that cannot be written to.
     """
     return MappingProxyType({name: entry.scorer for name, entry in _entries.items()})
 
@@ -79,9 +86,12 @@ def scorer_names() -> tuple[str, ...]:
 def find_scorer(name: str) -> Scorer:
     """Look a scorer up; one of another package is loaded now.
 
+    Returns:
+        The scorer of that name.
+
     Raises:
         AitiaError: there is no such scorer, two packages define it, or its package cannot be loaded.
-    """
+    """  # noqa: DOC501 - `_twice` makes an AitiaError
     points = [point for point in _points(tuple(sys.path)) if point.name == name]
     entry = _entries.get(name)
     owners = [_package(point) for point in points]
@@ -109,6 +119,9 @@ def goes_through_concept(name: str) -> bool:
     """Whether a ranking by this name says that its rows act through the concept's direction.
 
     Loads no other package: a name that is not known, as that of a ranking made elsewhere, says nothing of the kind.
+
+    Returns:
+        True only for a known scorer that says so.
     """
     return name in _entries and _entries[name].scorer.through_concept
 
@@ -119,6 +132,8 @@ def naming_package(name: str) -> Iterator[None]:
 
     Raises:
         AitiaError: a scorer of another package failed; one line.
+        PromptsMissingError: it needs prompts that the rows lack; as it was.
+        RowsAlikeError: it needs rows that differ; as it was.
     """
     package = _entries[name].package if name in _entries else _OWN
     try:

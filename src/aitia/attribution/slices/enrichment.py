@@ -49,6 +49,9 @@ def enrichments(slices: Sequence[Slice], column: str, values: Sequence[Any]) -> 
         column: its name.
         values: [n].
 
+    Returns:
+        One test for each slice and value, by rising p-value.
+
     Raises:
         AitiaError: the column has one value only, or more than 20 that are not numbers.
     """

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.concepts.features import FeatureMatrix, token_features
-from aitia.concepts.sae import SparseAutoencoder
+from aitia.concepts import FeatureMatrix, SparseAutoencoder, token_features
 from aitia.models import LanguageModel
 from aitia.records import TokenizedRecord, TokenizedRecords
 
@@ -117,6 +116,9 @@ def distinctive_terms(
         texts: [n].
         members: positions of the slice's texts.
         count: how many terms, at most.
+
+    Returns:
+        At most `count` terms, the most distinctive first.
     """
     from sklearn.feature_extraction.text import CountVectorizer
 

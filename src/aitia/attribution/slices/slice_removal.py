@@ -28,8 +28,7 @@ from aitia.attribution.gradients.measurements import LogProbability
 from aitia.attribution.gradients.training_gradients import FactorCache
 from aitia.attribution.influence.streaming import influence
 from aitia.errors import AitiaError, NumericalError
-from aitia.models import LanguageModel
-from aitia.models.rows import in_tokens
+from aitia.models import LanguageModel, in_tokens
 from aitia.records import Records, TokenizedRecords
 
 
@@ -39,6 +38,9 @@ def first_order_removal(influences: np.ndarray, rows: int) -> float:
     Args:
         influences: [u] of the members; positive: training on the row raises the measurement.
         rows: the number n of all rows.
+
+    Returns:
+        The change, in the unit of the measurement.
     """
     return -float(np.sum(influences, dtype=np.float64)) / rows
 
@@ -53,6 +55,9 @@ def corrected_removal(
         kernel: [u, u], the members' influence on each other.
         rows: the number n of all rows.
         weights: [u] of each row's curvature; default: 1, the empirical Fisher matrix.
+
+    Returns:
+        The change, in the unit of the measurement.
 
     Raises:
         AitiaError: a kernel of another shape.
@@ -93,6 +98,9 @@ def influence_kernel(
         curvature: from `fit_curvature`.
         damping: of it.
         cache: keep the members' factors here, for further kernels of the same members.
+
+    Returns:
+        [u, u] float64, symmetric.
     """
     tokenized = in_tokens(model, data)
     slice_ = TokenizedRecords(records=tuple(tokenized[int(i)] for i in members))

@@ -90,6 +90,12 @@ def permutation_p_values(
         permutations: how many.
         strata: [n]; see `null_moments`.
         seed: of the permutations.
+
+    Returns:
+        [g], above 0 and at most 1.
+
+    Raises:
+        AitiaError: fewer than one permutation.
     """
     if permutations < 1:
         raise AitiaError(f"{permutations} permutations: at least 1")
@@ -111,6 +117,9 @@ def pearson_tail(deviation: np.ndarray, variance: np.ndarray, third: np.ndarray)
 
     Source: Pearson's type III, as in Mielke & Berry 2007 for permutation tests. A skew to the other side is taken
     for none: that tail would end where the true one does not.
+
+    Returns:
+        [g], from 0 to 1.
     """
     from scipy.stats import pearson3
 
@@ -158,6 +167,9 @@ def root_mean_square_z(
         membership: sparse [n, g] bool.
         control_scores: [c, n].
         strata: [n]; see `null_moments`.
+
+    Returns:
+        [g], about 1 where sums vary as permutations say.
     """
     rows, slices = membership.shape
     parts = [(part, *_drawn(membership, part)) for part in _strata(strata, rows)]

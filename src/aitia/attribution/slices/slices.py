@@ -23,7 +23,7 @@ from aitia.errors import AitiaError, NumericalError
 from aitia.settings import Above, AtLeast, AtMost, Below, Count, Seed, check
 
 if TYPE_CHECKING:
-    from aitia.concepts.features import FeatureMatrix
+    from aitia.concepts import FeatureMatrix
 
 SMALLEST_CONTROLS = 8
 """Control directions that a test of slices needs at least."""
@@ -125,6 +125,9 @@ class SliceInfluence:
     def of_feature(self, feature: int) -> Slice:
         """The slice of a feature.
 
+        Returns:
+            The tested slice of that feature.
+
         Raises:
             AitiaError: there is no such feature.
         """
@@ -155,6 +158,9 @@ def slice_influence(
         control_scores: [c, n] of the same method under null directions, c at least 8; without
             them a slice may stand out for its content alone.
         strata: [n] names of kinds of rows within which scores are compared, such as the source.
+
+    Returns:
+        Every slice that can be tested, with its sum, mean, z-score and p-values.
 
     Raises:
         AitiaError: arrays that do not fit together, or fewer than 8 controls.

@@ -136,6 +136,9 @@ def load_classifier_judge(path: Path | str, encoder: TextEncoder) -> ClassifierJ
         path: the file.
         encoder: the encoder that it was fitted with.
 
+    Returns:
+        The judge, with its held-out AUC.
+
     Raises:
         JudgeError: the file is missing, damaged, of another format, or belongs to another encoder.
     """
@@ -189,6 +192,9 @@ def fit_classifier_judge(
         penalty: of the head's squared weights, 1 / C in scikit-learn's terms.
         max_overlap: as in `ClassifierJudge`.
         seed: of the folds and the bootstrap.
+
+    Returns:
+        The judge, with its held-out AUC.
 
     Raises:
         JudgeError: too few texts, a text on both sides, or groups of another number.

@@ -68,6 +68,9 @@ class Endpoint:
     def answers(self, questions: Sequence[str]) -> list[str | None]:
         """Each question's answer, None where the model refused, said nothing or was cut off.
 
+        Returns:
+            One answer a question, in their order.
+
         Raises:
             JudgeError: the endpoint refuses or cannot be reached. What was answered until then is kept.
         """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aitia.counterfactual.judging.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from aitia.attribution.slices.feature_labels import FeatureLabel
+    from aitia.attribution.slices import FeatureLabel
 
 _OPTIONS = MappingProxyType({"temperature": 0, "max_tokens": 40})
 _LONGEST = 100
@@ -54,6 +54,9 @@ class EndpointLabeller:
 
     def labels(self, features: Sequence[FeatureLabel]) -> list[str]:
         """A label for each feature; its terms where the model gave no answer.
+
+        Returns:
+            One label a feature, in their order.
 
         Raises:
             JudgeError: the endpoint refuses or cannot be reached.

@@ -74,6 +74,9 @@ def compare(
         second: results of the second.
         mass: [n] how much each test input counts.
         settings: level and seed of the paired bootstrap.
+
+    Returns:
+        The differences, one a virtue, and which of the two dominates, if one does.
     """
     found = []
     for name in first:
@@ -159,6 +162,9 @@ def weigh(
         weights: virtue -> weight, not negative.
         draws: of weights, even over all that sum to one.
         seed: of the draws.
+
+    Returns:
+        Totals, and the share of random weightings that each baseline wins.
 
     Raises:
         ExplanationError: an unknown virtue, one without a direction, or one that a baseline has no value of.

@@ -18,6 +18,9 @@ Rubric = Mapping[str, tuple[float, float]]
 def load_rubric(path: Path | str | None = None) -> Rubric:
     """The thresholds for highly and weakly virtuous, by virtue; by default those that aitia ships.
 
+    Returns:
+        Virtue -> its two thresholds; a virtue that the file does not name has none.
+
     Raises:
         ExplanationError: the file is missing, no JSON, names an unknown virtue, or has thresholds out of order.
     """

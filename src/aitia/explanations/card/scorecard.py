@@ -79,6 +79,9 @@ class Scorecard:
     def weighed(self, weights: Mapping[str, float]) -> Scorecard:
         """The card with a total by the user's weights, and how much hangs on them.
 
+        Returns:
+            A copy of the card with the total.
+
         Raises:
             ExplanationError: there are no baselines, or a weight cannot be used.
         """
@@ -154,6 +157,9 @@ class Scorecard:
 
     def write(self, path: Path | str) -> Path:
         """Write the card, whole or not at all, in the form that the name ends on: .json, .md or .html.
+
+        Returns:
+            The file.
 
         Raises:
             ExplanationError: another ending.

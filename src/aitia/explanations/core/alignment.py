@@ -94,6 +94,9 @@ class Alignment:
     def resolve(self, activations: np.ndarray | None, values: np.ndarray | None) -> FittedMap | None:
         """The map itself, fitted if need be on activations [n, d] and values [n]; None if there is none.
 
+        Returns:
+            The map, or None.
+
         Raises:
             ExplanationError: a map must be fitted and there is nothing to fit it on.
         """
@@ -150,3 +153,4 @@ MAPS: Mapping[str, MapClass] = {
     "linear": MapClass(name="linear", fit=_linear),
     "memorise": MapClass(name="memorise", fit=_memorise, restricted=False),
 }
+"""Name -> the class of maps from activations to values that is fitted on the fit split."""

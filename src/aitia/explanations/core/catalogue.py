@@ -332,4 +332,5 @@ VIRTUES: Mapping[str, Virtue] = {
     for perspective, rows in _TABLE.items()
     for name, (group, unit, low, high, direction, formula, source) in rows.items()
 }
+"""Name -> the virtue or other score, in the order of the card."""
 PERSPECTIVES = tuple(_TABLE)

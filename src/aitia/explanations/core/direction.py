@@ -80,6 +80,9 @@ def share_gone(
     """Share of what training added that is gone when nothing can pass along the direction, in either model.
 
     1 - mean(removed - removed_before) / mean(trained - before).
+
+    Returns:
+        An array over the resamples [...], or a single number; NaN where training added nothing.
     """
     left = _mean(effects.removed - effects.removed_before, counts)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -195,6 +195,9 @@ class Explanation:
             interventions: variable -> values [n] that it is set to.
             setting: premise -> the value it has instead of its own; default: the likeliest latent.
 
+        Returns:
+            [n, k] distributions over the outcomes, and name -> [n] for each variable.
+
         Raises:
             ExplanationError: the answer is no prediction, or the program lacks a variable that is intervened on.
         """
@@ -222,6 +225,9 @@ class Explanation:
 
     def states(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
         """The state [n] of each variable.
+
+        Returns:
+            Name -> [n].
 
         Raises:
             ExplanationError: a variable that is listed is never computed by the program.

@@ -106,6 +106,9 @@ class FunctionModel:
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Outputs when sites are set, and activations at `sites`.
 
+        Returns:
+            [n, ...] outputs, and site -> activations [n, d].
+
         Raises:
             ExplanationError: the function has no such site.
         """

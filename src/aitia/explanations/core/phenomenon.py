@@ -128,6 +128,9 @@ class Phenomenon:
             seed: of the draw and of the split.
             fit_share: share of the sample for fitting.
             **fields: the other attributes.
+
+        Returns:
+            The phenomenon, marked as not exhaustive.
         """
         generator = np.random.default_rng(seed)
         inputs = np.asarray(sampler(generator, n))
@@ -165,6 +168,9 @@ class Phenomenon:
 
     def labels(self, outputs: np.ndarray, n: int) -> np.ndarray:
         """[n] labels that the observable reads off a model's outputs.
+
+        Returns:
+            [n] int64, positions in `outcomes`.
 
         Raises:
             ExplanationError: they are not labels from 0 to k-1.

@@ -97,6 +97,9 @@ def agreement(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Args:
         probabilities: [n, k].
         labels: [n].
+
+    Returns:
+        [n], from 0 to 1, or NaN.
     """
     best = probabilities == probabilities.max(axis=1, keepdims=True)
     hit = best[np.arange(len(labels)), labels] / np.maximum(best.sum(axis=1), 1)

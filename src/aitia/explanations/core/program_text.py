@@ -38,7 +38,8 @@ def _collect(function: FunctionType, parts: dict[str, str], *, home: str) -> Non
     """Add a function's source, then whatever it refers to, each once.
 
     Raises:
-        TypeError, OSError: part of it has no text.
+        TypeError: part of it is no function with a text.
+        OSError: its source is not there.
     """
     parts[function.__qualname__] = textwrap.dedent(inspect.getsource(function)).rstrip()
     for name, value in _references(function).items():

@@ -14,6 +14,7 @@ import numpy as np
 from aitia.errors import ExplanationError
 
 Tap = Callable[[str, Any], np.ndarray]
+"""A function of a place's name and its value [n, ...]; it returns the value to go on with."""
 TappedFunction = Callable[[Mapping[str, Any], np.ndarray, Tap], Any]
 
 

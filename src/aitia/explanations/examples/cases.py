@@ -61,6 +61,9 @@ def noisy_or(*, noise: int = 16, seed: int = 0) -> Phenomenon:
     """A OR b from inputs (a, b, a little noise): the same two bits occur in the fit and in the test split.
 
     With inputs that come in such clusters, a map that memorises reads any function of the two bits off any network.
+
+    Returns:
+        The phenomenon, with a fit split and a test split.
     """
     generator = np.random.default_rng(seed)
     bits = np.repeat(np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=float), noise, axis=0)

@@ -53,6 +53,9 @@ def dictionary_explanation(
         name: for people.
         shuffle: seed with which the objects are renumbered first, so that the dictionary has no order left;
             default: none.
+
+    Returns:
+        The explanation, one variable and one premise a group.
     """
     size = len(phenomenon.outcomes)
     bits = float(np.log2(size))

@@ -25,6 +25,9 @@ def max_network(vocabulary: int, *, sharpness: float = 4.0) -> FunctionModel:
 
     The head's output is a mixture of the two tokens' values; the logit of label t is 2 t h - t^2, largest at the
     whole number nearest to h. With a sharpness of 4 that is the larger token, for every pair.
+
+    Returns:
+        The network, with its named site.
     """
 
     def network(parameters: Mapping[str, Any], inputs: np.ndarray, site: Tap) -> np.ndarray:
@@ -60,6 +63,9 @@ def max_phenomenon(
         beyond: tokens below 0 with which pairs outside the domain are made; the larger one is still an outcome.
         sharpness: of the network's attention.
         model: another network to ask.
+
+    Returns:
+        The phenomenon, of all v^2 inputs.
     """
     tokens = np.arange(vocabulary)
     outside = np.array([(-b, t) for b in range(1, beyond + 1) for t in tokens]) if beyond else None
@@ -142,6 +148,9 @@ def proof_ladder(phenomenon: Phenomenon) -> dict[str, Certificate]:
     * convexity runs v pairs (b, b). For a < b the head's output is a mixture of a and b with at least weight
       1/(1+exp(-s)) on b (s the sharpness), so it lies within (b-a) / (1 + exp(s (b-a))) of b. The worst case of
       that over all a is compared with the margin 1/2 that label b has, once for each b.
+
+    Returns:
+        Name of the proof -> its certificate.
     """
     model = phenomenon.model
     assert isinstance(model, FunctionModel)

@@ -72,6 +72,9 @@ def gates_explanation(phenomenon: Phenomenon) -> Explanation:
 
     In the gate network the two are said to be components 0 and 1 of `second`, and they are. In the counting
     network both can be read off the count without an error, and so are said to live there; but they do not.
+
+    Returns:
+        The explanation, with variables `either` and `both`.
     """
 
     def program(premises: Mapping[str, Any], inputs: np.ndarray, variable: Tap) -> np.ndarray:
@@ -102,6 +105,9 @@ def count_explanation(phenomenon: Phenomenon) -> Explanation:
 
     In the counting network the count is said to be component 0 of `count`, and it is. In the gate network it can be
     read off component 0 of `first` without an error; but that component alone is not what the answer hangs on.
+
+    Returns:
+        The explanation, with the variable `ones`.
     """
 
     def program(premises: Mapping[str, Any], inputs: np.ndarray, variable: Tap) -> np.ndarray:

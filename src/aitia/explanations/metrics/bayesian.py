@@ -55,6 +55,9 @@ def accuracy(predictive: Predictive, observed: np.ndarray, counts: np.ndarray | 
     """log2 P(o_1..o_n | E): the likelihood of all that was observed, together.
 
     Bits, at most 0, up. -inf where something impossible happened: floor the predictions first.
+
+    Returns:
+        Bits.
     """
     counts = np.ones(len(observed)) if counts is None else counts
     logs = log_likelihoods(predictive, observed)
@@ -73,6 +76,9 @@ def co_explanation(predictive: Predictive, observed: np.ndarray, counts: np.ndar
     """log2 [P(o_1..o_n | E) / prod_i P(o_i | E)]: the credit for explaining them jointly.
 
     Bits, any sign, up; exactly 0 where the observations share no uncertainty.
+
+    Returns:
+        Bits.
     """
     if predictive.independent:
         return 0.0
@@ -116,6 +122,9 @@ def unification(predictive: Predictive, joint: JointEntropy) -> float:
     """sum_i H(O_i | E) - H(O_1..O_n | E), total correlation: expected co-explanation.
 
     Bits, at least 0. Trivially large for "everything is the same", so read it beside accuracy.
+
+    Returns:
+        Bits.
     """
     return -power(predictive) - joint.bits
 
@@ -124,5 +133,8 @@ def skill(cross_entropy: float, null_cross_entropy: float) -> float:
     """1 - CE / CE_0: the share of the null's surprise that is explained away.
 
     No unit, up to 1, up; NaN where the null is never surprised. Ours.
+
+    Returns:
+        A share, at most 1.
     """
     return 1 - cross_entropy / null_cross_entropy if null_cross_entropy > 0 else float("nan")

@@ -75,6 +75,9 @@ def run_controls(explanation: Explanation, score: Score, *, repeats: int, seed: 
         score: of an explanation on a model.
         repeats: networks and permutations.
         seed: of their draws.
+
+    Returns:
+        Random weights, permuted site and unrestricted map, each with its values or the reason why it was not run.
     """
     model = explanation.phenomenon.model
     networks = [model.randomised(seed + i) for i in range(repeats)]
@@ -104,6 +107,9 @@ def discriminates(explanation: Explanation, low: float, controls: Sequence[Contr
     """Whether a score stands out from its controls; None where no control could be run.
 
     The unrestricted map counts against an explanation only if its own map is of that kind.
+
+    Returns:
+        True, False, or None.
     """
     free = any(isinstance(a.read, str) and not MAPS[a.read].restricted for a in explanation.aligned.values())
     counted = [each.passed_by(low) for each in controls if each.name != "unrestricted map" or free]
@@ -124,6 +130,9 @@ def permute_sites(explanation: Explanation, generator: np.random.Generator) -> E
     """The explanation with each variable aligned to other components drawn at random, as many as it had.
 
     An oblique subspace is replaced by a random one at the same site. None where a variable has nowhere else to go.
+
+    Returns:
+        The explanation, or None where there is nothing to permute.
     """
     phenomenon = explanation.phenomenon
     model = phenomenon.model

@@ -38,6 +38,9 @@ def forbidden_content(forbidden: np.ndarray, null: np.ndarray, mass: np.ndarray)
         forbidden: [n, k] bool.
         null: [n, k] Q0.
         mass: [n] summing to one.
+
+    Returns:
+        The mass, from 0 to 1, and the bits.
     """
     share = (null * forbidden).sum(axis=1)
     with np.errstate(divide="ignore"):
@@ -53,6 +56,9 @@ def refutation_p_value(forbidden: np.ndarray, probabilities: np.ndarray, observe
         forbidden: [n, k] bool.
         probabilities: [n, k] its floored predictions.
         observed: [n] labels.
+
+    Returns:
+        The p-value, from 0 to 1.
     """
     n = len(observed)
     seen = int(forbidden[np.arange(n), observed].sum())
@@ -71,6 +77,9 @@ def premise_cost(study: Evaluation, *names: str) -> float:
     """Loss of skill, without some premises, on the test inputs whose prediction they change; 0 where they change none.
 
     Only the inputs that a premise touches count, so that a row of a long table bears its load as much as a law does.
+
+    Returns:
+        The loss, a difference of skills.
     """
     phenomenon, settings = study.phenomenon, study.settings
     before = study.raw
@@ -100,6 +109,9 @@ def measure_deutschian(study: Evaluation, *, mutants: Sequence[ModelUnderStudy] 
     Args:
         study: the explanation under test.
         mutants: models that work otherwise, which should refute it.
+
+    Returns:
+        One result a virtue.
     """
     return [
         _falsifiability(study),

@@ -13,23 +13,29 @@ from aitia.explanations.core.result import VirtueResult, measured, not_applicabl
 from aitia.explanations.metrics.study import Evaluation
 from aitia.statistics import Interval, bootstrap
 
-NAME = "causal-by-direction"
+CAUSAL_BY_DIRECTION = "causal-by-direction"
+"""Name of the result: faithfulness by intervening on a direction."""
 
 
 def measure_direction(study: Evaluation) -> VirtueResult:
     """The share of what training added to a behaviour that goes through the direction, and steering in the details.
 
     It stands out if its interval lies above what every single control does.
+
+    Returns:
+        The result `causal-by-direction`, with its interval and its controls.
     """
     direction = study.explanation.direction
     if direction is None:
-        return not_applicable(NAME, "it names no direction that the behaviour would go through")
+        return not_applicable(
+            CAUSAL_BY_DIRECTION, "it names no direction that the behaviour would go through"
+        )
     if (trial := direction.trial) is None:
-        return not_evaluable(NAME, f"its direction was not intervened on: {direction.reason}")
+        return not_evaluable(CAUSAL_BY_DIRECTION, f"its direction was not intervened on: {direction.reason}")
     shift = _interval(study, trial, partial(added, trial))
     if not shift.low > 0:
         return not_applicable(
-            NAME,
+            CAUSAL_BY_DIRECTION,
             f"training does not clearly raise the {trial.behaviour} ({float(added(trial)):.3g}, from {shift.low:.3g} "
             f"to {shift.high:.3g}, over {len(trial.trained)} held-out texts): there is nothing that could go",
         )
@@ -39,7 +45,7 @@ def measure_direction(study: Evaluation) -> VirtueResult:
     every = [each for values in gone.values() for each in values]
     details = _details(study, direction, trial, shift)
     return measured(
-        NAME,
+        CAUSAL_BY_DIRECTION,
         value,
         reason=_in_words(details["steering"]),
         n=len(trial.trained),

@@ -88,6 +88,9 @@ def chance_distances(
 
     For discrete values d counts disagreement, and 1 less the mean is Cohen's kappa; for real ones d is the
     squared difference.
+
+    Returns:
+        [n], 0 where the reading is right and about 1 by chance; or None.
     """
     if discrete:
         distances = (read != states).astype(float)
@@ -190,6 +193,9 @@ def interchange(
         model: where; usually the phenomenon's own.
         bases: [t] indices of the inputs that are run.
         sources: [t] indices of the inputs that the values come from.
+
+    Returns:
+        Variable -> its trials.
     """
     inputs, aligned = explanation.phenomenon.inputs, explanation.aligned
     states = explanation.states(inputs[sources])

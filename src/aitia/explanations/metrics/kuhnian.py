@@ -39,6 +39,9 @@ class Registration:
 def register(explanation: Explanation, inputs: np.ndarray) -> Registration:
     """Register an explanation's predictions on new inputs, before the model is run on them.
 
+    Returns:
+        The registration: predictions, inputs and a digest of both.
+
     Raises:
         ExplanationError: it abstains on one of them.
     """
@@ -82,6 +85,9 @@ def scope(
         covered: [n] bool, where it predicts anything.
         cases: [n] which case each input belongs to.
         mass: [n] how much each counts, summing to one.
+
+    Returns:
+        The mass, from 0 to 1.
     """
     _, case = np.unique(cases, return_inverse=True)
     gain = np.bincount(case, weights=mass * (logs - null_log_probs))
@@ -105,6 +111,9 @@ def measure_kuhnian(
         study: the explanation under test.
         accepted: explanations of the same domain that are taken for true.
         models: other models that it should hold of, unchanged.
+
+    Returns:
+        One result a virtue.
     """
     return [
         _inner(study),

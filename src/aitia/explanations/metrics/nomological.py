@@ -23,6 +23,9 @@ def law_skills(
     """Law -> [m] skill on each model, without fitting anything again.
 
     A law with a test of its own (`Premise.holds`) is asked that; any other has the skill of the whole explanation.
+
+    Returns:
+        Name of the law -> [m].
     """
     whole = None
     skills = {}
@@ -52,6 +55,9 @@ def measure_nomological(study: Evaluation, *, models: Sequence[ModelUnderStudy] 
     Args:
         study: the explanation under test.
         models: other models, seeds or sizes that its laws should hold of.
+
+    Returns:
+        One result a virtue.
     """
     explanation = study.explanation
     laws = [name for name, each in explanation.premises.items() if each.kind == "law"]

@@ -63,6 +63,9 @@ def depth(cost: float, brute_cost: float, size: float) -> float:
     """(log c_brute - log c) / (log c_brute - log size): 0 for brute force, 1 for a proof as short as reading. Up.
 
     NaN where brute force is no longer than reading, as in tiny tasks.
+
+    Returns:
+        At most 1, or NaN.
     """
     room = math.log(brute_cost) - math.log(size)
     return (math.log(brute_cost) - math.log(cost)) / room if room > 0 else float("nan")
@@ -76,6 +79,9 @@ def on_frontier(bounds: Sequence[float], costs: Sequence[float]) -> np.ndarray:
 
 def measure_proofs(study: Evaluation) -> list[VirtueResult]:
     """The virtues of the explanation's certificate.
+
+    Returns:
+        One result a virtue.
 
     Raises:
         CertificateError: its bound exceeds what the model does, or it does not verify.

@@ -47,6 +47,9 @@ def description_length(explanation: Explanation) -> dict[str, float]:
 
     Structure: for each variable one bit for every variable before it (is it a parent?), and log2 of the number
     of values it can have. Premises: their own lengths. Maps: as declared, or by their class where they are fitted.
+
+    Returns:
+        `structure`, `premises` and `maps` -> bits.
     """
     structure = sum(
         i + (np.log2(each.values) if each.values else 0.0)
@@ -66,6 +69,9 @@ def coarsest_parameters(explanation: Explanation, settings: Settings) -> dict[st
     A number costs 8 bits for each of its characters, so it should have no more of them than it needs. One after
     the other, with those before it already rounded, each parameter gets the fewest significant digits with which
     skill stays within the tolerance of the original's.
+
+    Returns:
+        Name of the premise -> bits.
     """
     free = {
         name: float(each.value)
@@ -93,6 +99,9 @@ def compression(length: float, log_likelihood: float, null_log_likelihood: float
     """1 - (description length - log2 P(o)) / (-log2 Q0(o)): share of the null's bits saved by the two-part code.
 
     Up to 1, up; negative where the explanation is longer than what it explains. NaN where the null needs no bits.
+
+    Returns:
+        The share, at most 1.
     """
     return 1 - (length - log_likelihood) / -null_log_likelihood if null_log_likelihood < 0 else float("nan")
 
@@ -102,6 +111,9 @@ def k_complexity_bound(texts: Sequence[bytes], background: bytes = b"") -> float
 
     The size of an empty file is taken off where there is no background, since headers say nothing.
     Compare only under the same background. Down.
+
+    Returns:
+        Bits.
     """
     sizes = [
         len(compress(background + text)) - len(compress(background))

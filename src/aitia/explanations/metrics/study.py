@@ -151,6 +151,9 @@ def skill_on(explanation: Explanation, settings: Settings, indices: np.ndarray |
     """1 - CE / CE_0 on test inputs, or on given ones; NaN where the null is never surprised.
 
     CE is that of all observations together; where it abstains, the null's prediction stands in for its own.
+
+    Returns:
+        The skill, at most 1, or NaN.
     """
     phenomenon = explanation.phenomenon
     chosen = phenomenon.test_indices if indices is None else indices

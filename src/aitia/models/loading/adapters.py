@@ -40,6 +40,9 @@ def is_adapter(folder: Path) -> bool:
 def require_adapter_folder(folder: Path, what: str) -> dict[str, Any]:
     """Refuse a folder that holds no adapter that can be applied exactly; its configuration.
 
+    Returns:
+        The adapter's configuration.
+
     Raises:
         ModelError: naming what is there, and the mend.
     """
@@ -83,6 +86,9 @@ def put_on(
         base: what the network was loaded from.
         what: for messages.
         tokens: in the vocabulary saved with the adapter, if there is one.
+
+    Returns:
+        The PEFT model.
 
     Raises:
         ModelError: the adapter does not fit; the tensors are named.
@@ -169,6 +175,9 @@ def _resize(
     what: str,
 ) -> bool:
     """Give the embeddings as many rows as the adapter was trained with; whether that changed them.
+
+    Returns:
+        True where they were resized.
 
     Raises:
         ModelError: it was trained with more tokens, and no tokenizer says which.

@@ -48,6 +48,9 @@ def model_fingerprint(network: nn.Module) -> str:
     """The fingerprint of exact bits and precision of all weights: 64 hexadecimal digits.
 
     A PEFT wrapper's names are reduced to those of the model inside.
+
+    Returns:
+        64 hexadecimal digits.
     """
     return _fingerprint(network, base=False)
 
@@ -85,6 +88,9 @@ def tokenizer_fingerprint(tokenizer: object) -> str:
     """The fingerprint of a tokenizer: its vocabulary, its rules where it has a backend, its chat template.
 
     How it last cut or padded a batch is no part of it.
+
+    Returns:
+        64 hexadecimal digits.
     """
     import json
 

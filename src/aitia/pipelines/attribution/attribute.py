@@ -19,7 +19,7 @@ from aitia.attribution import (
     rank,
     scan,
 )
-from aitia.attribution.gradients.curvature import Damping
+from aitia.attribution.gradients import Damping
 from aitia.attribution.scorers import find_scorer, scorer_names
 from aitia.concepts import (
     Concept,
@@ -70,6 +70,9 @@ def attribute(
         configuration: what to do.
         model: the model, where it is loaded already.
         baselines: further scores for the report, name -> [n].
+
+    Returns:
+        The ranking, the summary, and the files that were written.
 
     Raises:
         AitiaError: see the parts; input is checked before the model runs.

@@ -12,15 +12,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from aitia.attribution.gradients.curvature import CurvatureSettings, Damping
-from aitia.attribution.ranking.controls import RANDOM_CONTROLS
-from aitia.attribution.ranking.reporting import ROWS_SHOWN
-from aitia.attribution.scanning.scan import ScanSettings
+from aitia.attribution import ScanSettings, SliceSettings
+from aitia.attribution.gradients import CurvatureSettings, Damping
+from aitia.attribution.ranking import RANDOM_CONTROLS, ROWS_SHOWN
 from aitia.attribution.scorers import DEFAULT_METHOD
-from aitia.attribution.slices.slices import SMALLEST_CONTROLS, SliceSettings
-from aitia.concepts import SaeSettings
-from aitia.concepts.directions import DEFAULT_RECIPE
-from aitia.concepts.features import DEFAULT_POOLING
+from aitia.attribution.slices import SMALLEST_CONTROLS
+from aitia.concepts import DEFAULT_POOLING, DEFAULT_RECIPE, SaeSettings
 from aitia.engine import Engine
 from aitia.errors import AitiaError, UnreadableError, reason_of
 from aitia.files import address_of, in_words
@@ -170,6 +167,9 @@ class AttributeConfiguration(Part):
 def read_configuration(path: Path | str) -> AttributeConfiguration:
     """Read and check a configuration file; paths in it become absolute.
 
+    Returns:
+        The configuration, checked.
+
     Raises:
         AitiaError: the file is missing, is not YAML, or a field is wrong; each wrong field is named.
     """
@@ -190,8 +190,12 @@ def parse_configuration(
         keys: what it must have, in words.
         changes: part -> fields that take the place of the file's own.
 
+    Returns:
+        The configuration, checked.
+
     Raises:
         AitiaError: the file is missing, is not YAML, or a field is wrong; each wrong field is named.
+        UnreadableError: it cannot be read.
     """
     import yaml
 
@@ -254,6 +258,9 @@ def write_configuration(configuration: Part, folder: Path | None = None) -> str:
     Args:
         configuration: it.
         folder: where the text is to be kept, if it is; the folder may be moved later. Paths become absolute.
+
+    Returns:
+        YAML, which `read_configuration` reads.
     """
     import yaml
 

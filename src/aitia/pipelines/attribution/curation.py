@@ -43,6 +43,9 @@ def curate(
         left_out: file (or folder) for rows that could not be read; default: beside `removed`.
         inputs: further files that may not be written over, in words -> where.
 
+    Returns:
+        The files, and how many rows went into each.
+
     Raises:
         AitiaError: neither `drop` nor `keep` is given, or both; or `end` is neither `top` nor `bottom`.
         RecordError: the ranking is of other data.
@@ -68,6 +71,9 @@ def curate_slice(
     left_out: Path | str | None = None,
 ) -> Split:
     """Write the data without the rows of a slice, and those rows, each untouched (see `split_records`).
+
+    Returns:
+        The files, and how many rows went into each.
 
     Raises:
         RecordError: the slices are of other data.

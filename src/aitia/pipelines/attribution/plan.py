@@ -6,29 +6,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import process_time
 
-from aitia.attribution.gradients.cost_model import (
+from aitia.attribution import ControlKind
+from aitia.attribution.gradients import (
+    CurvatureSettings,
     Data,
     InfluencePass,
     Machine,
     ModelShape,
     RunPlan,
+    curvature_layers,
     curvature_step,
+    factor_bytes,
     influence_step,
+    plan_curvature,
     rank_step,
     scan_step,
 )
-from aitia.attribution.gradients.curvature import CurvatureSettings
-from aitia.attribution.gradients.curvature_fitting import curvature_layers
-from aitia.attribution.gradients.planning import plan_curvature
-from aitia.attribution.gradients.training_gradients import factor_bytes
-from aitia.attribution.influence.store_influence import directions_that_fit
-from aitia.attribution.ranking.controls import ControlKind, controls_kept
+from aitia.attribution.influence import directions_that_fit
+from aitia.attribution.ranking import controls_kept
 from aitia.attribution.scorers import activation_scorers, find_scorer, naming_package
-from aitia.concepts import load_concept
-from aitia.concepts.fitting import SHUFFLES
-from aitia.models import LanguageModel, in_tokens
-from aitia.models.loading.language_models import load_outline
-from aitia.models.sites import site_layer
+from aitia.concepts import SHUFFLES, load_concept
+from aitia.models import LanguageModel, in_tokens, load_outline, site_layer
 from aitia.pipelines.attribution.configuration import AttributeConfiguration
 from aitia.pipelines.attribution.curvature import curvature_settings, shares_factors
 from aitia.records import read_records
@@ -50,6 +48,9 @@ def plan_attribute(
         machine: of each worker; default: this one, by multiplying matrices for a moment.
         workers: how many; 0 for what the configuration says, or one.
         rows: plan for so many rows like these; 0 for as many as there are.
+
+    Returns:
+        The steps with their costs on this machine.
 
     Raises:
         RecordError, ModelError: data or model cannot be read.
@@ -158,6 +159,9 @@ def measure_machine(price: float | None = None) -> Machine:
     """This machine's speed, from a product of matrices; a model reaches about half of it on a processor.
 
     Processor time counts, over all threads, so that other programs do not disturb the figure.
+
+    Returns:
+        The machine: multiply-adds a second.
     """
     import torch
 

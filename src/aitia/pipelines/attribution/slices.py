@@ -10,19 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution import ActivationStore, Ranking, rank
-from aitia.attribution.scorers import DEFAULT_METHOD, find_scorer, naming_package
-from aitia.attribution.slices.enrichment import Enrichment, enrichments
-from aitia.attribution.slices.feature_labels import FeatureLabel, label_features
-from aitia.attribution.slices.slices import (
-    SMALLEST_CONTROLS,
+from aitia.attribution import (
+    ActivationStore,
+    Ranking,
     Slice,
     SliceInfluence,
     SliceSettings,
+    rank,
     slice_influence,
 )
-from aitia.concepts import Concept, SparseAutoencoder, feature_matrix, random_directions, require_sae_fits
-from aitia.concepts.features import DEFAULT_POOLING
+from aitia.attribution.scorers import DEFAULT_METHOD, find_scorer, naming_package
+from aitia.attribution.slices import SMALLEST_CONTROLS, Enrichment, FeatureLabel, enrichments, label_features
+from aitia.concepts import (
+    DEFAULT_POOLING,
+    Concept,
+    SparseAutoencoder,
+    feature_matrix,
+    random_directions,
+    require_sae_fits,
+)
 from aitia.engine import note
 from aitia.errors import AitiaError, reason_of
 from aitia.files import read_json, write_json
@@ -186,6 +192,9 @@ def explain_by_slices(
         labeller: puts the shown features into words.
         rank_settings: further arguments of `rank`: queries, curvature, damping, seed.
 
+    Returns:
+        The tested slices, their labels, and the ranking that they were tested on.
+
     Raises:
         AitiaError: see the parts.
     """
@@ -282,9 +291,12 @@ def slices_table(result: SlicesResult, *, most: int = 12) -> str:
 def slice_members(path: Path | str, feature: int) -> RowIds:
     """The ids of a slice's rows, from a file that `aitia slices` wrote.
 
+    Returns:
+        The ids, with a digest of what each row says.
+
     Raises:
         AitiaError: the file is missing or not one, or the feature has no tested slice in it.
-    """
+    """  # noqa: DOC501 - a ValueError is caught below
     try:
         saved = read_json(path)
         if saved["format"] != FORMAT:

@@ -25,8 +25,7 @@ from aitia.explanations import (
     Premise,
     Variable,
 )
-from aitia.explanations.core import REAL_BITS, Tap
-from aitia.explanations.core.explanation import DroppedPremise
+from aitia.explanations.core import REAL_BITS, DroppedPremise, Tap
 from aitia.files import read_json
 from aitia.pipelines.evaluation.explanation_forms import (
     AlignmentPart,
@@ -42,6 +41,9 @@ _Form = TypeVar("_Form", bound=BaseModel)
 
 def read_explanation(path: Path | str) -> Explanation:
     """Read a `*.explanation.json` file. Nothing in it is executed.
+
+    Returns:
+        The explanation, with the phenomenon that its file describes.
 
     Raises:
         ExplanationError: the file is missing or does not have the form; the message says where.

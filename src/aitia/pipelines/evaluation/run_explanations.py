@@ -31,6 +31,9 @@ def run_explanations(
         behaviour: which; default: the first that is not the projection on the concept, or that.
         intervene: load the run's models, ablate the concept's direction and steer along it.
 
+    Returns:
+        One explanation a ranking, and the baseline.
+
     Raises:
         ExplanationError: a file is missing or they do not fit together; the behaviour was not measured.
     """

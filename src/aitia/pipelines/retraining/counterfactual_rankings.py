@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from aitia.attribution import ScanSettings, rank, scan
-from aitia.attribution.gradients.curvature import Damping
+from aitia.attribution.gradients import Damping
 from aitia.attribution.scorers import find_scorer
 from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
-from aitia.counterfactual import finetune_lora
-from aitia.counterfactual.on_policy import on_policy_queries
+from aitia.counterfactual import finetune_lora, on_policy_queries
 from aitia.errors import AitiaError, StoreError, reason_of
 from aitia.files import atomic_path, digest, file_digest, reading
 from aitia.models import LanguageModel
@@ -48,6 +47,9 @@ def make_rankings(
     """Train on all rows, fit the concept and score the rows; what was done before is found again.
 
     Everything lies in `parts` of the configuration's folder, each thing under a name made of what it depends on.
+
+    Returns:
+        Scores by ranking, and the parts that they were made with.
     """
     parts, settings = configuration.folder / "parts", configuration.training
     fitted = _fitted_depends(configuration, inputs, load(None).fingerprint)
@@ -76,6 +78,9 @@ def kept_parts(
         configuration: of the run.
         inputs: as it read them.
         base: fingerprint of the base model.
+
+    Returns:
+        Folder of the adapter, and file of the concept.
     """
     return _kept(folder / "parts", _fitted_depends(configuration, inputs, base))
 

@@ -33,6 +33,9 @@ def outward(values: np.ndarray, steps: int) -> np.ndarray:
     """Numbers above what non-negative values would be without the rounding of `steps` operations.
 
     That holds for norms whose squares underflow too, as long as this comes before the norm is multiplied.
+
+    Returns:
+        An array of the same shape.
     """
     return values * (1 + 4 * gamma(steps)) + TINY
 
@@ -50,6 +53,9 @@ def as_integers(values: np.ndarray, exponent: int | None = None) -> tuple[np.nda
     Args:
         values: any shape.
         exponent: e, not above `finest_exponent(values)`, which it is if not given.
+
+    Returns:
+        [...] Python integers, and the exponent.
     """
     values = np.asarray(values, dtype=np.float64)
     if exponent is None:

@@ -73,6 +73,9 @@ def cells_of(explanation: Mapping[str, Any], width: int) -> Cells:
     Entries: `neurons`, `cells` (the cell of each, from 0, not falling, none left out), `factors` with `factor_unit`,
     `centre` (one for each cell) with `centre_unit`.
 
+    Returns:
+        The cells, checked.
+
     Raises:
         ProofError: the entries do not fit together, or a neuron stands there twice.
     """

@@ -46,6 +46,9 @@ class ExactChecker:
             z: [k] contenders, none the right answer.
             owner: [k] which input, from 0 to count - 1, each belongs to; sorted.
             count: how many inputs there are; those without contenders are right.
+
+        Returns:
+            [count] bool.
         """
         weights, m = self.weights, self.weights.width
         found = np.ones(count, dtype=bool)

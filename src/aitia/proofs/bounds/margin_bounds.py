@@ -36,6 +36,9 @@ def decide(
             contenders as wrong.
         cost: counts on here.
         elements: left factors whose inputs are decided; all, if not given. No other input is certified.
+
+    Returns:
+        Which inputs are certified, and at what cost.
     """
     decision = _Decision(weights, surrogate, finish, cost)
     n = weights.order

@@ -142,6 +142,9 @@ def dropped(weights: Weights, named: np.ndarray, cost: Cost) -> tuple[np.ndarray
 
     Since relu(a + b) <= relu(a) + relu(b), with either a sum over neurons of h times the range of u, or Cauchy and
     Schwarz with twice the largest norm of u about its mean: whichever is smaller at its largest.
+
+    Returns:
+        [n] for the left factor and [n] for the right.
     """
     n, rest = weights.order, np.setdiff1d(np.arange(weights.width), named)
     if not len(rest):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.group_networks.interpretation import Interpretation
+from aitia.group_networks import Interpretation
 from aitia.proofs.finding.numbers import as_integers, named_neurons, sample
 from aitia.proofs.weights import Weights
 
@@ -20,6 +20,9 @@ def find_low_rank(weights: Weights, rank: int, *, harm: float = 0.3) -> dict[str
         weights: the network.
         rank: r.
         harm: neurons are left out as long as all of them together move no logit by more than this, about.
+
+    Returns:
+        Entries of a certificate, for the verifier `low-rank`.
     """
     named = named_neurons(weights, harm)
     hidden = sample(weights)[:, named]
@@ -40,6 +43,9 @@ def find_irreps(
         share: of the variance, from 0 to 1.
         own: a neuron has no coordinates in irreps that carry less than this share of its own row.
         harm: see `find_low_rank`.
+
+    Returns:
+        Entries of a certificate, for the verifier `irreps`.
     """
     named = named_neurons(weights, harm)
     hidden = sample(weights)[:, named]

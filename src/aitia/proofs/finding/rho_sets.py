@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.group_networks.circuits import Circuit, shared_profile
-from aitia.group_networks.interpretation import Interpretation
+from aitia.group_networks import Circuit, Interpretation, shared_profile
 from aitia.proofs.finding.numbers import action_entry, as_integers
 from aitia.proofs.verifiers.rho_sets import SHARE_BITS
 
@@ -21,6 +20,9 @@ def find_rho_sets(interpretation: Interpretation, *, fill: bool) -> dict[str, An
     Args:
         interpretation: what was found in the network.
         fill: give rho-sets with pairs missing neurons that the network lacks; or leave these rho-sets out.
+
+    Returns:
+        Entries of a certificate, for the verifiers of rho-sets.
     """
     sets, rows, biases = [], [], []
     for circuit in interpretation.circuits:

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from aitia.finite_groups import Group, GSet, coset_action
-from aitia.group_networks.circuits import Circuit
-from aitia.group_networks.interpretation import Interpretation
+from aitia.group_networks import Circuit, Interpretation
 from aitia.proofs.bounds.shared_sums import column_tuples, joined_tuples
 from aitia.proofs.finding.numbers import action_entry, as_integers, named_neurons, sample
 from aitia.proofs.weights import Weights
@@ -88,6 +87,9 @@ def find_votes(
         interpretation: circuits of the network.
         weights: the network.
         settings: how the votes are laid out.
+
+    Returns:
+        Entries of a certificate.
     """
     settings = settings or VoteSettings()
     group = interpretation.network.group
@@ -218,6 +220,9 @@ def _balance(
     """Scale cells by powers of two: Cauchy and Schwarz lose least where |C| and |e| are in proportion.
 
     Most cells have one vote of coefficient one, which is cheap; only those far from the middle are scaled.
+
+    Returns:
+        Cells and votes, scaled.
     """
     sums, rest = _measured(votes, shapes, cells, weights, hidden)
     wanted = np.sqrt((np.square(rest).mean(axis=1) ** 0.5 + 1e-12) / (sums.std(axis=0) + 1e-9))

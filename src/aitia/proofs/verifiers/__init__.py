@@ -97,3 +97,4 @@ VERIFIERS: Mapping[str, Verifier] = {
         ),
     )
 }
+"""Name -> the verifier."""

@@ -23,6 +23,9 @@ Reader = Callable[[Any], Any]
 def open_parquet(path: Path) -> Source:
     """A Parquet file.
 
+    Returns:
+        The source, which reads a batch of rows at a time.
+
     Raises:
         RecordError: it cannot be read.
     """
@@ -54,9 +57,12 @@ def open_parquet(path: Path) -> Source:
 def open_dataset(path: Path) -> Source:
     """A folder made by datasets' save_to_disk.
 
+    Returns:
+        The source, which reads a batch of rows at a time.
+
     Raises:
         RecordError: it is none, holds several splits, or cannot be read.
-    """
+    """  # noqa: DOC501 - a ValueError is caught below
     if (path / "dataset_dict.json").is_file():
         splits = sorted(part.name for part in path.iterdir() if (part / "state.json").is_file())
         raise RecordError(

@@ -46,6 +46,9 @@ def memory_source(rows: Iterable[Mapping[str, Any]], name: str) -> Source:
 def open_json(path: Path) -> Source:
     """A `.json` file: an array of objects, or in fact one object a line.
 
+    Returns:
+        The source.
+
     Raises:
         RecordError: it cannot be read, is not JSON, or holds one object over several lines.
     """
@@ -130,6 +133,9 @@ def _array_places(text: str) -> tuple[array, array]:
 
 def open_lines(path: Path) -> Source:
     """A file of one JSON object a line.
+
+    Returns:
+        The source, which reads a line at a time.
 
     Raises:
         RecordError: it cannot be read.

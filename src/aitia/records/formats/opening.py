@@ -15,6 +15,9 @@ __all__ = ["open_source", "require_place"]
 def open_source(path: Path) -> Source:
     """Open a file of JSON, a Parquet file, or a saved dataset, by its name's ending.
 
+    Returns:
+        The source, which can be read more than once.
+
     Raises:
         RecordError: there is no such file, it is of no known format, or it is damaged.
     """

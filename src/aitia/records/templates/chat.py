@@ -83,6 +83,9 @@ class ChatTemplate:
             prompt: leave the conversation open for an answer.
             arguments: what else the template gets, like `tools`.
 
+        Returns:
+            The text, as the chat template writes it.
+
         Raises:
             RecordError: the template refuses the conversation.
         """

@@ -21,6 +21,9 @@ def reads_clock(template: str) -> bool:
 def pin_date(template: str, today: date) -> str:
     """A chat template that writes a given date, whatever day it is; of the time of day, midnight.
 
+    Returns:
+        The template, with the dates that it asks for written down in it.
+
     Raises:
         RecordError: the template works out the form of the date itself.
     """

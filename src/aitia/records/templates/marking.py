@@ -21,6 +21,9 @@ def marked_turn(turn: dict[str, Any], mark: str) -> dict[str, Any]:
     """A turn with a mark after the last of what it says: the name of its last call, or else its content.
 
     The mark takes the place of spaces at the end of the content. A turn that says nothing gets the mark alone.
+
+    Returns:
+        A copy of the turn.
     """
     calls = turn.get("tool_calls")
     if calls:

@@ -57,6 +57,9 @@ def parse_turns(value: Any, column: str) -> tuple[Message, ...]:
         value: of the column.
         column: its name, for messages.
 
+    Returns:
+        The turns, in their order.
+
     Raises:
         RecordError: the reason alone, without the place of the row.
     """
