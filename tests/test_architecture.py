@@ -64,7 +64,6 @@ PAST_FACES = {
     "group_networks": "circuits interpretation measures network page shared_space training",
     "models": "editing factors linear_layers loading.language_models pooling rows sites tracing",
     "records": "bad_rows",
-    "report": "page still document",
 }
 
 

@@ -14,7 +14,7 @@ from aitia.counterfactual import plan_removals
 from aitia.errors import ExplanationError
 from aitia.pipelines.evaluation.evaluate import evaluate_files
 from aitia.pipelines.evaluation.run_explanations import EVERY_ROW, run_explanations
-from aitia.report import Document, Section, Table, write_truth_report
+from aitia.report import Document, Section, Table, write_document
 
 IDS = [f"row-{i}" for i in range(30)]
 
@@ -120,7 +120,7 @@ def report(run):
         sections=[Section(title="Cheer", text=HOSTILE, parts=[part])],
         reproduce=f"aitia counterfactual {HOSTILE}",
     )
-    return write_truth_report(page, run / "report.html")
+    return write_document(page, run / "report.html", keep=True)
 
 
 def test_the_card_becomes_a_section_of_the_report(run, report):
