@@ -5,6 +5,7 @@ So a section is added to a page by reading its document, adding to it, and rende
 
 from __future__ import annotations
 
+import json
 import math
 import types
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import numpy as np
 
 from aitia.errors import AitiaError, reason_of
-from aitia.files import file_digest, read_json, write_json, write_text
+from aitia.files import file_digest, read_json, write_text
 from aitia.report.document import Document
 from aitia.report.page import render
 
@@ -39,7 +40,8 @@ def write_document(document: Document, path: Path | str, *, keep: bool = False) 
     path = write_text(path, render(document))
     if keep:
         saved = {"format": FORMAT, "page_sha256": file_digest(path), "document": to_json(document)}
-        write_json(kept_beside(path), saved)
+        # Keys stay in order: columns are shown as they were given.
+        write_text(kept_beside(path), json.dumps(saved, indent=1, allow_nan=False) + "\n")
     return path
 
 
