@@ -223,7 +223,7 @@ class Section:
         title: the heading.
         text: plain sentences under it; empty for none.
         parts: in order.
-        key: id of the section, which links lead to; empty for one by its place.
+        key: id of the section, which links lead to; empty for one by its place among those without.
         short: its name in the contents; empty for the title.
     """
 

@@ -43,13 +43,14 @@ def render(document: Document) -> str:
     """
     figures: dict[str, Any] = {}
     numbers = count()
+    places = count(1)
     sections = [
         {
-            "key": each.key or f"section-{i + 1}",
+            "key": each.key or f"section-{next(places)}",
             "section": each,
             "parts": [_part(part, figures, numbers) for part in each.parts],
         }
-        for i, each in enumerate(document.sections)
+        for each in document.sections
     ]
     scripts = _scripts(bool(figures), bool(document.reproduce))
     return (
