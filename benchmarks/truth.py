@@ -19,8 +19,7 @@ from typing import Any
 from aitia.counterfactual import Behaviour, Judge, JudgedResponses
 from aitia.files import digest
 from aitia.models import load_sentence_encoder
-from aitia.report.document import Document, Table, TargetResult, write_truth_report
-from aitia.report.still import write_svg
+from aitia.report import Document, Figure, Section, TargetResult, Targets, write_document, write_svg
 from harness import RESULTS, WORK, report
 from planted.findings import (
     CI,
@@ -133,17 +132,16 @@ def write_pages(found: Findings, *, quick: bool) -> None:
         title="Do the rankings tell the truth?",
         question="When the rows that a method blames are removed, and the model is trained again, does it change?",
         facts=found.facts,
-        sections=found.sections,
-        targets=targets,
+        sections=[Section(key="targets", title="Targets", parts=[Targets(targets=targets)]), *found.sections],
         reproduce="make bench-truth" + (" QUICK=1" if quick else ""),
     )
     folder = WORK / "truth" if quick else RESULTS
-    write_truth_report(page, folder / "truth.html")
+    write_document(page, folder / "truth.html")
     if quick:
         return
     for section in found.sections:
         for part in section.parts:
-            if not isinstance(part, Table):
+            if isinstance(part, Figure):
                 name = f"{part.title} {getattr(part, 'y_title', '')}".lower()
                 write_svg(part, PICTURES / f"{re.sub(r'[^a-z0-9]+', '-', name).strip('-')}.svg")
 

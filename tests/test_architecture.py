@@ -46,10 +46,6 @@ LARGE_FOLDERS: set[str] = set()
 """Folders that still have more files; take a name out when its folder has been put in order."""
 # The rule of faces: a file takes from another room only names that a face lists in `__all__`. A face is the `__init__`
 # of a room, or of one of its inner folders; the room's may repeat those names of an inner face that users meet first.
-# Below are modules that are still imported past a face. Take one out when nobody does so any more; put none in.
-PAST_FACES = {
-    "report": "page still document",
-}
 
 
 def room_of(path: Path) -> str:
@@ -245,11 +241,7 @@ def test_nobody_imports_past_a_face():
             if name not in listed.get(module, ()):
                 _, room, *inner = module.split(".")
                 past.setdefault(room, set()).add(".".join(inner) or name)
-    allowed = {room: set(names.split()) for room, names in PAST_FACES.items()}
-    more = {room: names - allowed.get(room, set()) for room, names in past.items()}
-    fewer = {room: names - past.get(room, set()) for room, names in allowed.items()}
-    assert {room: names for room, names in more.items() if names} == {}, "import them from the room's face"
-    assert {room: names for room, names in fewer.items() if names} == {}, "take them out of PAST_FACES"
+    assert past == {}, "import them from the room's face"
 
 
 def test_what_readers_copy_comes_from_faces():

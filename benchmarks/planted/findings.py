@@ -20,7 +20,7 @@ from aitia.counterfactual import (
     shift,
 )
 from aitia.errors import AitiaError
-from aitia.report.document import Figure, Section, Table
+from aitia.report import Figure, Section, Table
 from aitia.statistics import Estimate, mean_estimate
 from harness import Target, at_least, at_most
 from planted.pictures import agreement_figure, auc_figure, curve_figure, lds_figure, mean_auc

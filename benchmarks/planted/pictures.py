@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from aitia.counterfactual import Removal, RunResult, removal_figure
-from aitia.report.document import AgreementFigure, Bar, BarFigure, CurveFigure, Reference
+from aitia.report import AgreementFigure, Bar, BarFigure, CurveFigure, Reference
 from aitia.statistics import Estimate, spearman_matrix
 from planted.study import LEXICAL, ORACLE, Scored
 
@@ -74,6 +74,6 @@ def agreement_figure(scored: Scored, title: str) -> AgreementFigure:
     return AgreementFigure(
         title=title,
         labels=list(scored.methods),
-        values=np.array(spearman_matrix(list(scored.methods.values()))),
+        values=spearman_matrix(list(scored.methods.values())).tolist(),
         note="Spearman's rank correlation of the scores of all rows.",
     )

@@ -1,7 +1,6 @@
 """A run's folder, judged: rankings beside removals, as `aitia counterfactual` leaves them."""
 
 import json
-import re
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,7 @@ from aitia.counterfactual import plan_removals
 from aitia.errors import ExplanationError
 from aitia.pipelines.evaluation.evaluate import evaluate_files
 from aitia.pipelines.evaluation.run_explanations import EVERY_ROW, run_explanations
-from aitia.report import Document, Section, Table, write_truth_report
+from aitia.report import Document, Section, Table, kept_beside, write_document
 
 IDS = [f"row-{i}" for i in range(30)]
 
@@ -120,7 +119,7 @@ def report(run):
         sections=[Section(title="Cheer", text=HOSTILE, parts=[part])],
         reproduce=f"aitia counterfactual {HOSTILE}",
     )
-    return write_truth_report(page, run / "report.html")
+    return write_document(page, run / "report.html", keep=True)
 
 
 def test_the_card_becomes_a_section_of_the_report(run, report):
@@ -143,15 +142,34 @@ def test_the_card_becomes_a_section_of_the_report(run, report):
     assert other.count('<section id="scorecard">') == 1
     assert "gloom as training data changes" in other
     assert "cheer as training data changes" not in other
-    stripped = re.sub(r"<!--scorecard-->.*?<!--/scorecard-->", "", other, flags=re.S)
-    assert stripped == before, "nothing else of the page is touched, whatever its text says"
+    start, end = other.index('<section id="scorecard">'), other.index('<section id="reproduce">')
+    bare = (other[:start] + other[end:]).replace('<a href="#scorecard">Scorecard</a>', "")
+    assert bare == before, "nothing else of the page is touched, whatever its text says"
 
 
 def test_a_report_that_cannot_be_added_to_is_left_alone(run, report):
+    kept = kept_beside(report)
+    written = kept.read_text()
+    for change, message in (
+        (lambda: kept.write_text(written.replace("-v1", "-v9")), "format 'aitia-document-v9'"),
+        (lambda: kept.write_text(written.replace('"Table"', '"Chart"')), "nothing that stands there"),
+        (lambda: kept.write_text(written[:-30]), "not a document that this aitia wrote"),
+        (kept.unlink, r"no report\.document\.json lies beside it"),
+    ):
+        change()
+        before = report.read_text()
+        with pytest.raises(
+            ExplanationError, match=rf"report\.html: the card cannot .*{message}.*aitia counterfactual"
+        ):
+            evaluate_files([run])
+        assert report.read_text() == before
+    kept.write_text(written)
     report.write_text("<html><main>mine</main></html>")
-    with pytest.raises(ExplanationError, match=r"report\.html: the card cannot be put into it .*</head>"):
+    with pytest.raises(ExplanationError, match=r"not the page that report\.document\.json belongs to"):
         evaluate_files([run])
     assert report.read_text() == "<html><main>mine</main></html>"
+    report.unlink()
+    assert "report" not in evaluate_files([run])[1], "somebody has moved it away"
 
 
 def test_a_run_of_attribute_is_told_what_to_run(run):

@@ -16,7 +16,7 @@ import pytest
 from group_networks.planted_networks import joined, planted
 from records.lines import write_lines
 from report.test_document import report as make_truth_report
-from report.test_report_rendering import make_report
+from report.test_report_rendering import make_report, render_report
 from report.test_scorecard_page import with_text
 
 from aitia.attribution import rank, scan
@@ -30,11 +30,11 @@ from aitia.explanations.examples.xor import (
 )
 from aitia.finite_groups import group_from_table
 from aitia.group_networks import interpret
-from aitia.group_networks.page import render_page as render_network_page
+from aitia.group_networks.page import network_document
 from aitia.models import load_model, save_model
 from aitia.records import read_records, records_from_rows
 from aitia.report import page as page_module
-from aitia.report import render_report, render_truth_report, scorecard_html
+from aitia.report import render, scorecard_document
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 playwright = pytest.importorskip(
@@ -193,22 +193,21 @@ def ranking_page(make_model, folder: Path) -> str:
 def scorecard_page() -> str:
     phenomenon = xor_phenomenon(gate_network())
     found = evaluate(gates_explanation(phenomenon), baselines=[count_explanation(phenomenon)])
-    return scorecard_html(
-        with_text(found.weighed({"interchange-intervention-accuracy": 1}).as_json(), HOSTILE)
-    )
+    card = with_text(found.weighed({"interchange-intervention-accuracy": 1}).as_json(), HOSTILE)
+    return render(scorecard_document(card))
 
 
 def network_page() -> str:
     network = joined([planted("S4", 6, "3a").network()])
     named = group_from_table(network.group.table, name=HOSTILE)
     object.__setattr__(network, "group", named)
-    return render_network_page(interpret(network), title=HOSTILE)
+    return render(network_document(interpret(network), title=HOSTILE))
 
 
 PAGES: dict[str, Callable[[Any, Path], str]] = {
     "ranking, from its rows": ranking_page,
     "ranking, every field": lambda _make, _folder: render_report(make_report(word=HOSTILE)),
-    "truth": lambda _make, _folder: render_truth_report(make_truth_report(HOSTILE)),
+    "truth": lambda _make, _folder: render(make_truth_report(HOSTILE)),
     "scorecard": lambda _make, _folder: scorecard_page(),
     "network": lambda _make, _folder: network_page(),
 }

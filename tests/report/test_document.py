@@ -21,12 +21,12 @@ from aitia.report import (
     Section,
     Table,
     TargetResult,
-    render_truth_report,
-    write_truth_report,
+    Targets,
+    render,
+    write_document,
 )
-from aitia.report.document import bar_table, curve_table
-from aitia.report.document_figures import plotly_bars, plotly_curves
-from aitia.report.document_style import COLOURS, line_styles
+from aitia.report.line_styles import COLOURS, line_styles
+from aitia.report.plots import bar_table, curve_table, plotly_bars, plotly_curves
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}&lt;\u202e"
 
@@ -69,6 +69,11 @@ def report(word="fine"):
         facts=[(word, word)],
         sections=[
             Section(
+                key="targets",
+                title="Targets",
+                parts=[Targets(targets=[TargetResult(name=word, target=word, value=word, met=False)])],
+            ),
+            Section(
                 title=word,
                 text=word,
                 parts=[
@@ -77,9 +82,8 @@ def report(word="fine"):
                     replace(AGREEMENT, title=word, labels=[word, "b"]),
                     replace(TABLE, title=word, header=[word, word], rows=[[word, 0.12345], [word, None]]),
                 ],
-            )
+            ),
         ],
-        targets=[TargetResult(name=word, target=word, value=word, met=False)],
         warnings=[word],
         reproduce=word,
     )
@@ -130,7 +134,7 @@ def test_the_numbers_stand_in_tables_too():
 
 
 def test_the_page_shows_everything_and_reads_nothing_from_outside():
-    html = render_truth_report(report())
+    html = render(report())
     figures = json.loads(re.search(r'id="figures">(.*?)</script>', html)[1])
     assert list(figures) == ["figure-0", "figure-1"]
     assert all(f'<div id="{name}"' in html for name in figures)
@@ -138,11 +142,11 @@ def test_the_page_shows_everything_and_reads_nothing_from_outside():
         assert shown in html
     assert "default-src 'none'" in unescape(html)
     assert not re.search(r'(src|href)="(?!#)', html)
-    assert html == render_truth_report(report())
+    assert html == render(report())
 
 
 def test_hostile_text_stays_text():
-    html, tame = render_truth_report(report(HOSTILE)), render_truth_report(report())
+    html, tame = render(report(HOSTILE)), render(report())
     for tag in ("script", "img", "div", "th", "td"):
         assert html.count(f"<{tag}") == tame.count(f"<{tag}")
     assert "alert(1)" in html
@@ -153,8 +157,8 @@ def test_hostile_text_stays_text():
 
 
 def test_writing(tmp_path):
-    path = write_truth_report(report(), tmp_path / "deep" / "page.html")
-    assert path.read_text(encoding="utf-8") == render_truth_report(report())
+    path = write_document(report(), tmp_path / "deep" / "page.html")
+    assert path.read_text(encoding="utf-8") == render(report())
     assert [each.name for each in path.parent.iterdir()] == ["page.html"]
 
 

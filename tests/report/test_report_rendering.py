@@ -25,8 +25,9 @@ from aitia.report import (
     ReportSpan,
     SliceSection,
     Token,
-    render_report,
-    write_report,
+    attribution_document,
+    render,
+    write_document,
 )
 
 HOSTILE = (
@@ -35,6 +36,10 @@ HOSTILE = (
 )
 SHOWN = HOSTILE.replace("\x00", "⟦U+0000⟧").replace("\u202e", "⟦U+202E⟧").replace("\u202c", "⟦U+202C⟧")
 SHOWN = SHOWN.replace("\ud800", "⟦U+D800⟧")
+
+
+def render_report(report: AttributionReport) -> str:
+    return render(attribution_document(report))
 
 
 class Page(HTMLParser):
@@ -399,12 +404,12 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
 
 
 def test_same_report_same_bytes_and_nothing_left_behind(tmp_path) -> None:
-    path = write_report(make_report(), tmp_path / "folder" / "report.html")
+    path = write_document(attribution_document(make_report()), tmp_path / "folder" / "report.html")
     first = path.read_bytes()
-    assert write_report(make_report(), path).read_bytes() == first
+    assert write_document(attribution_document(make_report()), path).read_bytes() == first
     assert first.decode() == render_report(make_report())
     with pytest.raises(NumericalError):
-        write_report(make_report(scores=np.full(60, np.nan)), path)
+        write_document(attribution_document(make_report(scores=np.full(60, np.nan))), path)
     assert path.read_bytes() == first
     assert list(path.parent.iterdir()) == [path]
 

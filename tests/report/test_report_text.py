@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr
 
-from aitia.report.contents import ReportRow, Token
+from aitia.report.document import ReportRow, Token
 from aitia.report.text import LEVELS, ROW_LIMIT, cut, fixed, passages, signed, visible
 from aitia.statistics import spearman, spearman_matrix
 

@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from aitia.errors import AitiaError
 from aitia.explanations import evaluate
 from aitia.explanations.examples.xor import (
     count_explanation,
@@ -19,18 +18,23 @@ from aitia.explanations.examples.xor import (
 from aitia.report import (
     AttributionReport,
     Document,
-    render_report,
-    render_truth_report,
-    scorecard_html,
+    attribution_document,
+    render,
+    scorecard_document,
     scorecard_markdown,
-    with_scorecard,
+    scorecard_section,
 )
+from aitia.report.page import page_environment
 from aitia.report.scorecard import _RADIUS, RADAR, radar
 
 HOSTILE = (
     '</small><script>alert(1)</script>"\'><img src="http://evil.test/x" onerror=alert(1)>'
     " | [x](y) {{7*7}} \u202e\x00"
 )
+
+
+def scorecard_html(card):
+    return render(scorecard_document(card))
 
 
 class Page(HTMLParser):
@@ -157,7 +161,7 @@ def test_the_same_card_gives_the_same_page(card):
     assert scorecard_html(card) == scorecard_html(copy.deepcopy(card))
 
 
-def reports():
+def documents():
     scores = np.array([0.5, -0.25])
     attribution = AttributionReport(
         title=HOSTILE,
@@ -175,32 +179,30 @@ def reports():
         reproduce="aitia attribute",
     )
     return [
-        render_report(attribution),
-        render_truth_report(Document(title=HOSTILE, question="?", facts=[], sections=[])),
+        attribution_document(attribution),
+        Document(title=HOSTILE, question="?", facts=[], sections=[]),
     ]
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["attribution", "truth, without how to reproduce it"])
 def test_a_card_in_a_report_adds_no_script_and_trusts_no_text(card, which):
-    page = reports()[which]
-    found = with_scorecard(page, with_text(card, HOSTILE))
+    document, section = documents()[which], scorecard_section(with_text(card, HOSTILE))
+    page, found = render(document), render(document.with_section(section))
     policy = 'http-equiv="Content-Security-Policy" content="'
     assert found.split(policy)[1].split('"')[0] == page.split(policy)[1].split('"')[0]
     assert found.count("<script") == page.count("<script")
     assert "<script>alert(1)" not in found
-    section = found.split('<section id="scorecard">')[1].split("<!--/scorecard-->")[0]
-    assert Page(f"<section>{section}").text.count("{{7*7}}") > 3
-    assert with_scorecard(found, with_text(card, HOSTILE)) == found
-    assert re.sub("<!--scorecard-->.*?<!--/scorecard-->", "", found, flags=re.S) == page
+    start = found.index('<section id="scorecard">')
+    end = found.index('<section id="reproduce">' if which == 0 else "</main>")
+    assert Page(found[start:end]).text.count("{{7*7}}") > 3
+    assert render(document.with_section(section).with_section(section)) == found
+    bare = (found[:start] + found[end:]).replace('<a href="#scorecard">Scorecard</a>', "")
+    assert bare == page, "nothing else of the page changes, whatever its text says"
 
 
-def test_a_card_s_style_holds_for_the_card_alone(card):
-    style = with_scorecard(reports()[1], card).split("<!--scorecard--><style>")[1].split("</style>")[0]
+def test_a_card_s_style_holds_for_the_card_alone():
+    style = page_environment().get_template("card.css.j2").render()
+    assert style.strip() in render(documents()[1])
     for rule in re.sub(r"@media [^{]*\{(.*)\}", r"\1", style).splitlines():
         selectors = rule.split("{")[0]
-        assert all("#scorecard" in each for each in selectors.split(",") if each.strip()), rule
-
-
-def test_other_pages_are_refused(card):
-    with pytest.raises(AitiaError, match="</nav>"):
-        with_scorecard("<html><head></head><main></main></html>", card)
+        assert all(".scorecard" in each for each in selectors.split(",") if each.strip()), rule

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from aitia.files import write_text
 from aitia.group_networks.figures import (
     Figure,
     learning_curve,
@@ -17,7 +16,7 @@ from aitia.group_networks.figures import (
 )
 from aitia.group_networks.interpretation import Interpretation
 from aitia.group_networks.summary import NetworkSummary, summarise
-from aitia.report.page import render_page as fill_template
+from aitia.report import Document, PlotlyFigure, Section, Table, write_document
 
 _CIRCUIT_HEAD = (
     "irrep",
@@ -54,20 +53,21 @@ def write_page(
     Returns:
         The file.
     """
-    return write_text(path, render_page(interpretation, summary=summary, curve=curve, title=title))
+    document = network_document(interpretation, summary=summary, curve=curve, title=title)
+    return write_document(document, path)
 
 
-def render_page(
+def network_document(
     interpretation: Interpretation,
     *,
     summary: NetworkSummary | None = None,
     curve: Mapping[str, Sequence[float]] | None = None,
     title: str | None = None,
-) -> str:
-    """The page as text; names from the file are taken for hostile and shown as text only."""
+) -> Document:
+    """What the page shows; see `write_page`."""
     summary = summary or summarise(interpretation)
     heading = title or f"A network that multiplies in {summary.group}"
-    sections: list[tuple[str, str, Figure]] = [
+    figures: list[tuple[str, str, Figure]] = [
         (
             "Neurons by irreducible representation",
             "Each neuron counts for the product of the norms of its left, right and unembedding weights.",
@@ -77,7 +77,7 @@ def render_page(
     irreps = {irrep.name: irrep for irrep in interpretation.irreps}
     if interpretation.rho_sets:
         heaviest = interpretation.rho_sets[0]
-        sections.append(
+        figures.append(
             (
                 f"The heaviest rho-set: {heaviest.left_set.size} points in {heaviest.irrep}",
                 "The points that the group permutes, in their first coordinates; the colour is what the neurons read.",
@@ -86,7 +86,7 @@ def render_page(
         )
     heaviest_circuit = interpretation.circuits[0] if interpretation.circuits else None
     if heaviest_circuit is not None and summary.circuits[0].shared_dimension > 1:
-        sections.append(
+        figures.append(
             (
                 "The plane that its neurons share",
                 "The points as the neurons read them. Each line is a neuron, which projects them on its own direction. "
@@ -94,7 +94,7 @@ def render_page(
                 shared_plane(heaviest_circuit, interpretation.weights[heaviest_circuit.neurons]),
             )
         )
-    sections += [
+    figures += [
         (
             "Equivariance before and after idealising",
             "A bi-equivariant network gives the right answer the same logit on every input: the dotted line.",
@@ -107,22 +107,33 @@ def render_page(
         ),
     ]
     if curve is not None:
-        sections.append(
+        figures.append(
             (
                 "Learning curve",
                 "Training inputs are right long before the others: grokking.",
                 learning_curve(curve),
             )
         )
-    return fill_template(
-        "network.html.j2",
-        {f"figure-{number}": figure for number, (_, _, figure) in enumerate(sections)},
-        heading=heading,
-        verdict=f"{summary.verdict.capitalize()}.",
+    rows = _circuits(summary)
+    table = Table(header=_CIRCUIT_HEAD, rows=rows, prose=(1,))
+    circuits = Section(
+        key="circuits", title="Circuits", text="" if rows else "None.", parts=[table] if rows else []
+    )
+    return Document(
+        title=heading,
+        question=f"{summary.verdict.capitalize()}.",
         facts=_facts(summary),
-        circuit_head=_CIRCUIT_HEAD,
-        circuits=_circuits(summary),
-        sections=[(name, note) for name, note, _ in sections],
+        sections=[
+            circuits,
+            *(
+                Section(
+                    title=name,
+                    text=note,
+                    parts=[PlotlyFigure(key=f"figure-{number}", plot=figure, light=True)],
+                )
+                for number, (name, note, figure) in enumerate(figures)
+            ),
+        ],
     )
 
 
@@ -144,14 +155,14 @@ def _facts(summary: NetworkSummary) -> list[tuple[str, str]]:
     return list(rows.items())
 
 
-def _circuits(summary: NetworkSummary) -> list[tuple[str | int, ...]]:
+def _circuits(summary: NetworkSummary) -> list[tuple[str, ...]]:
     """A row a circuit, under `_CIRCUIT_HEAD`."""
     return [
         (
             each.irrep,
             each.type,
             f"{each.left_points} x {each.right_points}",
-            each.neurons,
+            str(each.neurons),
             f"{each.weight:.1%}",
             f"{each.pairs} of {each.possible_pairs}",
             f"{each.constancy:.3f}",

@@ -1,59 +1,88 @@
-"""Reports: self-contained HTML pages, and still pictures, that show a result, drawn from plain data."""
+"""Reports: self-contained HTML pages, and still pictures, that show a result, drawn from plain data.
 
+Every page is rendered from one `Document`.
+"""
+
+from aitia.report.attribution_page import attribution_document, slices_section
 from aitia.report.contents import (
     AttributionReport,
     Control,
     MethodResult,
-    ReportRow,
     ReportSlice,
     ReportSpan,
     SliceSection,
-    Token,
 )
 from aitia.report.document import (
+    Card,
+    Document,
+    Facts,
+    Group,
+    Listing,
+    Paragraph,
+    Part,
+    ReportRow,
+    Rows,
+    Section,
+    Span,
+    Table,
+    TargetResult,
+    Targets,
+    Token,
+)
+from aitia.report.figures import (
     AgreementFigure,
     Bar,
     BarFigure,
     Curve,
     CurveFigure,
-    Document,
+    Figure,
+    PlotlyFigure,
     Reference,
-    Section,
-    Table,
-    TargetResult,
-    render_truth_report,
-    write_truth_report,
 )
-from aitia.report.rendering import render_report, write_report
-from aitia.report.scorecard import scorecard_html, scorecard_markdown, with_scorecard
+from aitia.report.page import render
+from aitia.report.scorecard import scorecard_document, scorecard_markdown, scorecard_section
 from aitia.report.still import write_png, write_svg
+from aitia.report.stored import kept_beside, read_document, write_document
 
 __all__ = [
     "AgreementFigure",
     "AttributionReport",
     "Bar",
     "BarFigure",
+    "Card",
     "Control",
     "Curve",
     "CurveFigure",
     "Document",
+    "Facts",
+    "Figure",
+    "Group",
+    "Listing",
     "MethodResult",
+    "Paragraph",
+    "Part",
+    "PlotlyFigure",
     "Reference",
     "ReportRow",
     "ReportSlice",
     "ReportSpan",
+    "Rows",
     "Section",
     "SliceSection",
+    "Span",
     "Table",
     "TargetResult",
+    "Targets",
     "Token",
-    "render_report",
-    "render_truth_report",
-    "scorecard_html",
+    "attribution_document",
+    "kept_beside",
+    "read_document",
+    "render",
+    "scorecard_document",
     "scorecard_markdown",
-    "with_scorecard",
+    "scorecard_section",
+    "slices_section",
+    "write_document",
     "write_png",
-    "write_report",
     "write_svg",
-    "write_truth_report",
 ]

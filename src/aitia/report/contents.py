@@ -2,54 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from aitia.errors import AitiaError, NumericalError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Token:
-    """One token of a shown row.
-
-    Attributes:
-        text: the token as text.
-        share: signed share of this token in the row's score, in the score's unit; 0 for prompt tokens.
-        response: whether the model was trained to produce the token.
-    """
-
-    text: str
-    share: float
-    response: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportRow:
-    """One training row that the report shows in full.
-
-    Attributes:
-        id: the row's id.
-        row: its number in the data.
-        location: where it stands, such as a file and line.
-        rank: 1 for the most influential row.
-        score: the primary method's score.
-        prompt: plain text, shown where `tokens` is empty.
-        completion: plain text, shown where `tokens` is empty.
-        tokens: the row's tokens in order, prompt and response.
-        extra: the row's other columns, shown small.
-    """
-
-    id: str
-    row: int
-    location: str
-    rank: int
-    score: float
-    prompt: str
-    completion: str
-    tokens: tuple[Token, ...] = ()
-    extra: Mapping[str, object] = field(default_factory=dict)
+from aitia.report.document import ReportRow
 
 
 @dataclass(frozen=True, kw_only=True)

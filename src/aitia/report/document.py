@@ -1,179 +1,184 @@
-"""What the truth benchmark shows: removal curves, bars with intervals, rank agreement, tables, targets.
+"""One document: a title, where its numbers come from, and sections in order. Every page is rendered from one.
 
-Plain data here; `write_truth_report` makes one HTML page of it, `write_svg` a still picture of one figure.
+All of it is plain data, which `aitia.report.stored` writes as JSON and reads again. A new kind of part is a class here,
+entered in `Part`, and a template of the same name in `templates/parts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-import numpy as np
+from aitia.errors import AitiaError
+from aitia.report.figures import AgreementFigure, BarFigure, CurveFigure, PlotlyFigure
 
-from aitia.errors import AitiaError, NumericalError
-from aitia.files import write_text
-from aitia.report.document_figures import plotly_bars, plotly_curves
-from aitia.report.page import render_page
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """A line with a band around it.
-
-    Attributes:
-        label: such as a method's name.
-        x: [n] ascending.
-        y: [n].
-        low: [n] the band's lower edge; empty for no band.
-        high: [n] its upper edge.
-        baseline: whether it is drawn in the background, as what the others must beat.
-    """
-
-    label: str
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
-    baseline: bool = False
-
-    def __post_init__(self) -> None:
-        if not len(self.x) or len(self.x) != len(self.y):
-            raise AitiaError(f"curve {self.label!r}: {len(self.x)} places, but {len(self.y)} values")
-        if len(self.low) != len(self.high) or len(self.low) not in (0, len(self.y)):
-            raise AitiaError(f"curve {self.label!r}: the band's edges and the line differ in length")
-        if (np.diff(self.x) <= 0).any():
-            raise AitiaError(f"curve {self.label!r}: the places along x must rise")
-        _require_finite(f"curve {self.label!r}", [*self.x, *self.y, *self.low, *self.high])
+_KEY = re.compile(r"[a-z][a-z0-9-]*")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bar:
-    """A value with its interval.
+@dataclass(frozen=True)
+class Span:
+    """A stretch of text that looks different from what is around it.
 
     Attributes:
-        label: such as a method's name.
-        value: the bar's length.
-        low: lower end of the interval; None for no interval.
-        high: its upper end.
-        baseline: whether it is hatched, as what the others must beat.
+        text: what it says.
+        look: a name whose direction of writing is its own; stressed; stressed, in the colour of what raises or lowers
+            the concept; highlighted; or a tag.
+        key: id of its element; empty for none.
     """
 
-    label: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-    baseline: bool = False
+    text: str
+    look: Literal["name", "strong", "raises", "lowers", "mark", "tag"] = "strong"
+    key: str = ""
 
-    def __post_init__(self) -> None:
-        if (self.low is None) != (self.high is None):
-            raise AitiaError(f"bar {self.label!r}: an interval has two ends")
-        ends = (self.low, self.high) if self.low is not None and self.high is not None else ()
-        _require_finite(f"bar {self.label!r}", [self.value, *ends])
-        if ends and not ends[0] <= self.value <= ends[1]:
-            raise AitiaError(
-                f"bar {self.label!r}: {self.value} lies outside its interval {ends[0]} to {ends[1]}"
-            )
+
+Text = str | Span | Sequence[str | Span]
+"""Plain text, or stretches of it one after the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
-    """A straight line to compare with, such as the untouched model or chance."""
+class Paragraph:
+    """Prose. A note is small, a warning stands out."""
 
-    label: str
-    value: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurveFigure:
-    """Curves over one axis; `note` says what the bands are and how many seeds there were.
-
-    Attributes:
-        title: what is seen.
-        x_title: with the unit.
-        y_title: with the unit.
-        curves: with different labels.
-        references: horizontal lines.
-        note: plain text under the figure.
-        x_percent: the places along x are shares, shown as percentages.
-    """
-
-    title: str
-    x_title: str
-    y_title: str
-    curves: Sequence[Curve]
-    references: Sequence[Reference] = ()
-    note: str = ""
-    x_percent: bool = False
-
-    def __post_init__(self) -> None:
-        _require_labels(self.title, [each.label for each in (*self.curves, *self.references)])
+    text: Text
+    look: Literal["plain", "note", "warning"] = "plain"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BarFigure:
-    """Bars from the top down, in the given order.
+class Listing:
+    """A list of short texts."""
 
-    Attributes:
-        title: what is seen.
-        value_title: of the axis, with the unit.
-        bars: with different labels.
-        references: vertical lines.
-        note: plain text under the figure.
-        decimals: of the numbers shown.
-    """
-
-    title: str
-    value_title: str
-    bars: Sequence[Bar]
-    references: Sequence[Reference] = ()
-    note: str = ""
-    decimals: int = 2
-
-    def __post_init__(self) -> None:
-        _require_labels(self.title, [each.label for each in self.bars])
+    items: Sequence[Text]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AgreementFigure:
-    """A matrix of rank correlations, such as `aitia.statistics.spearman_matrix` gives.
+class Facts:
+    """Labels and values: of a few words each, or of numbers, which stand closer together."""
 
-    Attributes:
-        title: what is seen.
-        labels: m names.
-        values: [m, m], -1 to 1; NaN where there is none.
-        note: plain text under the figure.
-    """
-
-    title: str
-    labels: Sequence[str]
-    values: np.ndarray
-    note: str = ""
-
-    def __post_init__(self) -> None:
-        _require_labels(self.title, self.labels)
-        if np.shape(self.values) != (len(self.labels), len(self.labels)):
-            raise AitiaError(
-                f"{self.title!r}: {len(self.labels)} labels, but a matrix of shape {np.shape(self.values)}"
-            )
+    facts: Sequence[tuple[str, str]]
+    numbers: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of text and numbers; numbers get `decimals` decimals, None a dash."""
+    """Rows of text and numbers; numbers get `decimals` decimals, None a dash.
 
-    title: str
+    Attributes:
+        title: what is listed; empty where the section's title says so.
+        header: names of the columns; empty for a table without.
+        rows: of as many cells each. The first cell names its row.
+        note: plain text under the table.
+        decimals: of the numbers.
+        prose: columns after the first that hold text, which is set from the left.
+        stressed: numbers of the rows that stand out, from 0.
+    """
+
+    title: str = ""
     header: Sequence[str]
-    rows: Sequence[Sequence[str | float | None]]
+    rows: Sequence[Sequence[Text | float | None]]
     note: str = ""
     decimals: int = 3
+    prose: Sequence[int] = ()
+    stressed: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         for row in self.rows:
-            if len(row) != len(self.header):
+            if self.header and len(row) != len(self.header):
                 raise AitiaError(
                     f"table {self.title!r}: a row has {len(row)} cells, the header {len(self.header)}"
                 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Parts on one sheet.
+
+    Attributes:
+        parts: in order.
+        title: above them; empty for none.
+        folds: whether a reader can fold them away; they need a title then.
+        opened: whether they are unfolded at first.
+    """
+
+    parts: Sequence[Part]
+    title: Text = ""
+    folds: bool = False
+    opened: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """One token of a shown row.
+
+    Attributes:
+        text: the token as text.
+        share: signed share of this token in the row's score, in the score's unit; 0 for prompt tokens.
+        response: whether the model was trained to produce the token.
+    """
+
+    text: str
+    share: float
+    response: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRow:
+    """One training row that is shown in full.
+
+    Attributes:
+        id: the row's id.
+        row: its number in the data.
+        location: where it stands, such as a file and line.
+        rank: 1 for the most influential row.
+        score: the primary method's score.
+        prompt: plain text, shown where `tokens` is empty.
+        completion: plain text, shown where `tokens` is empty.
+        tokens: the row's tokens in order, prompt and response.
+        extra: the row's other columns, shown small.
+    """
+
+    id: str
+    row: int
+    location: str
+    rank: int
+    score: float
+    prompt: str
+    completion: str
+    tokens: Sequence[Token] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Rows of training text, each token in the colour of its share.
+
+    Attributes:
+        rows: in order.
+        key: id that the elements of long passages begin with.
+        scale: |share| that gets the strongest colour; 0 leaves everything without colour.
+        largest: |score| whose bar is longest.
+        mean: of all scores.
+        deviation: standard deviation of all scores.
+        labelled: numbers of the labelled rows among them.
+        label: what is true of the labelled rows.
+    """
+
+    rows: Sequence[ReportRow]
+    key: str
+    scale: float
+    largest: float
+    mean: float
+    deviation: float
+    labelled: Sequence[int] = ()
+    label: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """A scorecard, as `aitia.explanations.Scorecard.as_json` gives it."""
+
+    card: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,95 +191,92 @@ class TargetResult:
     met: bool
 
 
-Figure = CurveFigure | BarFigure | AgreementFigure
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """What was aimed at, beside what was measured."""
+
+    targets: Sequence[TargetResult]
+
+
+Part = (
+    Paragraph
+    | Listing
+    | Facts
+    | Table
+    | Group
+    | Rows
+    | Card
+    | Targets
+    | CurveFigure
+    | BarFigure
+    | AgreementFigure
+    | PlotlyFigure
+)
+"""What a section can hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of the page: a heading, plain sentences, and what is shown under them."""
+    """A part of the page: a heading, plain sentences, and what is shown under them.
+
+    Attributes:
+        title: the heading.
+        text: plain sentences under it; empty for none.
+        parts: in order.
+        key: id of the section, which links lead to; empty for one by its place among those without.
+        short: its name in the contents; empty for the title.
+    """
 
     title: str
-    text: str
-    parts: Sequence[Figure | Table]
+    text: Text = ""
+    parts: Sequence[Part] = ()
+    key: str = ""
+    short: str = ""
+
+    def __post_init__(self) -> None:
+        if self.key and not _KEY.fullmatch(self.key):
+            raise AitiaError(
+                f"section {self.title!r:.80}: key {self.key!r:.80} is not of letters, digits and -"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """Everything on the benchmark's page.
+    """Everything on a page.
 
     Attributes:
         title: the page's title.
-        question: the question in one sentence.
-        facts: label and value: model, data, seeds and so on.
+        question: the question, or the answer, in one sentence.
+        facts: label and value: where the numbers come from: model, data, seeds and so on.
         sections: in order.
-        targets: what was aimed at.
         warnings: plain sentences, shown on top.
-        reproduce: commands that make the results again.
+        reproduce: configuration or commands that make the results again, shown last.
     """
 
     title: str
     question: str
     facts: Sequence[tuple[str, str]]
     sections: Sequence[Section]
-    targets: Sequence[TargetResult] = ()
     warnings: Sequence[str] = ()
     reproduce: str = ""
 
+    def __post_init__(self) -> None:
+        keys = [each.key for each in self.sections if each.key]
+        if twice := {key for key in keys if keys.count(key) > 1}:
+            raise AitiaError(f"document {self.title!r:.80}: two sections have the key {min(twice)!r}")
 
-def render_truth_report(report: Document) -> str:
-    """The report as one self-contained HTML page; all of its text is shown as text only."""
-    figures, sections = {}, []
-    for section in report.sections:
-        parts = []
-        for part in section.parts:
-            name = f"figure-{sum(len(each['parts']) for each in sections) + len(parts)}"
-            if isinstance(part, CurveFigure):
-                figures[name] = plotly_curves(part)
-                parts.append({"kind": "figure", "id": name, "part": part, "numbers": curve_table(part)})
-            elif isinstance(part, BarFigure):
-                figures[name] = plotly_bars(part)
-                parts.append({"kind": "figure", "id": name, "part": part, "numbers": bar_table(part)})
-            else:
-                kind = "table" if isinstance(part, Table) else "agreement"
-                parts.append({"kind": kind, "id": name, "part": part, "numbers": None})
-        sections.append({"section": section, "parts": parts})
-    return render_page("truth.html.j2", figures, report=report, sections=sections)
+    def with_section(self, section: Section) -> Document:
+        """The document with a section in the place of the one with the same key, or else as the last.
 
+        Returns:
+            A further document.
 
-def write_truth_report(report: Document, path: Path | str) -> Path:
-    """Write the page to `path`, whole or not at all."""
-    return write_text(path, render_truth_report(report))
-
-
-def curve_table(figure: CurveFigure) -> Table:
-    """The numbers of a figure of curves: one row a curve, one column a place, a dash where it has none."""
-    places = sorted({float(x) for curve in figure.curves for x in curve.x})
-    rows: list[list[str | float | None]] = []
-    for curve in figure.curves:
-        at = dict(zip(curve.x, curve.y, strict=True))
-        rows.append([curve.label, *(at.get(place) for place in places)])
-    rows += [[each.label, *([each.value] * len(places))] for each in figure.references]
-    heads = [f"{100 * place:g} %" if figure.x_percent else f"{place:g}" for place in places]
-    return Table(title=figure.title, header=[figure.x_title, *heads], rows=rows)
-
-
-def bar_table(figure: BarFigure) -> Table:
-    """The numbers of a figure of bars."""
-    return Table(
-        title=figure.title,
-        header=["", figure.value_title, "from", "to"],
-        rows=[[bar.label, bar.value, bar.low, bar.high] for bar in figure.bars],
-    )
-
-
-def _require_finite(name: str, values: Iterable[float]) -> None:
-    if not np.isfinite([float(value) for value in values]).all():
-        raise NumericalError(f"{name}: a value is not finite; leave the place out")
-
-
-def _require_labels(title: str, labels: Sequence[str]) -> None:
-    if not labels:
-        raise AitiaError(f"{title!r}: nothing to draw")
-    twice = {label for label in labels if list(labels).count(label) > 1}
-    if twice:
-        raise AitiaError(f"{title!r}: label {min(twice)!r} stands there twice; give each its own")
+        Raises:
+            AitiaError: the section has no key.
+        """
+        if not section.key:
+            raise AitiaError(f"section {section.title!r:.80} needs a key to be found again")
+        if all(each.key != section.key for each in self.sections):
+            return replace(self, sections=(*self.sections, section))
+        sections = (section if each.key == section.key else each for each in self.sections)
+        return replace(self, sections=tuple(sections))

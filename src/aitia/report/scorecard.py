@@ -1,4 +1,4 @@
-"""Scorecards drawn from their plain data: one HTML page without a script, or Markdown for papers.
+"""Scorecards from their plain data: a document or a section of one, or Markdown for papers.
 
 The radar is drawn as SVG, so that the page needs no plotting library, prints well, and stays small. All text is
 taken for hostile: it is escaped, cut, and its hidden characters are shown.
@@ -7,12 +7,10 @@ taken for hostile: it is escaped, cut, and its hidden characters are shown.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aitia.errors import AitiaError
-from aitia.report.page import page_environment
+from aitia.report.document import Card, Document, Section
 from aitia.report.text import cut, fixed, visible
 
 RADAR = (
@@ -34,14 +32,12 @@ MOST = 5
 """Most explanations drawn in one radar."""
 
 _SIZE, _RADIUS = 460, 130
-_MARK = "scorecard"
-_MARKED = re.compile(f"<!--{_MARK}-->.*?<!--/{_MARK}-->", re.S)
 _MARKS = {ord(mark): f"&#{ord(mark)};" for mark in "\\`*_[]<>|#~&"}
 """What means something to Markdown or HTML, as what it looks like."""
 
 
-def scorecard_html(card: Mapping[str, Any]) -> str:
-    """The card as one self-contained HTML page; the same card gives the same text.
+def scorecard_document(card: Mapping[str, Any]) -> Document:
+    """The page of a card alone.
 
     Args:
         card: as `Scorecard.as_json` gives it.
@@ -49,63 +45,67 @@ def scorecard_html(card: Mapping[str, Any]) -> str:
     Returns:
         HTML.
     """
-    policy = (
-        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    first, phenomenon = card["explanations"][0], card["phenomenon"]
+    whole = "which are the whole domain" if phenomenon["exhaustive"] else "a sample"
+    facts = {
+        "phenomenon": phenomenon["name"],
+        "model": phenomenon["model"],
+        "weights": phenomenon["model_fingerprint"][:16],
+        "judged on": f"{phenomenon['test_inputs']:,} of {phenomenon['inputs']:,} inputs, {whole}",
+        "outcomes": f"{len(phenomenon['outcomes'])}: {', '.join(phenomenon['outcomes'])}",
+        "the null predicts": phenomenon["null"],
+        "settings, seed": f"{card['settings_fingerprint'][:16]}, {card['settings']['seed']}",
+    }
+    return Document(
+        title=first["name"],
+        question=first["verdict"],
+        facts=tuple(facts.items()),
+        sections=[Section(key="scorecard", title="Scorecard", parts=[Card(card=card)])],
     )
-    return _filled("scorecard.html.j2", card, policy=policy)
 
 
-def with_scorecard(page: str, card: Mapping[str, Any]) -> str:
-    """A report of aitia's with the card as a section of it, before what reproduces it; a card there is replaced.
-
-    What is put in stands between marks that no text of the page can forge, since every `<` of a text is escaped.
+def scorecard_section(card: Mapping[str, Any]) -> Section:
+    """The card as a section of the report of a run, whose rankings it judges.
 
     Args:
-        page: the HTML of a report.
         card: as `Scorecard.as_json` gives it.
 
     Returns:
-        HTML.
-
-    Raises:
-        AitiaError: the page is none that aitia wrote.
+        The section.
     """
-    bare = _MARKED.sub("", page)
-    end = '<section id="reproduce">' if '<section id="reproduce">' in bare else "</main>"
-    for place, what in (
-        ("</head>", f"<style>{_filled('scorecard.css.j2', card)}</style>"),
-        ("</nav>", '<a href="#scorecard">Scorecard</a>'),
-        (end, _filled("scorecard_section.html.j2", card)),
-    ):
-        if bare.count(place) != 1:
-            raise AitiaError(f"a report of aitia's has one {place}, this page has {bare.count(place)}")
-        bare = bare.replace(place, f"<!--{_MARK}-->{what}<!--/{_MARK}-->{place}")
-    return bare
+    phenomenon = card["phenomenon"]
+    text = (
+        f"{phenomenon['name']}: {phenomenon['test_inputs']:,} of {phenomenon['inputs']:,} trainings judge, the others "
+        f"were fitted on; the null predicts: {phenomenon['null']}. Settings {card['settings_fingerprint'][:16]}, seed "
+        f"{card['settings']['seed']}."
+    )
+    return Section(
+        key="scorecard",
+        title="The rankings as explanations",
+        short="Scorecard",
+        text=text,
+        parts=[Card(card=card)],
+    )
 
 
-def _filled(template: str, card: Mapping[str, Any], **values: Any) -> str:
+def card_values(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What the template of a card is given beside the card."""
     explanations = card["explanations"]
-    return (
-        page_environment()
-        .get_template(template)
-        .render(
-            card=card,
-            names=[each["name"] for each in explanations],
-            colours=[COLOURS[i % len(COLOURS)] for i in range(len(explanations))],
-            radar=radar(explanations[:MOST]),
-            drawn=MOST,
-            kinds=_groups_of(explanations),
-            size=_SIZE,
-            height=round(2.54 * _RADIUS),
-            groups=_groups(explanations),
-            number=number,
-            shown_value=shown_value,
-            shown_interval=shown_interval,
-            shown_better=_better,
-            controls=_controls,
-            **values,
-        )
-    )
+    return {
+        "names": [each["name"] for each in explanations],
+        "colours": [COLOURS[i % len(COLOURS)] for i in range(len(explanations))],
+        "radar": radar(explanations[:MOST]),
+        "drawn": MOST,
+        "kinds": _groups_of(explanations),
+        "size": _SIZE,
+        "height": round(2.54 * _RADIUS),
+        "groups": _groups(explanations),
+        "number": number,
+        "shown_value": shown_value,
+        "shown_interval": shown_interval,
+        "shown_better": _better,
+        "controls": _controls,
+    }
 
 
 def radar(explanations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Still pictures of the truth benchmark's figures, drawn by matplotlib: SVG for documentation.
+"""Still pictures of figures, drawn by matplotlib: SVG for documentation.
 
 Text becomes outlines, so that a picture looks the same everywhere; the same figure gives the same bytes. Needs
 matplotlib, which aitia itself does not depend on.
@@ -15,8 +15,8 @@ import numpy as np
 
 from aitia.errors import AitiaError
 from aitia.files import atomic_path
-from aitia.report.document import AgreementFigure, BarFigure, CurveFigure, Figure
-from aitia.report.document_style import COLOURS, GREYS, line_styles
+from aitia.report.figures import AgreementFigure, BarFigure, CurveFigure, Figure
+from aitia.report.line_styles import COLOURS, GREYS, line_styles
 from aitia.report.text import cut, fixed, visible
 
 if TYPE_CHECKING:
@@ -259,12 +259,11 @@ def _draw_agreement(drawing: Drawing, figure: AgreementFigure) -> None:
     size = len(figure.labels)
     drawing.set_size_inches(0.52 * size + 0.2, 0.42 * size + 0.2)
     axes = drawing.add_axes((0, 0, 1, 1))
-    axes.imshow(figure.values, cmap=colours, vmin=-1, vmax=1, aspect="auto")
+    values = np.array(figure.values, dtype=float)
+    axes.imshow(values, cmap=colours, vmin=-1, vmax=1, aspect="auto")
     for row in range(size):
         for column in range(size):
-            axes.text(
-                column, row, fixed(float(figure.values[row, column])), ha="center", va="center", fontsize=8
-            )
+            axes.text(column, row, fixed(float(values[row, column])), ha="center", va="center", fontsize=8)
     axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(size + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=2)

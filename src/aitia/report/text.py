@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from aitia.report.contents import ReportRow, Token
+from aitia.report.document import ReportRow, Token
 
 ROW_LIMIT = 20_000
 """Most characters of a row that are shown."""
+
+EXTRA_LIMIT = 24
+"""Most other columns of a row that are shown."""
 
 LEVELS = 8
 """Steps of colour on either side of 0."""

@@ -161,12 +161,12 @@ class Ranking:
         slices: SliceSection | None = None,
     ) -> Path:
         """Write the HTML report of this ranking (see `aitia.attribution.ranking.reporting.build_report`)."""
-        from aitia.report import write_report
+        from aitia.report import attribution_document, write_document
 
         report = build_report(
             self, label=label, shown=shown, baselines=baselines, reproduce=reproduce, slices=slices
         )
-        return write_report(report, path)
+        return write_document(attribution_document(report), path)
 
     def _count(self, amount: float | int) -> int:
         if isinstance(amount, float):

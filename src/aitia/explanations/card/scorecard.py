@@ -151,9 +151,9 @@ class Scorecard:
 
     def html(self) -> str:
         """The card as one HTML page that needs no network."""
-        from aitia.report import scorecard_html
+        from aitia.report import render, scorecard_document
 
-        return scorecard_html(self.as_json())
+        return render(scorecard_document(self.as_json()))
 
     def write(self, path: Path | str) -> Path:
         """Write the card, whole or not at all, in the form that the name ends on: .json, .md or .html.

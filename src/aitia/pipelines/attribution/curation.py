@@ -134,6 +134,9 @@ def curate_by_control(
         points: tolerances to try for the front.
         inputs: further files that may not be written over, in words -> where.
 
+    Returns:
+        The choice, its alternatives, and what was written where.
+
     Raises:
         AitiaError: no ranking is to be lowered, whole rows have no `removed`, or a row was not ranked.
         RecordError: a ranking is of other data.

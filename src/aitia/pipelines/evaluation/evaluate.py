@@ -10,11 +10,10 @@ from aitia.adapters import certified_explanation
 from aitia.errors import AitiaError, CertificateError, ExplanationError
 from aitia.explanations import Explanation, Scorecard, Settings, evaluate, load_rubric
 from aitia.explanations.metrics import CAUSAL_BY_DIRECTION as DIRECTION
-from aitia.files import write_text
 from aitia.group_networks import load_network
 from aitia.pipelines.evaluation.explanation_files import read_explanation
 from aitia.proofs import check_certificate, load_certificate
-from aitia.report import with_scorecard
+from aitia.report import read_document, scorecard_section, write_document
 
 SUFFIX = ".explanation.json"
 CERTIFICATE = ".certificate.json"
@@ -88,13 +87,14 @@ def _in_report(card: Scorecard, run: Path) -> dict[str, str]:
     if not report.is_file():
         return {}
     try:
-        page = with_scorecard(report.read_text(encoding="utf-8"), card.as_json())
-    except (AitiaError, OSError, UnicodeDecodeError) as error:
+        document = read_document(report)
+    except AitiaError as error:
         raise ExplanationError(
-            f"{report}: the card cannot be put into it ({error}); run the same configuration again, which writes "
-            "it again, or move it away"
+            f"{report}: the card cannot be put into it ({error}); run `aitia counterfactual` with the same "
+            "configuration again, which writes the report again, or move it away"
         ) from error
-    return {"report": str(write_text(report, page))}
+    write_document(document.with_section(scorecard_section(card.as_json())), report, keep=True)
+    return {"report": str(report)}
 
 
 def _read(paths: Sequence[Path]) -> list[Explanation]:

@@ -36,7 +36,7 @@ from aitia.pipelines.retraining.counterfactual_results import (
     write_scores,
 )
 from aitia.records import read_records
-from aitia.report import write_truth_report
+from aitia.report import kept_beside, write_document
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,8 @@ def counterfactual(configuration: CounterfactualConfiguration) -> Counterfactual
         ),
     }
     page = build_page(configuration, found, inputs, scores, list(plan), results, text)
-    files["report"] = write_truth_report(page, folder / "report.html")
+    files["report"] = write_document(page, folder / "report.html", keep=True)
+    files["document"] = kept_beside(files["report"])
     files |= draw_curves(page, folder / "pictures")
     found["files"] = {name: str(path) for name, path in files.items()}
     files["summary"] = write_json(folder / "summary.json", found)

@@ -24,7 +24,7 @@ from aitia.counterfactual import (
 from aitia.files import atomic_path
 from aitia.pipelines.retraining.counterfactual_configuration import CounterfactualConfiguration
 from aitia.pipelines.retraining.counterfactual_inputs import Inputs, NamedJudge
-from aitia.report.document import (
+from aitia.report import (
     AgreementFigure,
     Bar,
     BarFigure,
@@ -34,6 +34,7 @@ from aitia.report.document import (
     Reference,
     Section,
     Table,
+    write_svg,
 )
 from aitia.statistics import Estimate, auc, bootstrap_estimate, spearman_matrix
 
@@ -168,8 +169,6 @@ def draw_curves(page: Document, folder: Path) -> dict[str, Path]:
     """Every removal curve as an SVG, where matplotlib is installed."""
     if find_spec("matplotlib") is None:
         return {}
-    from aitia.report.still import write_svg
-
     curves = [part for section in page.sections for part in section.parts if isinstance(part, CurveFigure)]
     return {
         name: write_svg(curve, folder / f"{name}.svg")
@@ -275,7 +274,7 @@ def _ranking_figures(summary: Mapping[str, Any], scores: Mapping[str, np.ndarray
             )
         )
     if len(scores) > 1:
-        values = np.array(spearman_matrix(list(scores.values())))
+        values = spearman_matrix(list(scores.values())).tolist()
         note = "Spearman's rank correlation of the scores of all rows."
         found.append(
             AgreementFigure(title="Agreement of the rankings", labels=list(scores), values=values, note=note)

@@ -1,16 +1,17 @@
-"""The truth benchmark's figures as plain plotly data, for the page."""
+"""Curves and bars as plain plotly data for a page, and their numbers as tables."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from aitia.report.document_style import COLOURS, GREYS, line_styles
-from aitia.report.figures import AXIS, LAYOUT
+from aitia.report.document import Table
+from aitia.report.line_styles import COLOURS, GREYS, line_styles
+from aitia.report.score_plots import AXIS, LAYOUT
 from aitia.report.text import cut, fixed, visible
 
 if TYPE_CHECKING:
-    from aitia.report.document import BarFigure, CurveFigure
+    from aitia.report.figures import BarFigure, CurveFigure
 
 _LABEL_LIMIT = 80
 
@@ -179,6 +180,27 @@ def plotly_bars(figure: BarFigure) -> dict[str, Any]:
             },
         },
     }
+
+
+def curve_table(figure: CurveFigure) -> Table:
+    """The numbers of a figure of curves: one row a curve, one column a place, a dash where it has none."""
+    places = sorted({float(x) for curve in figure.curves for x in curve.x})
+    rows: list[list[str | float | None]] = []
+    for curve in figure.curves:
+        at = dict(zip(curve.x, curve.y, strict=True))
+        rows.append([curve.label, *(at.get(place) for place in places)])
+    rows += [[each.label, *([each.value] * len(places))] for each in figure.references]
+    heads = [f"{100 * place:g} %" if figure.x_percent else f"{place:g}" for place in places]
+    return Table(title=figure.title, header=[figure.x_title, *heads], rows=rows)
+
+
+def bar_table(figure: BarFigure) -> Table:
+    """The numbers of a figure of bars."""
+    return Table(
+        title=figure.title,
+        header=["", figure.value_title, "from", "to"],
+        rows=[[bar.label, bar.value, bar.low, bar.high] for bar in figure.bars],
+    )
 
 
 def _apart(places: list[float], gap: float) -> list[float]:
