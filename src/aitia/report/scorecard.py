@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aitia.report.document import Card, Document, Section
+from aitia.report.line_styles import COLOURS
 from aitia.report.text import cut, fixed, visible
 
 RADAR = (
@@ -27,7 +28,6 @@ RADAR = (
 )
 """Virtues on the radar, each from 0 in the middle to 1 outside; those without a value leave a gap."""
 
-COLOURS = ("#1a5aa8", "#c25400", "#2f7d32", "#8a3fa0", "#8f6a00")
 MOST = 5
 """Most explanations drawn in one radar."""
 
