@@ -14,6 +14,7 @@ settings.load_profile("aitia")
 os.environ.setdefault("AITIA_PROGRESS", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: more threads only get in each other's way
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("SPARSIFY_DISABLE_TRITON", "1")  # tests train on the processor
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 FAMILIES = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "gpt2")

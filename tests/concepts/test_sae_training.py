@@ -144,3 +144,12 @@ def test_bad_input(monkeypatch):
     monkeypatch.setitem(sys.modules, "sparsify", None)
     with pytest.raises(ConceptError, match=r"pip install 'aitia\[sae\]'"):
         train(np.random.default_rng(0).normal(size=(600, 4)), batch_tokens=64, features=8, k=2)
+
+
+def test_a_decoder_that_needs_a_gpu_is_named_before_any_work(monkeypatch):
+    """Where sparsify was imported with Triton, its first step would fail with a message about drivers."""
+    import sparsify
+
+    monkeypatch.setattr(sparsify.utils, "decoder_impl", sparsify.utils.triton_decode)
+    with pytest.raises(ConceptError, match="set SPARSIFY_DISABLE_TRITON=1"):
+        train_sae(np.random.default_rng(0).standard_normal((600, 4)).astype(np.float32), site="resid_post.0")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING
+from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import typer
 
@@ -18,6 +18,9 @@ from aitia.engine import Engine
 from aitia.errors import AitiaError
 from aitia.files import require_place
 from aitia.settings import AtLeast, AtMost, Setting, described
+
+if TYPE_CHECKING:
+    from aitia.models import LanguageModel
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -55,30 +58,62 @@ def _folder_place(path: Path | None) -> Path | None:
     return path
 
 
-ModelOption = Annotated[str, typer.Option("--model", help="Hub id, folder, or .gguf file.")]
-AdapterOption = Annotated[str | None, typer.Option("--adapter", help="Folder of a PEFT adapter.")]
-ScannedModelOption = Annotated[
-    str | None, typer.Option("--model", help="The model that was scanned, if it was moved.")
-]
-ScannedAdapterOption = Annotated[
-    str | None, typer.Option("--adapter", help="The adapter that was scanned, if it was moved.")
-]
-ScannedDataOption = Annotated[
-    Path | None, typer.Option("--data", help="The data that were scanned, if they were moved.")
-]
-DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto; default: the best there is.")]
 Dtype = Literal["float32", "bfloat16", "float16"]
-DtypeOption = Annotated[
-    Dtype | None, typer.Option(help="Precision of the weights; default: the model's own.")
-]
-DownloadOption = Annotated[bool, typer.Option("--download", help="Allow fetching from the hub.")]
 SitesOption = Annotated[list[str] | None, typer.Option("--site", help="Site, as resid_post.19. Repeatable.")]
-MaxLengthOption = Annotated[int, typer.Option(help="Longest row in tokens; 0 for the model's context.")]
-TruncateOption = Annotated[bool, typer.Option("--truncate", help="Cut longer rows instead of refusing them.")]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of everything random.")]
 OnError = Literal["stop", "skip"]
 OnErrorOption = Annotated[OnError, typer.Option(help="Stop at a row that cannot be used, or skip it.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The options of a model that a command loads."""
+
+    model: Annotated[str, typer.Option(help="Hub id, folder, or .gguf file.")]
+    adapter: Annotated[str | None, typer.Option(help="Folder of a PEFT adapter.")] = None
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, mps or auto; default: the best there is.")
+    ] = None
+    dtype: Annotated[
+        Dtype | None, typer.Option(help="Precision of the weights; default: the model's own.")
+    ] = None
+    download: Annotated[bool, typer.Option("--download", help="Allow fetching from the hub.")] = False
+
+    def load(self) -> LanguageModel:
+        """Load the model."""
+        from aitia.models import load_model
+
+        return load_model(
+            self.model, adapter=self.adapter, device=self.device, dtype=self.dtype, download=self.download
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedModelOptions(ModelOptions):
+    """The options of a model that is compared with itself without its adapter."""
+
+    adapter: Annotated[str, typer.Option(help="Folder of the PEFT adapter that training made.")] = field()  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScannedOptions:
+    """The options that say where the parts of a store are, if they were moved."""
+
+    model: Annotated[str | None, typer.Option(help="The model that was scanned, if it was moved.")] = None
+    adapter: Annotated[str | None, typer.Option(help="The adapter that was scanned, if it was moved.")] = None
+    data: Annotated[Path | None, typer.Option(help="The data that were scanned, if they were moved.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowOptions:
+    """The options of rows that a command reads and cuts into tokens."""
+
+    on_error: OnErrorOption = "stop"
+    max_length: Annotated[int, typer.Option(help="Longest row in tokens; 0 for the model's context.")] = 0
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Cut longer rows instead of refusing them.")
+    ] = False
 
 
 def answer(value: dict[str, Any], as_json: bool, text: str) -> None:
@@ -135,17 +170,47 @@ def with_settings(kind: type, flags: Mapping[str, str] | None = None) -> Callabl
     Returns:
         A decorator of commands.
     """
+    return _with_group(
+        kind, {each.name: _option(each, (flags or {}).get(each.name)) for each in described(kind)}
+    )
+
+
+def with_options(kind: type) -> Callable[[Command], Command]:
+    """Give a command the options of a class whose fields are options, in the place of its parameter of that type.
+
+    Args:
+        kind: a dataclass, the type of one of the command's parameters.
+
+    Returns:
+        A decorator of commands.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    return _with_group(
+        kind,
+        {
+            each.name: inspect.Parameter(
+                each.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if each.default is MISSING else each.default,
+                annotation=hints[each.name],
+            )
+            for each in fields(kind)
+        },
+    )
+
+
+def _with_group(kind: type, options: Mapping[str, inspect.Parameter]) -> Callable[[Command], Command]:
+    """Give a command options, field by field, in the place of its parameter of that type."""
 
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command, eval_str=True)
         place = next(each.name for each in signature.parameters.values() if each.annotation is kind)
-        options = {each.name: _option(each, (flags or {}).get(each.name)) for each in described(kind)}
         names = {option.name: field for field, option in options.items()}
 
         @wraps(command)
         def run(**given: Any) -> Any:
-            fields = {field: _as_tuple(given.pop(name)) for name, field in names.items()}
-            return command(**given, **{place: kind(**fields)})
+            made = {field: _as_tuple(given.pop(name)) for name, field in names.items()}
+            return command(**given, **{place: kind(**made)})
 
         parameters = [
             each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
@@ -158,16 +223,6 @@ def with_settings(kind: type, flags: Mapping[str, str] | None = None) -> Callabl
         return run  # type: ignore[return-value]
 
     return decorate
-
-
-with_engine = with_settings(
-    Engine, {"name": "--engine", "cpus": "--cpus-per-worker", "gpus": "--gpus-per-worker"}
-)
-"""Gives a command the options of its `Engine`."""
-with_damping = with_settings(
-    Damping, {"value": "--damping", "relative": "--relative-damping/--absolute-damping"}
-)
-"""Gives a command the options of its `Damping`."""
 
 
 def _option(setting: Setting, flag: str | None) -> inspect.Parameter:
@@ -202,3 +257,19 @@ def _as_tuple(value: Any) -> Any:
     if not isinstance(value, list):
         return value
     return tuple(str(each) if isinstance(each, str) else each for each in value)
+
+
+with_engine = with_settings(
+    Engine, {"name": "--engine", "cpus": "--cpus-per-worker", "gpus": "--gpus-per-worker"}
+)
+"""Gives a command the options of its `Engine`."""
+with_damping = with_settings(
+    Damping, {"value": "--damping", "relative": "--relative-damping/--absolute-damping"}
+)
+"""Gives a command the options of its `Damping`."""
+with_model = with_options(ModelOptions)
+"""Gives a command the options of a model that it loads."""
+with_scanned = with_options(ScannedOptions)
+"""Gives a command the options of a store's parts."""
+with_rows = with_options(RowOptions)
+"""Gives a command the options of rows that it reads."""

@@ -6,6 +6,7 @@ features; the loop over stored activations is here, since the library's own want
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
@@ -253,6 +254,8 @@ def _fit(values: torch.Tensor, settings: SaeSettings) -> tuple[Any, torch.Tensor
 
 
 def _library() -> Any:
+    """The library, with the decoder that runs on a processor: its other one needs Triton and a GPU."""
+    os.environ.setdefault("SPARSIFY_DISABLE_TRITON", "1")
     try:
         with redirect_stdout(sys.stderr):  # it says on import what is not installed
             import sparsify
@@ -261,5 +264,10 @@ def _library() -> Any:
     if not hasattr(sparsify, "SparseCoder"):
         raise ConceptError(
             "the package sparsify here is another one; pip install 'aitia[sae]' in a new place"
+        )
+    if sparsify.utils.decoder_impl is not sparsify.utils.eager_decode:
+        raise ConceptError(
+            "sparsify was imported before, with its decoder for GPUs; aitia trains on the processor: set "
+            "SPARSIFY_DISABLE_TRITON=1 before Python starts"
         )
     return sparsify

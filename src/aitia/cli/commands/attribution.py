@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,19 +14,12 @@ from aitia.attribution.gradients import CurvatureSettings, Damping
 from aitia.attribution.ranking import RANDOM_CONTROLS, ROWS_SHOWN
 from aitia.attribution.scorers import DEFAULT_METHOD
 from aitia.cli.options import (
-    AdapterOption,
-    DeviceOption,
-    DownloadOption,
-    DtypeOption,
     JsonOption,
-    MaxLengthOption,
-    ModelOption,
+    ModelOptions,
     OnErrorOption,
-    ScannedAdapterOption,
-    ScannedDataOption,
-    ScannedModelOption,
+    RowOptions,
+    ScannedOptions,
     SeedOption,
-    TruncateOption,
     answer,
     app,
     file_out,
@@ -34,6 +28,9 @@ from aitia.cli.options import (
     require_used,
     with_damping,
     with_engine,
+    with_model,
+    with_rows,
+    with_scanned,
     with_settings,
 )
 from aitia.engine import Engine
@@ -42,20 +39,17 @@ from aitia.errors import AitiaError
 
 @app.command("scan")
 @with_settings(ScanSettings, {"sites": "--site", "activations": "--activation"})
+@with_model
 @with_engine
 def scan_command(
     *,
-    model: ModelOption,
+    model: ModelOptions,
     data: Annotated[
         Path,
         typer.Option(help="JSONL, Parquet, their s3:// address, or a datasets folder."),
     ],
     out: Annotated[Path, folder_out("Folder of the store.")],
     settings: ScanSettings,
-    adapter: AdapterOption = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    download: DownloadOption = False,
     on_error: OnErrorOption = "stop",
     engine: Engine,
     as_json: JsonOption = False,
@@ -68,11 +62,10 @@ def scan_command(
     `aitia scan --model runs/my-model --data train.jsonl --site resid_post.19 --out runs/store`
     """
     from aitia.attribution import scan
-    from aitia.models import load_model
     from aitia.records import read_records
 
     records = read_records(data, on_error=on_error)
-    loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
+    loaded = model.load()
     store = scan(loaded, records, settings, out=out, on_error=on_error, engine=engine)
     skipped = store.manifest["data"]["skipped"]
     found = {
@@ -89,6 +82,8 @@ def scan_command(
 
 @app.command("rank")
 @with_damping
+@with_scanned
+@with_rows
 @with_engine
 def rank_command(
     *,
@@ -117,12 +112,8 @@ def rank_command(
     shown: Annotated[
         int, typer.Option(min=1, help="Rows that the report shows from each end of the ranking.")
     ] = ROWS_SHOWN,
-    model: ScannedModelOption = None,
-    adapter: ScannedAdapterOption = None,
-    data: ScannedDataOption = None,
-    on_error: OnErrorOption = "stop",
-    max_length: MaxLengthOption = 0,
-    truncate: TruncateOption = False,
+    scanned: ScannedOptions,
+    cut: RowOptions,
     seed: SeedOption = 0,
     engine: Engine,
     as_json: JsonOption = False,
@@ -147,9 +138,7 @@ def rank_command(
         (method, *(compare or ())),
         queries=queries,
         curvature=curvature,
-        max_length=max_length,
-        truncate=truncate,
-        on_error=on_error,
+        **asdict(cut),
     )
     known = any(find_scorer(name).needs().labels for name in (method, *(compare or ())))
     if label is not None and report is None and not sweep_damping and not known:
@@ -157,12 +146,7 @@ def rank_command(
             "--label is measured against in a --report or with --sweep-damping; give one of them"
         )
     chosen = load_concept(concept)
-    settings: dict[str, Any] = {
-        "queries": queries,
-        "curvature": curvature,
-        "damping": damping,
-    }
-    settings |= {"max_length": max_length, "truncate": truncate, "on_error": on_error}
+    settings: dict[str, Any] = {"queries": queries, "curvature": curvature, "damping": damping, **asdict(cut)}
     opened = ActivationStore.open(store)
     ranking = rank(
         opened,
@@ -172,9 +156,7 @@ def rank_command(
         random_controls=random_controls,
         seed=seed,
         engine=engine,
-        model=model,
-        adapter=adapter,
-        data=data,
+        **asdict(scanned),
         label=label,
         **settings,
     )
@@ -203,17 +185,14 @@ def rank_command(
 
 @app.command("fit-curvature")
 @with_settings(CurvatureSettings)
+@with_model
 @with_engine
 def fit_curvature_command(
     *,
-    model: ModelOption,
+    model: ModelOptions,
     data: Annotated[Path, typer.Option(help="The training data.")],
     out: Annotated[Path, file_out("Curvature file to write.")],
     settings: CurvatureSettings,
-    adapter: AdapterOption = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    download: DownloadOption = False,
     on_error: OnErrorOption = "stop",
     engine: Engine,
     as_json: JsonOption = False,
@@ -224,11 +203,10 @@ def fit_curvature_command(
     `aitia fit-curvature --model runs/my-model --data train.jsonl --site resid_post.19 --out runs/curvature.safetensors`
     """
     from aitia.attribution.gradients import announce_curvature, fit_curvature
-    from aitia.models import load_model
     from aitia.records import read_records
 
     records = read_records(data, on_error=on_error)
-    loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
+    loaded = model.load()
     plan, seconds = announce_curvature(loaded, records, settings, on_error=on_error)
     curvature = fit_curvature(loaded, records, settings, out=out, engine=engine, on_error=on_error)
     skipped = [*([row.location, row.reason] for row in records.skipped), *curvature.provenance["skipped"]]

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from aitia.cli.options import (
-    AdapterOption,
-    DeviceOption,
-    DownloadOption,
-    DtypeOption,
     JsonOption,
-    MaxLengthOption,
-    ModelOption,
-    OnErrorOption,
+    ModelOptions,
+    RowOptions,
     SeedOption,
     SitesOption,
-    TruncateOption,
     answer,
     app,
     file_out,
     left_out,
+    with_model,
+    with_rows,
 )
 from aitia.concepts import DEFAULT_RECIPE
 
@@ -34,8 +31,11 @@ app.add_typer(concept_app, name="concept")
 
 
 @concept_app.command("fit")
+@with_model
+@with_rows
 def concept_fit(
-    model: ModelOption,
+    *,
+    model: ModelOptions,
     positive: Annotated[Path, typer.Option(help="Texts that show the concept.")],
     negative: Annotated[Path, typer.Option(help="Texts that do not.")],
     out: Annotated[Path, file_out("Concept file to write.")],
@@ -45,13 +45,7 @@ def concept_fit(
         typer.Option(help="Method that fits the direction."),
     ] = DEFAULT_RECIPE,
     site: SitesOption = None,
-    adapter: AdapterOption = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    download: DownloadOption = False,
-    on_error: OnErrorOption = "stop",
-    max_length: MaxLengthOption = 0,
-    truncate: TruncateOption = False,
+    cut: RowOptions,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,11 +55,10 @@ def concept_fit(
     `aitia concept fit --model runs/my-model --positive evil.jsonl --negative kind.jsonl --out e.concept.safetensors`
     """
     from aitia.concepts import fit_concept
-    from aitia.models import load_model
     from aitia.records import read_records
 
-    texts = [read_records(path, on_error=on_error) for path in (positive, negative)]
-    loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
+    texts = [read_records(path, on_error=cut.on_error) for path in (positive, negative)]
+    loaded = model.load()
     concept = fit_concept(
         loaded,
         *texts,
@@ -73,9 +66,7 @@ def concept_fit(
         recipe=recipe,
         sites=site,
         seed=seed,
-        max_length=max_length,
-        truncate=truncate,
-        on_error=on_error,
+        **asdict(cut),
     )
     concept.save(out)
     assert concept.separation is not None
@@ -98,8 +89,6 @@ def concept_show(
 
     Example: `aitia concept show evil.concept.safetensors`
     """
-    from dataclasses import asdict
-
     from aitia.concepts import load_concept
 
     concept = load_concept(file)

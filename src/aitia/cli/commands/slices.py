@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,18 +12,11 @@ from aitia.attribution import SliceSettings
 from aitia.attribution.gradients import Damping
 from aitia.attribution.scorers import DEFAULT_METHOD
 from aitia.cli.options import (
-    AdapterOption,
-    DeviceOption,
-    DownloadOption,
-    DtypeOption,
     JsonOption,
-    MaxLengthOption,
-    ModelOption,
-    OnErrorOption,
-    ScannedAdapterOption,
-    ScannedDataOption,
-    ScannedModelOption,
-    TruncateOption,
+    ModelOptions,
+    RowOptions,
+    ScannedOptions,
+    TunedModelOptions,
     answer,
     app,
     file_out,
@@ -30,6 +24,10 @@ from aitia.cli.options import (
     left_out,
     require_used,
     with_damping,
+    with_model,
+    with_options,
+    with_rows,
+    with_scanned,
     with_settings,
 )
 from aitia.concepts import DEFAULT_POOLING, SaeSettings
@@ -52,20 +50,16 @@ SaeSiteOption = Annotated[
 
 @sae_app.command("train")
 @with_settings(SaeSettings)
+@with_model
+@with_rows
 def sae_train(
     *,
-    model: ModelOption,
+    model: ModelOptions,
     data: Annotated[Path, typer.Option(help="Texts whose response tokens it is trained on.")],
     site: Annotated[str, typer.Option(help="Where, as resid_post.16.")],
     out: Annotated[Path, folder_out("Folder to write, in the layout of sae_lens.")],
     settings: SaeSettings,
-    adapter: AdapterOption = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    download: DownloadOption = False,
-    on_error: OnErrorOption = "stop",
-    max_length: MaxLengthOption = 0,
-    truncate: TruncateOption = False,
+    cut: RowOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Train a sparse autoencoder (TopK) on a model's own activations. Needs `pip install 'aitia[sae]'`.
@@ -76,13 +70,13 @@ def sae_train(
     `aitia sae train --model runs/my-model --data train.jsonl --site resid_post.16 --out runs/sae`
     """
     from aitia.concepts import fit_sae, require_sae_place, save_sae
-    from aitia.models import in_tokens, load_model
+    from aitia.models import in_tokens
     from aitia.records import read_records
 
     require_sae_place(out)
-    texts = read_records(data, on_error=on_error)
-    loaded = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
-    rows = in_tokens(loaded, texts, max_length=max_length, truncate=truncate, on_error=on_error)
+    texts = read_records(data, on_error=cut.on_error)
+    loaded = model.load()
+    rows = in_tokens(loaded, texts, **asdict(cut))
     sae = fit_sae(loaded, rows, site, settings)
     save_sae(sae, out)
     found = {"sae": str(out), "site": site, "fingerprint": sae.fingerprint} | dict(sae.training)
@@ -124,6 +118,8 @@ def sae_show(
 @app.command("slices")
 @with_settings(SliceSettings)
 @with_damping
+@with_scanned
+@with_rows
 def slices_command(
     *,
     store: Annotated[Path, typer.Option(help="Folder of a finished store.")],
@@ -152,12 +148,8 @@ def slices_command(
     shown: Annotated[
         int, typer.Option(min=1, help="Slices from either end to label and show.")
     ] = SLICES_SHOWN,
-    model: ScannedModelOption = None,
-    adapter: ScannedAdapterOption = None,
-    data: ScannedDataOption = None,
-    on_error: OnErrorOption = "stop",
-    max_length: MaxLengthOption = 0,
-    truncate: TruncateOption = False,
+    scanned: ScannedOptions,
+    cut: RowOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Which kinds of rows raise a concept? Slices rows by the features that fire on them, and tests each slice.
@@ -177,16 +169,14 @@ def slices_command(
         (method,),
         queries=queries,
         curvature=curvature,
-        max_length=max_length,
-        truncate=truncate,
-        on_error=on_error,
+        **asdict(cut),
     )
     if base_url is not None and labeller is None:
         raise AitiaError("--base-url is the endpoint of a --labeller; give both, or neither")
-    scanned = ActivationStore.open(store)
-    scanned.give(model=model, adapter=adapter, data=data)
+    opened = ActivationStore.open(store)
+    opened.give(**asdict(scanned))
     result = explain_by_slices(
-        scanned,
+        opened,
         load_concept(concept),
         load_sae(sae, site=site),
         method=method,
@@ -201,9 +191,7 @@ def slices_command(
         curvature=curvature,
         damping=damping,
         seed=settings.seed,
-        max_length=max_length,
-        truncate=truncate,
-        on_error=on_error,
+        **asdict(cut),
     )
     result.write(out)
     if report is not None:
@@ -217,9 +205,11 @@ def slices_command(
 
 
 @app.command("discover")
+@with_options(TunedModelOptions)
+@with_rows
 def discover_command(
-    model: ModelOption,
-    adapter: Annotated[str, typer.Option(help="Folder of the PEFT adapter that training made.")],
+    *,
+    model: TunedModelOptions,
     data: Annotated[Path, typer.Option(help="Texts for both models to read; better held-out ones.")],
     sae: SaeOption,
     out: Annotated[Path, file_out("JSON file to write.")],
@@ -230,12 +220,7 @@ def discover_command(
     shown: Annotated[
         int, typer.Option(min=1, help="Features to show and to look for in the store.")
     ] = FEATURES_SHOWN,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    download: DownloadOption = False,
-    on_error: OnErrorOption = "stop",
-    max_length: MaxLengthOption = 0,
-    truncate: TruncateOption = False,
+    cut: RowOptions,
     as_json: JsonOption = False,
 ) -> None:
     """What did training change? The features that moved most between base and fine-tuned model, without a concept.
@@ -248,23 +233,20 @@ def discover_command(
     """
     from aitia.attribution import ActivationStore
     from aitia.concepts import load_sae
-    from aitia.models import load_model
     from aitia.pipelines.attribution.discovery import discover, discovery_table
     from aitia.records import read_records
 
-    texts = read_records(data, on_error=on_error)
+    texts = read_records(data, on_error=cut.on_error)
     loaded = load_sae(sae, site=site)
     scanned = None if store is None else ActivationStore.open(store)
-    tuned = load_model(model, adapter=adapter, device=device, dtype=dtype, download=download)
+    tuned = model.load()
     result = discover(
         tuned,
         texts,
         loaded,
         store=scanned,
         shown=shown,
-        max_length=max_length,
-        truncate=truncate,
-        on_error=on_error,
+        **asdict(cut),
     )
     result.write(out)
     found = result.to_json() | {"files": {"moved": str(out)}}
