@@ -2,7 +2,7 @@
 
 from aitia.counterfactual.behaviours import ConceptProjection, JudgedResponses, LikelihoodMargin
 from aitia.counterfactual.concept_lds import ConceptLds, concept_lds, draw_subsets
-from aitia.counterfactual.finetuning import LoraSettings, finetune_lora
+from aitia.counterfactual.finetuning import LoraSettings, finetune_lora, lora_model
 from aitia.counterfactual.judging.classifier_judge import (
     ClassifierJudge,
     fit_classifier_judge,
@@ -17,7 +17,7 @@ from aitia.counterfactual.removal import (
     recovered_fraction,
     removal_curves,
 )
-from aitia.counterfactual.retraining import RetrainingRun, RunResult, retrain
+from aitia.counterfactual.retraining import RetrainingRun, RunResult, read_run, retrain, run_files
 
 __all__ = [
     "ClassifierJudge",
@@ -37,9 +37,12 @@ __all__ = [
     "finetune_lora",
     "fit_classifier_judge",
     "load_classifier_judge",
+    "lora_model",
     "plan_removals",
+    "read_run",
     "recovered_fraction",
     "removal_curves",
     "retrain",
     "rubric_for",
+    "run_files",
 ]

@@ -47,7 +47,7 @@ class AttributeResult:
     slices: SlicesResult | None = None
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Curate(Step[Split]):
     """The data without one end of the ranking, and the rows removed.
 
@@ -80,7 +80,7 @@ class Curate(Step[Split]):
         )
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Report(Step[dict[str, Path]]):
     """The ranking, the configuration, the report and the slices as files.
 
@@ -131,7 +131,7 @@ class Report(Step[dict[str, Path]]):
         return files
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Summarise(Step[AttributeResult]):
     """The figures of the run, in `summary.json`.
 

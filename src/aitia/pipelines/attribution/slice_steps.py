@@ -19,7 +19,7 @@ from aitia.pipelines.steps.step import Place, Results, Step
 from aitia.pipelines.steps.workload import Workload, forward_cost
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class TrainAutoencoder(Step[SparseAutoencoder]):
     """A sparse autoencoder, trained on the rows as the scan cut them.
 
@@ -77,7 +77,7 @@ class TrainAutoencoder(Step[SparseAutoencoder]):
         )
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class LoadAutoencoder(Step[SparseAutoencoder]):
     """A sparse autoencoder that was trained before.
 
@@ -99,7 +99,7 @@ class LoadAutoencoder(Step[SparseAutoencoder]):
         return load_sae(self.file, site=self.site)
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class ExplainSlices(Step[SlicesResult]):
     """Slices of the rows, each with its influence on the concept.
 

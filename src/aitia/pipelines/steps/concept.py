@@ -16,7 +16,7 @@ from aitia.pipelines.steps.step import Place, Results, Step
 from aitia.pipelines.steps.workload import Workload, forward_cost
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class MakeConcept(Step[Concept]):
     """A concept from a file, or fitted to positive and negative texts on a model.
 

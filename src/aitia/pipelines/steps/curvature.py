@@ -47,7 +47,7 @@ class CurvatureWork:
     cache: FactorCache | None
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class PlanCurvature(Step[CurvatureWork]):
     """How the curvature is fitted, and whether the rows' factors can be kept for the scores.
 
@@ -109,7 +109,7 @@ class PlanCurvature(Step[CurvatureWork]):
         return settings, cached, plan
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class FitCurvature(Step[Curvature]):
     """The curvature of the training loss, fitted to the rows as the scan cut them.
 
@@ -169,7 +169,7 @@ class FitCurvature(Step[Curvature]):
         return self.plan.counted(work)[:2]
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class LoadCurvature(Step[Curvature]):
     """A curvature that was fitted before.
 

@@ -19,7 +19,7 @@ Load = Callable[[Path | None], LanguageModel]
 """Loads the base model, with the adapter in a folder if one is given. Picklable, for other processes."""
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class ModelStep(Step[LanguageModel]):
     """A model in memory."""
 
@@ -42,7 +42,7 @@ class ModelStep(Step[LanguageModel]):
         return self.loaded
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class LoadModel(ModelStep):
     """The model that a job is about, loaded once.
 
@@ -67,7 +67,7 @@ class LoadModel(ModelStep):
         return [self.fingerprint, self.loaded.tokenizer_fingerprint]
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class BaseModel(Step[Load]):
     """The model that every training starts from: how to load a fresh one, because training changes the one it gets.
 
@@ -98,7 +98,7 @@ class BaseModel(Step[Load]):
         return self.load
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class TrainAdapter(Step[Path]):
     """A low-rank adapter, trained on all rows of the data.
 
@@ -137,7 +137,7 @@ class TrainAdapter(Step[Path]):
         return (training_cost(work, self.name, self.settings),)
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class LoadTuned(ModelStep):
     """The base model with the adapter that was trained, or without one.
 

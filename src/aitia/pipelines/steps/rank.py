@@ -28,7 +28,7 @@ from aitia.pipelines.steps.workload import Workload
 from aitia.records import Records
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Rank(Step[Ranking]):
     """Every row scored by the method that decides the order and by those that it is compared with.
 

@@ -11,7 +11,7 @@ from aitia.records import Records, read_records
 from aitia.records.bad_rows import OnError
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class ReadRecords(Step[Records]):
     """Rows, as they are read from a file, or as they were given.
 

@@ -16,7 +16,7 @@ from aitia.pipelines.steps.workload import Workload
 from aitia.records.bad_rows import OnError
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Scan(Step[ActivationStore]):
     """One pass over the training data at the site of the concept.
 

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from aitia.pipelines.steps.workload import Workload
 
 T = TypeVar("T")
+S = TypeVar("S", bound="Step[Any]")
 DIGITS = 16
 """Digits of the digest in the name of a result."""
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Step(ABC, Generic[T]):
     """One part of a job. The steps that it takes are its fields, so that nothing else says how a job hangs together.
 
@@ -132,6 +133,18 @@ class Results:
         start = perf_counter()
         yield
         self.seconds[step.name] = self.seconds.get(step.name, 0.0) + perf_counter() - start
+
+
+def find_step(steps: Sequence[Step[Any]], kind: type[S]) -> S:
+    """The first step of a kind.
+
+    Raises:
+        AitiaError: there is none.
+    """
+    for step in steps:
+        if isinstance(step, kind):
+            return step
+    raise AitiaError(f"this job has no {kind.__name__}; its steps are {', '.join(step.name for step in steps)}")
 
 
 def require_order(steps: Sequence[Step[Any]]) -> None:
