@@ -20,12 +20,12 @@ from aitia.errors import AitiaError, RecordError
 from aitia.models import save_model
 from aitia.pipelines.evaluation.evaluate import evaluate_files
 from aitia.pipelines.evaluation.run_explanations import EVERY_ROW, run_explanations
-from aitia.pipelines.steps import models
 from aitia.pipelines.retraining.counterfactual import counterfactual
 from aitia.pipelines.retraining.counterfactual_configuration import (
     CounterfactualConfiguration,
     read_counterfactual_configuration,
 )
+from aitia.pipelines.steps import models
 from aitia.records import read_records
 
 pytest.importorskip("openai", reason="the extra `judge` is not installed")

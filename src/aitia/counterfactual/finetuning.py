@@ -207,9 +207,7 @@ def lora_model(model: LanguageModel, settings: LoraSettings, adapter: str = "mem
             f"Fine-tuning: no usual places for factors are known in {model.config.model_type}; all linear layers of "
             f"its blocks but routers get them: {', '.join(_adapted(network))}"
         )
-    return LanguageModel(
-        network=network, tokenizer=model.tokenizer, name=model.name, adapter=adapter
-    )
+    return LanguageModel(network=network, tokenizer=model.tokenizer, name=model.name, adapter=adapter)
 
 
 def usual_modules(model: LanguageModel) -> list[str] | str | None:

@@ -6,12 +6,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from aitia.attribution.gradients.cost_model import (
+    Cost,
     Data,
     InfluencePass,
     Machine,
     ModelShape,
     RunPlan,
-    Cost,
     curvature_cost,
     fit_machine,
     in_bytes,

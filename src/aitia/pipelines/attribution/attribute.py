@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from aitia.attribution import ScanSettings, SliceSettings
+from aitia.attribution.gradients.cost_model import Machine, RunPlan
 from aitia.attribution.gradients.curvature import CurvatureSettings, Damping
 from aitia.concepts import SaeSettings
 from aitia.engine import keeping_workers
-from aitia.models import LanguageModel, load_model
+from aitia.models import LanguageModel, in_tokens, load_model
+from aitia.models.loading.language_models import load_outline
 from aitia.pipelines.attribution.configuration import AttributeConfiguration
 from aitia.pipelines.attribution.input_checks import check_input
 from aitia.pipelines.attribution.result_steps import AttributeResult, Curate, Report, Summarise
@@ -24,9 +26,10 @@ from aitia.pipelines.steps.models import LoadModel, ModelStep
 from aitia.pipelines.steps.rank import Rank
 from aitia.pipelines.steps.records import ReadRecords
 from aitia.pipelines.steps.scan import Scan
-from aitia.pipelines.steps.step import Place, Step, run_steps
+from aitia.pipelines.steps.step import Place, Step, find_step, run_steps
+from aitia.pipelines.steps.workload import Workload, plan_steps
 
-__all__ = ["AttributeResult", "attribute", "attribute_steps"]
+__all__ = ["AttributeResult", "attribute", "attribute_steps", "plan_attribute"]
 
 
 def attribute(
@@ -198,7 +201,11 @@ def _slice_steps(
                 folder=configuration.out,
                 name="sae-{}",
                 made_of=lambda: [
-                    model.fingerprint, data.records.fingerprint, concept.site(), asdict(chosen), cut
+                    model.fingerprint,
+                    data.records.fingerprint,
+                    concept.site(),
+                    asdict(chosen),
+                    cut,
                 ],
                 digits=12,
             ),
@@ -218,3 +225,37 @@ def _slice_steps(
         shown=part.shown,
     )
     return autoencoder, slices
+
+
+def plan_attribute(
+    configuration: AttributeConfiguration,
+    *,
+    machine: Machine | None = None,
+    workers: int = 0,
+    rows: int = 0,
+) -> RunPlan:
+    """Count what the steps of a configuration that would run will take.
+
+    The data are read and cut into tokens. The model's weights are not loaded, unless a result of an earlier run is
+    there and has to be compared with them.
+
+    Args:
+        configuration: of `aitia attribute`.
+        machine: of each worker; default: this one, by multiplying matrices for a moment.
+        workers: how many; 0 for what the configuration says, or one.
+        rows: plan for this many rows like these, from the start; 0 for as many as there are.
+
+    Raises:
+        RecordError, ModelError: data or model cannot be read.
+    """
+    part = configuration.model
+    outline = load_outline(part.name, adapter=part.adapter, dtype=part.dtype)
+    steps = attribute_steps(configuration)
+    work = Workload(
+        outline=outline,
+        rows=in_tokens(outline, find_step(steps, ReadRecords).records, **configuration.data.cutting),
+        max_batch_tokens=configuration.scan.max_batch_tokens,
+        planned_rows=rows,
+    )
+    workers = workers or configuration.engine.workers or 1
+    return plan_steps(steps, work, machine=machine, workers=workers, resume=not rows)

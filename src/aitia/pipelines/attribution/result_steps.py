@@ -188,6 +188,4 @@ class Summarise(Step[AttributeResult]):
         }
         files["summary"] = write_json(self.out / "summary.json", summary)
         slices = None if self.slices is None else results[self.slices]
-        return AttributeResult(
-            ranking=ranking, concept=concept, summary=summary, files=files, slices=slices
-        )
+        return AttributeResult(ranking=ranking, concept=concept, summary=summary, files=files, slices=slices)

@@ -49,10 +49,10 @@ def _tried(folder: Path, behaviour: str) -> Direction:
     adapter, concept = find_step(steps, TrainAdapter), find_step(steps, MakeConcept)
     for kept in (adapter, concept):
         if not kept.done():
-            return Direction(reason=f"{kept.out.path()} is not there any more; run the same configuration again")
+            return Direction(
+                reason=f"{kept.out.path()} is not there any more; run the same configuration again"
+            )
     measured = find_step(steps, MakeBehaviours).kept() or []
     made = {each.name: each for each in measured}
     load = partial(load_part, configuration.model)
-    return try_direction(
-        partial(load, adapter.read()), partial(load, None), concept.read(), made[behaviour]
-    )
+    return try_direction(partial(load, adapter.read()), partial(load, None), concept.read(), made[behaviour])

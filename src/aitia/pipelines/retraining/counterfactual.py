@@ -1,4 +1,4 @@
-"""A ranking held against retraining, from one configuration, as a list of steps: train, rank, remove, retrain, report."""
+"""A ranking held against retraining, from one configuration, as a list of steps: train, rank, remove, retrain."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from aitia.attribution import ScanSettings
+from aitia.attribution.gradients.cost_model import Machine, RunPlan
 from aitia.attribution.gradients.curvature import CurvatureSettings, Damping
 from aitia.attribution.scorers import find_scorer
 from aitia.concepts import load_concept
+from aitia.counterfactual import lora_model
 from aitia.files import file_digest
-from aitia.models import LanguageModel, load_model
+from aitia.models import LanguageModel, in_tokens, load_model
+from aitia.models.loading.language_models import load_outline
 from aitia.pipelines.retraining.counterfactual_configuration import BaseModelPart, CounterfactualConfiguration
 from aitia.pipelines.retraining.counterfactual_inputs import Inputs, read_inputs
 from aitia.pipelines.retraining.ranking_steps import (
@@ -30,8 +33,9 @@ from aitia.pipelines.steps.rank import Rank
 from aitia.pipelines.steps.records import ReadRecords
 from aitia.pipelines.steps.scan import Scan
 from aitia.pipelines.steps.step import Place, Step, run_steps
+from aitia.pipelines.steps.workload import Workload, plan_steps
 
-__all__ = ["CounterfactualResult", "counterfactual", "counterfactual_steps"]
+__all__ = ["CounterfactualResult", "counterfactual", "counterfactual_steps", "plan_counterfactual"]
 
 
 def counterfactual(configuration: CounterfactualConfiguration) -> CounterfactualResult:
@@ -51,6 +55,41 @@ def counterfactual(configuration: CounterfactualConfiguration) -> Counterfactual
     """
     steps = counterfactual_steps(configuration, read_inputs(configuration))
     return run_steps(steps)[steps[-1]]
+
+
+def plan_counterfactual(
+    configuration: CounterfactualConfiguration,
+    *,
+    machine: Machine | None = None,
+    workers: int = 0,
+    rows: int = 0,
+) -> RunPlan:
+    """Count what the steps of a configuration that would run will take; sampled answers are not counted.
+
+    All texts are read, and the rows cut into tokens. The model's weights are not loaded, unless a result of an earlier
+    run may be there, under a name that depends on them.
+
+    Args:
+        configuration: of `aitia counterfactual`.
+        machine: of each worker; default: this one, by multiplying matrices for a moment.
+        workers: how many; 0 for what the configuration says, or one.
+        rows: plan for this many rows like these, from the start; 0 for as many as there are.
+
+    Raises:
+        RecordError, ModelError: data or model cannot be read.
+    """
+    part, training = configuration.model, configuration.training
+    inputs = read_inputs(configuration)
+    outline = lora_model(load_outline(part.name, dtype=part.dtype), training)
+    work = Workload(
+        outline=outline,
+        rows=in_tokens(outline, inputs.data, max_length=training.max_length, truncate=training.cuts),
+        max_batch_tokens=configuration.rankings.max_batch_tokens,
+        planned_rows=rows,
+    )
+    steps = counterfactual_steps(configuration, inputs, ask_judge=False)
+    workers = workers or configuration.engine.workers or 1
+    return plan_steps(steps, work, machine=machine, workers=workers, resume=not rows)
 
 
 def counterfactual_steps(

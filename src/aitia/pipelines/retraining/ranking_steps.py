@@ -163,7 +163,9 @@ class KeepScores(Step[Rankings]):
                 table = parquet.read_table(path)
             seconds = json.loads((table.schema.metadata or {})[b"aitia"])
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-            raise StoreError(f"{path}: damaged ({reason_of(error)}); delete the file and run again") from error
+            raise StoreError(
+                f"{path}: damaged ({reason_of(error)}); delete the file and run again"
+            ) from error
         names = [name for name in table.column_names if name != "id"]
         scores = {name.removeprefix("score "): table[name].to_numpy() for name in names}
         return Rankings(scores=scores, seconds=seconds)

@@ -56,7 +56,9 @@ class MakeBehaviours(Step[list[Behaviour]]):
 
     def depends(self) -> object:
         """See `Step.depends`."""
-        margin = self.parts.margin and self.parts.margin.model_dump(mode="json", exclude={"behaviour", "normal"})
+        margin = self.parts.margin and self.parts.margin.model_dump(
+            mode="json", exclude={"behaviour", "normal"}
+        )
         return [
             [texts.fingerprint for texts in self.given.measured],
             self.parts.projection and self.parts.projection.tokens,

@@ -1,4 +1,4 @@
-"""The curvature that influence methods divide by: planned, fitted, and its pass over the rows shared with the scores."""
+"""The curvature that influence methods divide by: planned and fitted; its pass over the rows serves the scores too."""
 
 from __future__ import annotations
 
@@ -97,9 +97,7 @@ class PlanCurvature(Step[CurvatureWork]):
         rows = min(settings.rows or work.data.rows, work.data.rows)
         kept = factor_bytes(work.rows, curvature_layers(work.outline, settings)) * work.grown
         cached = (
-            settings.use_empirical_fisher
-            and rows == work.data.rows
-            and kept <= self.cache_gigabytes * 1e9
+            settings.use_empirical_fisher and rows == work.data.rows and kept <= self.cache_gigabytes * 1e9
         )
         plan = plan_curvature(work.outline, work.rows, settings, cached=cached)
         more = rows / plan.rows
@@ -225,9 +223,7 @@ def curvature_steps(
     if not wants_curvature(methods):
         return None, None
     if file is not None:
-        return None, LoadCurvature(
-            model=scan.model, scan=scan, file=file, settings=settings, methods=methods
-        )
+        return None, LoadCurvature(model=scan.model, scan=scan, file=file, settings=settings, methods=methods)
     plan = PlanCurvature(
         model=scan.model,
         data=scan.data,
@@ -237,7 +233,5 @@ def curvature_steps(
         cache_gigabytes=cache_gigabytes,
         folder=out.folder,
     )
-    made = FitCurvature(
-        model=scan.model, data=scan.data, scan=scan, plan=plan, engine=engine, out=out
-    )
+    made = FitCurvature(model=scan.model, data=scan.data, scan=scan, plan=plan, engine=engine, out=out)
     return plan, made

@@ -163,7 +163,7 @@ class LoadTuned(ModelStep):
         """See `Step.depends`."""
         return []
 
-    def run(self, results: Results) -> LanguageModel:
+    def run(self, results: Results) -> LanguageModel:  # noqa: ARG002
         """See `Step.run`. The model is not kept here: trainings that come later need the memory."""
         found, _ = self.loaded, self.fingerprint
         del self.loaded

@@ -123,7 +123,9 @@ class Rank(Step[Ranking]):
         shape, data, costs = work.shape, work.data, []
         if self.curvature is not None:
             settings, cached = self.curvature.counted(work)
-            passes = _passes(work.outline, settings, self.scan.counted_site(work), self.methods, self._controls())
+            passes = _passes(
+                work.outline, settings, self.scan.counted_site(work), self.methods, self._controls()
+            )
             costs.append(influence_cost(shape, data, passes, cached=cached))
         others = activation_scorers() if self.compare_available else ()
         scored = len({*self.methods, *others})

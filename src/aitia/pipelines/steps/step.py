@@ -37,9 +37,7 @@ class Step(ABC, Generic[T]):
     @property
     def takes(self) -> tuple[Step[Any], ...]:
         """The earlier steps whose results this one takes, in the order of its fields."""
-        return tuple(
-            value for each in fields(self) if isinstance(value := getattr(self, each.name), Step)
-        )
+        return tuple(value for each in fields(self) if isinstance(value := getattr(self, each.name), Step))
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -144,7 +142,9 @@ def find_step(steps: Sequence[Step[Any]], kind: type[S]) -> S:
     for step in steps:
         if isinstance(step, kind):
             return step
-    raise AitiaError(f"this job has no {kind.__name__}; its steps are {', '.join(step.name for step in steps)}")
+    raise AitiaError(
+        f"this job has no {kind.__name__}; its steps are {', '.join(step.name for step in steps)}"
+    )
 
 
 def require_order(steps: Sequence[Step[Any]]) -> None:
@@ -159,7 +159,9 @@ def require_order(steps: Sequence[Step[Any]]) -> None:
             raise AitiaError(f"two steps are called {step.name!r}; give one of them another name")
         for taken in step.takes:
             if not any(taken is other for other in before):
-                raise AitiaError(f"step {step.name!r} takes {taken.name!r}, which is not before it in the list")
+                raise AitiaError(
+                    f"step {step.name!r} takes {taken.name!r}, which is not before it in the list"
+                )
         before.append(step)
 
 

@@ -107,8 +107,8 @@ def forward_cost(shape: ModelShape, data: Data, name: str, *, blocks: int, logit
 def training_cost(work: Workload, name: str, settings: LoraSettings, *, share: float = 1.0) -> Cost:
     """The cost of training an adapter on a share of the rows; the outline has the adapter on it.
 
-    A token goes up through all blocks, and down to the lowest block that has factors; the factors' own gradients cost as
-    much as the factors.
+    A token goes up through all blocks, and down to the lowest block that has factors, of which half is counted: where in
+    it the lowest factors are decides. The factors' own gradients cost as much as the factors.
 
     Args:
         work: the model and the rows.
@@ -122,7 +122,7 @@ def training_cost(work: Workload, name: str, settings: LoraSettings, *, share: f
         for block in work.outline.blocks
     ]
     lowest = next((number for number, size in enumerate(factors) if size), 0)
-    directions = 1 + (shape.layers - lowest) / shape.layers
+    directions = 1 + (shape.layers - lowest - 0.5) / shape.layers
     logits = 2 * data.response_tokens * shape.vocabulary * shape.width
     once = through_blocks(shape, data) * directions + logits + data.tokens * sum(factors)
     batches = data.rows / settings.per_device_train_batch_size
