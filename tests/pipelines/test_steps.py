@@ -381,7 +381,7 @@ def test_a_damaged_result_is_refused_by_name_and_a_missing_part_made_again(folde
 
 
 def test_a_plan_of_attribute_is_the_sum_of_its_steps_and_says_what_is_there(folder, tmp_path, monkeypatch):
-configuration = configured(folder, tmp_path / "run")
+    configuration = configured(folder, tmp_path / "run")
     plan = plan_attribute(configuration)
     names = ["concept", "scan", "curvature", "influence", "rank"]
     assert [cost.name for cost in plan.steps] == names

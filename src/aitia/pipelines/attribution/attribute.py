@@ -97,7 +97,8 @@ def attribute_steps(
     concept = MakeConcept(
         model=model,
         file=part.file,
-        **texts,
+        positive=texts.get("positive"),
+        negative=texts.get("negative"),
         label=part.name,
         recipe=part.recipe,
         sites=part.sites,

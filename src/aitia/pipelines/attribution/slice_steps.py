@@ -59,7 +59,7 @@ class TrainAutoencoder(Step[SparseAutoencoder]):
         return self.read()
 
     def cost(self, work: Workload) -> tuple[Cost, ...]:
-        """See `Step.cost`: the rows up to the site, and the features of each token of each epoch, and their gradient."""
+        """See `Step.cost`: the rows up to the site, and each epoch's features of its tokens, and their gradient."""
         blocks = 1 + site_layer(self.scan.counted_site(work), work.shape.layers)
         traced = forward_cost(work.shape, work.data, self.name, blocks=blocks)
         tokens = min(self.settings.max_tokens, work.data.response_tokens) * (1 - self.settings.held_out)

@@ -184,7 +184,8 @@ def _scores_steps(
     concept = MakeConcept(
         model=fitted_on,
         file=asked.file,
-        **texts,
+        positive=texts.get("positive"),
+        negative=texts.get("negative"),
         label=asked.name,
         recipe=asked.recipe,
         sites=asked.sites,

@@ -27,10 +27,14 @@ class ModelStep(Step[LanguageModel]):
     def at_hand(self) -> bool:
         """Whether it can be loaded now, without training anything."""
 
-    @property
     @abstractmethod
+    def load_now(self) -> LanguageModel:
+        """Load it."""
+
+    @cached_property
     def loaded(self) -> LanguageModel:
         """The model, loaded when it is first asked for."""
+        return self.load_now()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -57,9 +61,8 @@ class LoadModel(ModelStep):
         """See `ModelStep.at_hand`."""
         return True
 
-    @cached_property
-    def loaded(self) -> LanguageModel:
-        """See `ModelStep.loaded`."""
+    def load_now(self) -> LanguageModel:
+        """See `ModelStep.load_now`."""
         return self.load()
 
     def depends(self) -> object:
@@ -154,9 +157,8 @@ class LoadTuned(ModelStep):
         """See `ModelStep.at_hand`."""
         return self.adapter is None or self.adapter.done()
 
-    @cached_property
-    def loaded(self) -> LanguageModel:
-        """See `ModelStep.loaded`."""
+    def load_now(self) -> LanguageModel:
+        """See `ModelStep.load_now`."""
         return self.base.load(None if self.adapter is None else self.adapter.out.path())
 
     def depends(self) -> object:

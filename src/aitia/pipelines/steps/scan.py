@@ -52,10 +52,10 @@ class Scan(Step[ActivationStore]):
             return False
         store = ActivationStore.open_unfinished(self.out.path())
         made, data = store.manifest.get("model", {}), store.manifest["data"]
-        wanted = asdict(self.at(site))
+        settings = {name: _plain(value) for name, value in asdict(self.at(site)).items()}
         return (
             all(store.shard_path(number).is_file() for number in range(store.shards))
-            and all(_plain(wanted[name]) == saved for name, saved in store.manifest["settings"].items())
+            and store.manifest["settings"] == settings
             and data.get("fingerprint") == self.data.records.fingerprint
             and (self.on_error == "skip" or not data.get("skipped"))
             and made.get("fingerprint") == self.model.fingerprint

@@ -107,8 +107,8 @@ def forward_cost(shape: ModelShape, data: Data, name: str, *, blocks: int, logit
 def training_cost(work: Workload, name: str, settings: LoraSettings, *, share: float = 1.0) -> Cost:
     """The cost of training an adapter on a share of the rows; the outline has the adapter on it.
 
-    A token goes up through all blocks, and down to the lowest block that has factors, of which half is counted: where in
-    it the lowest factors are decides. The factors' own gradients cost as much as the factors.
+    A token goes up through all blocks, and down to the lowest block that has factors, of which half is counted: where
+    in it the lowest factors are decides. The factors' own gradients cost as much as the factors.
 
     Args:
         work: the model and the rows.
