@@ -61,8 +61,8 @@ def write_rows(path: Path, rows: int, words: int = 0) -> Path:
 def time_scan(width: int, layers: int, rows: int) -> dict[str, Any]:
     """Scan with the backward activation, twice, the second with a clock; what it took and what was counted."""
     from aitia.attribution import scan
-    from aitia.attribution.gradients import Data, scan_step
-    from aitia.pipelines.attribution.plan import shape_of
+    from aitia.attribution.gradients.cost_model import Data, scan_cost
+    from aitia.pipelines.steps.workload import shape_of
     from aitia.records import read_records, tokenize
 
     with tempfile.TemporaryDirectory() as name:
@@ -89,7 +89,7 @@ def time_scan(width: int, layers: int, rows: int) -> dict[str, Any]:
         )
         seconds = time.process_time() - start
         disk = sum(path.stat().st_size for path in (folder / "s").rglob("*") if path.is_file())
-    step = scan_step(
+    step = scan_cost(
         shape_of(model),
         data,
         lowest=1,
@@ -147,7 +147,14 @@ def stream(rows: int) -> dict[str, Any]:
 
 def worked_examples() -> list[dict[str, object]]:
     """A million rows on a 7B model, and a billion tokens on a 70B model, on an assumed machine."""
-    from aitia.attribution.gradients import Data, Machine, ModelShape, RunPlan, rank_step, scan_step
+    from aitia.attribution.gradients.cost_model import (
+        Data,
+        Machine,
+        ModelShape,
+        RunPlan,
+        rank_cost,
+        scan_cost,
+    )
 
     # Qwen2.5-7B and Llama-3.1-70B, by their published configurations, in bfloat16.
     small = ModelShape(
@@ -193,8 +200,8 @@ def worked_examples() -> list[dict[str, object]]:
         for activations in (("response", "prompt_end"), ("response", "prompt_end", "backward")):
             block = 2 * shape.layers // 3
             steps = [
-                scan_step(shape, data, lowest=block, highest=block, sites=1, activations=activations),
-                rank_step(shape, data, methods=5, controls=8),
+                scan_cost(shape, data, lowest=block, highest=block, sites=1, activations=activations),
+                rank_cost(shape, data, methods=5, controls=8),
             ]
             plan = RunPlan(shape=shape, data=data, steps=steps, machine=machine, workers=workers)
             rows.append(
@@ -231,12 +238,12 @@ def main() -> None:
         part, numbers = options.part[0], map(int, options.part[1:])
         print(json.dumps({"scan": time_scan, "stream": stream}[part](*numbers)))
         return
-    from aitia.attribution.gradients import Step, fit_machine
+    from aitia.attribution.gradients.cost_model import Cost, fit_machine
 
     cut = 4 if options.quick else 1
     found = [_apart("scan", width, layers, rows // cut) for width, layers, rows in SIZES]
     steps = [
-        Step(name="scan", multiply_adds=row["multiply_adds"], calls=row["calls"], rows=row["rows"])
+        Cost(name="scan", multiply_adds=row["multiply_adds"], calls=row["calls"], rows=row["rows"])
         for row in found
     ]
     machine = fit_machine(steps[:3], [row["seconds"] for row in found[:3]])

@@ -247,9 +247,9 @@ def _cell(path: Path) -> None:
 
 
 def _read_cell(path: Path) -> None:
-    from aitia.counterfactual.retraining import _read
+    from aitia.counterfactual.retraining import read_result
 
-    _read(path).mean("projection")
+    read_result(path).mean("projection")
 
 
 def _sae(path: Path) -> None:

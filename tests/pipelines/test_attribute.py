@@ -92,7 +92,7 @@ def test_influence_methods_run_from_a_configuration(folder, tmp_path, capsys, mo
 
 
 def test_a_fitted_concept_is_used_again_until_its_texts_or_settings_change(folder, tmp_path, monkeypatch):
-    import aitia.pipelines.attribution.attribute as module
+    import aitia.pipelines.steps.concept as module
 
     text = (folder / "attribute.yaml").read_text().replace("out: run", "out: again-run")
     file = folder / "again.yaml"

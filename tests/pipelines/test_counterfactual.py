@@ -20,12 +20,12 @@ from aitia.errors import AitiaError, RecordError
 from aitia.models import save_model
 from aitia.pipelines.evaluation.evaluate import evaluate_files
 from aitia.pipelines.evaluation.run_explanations import EVERY_ROW, run_explanations
-from aitia.pipelines.retraining import counterfactual_rankings
 from aitia.pipelines.retraining.counterfactual import counterfactual
 from aitia.pipelines.retraining.counterfactual_configuration import (
     CounterfactualConfiguration,
     read_counterfactual_configuration,
 )
+from aitia.pipelines.steps import models
 from aitia.records import read_records
 
 pytest.importorskip("openai", reason="the extra `judge` is not installed")
@@ -142,7 +142,7 @@ def run_and_resume(folder, chosen, name, monkeypatch):
     )
 
     monkeypatch.setattr("aitia.counterfactual.retraining.finetune_lora", no_training)
-    monkeypatch.setattr(counterfactual_rankings, "finetune_lora", no_training)
+    monkeypatch.setattr(models, "finetune_lora", no_training)
     again = counterfactual(read_counterfactual_configuration(run / "configuration.yaml"))
     assert {k: v for k, v in again.summary.items() if k != "seconds"} == {
         k: v for k, v in summary.items() if k != "seconds"

@@ -7,9 +7,9 @@ from pipelines.small_counterfactual import maker, small_configuration
 from aitia.counterfactual.judging.endpoint_judge import EndpointJudge
 from aitia.errors import AitiaError, JudgeError
 from aitia.models import save_model
-from aitia.pipelines.retraining import counterfactual_rankings
 from aitia.pipelines.retraining.counterfactual import counterfactual
 from aitia.pipelines.retraining.counterfactual_configuration import read_counterfactual_configuration
+from aitia.pipelines.steps import models
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def untrained(monkeypatch):
     def train(*arguments, **options):
         raise AssertionError("trained")
 
-    monkeypatch.setattr(counterfactual_rankings, "finetune_lora", train)
+    monkeypatch.setattr(models, "finetune_lora", train)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The curvature of `aitia counterfactual` is the one that its configuration asks for."""
 
 from dataclasses import fields
-from functools import partial
 
 import numpy as np
 import pytest
@@ -10,11 +9,11 @@ from pipelines.small_counterfactual import maker, small_configuration
 
 from aitia.attribution.gradients.curvature import CurvatureSettings, load_curvature
 from aitia.models import save_model
-from aitia.pipelines.retraining.counterfactual import load_part
+from aitia.pipelines.retraining.counterfactual import counterfactual_steps
 from aitia.pipelines.retraining.counterfactual_configuration import read_counterfactual_configuration
 from aitia.pipelines.retraining.counterfactual_inputs import read_inputs
-from aitia.pipelines.retraining.counterfactual_rankings import make_rankings
-from aitia.records import read_records
+from aitia.pipelines.retraining.ranking_steps import KeepScores
+from aitia.pipelines.steps.step import find_step, run_steps
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +31,9 @@ def rankings(folder, **curvature):
     content["rankings"] = {"compare": ["concept-influence"], "curvature": curvature}
     (folder / "run.yaml").write_text(yaml.safe_dump(content))
     configuration = read_counterfactual_configuration(folder / "run.yaml")
-    inputs = read_inputs(configuration)
-    data = read_records(inputs.data.write(configuration.folder / "train.jsonl"))
-    inputs = inputs.with_data(data)
-    found = make_rankings(configuration, inputs, partial(load_part, configuration.model), None)
+    steps = counterfactual_steps(configuration, read_inputs(configuration))
+    scores = find_step(steps, KeepScores)
+    found = run_steps(steps[: steps.index(scores) + 1])[scores]
     fitted = list((configuration.folder / "parts").glob("curvature-*.safetensors"))
     assert not list((configuration.folder / "parts").glob("factors-*"))
     return found.scores["concept-influence"], [load_curvature(path) for path in fitted]

@@ -9,6 +9,7 @@ from records.lines import write_lines
 from typer.testing import CliRunner
 
 from aitia.attribution import rank, scan
+from aitia.attribution.gradients.curvature import CurvatureSettings
 from aitia.attribution.gradients.curvature_fitting import fit_curvature
 from aitia.attribution.gradients.training_gradients import FactorCache
 from aitia.attribution.influence import store_influence
@@ -16,7 +17,7 @@ from aitia.cli import app
 from aitia.concepts import fit_contrast
 from aitia.models import load_model, save_model
 from aitia.pipelines.attribution.configuration import read_configuration
-from aitia.pipelines.attribution.curvature import curvature_settings
+from aitia.pipelines.steps.curvature import curvature_at
 from aitia.records import read_records
 
 SITE = "resid_post.2"
@@ -54,7 +55,7 @@ def test_it_says_time_memory_disk_and_money_of_each_step(folder):
     lines = said.splitlines()
     assert lines[0].startswith("1,000,000 rows, ")
     assert lines[0].endswith("in 4 blocks; 4 workers")
-    for step, line in zip(("scan", "curvature", "influence", "rank"), lines[1:-1], strict=True):
+    for step, line in zip(("concept", "scan", "curvature", "influence", "rank"), lines[1:-1], strict=True):
         assert line.split()[0] == step
         assert "multiply-adds" in line
         assert "of memory" in line
@@ -73,11 +74,13 @@ def test_figures_hang_together(folder):
     assert one["data"]["rows"] == 24
     grown = {step["name"]: step["multiply_adds"] for step in many["steps"]}
     for step in one["steps"]:
-        assert grown[step["name"]] == pytest.approx(1000 * step["multiply_adds"], rel=1e-3)
+        times = 1 if step["name"] == "concept" else 1000  # the concept's texts are no rows of the data
+        assert grown[step["name"]] == pytest.approx(times * step["multiply_adds"], rel=1e-3)
     for found, workers in ((one, 1), (many, 2)):
         assert found["machine"]["multiply_adds"] == 5e11
         assert found["money"] == pytest.approx(found["seconds"] / 3600 * workers * 3)
         assert found["seconds"] >= sum(step["seconds"] for step in found["steps"])
+        assert found["there"] == []
         assert found["disk_bytes"] == sum(step["disk_bytes"] for step in found["steps"])
         assert found["memory_bytes"] > max(step["memory_bytes"] for step in found["steps"])
 
@@ -110,7 +113,8 @@ def test_its_counts_are_those_of_torch_while_the_work_is_done(
     (folder / "other.yaml").write_text(yaml.safe_dump(content))
     configuration = read_configuration(folder / "other.yaml")
     wanted = configuration.rank
-    settings = curvature_settings(wanted.curvature, (wanted.method, *wanted.compare), site, wanted.seed)
+    settings = wanted.curvature.take(CurvatureSettings, site="", seed=wanted.seed)
+    settings = curvature_at(settings, (wanted.method, *wanted.compare), site)
     model, data = load_model(folder / "model", device="cpu"), read_records(folder / "train.jsonl")
     concept = fit_contrast(model, folder / "positive.jsonl", folder / "negative.jsonl", sites=[site])
     counted = []

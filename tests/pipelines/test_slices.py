@@ -216,7 +216,7 @@ def test_a_configuration_with_slices_shows_them_in_the_report(folder, monkeypatc
         ranked.append(options["method"])
         return rank(*arguments, **options)
 
-    monkeypatch.setattr("aitia.pipelines.attribution.attribute.rank", counted)
+    monkeypatch.setattr("aitia.pipelines.steps.rank.rank", counted)
     monkeypatch.setattr("aitia.pipelines.attribution.slices.rank", counted)
     result = attribute(read_configuration(folder / "attribute.yaml"))
     assert ranked == ["activation-gradient"]  # once, for the rows and for their slices
@@ -246,7 +246,7 @@ def test_a_configuration_trains_its_autoencoder_with_all_that_it_says(folder, tm
         asked.append(settings)
         raise AitiaError("enough")
 
-    monkeypatch.setattr("aitia.pipelines.attribution.attribute.fit_sae", fit_sae)
+    monkeypatch.setattr("aitia.pipelines.attribution.slice_steps.fit_sae", fit_sae)
     with pytest.raises(AitiaError, match="enough"):
         attribute(read_configuration(folder / "trained.yaml"))
     assert asked == [

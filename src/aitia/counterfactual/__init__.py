@@ -14,7 +14,7 @@ from aitia.counterfactual.concept_lds import (
     measured_changes,
     subset_cells,
 )
-from aitia.counterfactual.finetuning import LoraSettings, finetune_lora
+from aitia.counterfactual.finetuning import LoraSettings, finetune_lora, lora_model
 from aitia.counterfactual.judging.classifier_judge import (
     ClassifierJudge,
     fit_classifier_judge,
@@ -34,7 +34,7 @@ from aitia.counterfactual.removal import (
     shift,
 )
 from aitia.counterfactual.removal_figures import removal_figure
-from aitia.counterfactual.retraining import RetrainingRun, RunResult, retrain
+from aitia.counterfactual.retraining import RetrainingRun, RunResult, read_result, retrain, run_files
 
 __all__ = [
     "ANSWERS_KEPT",
@@ -60,17 +60,20 @@ __all__ = [
     "fit_classifier_judge",
     "hold_out",
     "load_classifier_judge",
+    "lora_model",
     "measured_changes",
     "mix_answers",
     "on_policy_queries",
     "plan_removals",
     "read_prompts",
+    "read_result",
     "recovered_fraction",
     "removal_curves",
     "removal_figure",
     "require_disjoint_prompts",
     "retrain",
     "rubric_for",
+    "run_files",
     "shared_question",
     "shift",
     "subset_cells",

@@ -119,45 +119,12 @@ def finetune_lora(
         NumericalError: the loss is not finite.
     """
     import torch
-    from peft import LoraConfig, TaskType, get_peft_model
 
     if model.adapter is not None:
         raise AitiaError(f"{model.name} has an adapter ({model.adapter}) already; start from the base model")
     tokenized = in_tokens(model, records, max_length=settings.max_length, truncate=settings.cuts)
-    _require_places(model, settings)
-    modules, layers = (
-        list(settings.target_modules) or usual_modules(model),
-        list(settings.layers_to_transform) or None,
-    )
-    known = modules is not None
-    if not known:
-        modules, layers = linear_maps(model, settings.layers_to_transform), None
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        use_rslora=settings.use_rslora,
-        target_modules=modules,
-        layers_to_transform=layers,
-        task_type=TaskType.CAUSAL_LM,
-    )
-    try:
-        with torch.random.fork_rng():
-            torch.manual_seed(settings.seed)
-            network = get_peft_model(model.network, config)
-    except (ValueError, TypeError, NotImplementedError) as error:
-        names = sorted({_leaf(name) for name in ([modules] if isinstance(modules, str) else modules)})
-        raise AitiaError(
-            f"training: target_modules: low-rank factors cannot be put on {', '.join(names)} of {model.name} "
-            f"({type(model.network).__name__}); name other linear layers under target_modules"
-        ) from error
-    if not known:
-        note(
-            f"Fine-tuning: no usual places for factors are known in {model.config.model_type}; all linear layers of "
-            f"its blocks but routers get them: {', '.join(_adapted(network))}"
-        )
-    tuned = LanguageModel(
-        network=network, tokenizer=model.tokenizer, name=model.name, adapter=str(out or "memory")
-    )
+    tuned = lora_model(model, settings, str(out or "memory"))
+    network = tuned.network
     parameters = [value for name, value in network.named_parameters() if "lora_" in name]
     for parameter in parameters:
         parameter.requires_grad_()
@@ -192,6 +159,57 @@ def finetune_lora(
         with atomic_path(out) as temporary:
             network.save_pretrained(str(temporary))
     return tuned
+
+
+def lora_model(model: LanguageModel, settings: LoraSettings, adapter: str = "memory") -> LanguageModel:
+    """Put the low-rank factors on a model that training starts from.
+
+    Args:
+        model: without an adapter, with its weights or without. Its network is wrapped in place.
+        settings: which factors, and where.
+        adapter: the result's `adapter`.
+
+    Returns:
+        The model with its factors, which change nothing yet.
+
+    Raises:
+        AitiaError: the model lacks a module or block that is to get factors, or has modules there that cannot get any.
+    """
+    import torch
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    _require_places(model, settings)
+    modules, layers = (
+        list(settings.target_modules) or usual_modules(model),
+        list(settings.layers_to_transform) or None,
+    )
+    known = modules is not None
+    if not known:
+        modules, layers = linear_maps(model, settings.layers_to_transform), None
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        use_rslora=settings.use_rslora,
+        target_modules=modules,
+        layers_to_transform=layers,
+        task_type=TaskType.CAUSAL_LM,
+    )
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            network = get_peft_model(model.network, config)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        names = sorted({_leaf(name) for name in ([modules] if isinstance(modules, str) else modules)})
+        raise AitiaError(
+            f"training: target_modules: low-rank factors cannot be put on {', '.join(names)} of {model.name} "
+            f"({type(model.network).__name__}); name other linear layers under target_modules"
+        ) from error
+    if not known:
+        note(
+            f"Fine-tuning: no usual places for factors are known in {model.config.model_type}; all linear layers of "
+            f"its blocks but routers get them: {', '.join(_adapted(network))}"
+        )
+    return LanguageModel(network=network, tokenizer=model.tokenizer, name=model.name, adapter=adapter)
 
 
 def usual_modules(model: LanguageModel) -> list[str] | str | None:

@@ -92,19 +92,9 @@ def retrain(
         AitiaError: a cell names a row that the data lack, or two behaviours have one name.
         StoreError: a result file is damaged.
     """
-    names = [behaviour.name for behaviour in behaviours]
-    if len(set(names)) < len(names):
-        raise AitiaError(f"two behaviours have the same name: {', '.join(sorted(names))}")
-    known = set(data.ids)
-    for cell in cells:
-        missing = next((name for name in cell.kept if name not in known), None)
-        if missing is not None:
-            raise AitiaError(f"a cell keeps row {missing!r}, which {data.source or 'the data'} does not have")
     folder = Path(out)
     base = load_base()
-    shared = [base.fingerprint, data.fingerprint, settings.identity()]
-    shared += [[behaviour.name, behaviour.identity()] for behaviour in behaviours]
-    paths = {cell: folder / f"{digest([*shared, asdict(cell)])[:24]}.json" for cell in cells}
+    paths = run_files(base.fingerprint, data, cells, behaviours, settings, folder)
     to_do = [cell for cell, path in paths.items() if not path.is_file()]
     with only_here(folder / LOCK):
         remove_parts(folder)
@@ -118,8 +108,45 @@ def retrain(
             tasks = ((cell, paths[cell]) for cell in to_do if cell.kept)
             for _ in run_tasks(work, tasks, engine=engine, advance=advance):
                 pass
-    results = {cell: _read(path) for cell, path in paths.items()}
+    results = {cell: read_result(path) for cell, path in paths.items()}
     return [results[cell] for cell in cells]
+
+
+def run_files(
+    base: str,
+    data: Records,
+    cells: Sequence[RetrainingRun],
+    behaviours: Sequence[Behaviour],
+    settings: LoraSettings,
+    out: Path | str,
+) -> dict[RetrainingRun, Path]:
+    """The file of each run's result, which is there if the run has been made.
+
+    Args:
+        base: fingerprint of the base model.
+        data: all rows.
+        cells: the runs.
+        behaviours: measured after each.
+        settings: how each is trained.
+        out: folder of the results.
+
+    Returns:
+        Run -> file.
+
+    Raises:
+        AitiaError: a cell names a row that the data lack, or two behaviours have one name.
+    """
+    names = [behaviour.name for behaviour in behaviours]
+    if len(set(names)) < len(names):
+        raise AitiaError(f"two behaviours have the same name: {', '.join(sorted(names))}")
+    known = set(data.ids)
+    for cell in cells:
+        missing = next((name for name in cell.kept if name not in known), None)
+        if missing is not None:
+            raise AitiaError(f"a cell keeps row {missing!r}, which {data.source or 'the data'} does not have")
+    shared = [base, data.fingerprint, settings.identity()]
+    shared += [[behaviour.name, behaviour.identity()] for behaviour in behaviours]
+    return {cell: Path(out) / f"{digest([*shared, asdict(cell)])[:24]}.json" for cell in cells}
 
 
 def _train_and_measure(
@@ -152,11 +179,19 @@ def _measured(model: LanguageModel, behaviours: Sequence[Behaviour]) -> dict[str
     return {behaviour.name: behaviour.values(model).tolist() for behaviour in behaviours}
 
 
-def _read(path: Path) -> RunResult:
+def read_result(path: Path) -> RunResult:
+    """The result of a run.
+
+    Returns:
+        The result.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
     try:
         found = read_json(path)
         if found.pop("sha256", digest(found)) != digest(found):
-            raise ValueError("it is not as it was written")
+            raise StoreError(f"{path}: not as it was written; delete the file and run again")
         cell = found["run"] | {"kept": tuple(found["run"]["kept"])}
         values = {name: tuple(map(float, numbers)) for name, numbers in found["values"].items()}
         return RunResult(run=RetrainingRun(**cell), values=values)

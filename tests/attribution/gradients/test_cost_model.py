@@ -6,17 +6,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from aitia.attribution.gradients.cost_model import (
+    Cost,
     Data,
     InfluencePass,
     Machine,
     ModelShape,
     RunPlan,
-    Step,
-    curvature_step,
+    curvature_cost,
     fit_machine,
     in_bytes,
-    influence_step,
-    scan_step,
+    influence_cost,
+    scan_cost,
 )
 from aitia.attribution.gradients.curvature import CurvatureSettings
 from aitia.attribution.gradients.planning import plan_curvature
@@ -24,7 +24,7 @@ from aitia.attribution.scanning.activations import collect_activations
 from aitia.errors import AitiaError
 from aitia.models import load_model, save_model
 from aitia.models.loading.language_models import load_outline
-from aitia.pipelines.attribution.plan import shape_of
+from aitia.pipelines.steps.workload import shape_of
 from aitia.records import pad_batch, records_from_rows, tokenize
 
 SHAPE = ModelShape(parameters=10**6, outside=10**5, layers=4, width=64, vocabulary=400)
@@ -56,7 +56,7 @@ def test_multiply_adds_are_those_that_torch_counts(make_model, backward, layer):
         collect_activations(model, batch, [site], ["row"] * 8, backward=backward)
     data = Data(rows=8, tokens=int(batch.attention.sum()), response_tokens=int(batch.response.sum()))
     activations = ("response", "prompt_end", "backward") if backward else ("response", "prompt_end")
-    step = scan_step(shape_of(model), data, lowest=layer, highest=layer, sites=1, activations=activations)
+    step = scan_cost(shape_of(model), data, lowest=layer, highest=layer, sites=1, activations=activations)
     counted = counter.total / 2
     assert step.multiply_adds == pytest.approx(counted, rel=0.15)
 
@@ -76,7 +76,7 @@ def test_a_machine_is_found_again_from_its_own_times():
     truth = Machine(multiply_adds=3e9, call_seconds=2e-4, row_seconds=5e-5)
     rng = np.random.default_rng(0)
     steps = [
-        Step(name="s", multiply_adds=float(m), calls=float(c), rows=int(r))
+        Cost(name="s", multiply_adds=float(m), calls=float(c), rows=int(r))
         for m, c, r in zip(
             rng.uniform(1e9, 1e11, 6), rng.uniform(10, 1e4, 6), rng.integers(10, 10**5, 6), strict=True
         )
@@ -90,8 +90,8 @@ def test_a_machine_is_found_again_from_its_own_times():
 def test_workers_share_what_can_be_shared_and_money_counts_them_all():
     data = Data(rows=1000, tokens=50_000, response_tokens=20_000)
     steps = [
-        scan_step(SHAPE, data, lowest=1, highest=2, sites=2, activations=("response", "backward")),
-        Step(name="rank", multiply_adds=1e9, spread=False),
+        scan_cost(SHAPE, data, lowest=1, highest=2, sites=2, activations=("response", "backward")),
+        Cost(name="rank", multiply_adds=1e9, spread=False),
     ]
     machine = Machine(multiply_adds=1e9, load_bytes=1e12, price=36.0)
     one, four = (RunPlan(shape=SHAPE, data=data, steps=steps, machine=machine, workers=w) for w in (1, 4))
@@ -106,15 +106,15 @@ def test_workers_share_what_can_be_shared_and_money_counts_them_all():
 def test_more_rows_directions_and_layers_cost_more(tiny_model):
     data = Data(rows=100, tokens=5000, response_tokens=2000)
     few, many = (
-        influence_step(SHAPE, data, [InfluencePass(weights=10**6, directions=count)]) for count in (3, 9)
+        influence_cost(SHAPE, data, [InfluencePass(weights=10**6, directions=count)]) for count in (3, 9)
     )
     assert many.multiply_adds - few.multiply_adds == 6 * 100 * 10**6
-    half = influence_step(SHAPE, data, [InfluencePass(weights=10**6, lowest=2, directions=3)])
+    half = influence_cost(SHAPE, data, [InfluencePass(weights=10**6, lowest=2, directions=3)])
     assert half.multiply_adds < few.multiply_adds
-    kept = influence_step(SHAPE, data, [InfluencePass(weights=10**6, directions=3)], cached=True)
+    kept = influence_cost(SHAPE, data, [InfluencePass(weights=10**6, directions=3)], cached=True)
     assert kept.multiply_adds == 100 * (50 + 3) * 10**6
     rows = records_from_rows([{"text": "A cat sat on the mat."}])
     plan = plan_curvature(tiny_model, rows, CurvatureSettings(rows=0))
-    assert curvature_step(SHAPE, data, plan).disk_bytes == plan.file_bytes
+    assert curvature_cost(SHAPE, data, plan).disk_bytes == plan.file_bytes
     with pytest.raises(AitiaError, match="at least a token a row"):
         Data(rows=5, tokens=4, response_tokens=1)

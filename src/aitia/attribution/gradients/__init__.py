@@ -1,17 +1,17 @@
 """Gradients of weights: what is measured, curvature and its plan, the gradient store, and what work costs."""
 
 from aitia.attribution.gradients.cost_model import (
+    Cost,
     Data,
     InfluencePass,
     Machine,
     ModelShape,
     RunPlan,
-    Step,
-    curvature_step,
+    curvature_cost,
     fit_machine,
-    influence_step,
-    rank_step,
-    scan_step,
+    influence_cost,
+    rank_cost,
+    scan_cost,
 )
 from aitia.attribution.gradients.curvature import Curvature, CurvatureSettings, Damping, load_curvature
 from aitia.attribution.gradients.curvature_fitting import curvature_layers, fit_curvature
@@ -27,6 +27,7 @@ from aitia.attribution.gradients.training_gradients import FactorCache, factor_b
 
 __all__ = [
     "ConceptMeasurement",
+    "Cost",
     "Curvature",
     "CurvaturePlan",
     "CurvatureSettings",
@@ -39,19 +40,18 @@ __all__ = [
     "Measurement",
     "ModelShape",
     "RunPlan",
-    "Step",
     "announce_curvature",
     "build_gradient_store",
+    "curvature_cost",
     "curvature_layers",
-    "curvature_step",
     "factor_bytes",
     "fit_curvature",
     "fit_machine",
     "highest_site",
-    "influence_step",
+    "influence_cost",
     "load_curvature",
     "plan_curvature",
-    "rank_step",
-    "scan_step",
+    "rank_cost",
+    "scan_cost",
     "stored_influence",
 ]

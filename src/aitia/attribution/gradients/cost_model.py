@@ -128,8 +128,8 @@ class InfluencePass:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """One part of a run.
+class Cost:
+    """What a part of a run takes.
 
     Attributes:
         name: what is done.
@@ -166,16 +166,18 @@ class RunPlan:
     Attributes:
         shape: of the model.
         data: that is attributed.
-        steps: in their order.
+        steps: costs of the steps that would run, in their order.
         machine: of each worker.
         workers: how many.
+        there: names of the steps whose results are there, and cost nothing.
     """
 
     shape: ModelShape
     data: Data
-    steps: Sequence[Step]
+    steps: Sequence[Cost]
     machine: Machine
     workers: int = 1
+    there: Sequence[str] = ()
 
     @property
     def seconds(self) -> float:
@@ -187,7 +189,7 @@ class RunPlan:
     def memory_bytes(self) -> float:
         """Of a worker: model, and the most that a step needs beside it; data count where they are read."""
         held = self.data.rows * _ROW_BYTES + self.data.tokens * _TOKEN_BYTES
-        return self.shape.bytes + held + max(step.memory_bytes for step in self.steps)
+        return self.shape.bytes + held + max((step.memory_bytes for step in self.steps), default=0.0)
 
     @property
     def disk_bytes(self) -> float:
@@ -211,6 +213,7 @@ class RunPlan:
             "steps": [
                 asdict(step) | {"seconds": step.seconds(self.machine, self.workers)} for step in self.steps
             ],
+            "there": list(self.there),
             "seconds": self.seconds,
             "memory_bytes": self.memory_bytes,
             "disk_bytes": self.disk_bytes,
@@ -230,6 +233,7 @@ class RunPlan:
                 f"  {step.name:<12} {in_words(seconds):>12}  {step.multiply_adds:.2g} multiply-adds  "
                 f"{in_bytes(step.memory_bytes)} of memory  {in_bytes(step.disk_bytes)} on disk"
             )
+        lines += [f"  {name:<12} {'0 seconds':>12}  its result is there" for name in self.there]
         money = "" if self.money is None else f", {self.money:,.2f} at {self.machine.price:g} an hour"
         lines.append(
             f"in all about {in_words(self.seconds)}{money}; {in_bytes(self.memory_bytes)} of memory a worker, "
@@ -238,9 +242,9 @@ class RunPlan:
         return "\n".join(lines)
 
 
-def scan_step(
+def scan_cost(
     shape: ModelShape, data: Data, *, lowest: int, highest: int, sites: int, activations: Sequence[str]
-) -> Step:
+) -> Cost:
     """The cost of a scan.
 
     Args:
@@ -260,7 +264,7 @@ def scan_step(
     logits = data.response_tokens * shape.vocabulary * shape.width * (2 if backward else 0)
     alive = _WITH_GRAPH * shape.layers * downward + _WITHOUT_GRAPH
     memory = data.max_batch_tokens * shape.width * alive * _FLOAT
-    return Step(
+    return Cost(
         name="scan",
         multiply_adds=_through_blocks(shape, data) * (upward + downward) + logits,
         calls=data.batches * shape.layers * (upward + downward),
@@ -271,9 +275,9 @@ def scan_step(
     )
 
 
-def curvature_step(shape: ModelShape, data: Data, plan: CurvaturePlan) -> Step:
+def curvature_cost(shape: ModelShape, data: Data, plan: CurvaturePlan) -> Cost:
     """The cost of fitting curvature, from its own plan."""
-    return Step(
+    return Cost(
         name="curvature",
         multiply_adds=plan.operations,
         calls=data.batches * plan.rows / data.rows * shape.layers * 2 * plan.runs,
@@ -284,9 +288,9 @@ def curvature_step(shape: ModelShape, data: Data, plan: CurvaturePlan) -> Step:
     )
 
 
-def influence_step(
+def influence_cost(
     shape: ModelShape, data: Data, passes: Sequence[InfluencePass], *, cached: bool = False
-) -> Step:
+) -> Cost:
     """The cost of influence of every row: the rows' gradients, and their products with the directions.
 
     The training loss stands above all blocks, so that a row goes up through every one of them, wherever the
@@ -304,7 +308,7 @@ def influence_step(
     through, logits = _through_blocks(shape, data), data.response_tokens * shape.vocabulary * shape.width
     directions = [1 + (shape.layers - each.lowest) / shape.layers for each in passes] * (not cached)
     graph = 0 if cached else data.max_batch_tokens * shape.width * _WITH_GRAPH * shape.layers
-    return Step(
+    return Cost(
         name="influence",
         multiply_adds=sum(through * each + 2 * logits for each in directions)
         + data.rows * sum(each.products(data.length) for each in passes),
@@ -315,9 +319,9 @@ def influence_step(
     )
 
 
-def rank_step(shape: ModelShape, data: Data, *, methods: int, controls: int) -> Step:
+def rank_cost(shape: ModelShape, data: Data, *, methods: int, controls: int) -> Cost:
     """The cost of reading the store and multiplying, here and not by the workers."""
-    return Step(
+    return Cost(
         name="rank",
         multiply_adds=data.rows * shape.width * (methods + controls),
         memory_bytes=data.rows * (methods + controls) * _FLOAT,
@@ -326,7 +330,7 @@ def rank_step(shape: ModelShape, data: Data, *, methods: int, controls: int) -> 
     )
 
 
-def fit_machine(steps: Sequence[Step], seconds: Sequence[float]) -> Machine:
+def fit_machine(steps: Sequence[Cost], seconds: Sequence[float]) -> Machine:
     """The machine that explains timings best: least squares of the relative error, no number negative.
 
     Args:

@@ -1,57 +1,33 @@
-"""The main job from one configuration: concept, scan, ranking, curated data, report."""
+"""The main job from one configuration, as a list of steps: concept, scan, ranking, curated data, report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from time import perf_counter
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from aitia.attribution import (
-    ActivationStore,
-    Ranking,
-    ScanSettings,
-    SliceSettings,
-    available_methods,
-    rank,
-    scan,
-)
-from aitia.attribution.gradients import Damping
-from aitia.attribution.scorers import find_scorer, scorer_names
-from aitia.concepts import (
-    Concept,
-    SaeSettings,
-    fit_concept,
-    fit_sae,
-    fitted_texts,
-    load_concept,
-    load_sae,
-    require_concept_fits,
-    save_sae,
-)
+from aitia.attribution import ScanSettings, SliceSettings
+from aitia.attribution.gradients import CurvatureSettings, Damping, Machine, RunPlan
+from aitia.concepts import SaeSettings
 from aitia.engine import keeping_workers
-from aitia.errors import AitiaError, ConceptError
-from aitia.files import digest, require_apart, require_place, write_json, write_text
-from aitia.models import LanguageModel, load_model
-from aitia.pipelines.attribution.configuration import AttributeConfiguration, ConceptPart, write_configuration
-from aitia.pipelines.attribution.curation import curate
-from aitia.pipelines.attribution.curvature import curvature_settings, prepare_curvature
-from aitia.pipelines.attribution.slices import SlicesResult, explain_by_slices
-from aitia.records import Records, read_records
+from aitia.models import LanguageModel, in_tokens, load_model, load_outline
+from aitia.pipelines.attribution.configuration import AttributeConfiguration
+from aitia.pipelines.attribution.input_checks import check_input
+from aitia.pipelines.attribution.result_steps import AttributeResult, Curate, Report, Summarise
+from aitia.pipelines.attribution.slice_steps import ExplainSlices, LoadAutoencoder, TrainAutoencoder
+from aitia.pipelines.steps.concept import MakeConcept
+from aitia.pipelines.steps.curvature import curvature_steps
+from aitia.pipelines.steps.models import LoadModel, ModelStep
+from aitia.pipelines.steps.rank import Rank
+from aitia.pipelines.steps.records import ReadRecords
+from aitia.pipelines.steps.scan import Scan
+from aitia.pipelines.steps.step import Place, Step, find_step, run_steps
+from aitia.pipelines.steps.workload import Workload, plan_steps
 
-
-@dataclass(frozen=True, kw_only=True)
-class AttributeResult:
-    """What `attribute` made, and where it is."""
-
-    ranking: Ranking
-    concept: Concept
-    summary: dict[str, Any]
-    files: dict[str, Path]
-    slices: SlicesResult | None = None
+__all__ = ["AttributeResult", "attribute", "attribute_steps", "plan_attribute"]
 
 
 def attribute(
@@ -77,269 +53,217 @@ def attribute(
     Raises:
         AitiaError: see the parts; input is checked before the model runs.
     """
+    given = None if model is None else LoadModel(load=lambda: model)
+    steps = attribute_steps(configuration, model=given, baselines=baselines)
     with keeping_workers(configuration.engine):
-        return _attribute(configuration, model, baselines)
+        return run_steps(steps)[steps[-1]]
 
 
-def _attribute(
+def attribute_steps(
     configuration: AttributeConfiguration,
-    model: LanguageModel | None,
-    baselines: Mapping[str, np.ndarray] | None,
-) -> AttributeResult:
-    data = read_records(configuration.data.path, on_error=configuration.data.on_error)
-    _check_before_work(configuration, data)
+    *,
+    model: ModelStep | None = None,
+    baselines: Mapping[str, np.ndarray] | None = None,
+) -> list[Step[Any]]:
+    """The steps of `attribute`, the last of which gives its result. The rows are read and the input is checked now.
+
+    Args:
+        configuration: what to do.
+        model: gives the model; default: it is loaded as the configuration says.
+        baselines: further scores for the report, name -> [n].
+
+    Returns:
+        The steps, in order.
+
+    Raises:
+        AitiaError: the input does not fit together.
+    """
+    out, part, settings = configuration.out, configuration.concept, configuration.rank
+    data = ReadRecords(path=configuration.data.path, on_error=configuration.data.on_error)
+    check_input(configuration, data.records)
     if model is None:
-        part = configuration.model
-        model = load_model(
-            part.name, adapter=part.adapter, device=part.device, dtype=part.dtype, download=part.download
+        asked = configuration.model
+        model = LoadModel(
+            load=partial(
+                load_model,
+                asked.name,
+                adapter=asked.adapter,
+                device=asked.device,
+                dtype=asked.dtype,
+                download=asked.download,
+            )
         )
-    out = configuration.out
-    start = perf_counter()
-    concept_file = out / "concept.concept.safetensors"
-    concept = _concept(configuration.concept, model, concept_file)
-    concept.save(concept_file)
-    fitted = perf_counter()
-    store = scan(
-        model,
-        data,
-        configuration.scan.take(
+    texts = {
+        name: ReadRecords(name=name, path=path, on_error=part.on_error)
+        for name, path in (("positive", part.positive), ("negative", part.negative))
+        if path is not None
+    }
+    concept = MakeConcept(
+        model=model,
+        file=part.file,
+        positive=texts.get("positive"),
+        negative=texts.get("negative"),
+        label=part.name,
+        recipe=part.recipe,
+        sites=part.sites,
+        seed=part.seed,
+        cutting=part.cutting,
+        out=Place(folder=out, name="concept.concept.safetensors"),
+    )
+    scan = Scan(
+        model=model,
+        data=data,
+        concept=concept,
+        settings=configuration.scan.take(
             ScanSettings,
-            sites=(concept.site,),
+            sites=(),
             max_length=configuration.data.max_length,
             truncate=configuration.data.truncate,
         ),
-        out=out / "store",
         on_error=configuration.data.on_error,
         engine=configuration.engine,
+        out=Place(folder=out, name="store"),
     )
-    scanned = perf_counter()
-    settings = configuration.rank
-    curvature, cache = prepare_curvature(
-        settings.curvature,
-        curvature_settings(settings.curvature, _methods(configuration), concept.site, settings.seed),
-        model,
-        store.load_rows(),
-        out / "curvature.safetensors",
-        configuration.engine,
+    plan, curvature = curvature_steps(
+        scan,
+        (settings.method, *settings.compare),
+        settings.curvature.take(CurvatureSettings, site="", seed=settings.seed),
+        Place(folder=out, name="curvature.safetensors"),
+        file=settings.curvature.file,
+        cache_gigabytes=settings.curvature.cache_gigabytes,
+        engine=configuration.engine,
     )
-    fitted_curvature = perf_counter()
-    ranking = rank(
-        store,
-        concept,
-        method=settings.method,
-        compare=(*settings.compare, *available_methods(store)),
-        queries=settings.queries,
+    queries = None
+    if settings.queries is not None:
+        queries = ReadRecords(name="queries", path=settings.queries, on_error=settings.on_error)
+    ranking = Rank(
+        model=model,
+        data=data,
+        concept=concept,
+        scan=scan,
+        plan=plan,
         curvature=curvature,
-        cache=cache,
+        queries=queries,
+        method=settings.method,
+        compare=settings.compare,
+        compare_available=True,
         damping=settings.take(Damping),
         label=configuration.data.label,
         random_controls=settings.random_controls,
         seed=settings.seed,
+        cutting=settings.cutting,
         engine=configuration.engine,
-        **settings.cutting,
     )
-    ranked = perf_counter()
-    slices = _slices(configuration, model, data, store, concept, ranking)
-    sliced = perf_counter()
-    text = write_configuration(configuration)
-    places = _curated_places(configuration, data)
-    split = curate(
-        data,
-        ranking,
-        drop=configuration.curate.drop,
-        end=configuration.curate.end,
-        curated=places["curated"],
-        removed=places["removed"],
+    autoencoder, slices = _slice_steps(configuration, scan, ranking)
+    curated = Curate(data=data, ranking=ranking, configuration=configuration)
+    report = Report(
+        ranking=ranking, slices=slices, plan=plan, configuration=configuration, baselines=baselines
     )
-    files = {
-        "concept": concept_file,
-        "ranking": ranking.write(out / "ranking.parquet"),
-        **split.files,
-        "configuration": write_text(out / "configuration.yaml", write_configuration(configuration, out)),
-        "report": ranking.report(
-            out / "report.html",
-            label=configuration.data.label,
-            shown=settings.shown,
-            baselines=baselines,
-            reproduce=f"aitia attribute configuration.yaml\n\n# configuration.yaml\n{text}",
-            slices=None if slices is None else slices.section(),
-        ),
-    }
-    if slices is not None:
-        files["slices"] = slices.write(out / "slices.json")
-    if cache is not None:
-        cache.clear()
-    summary = {
-        "concept": {"name": concept.name, "site": concept.site, "held_out_auc": _held_out_auc(concept)},
-        "method": ranking.method,
-        "rows": len(ranking),
-        "rows_skipped": len(store.manifest["data"]["skipped"]),
-        "skipped": store.manifest["data"]["skipped"],
-        "rows_kept": split.rows_kept,
-        "rows_removed": split.rows_removed,
-        "rows_left_out": len(split.skipped),
-        "seconds": {
-            "concept": fitted - start,
-            "scan": scanned - fitted,
-            "curvature": fitted_curvature - scanned,
-            "rank": ranked - fitted_curvature,
-            "slices": sliced - ranked,
-            "report": perf_counter() - sliced,
-        },
-        "files": {name: str(path) for name, path in files.items()},
-    }
-    files["summary"] = write_json(out / "summary.json", summary)
-    return AttributeResult(ranking=ranking, concept=concept, summary=summary, files=files, slices=slices)
+    summary = Summarise(
+        concept=concept, scan=scan, ranking=ranking, slices=slices, curated=curated, report=report, out=out
+    )
+    return [
+        step
+        for step in (
+            data,
+            model,
+            *texts.values(),
+            concept,
+            scan,
+            plan,
+            curvature,
+            queries,
+            ranking,
+            autoencoder,
+            slices,
+            curated,
+            report,
+            summary,
+        )
+        if step is not None
+    ]
 
 
-def _methods(configuration: AttributeConfiguration) -> tuple[str, ...]:
-    return (configuration.rank.method, *configuration.rank.compare)
-
-
-def _slices(
-    configuration: AttributeConfiguration,
-    model: LanguageModel,
-    data: Records,
-    store: ActivationStore,
-    concept: Concept,
-    ranking: Ranking,
-) -> SlicesResult | None:
-    """Kinds of rows, where they are asked for; an autoencoder that is trained here is kept beside the store."""
-    part, settings = configuration.slices, configuration.rank
+def _slice_steps(
+    configuration: AttributeConfiguration, scan: Scan, ranking: Rank
+) -> tuple[TrainAutoencoder | LoadAutoencoder | None, ExplainSlices | None]:
+    """The steps for kinds of rows, where they are asked for."""
+    part, seed = configuration.slices, configuration.rank.seed
     if part is None:
-        return None
+        return None, None
+    model, data, concept = scan.model, scan.data, scan.concept
     if part.sae is not None:
-        sae = load_sae(part.sae, site=part.site)
+        autoencoder = LoadAutoencoder(file=part.sae, site=part.site)
     else:
-        chosen = part.take(SaeSettings, seed=settings.seed)
-        cut = configuration.data.cutting
-        key = digest([model.fingerprint, data.fingerprint, concept.site, asdict(chosen), cut])[:12]
-        folder = configuration.out / f"sae-{key}"
-        if not folder.is_dir():
-            save_sae(fit_sae(model, store.load_rows(), concept.site, chosen), folder)
-        sae = load_sae(folder)
-    return explain_by_slices(
-        store,
-        concept,
-        sae,
+        chosen, cut = part.take(SaeSettings, seed=seed), configuration.data.cutting
+        autoencoder = TrainAutoencoder(
+            model=model,
+            data=data,
+            concept=concept,
+            scan=scan,
+            settings=chosen,
+            out=Place(
+                folder=configuration.out,
+                name="sae-{}",
+                made_of=lambda: [
+                    model.fingerprint,
+                    data.records.fingerprint,
+                    concept.site(),
+                    asdict(chosen),
+                    cut,
+                ],
+                digits=12,
+            ),
+        )
+    slices = ExplainSlices(
+        model=model,
+        data=data,
+        concept=concept,
+        scan=scan,
+        autoencoder=autoencoder,
         ranking=ranking,
-        settings=part.take(SliceSettings, seed=settings.seed),
+        settings=part.take(SliceSettings, seed=seed),
         pooling=part.pooling,
         controls=part.controls,
         columns=part.columns,
         strata=part.strata,
         shown=part.shown,
     )
+    return autoencoder, slices
 
 
-def _curated_places(configuration: AttributeConfiguration, data: Records) -> dict[str, Path]:
-    """Where the parts of the data go, `curated` and `removed`."""
-    suffix = (
-        ""
-        if data.format == "datasets"
-        else {"parquet": ".parquet", "json": ".json"}.get(data.format, ".jsonl")
+def plan_attribute(
+    configuration: AttributeConfiguration,
+    *,
+    machine: Machine | None = None,
+    workers: int = 0,
+    rows: int = 0,
+) -> RunPlan:
+    """Count what the steps of a configuration that would run will take.
+
+    The data are read and cut into tokens. The model's weights are not loaded, unless a result of an earlier run is
+    there and has to be compared with them.
+
+    Args:
+        configuration: of `aitia attribute`.
+        machine: of each worker; default: this one, by multiplying matrices for a moment.
+        workers: how many; 0 for what the configuration says, or one.
+        rows: plan for this many rows like these, from the start; 0 for as many as there are.
+
+    Returns:
+        The plan.
+
+    Raises:
+        RecordError, ModelError: data or model cannot be read.
+    """
+    part = configuration.model
+    outline = load_outline(part.name, adapter=part.adapter, dtype=part.dtype)
+    steps = attribute_steps(configuration)
+    work = Workload(
+        outline=outline,
+        rows=in_tokens(outline, find_step(steps, ReadRecords).records, **configuration.data.cutting),
+        max_batch_tokens=configuration.scan.max_batch_tokens,
+        planned_rows=rows,
     )
-    return {name: configuration.out / f"{name}{suffix}" for name in ("curated", "removed")}
-
-
-def _check_before_work(configuration: AttributeConfiguration, data: Records) -> None:
-    if data.source is not None:
-        require_apart(
-            {f"out/{path.name}": path for path in _curated_places(configuration, data).values()},
-            {"data.path": data.source},
-        )
-    require_place(configuration.out, folder=True)
-    for key, name in (
-        ("method", configuration.rank.method),
-        *(("compare", name) for name in configuration.rank.compare),
-    ):
-        if name not in scorer_names():
-            raise AitiaError(f"rank.{key}: {name!r} is not one of {', '.join(scorer_names())}")
-        _require_needs(configuration, key, name)
-    if configuration.data.label is not None:
-        data.column(configuration.data.label)
-    slices = configuration.slices
-    if slices is not None:
-        for column in (*slices.columns, *([slices.strata] if slices.strata else [])):
-            data.column(column)
-        if slices.sae is not None:
-            load_sae(slices.sae, site=slices.site)
-    part = configuration.concept
-    if part.file is not None:
-        load_concept(part.file)
-    else:
-        assert part.positive is not None
-        assert part.negative is not None
-        for texts in (part.positive, part.negative):
-            read_records(texts, on_error=part.on_error)
-
-
-def _require_needs(configuration: AttributeConfiguration, key: str, name: str) -> None:
-    """Refuse a scorer that is not given what it needs, before the model runs."""
-    needs, settings = find_scorer(name).needs(), configuration.rank
-    if needs.queries:
-        if settings.queries is None:
-            raise AitiaError("rank.queries: the influence methods need texts that show the behaviour")
-        read_records(settings.queries, on_error=settings.on_error)
-    kept = {"response", "prompt_end", *configuration.scan.activations}
-    missing = [activation for activation in needs.activations if activation not in kept]
-    if missing:
-        raise AitiaError(f"rank.{key} {name} needs {', '.join(missing)} in scan.activations")
-    if needs.labels and configuration.data.label is None:
-        raise AitiaError(f"rank.{key} {name} needs data.label")
-    file = configuration.concept.file
-    if needs.texts and file is not None:
-        try:
-            fitted_texts(load_concept(file))
-        except ConceptError as error:
-            raise AitiaError(
-                f"rank.{key} {name} compares rows with the concept's texts: {error}; give concept.positive and "
-                "concept.negative instead of concept.file"
-            ) from error
-
-
-def _concept(part: ConceptPart, model: LanguageModel, file: Path) -> Concept:
-    """The concept that is asked for: loaded, fitted, or as an earlier run fitted it and left it in `file`."""
-    if part.file is not None:
-        concept = load_concept(part.file)
-        require_concept_fits(concept, model)
-        return concept
-    assert part.positive is not None
-    assert part.negative is not None
-    positive, negative = (
-        read_records(texts, on_error=part.on_error) for texts in (part.positive, part.negative)
-    )
-    before = load_concept(file) if file.is_file() else None
-    if before is not None and _is_of(before, part, model, positive, negative):
-        return before
-    return fit_concept(
-        model,
-        positive,
-        negative,
-        name=part.name,
-        recipe=part.recipe,
-        sites=part.sites or None,
-        seed=part.seed,
-        **part.cutting,
-    )
-
-
-def _is_of(
-    concept: Concept, part: ConceptPart, model: LanguageModel, positive: Records, negative: Records
-) -> bool:
-    """Whether a concept was fitted to these texts on this model with these settings."""
-    recipe, sites = concept.recipe, set(part.sites or model.sites)
-    return (
-        concept.name == part.name
-        and concept.model_fingerprint == model.fingerprint
-        and recipe.get("recipe") == part.recipe
-        and all(recipe.get(key) == getattr(part, key) for key in ("seed", "max_length", "truncate"))
-        and recipe.get("positive", {}).get("fingerprint") == positive.fingerprint
-        and recipe.get("negative", {}).get("fingerprint") == negative.fingerprint
-        and concept.separation is not None
-        and set(concept.separation.auc_by_site) == sites
-    )
-
-
-def _held_out_auc(concept: Concept) -> float | None:
-    return None if concept.separation is None else concept.separation.auc
+    workers = workers or configuration.engine.workers or 1
+    return plan_steps(steps, work, machine=machine, workers=workers, resume=not rows)

@@ -197,6 +197,34 @@ def parse_configuration(
         AitiaError: the file is missing, is not YAML, or a field is wrong; each wrong field is named.
         UnreadableError: it cannot be read.
     """
+    path, content = Path(path), read_mapping(path, keys)
+    for name, fields in (changes or {}).items():
+        if isinstance(content.get(name), dict):
+            content[name] = content[name] | dict(fields)
+    folder, written_in = path.resolve().parent, content.pop("written_in", None)
+    if not isinstance(written_in, str | None):
+        raise AitiaError(f"{path}: written_in: a folder is wanted here")
+    try:
+        return _placed(kind.model_validate(content), folder, written_in)
+    except ValidationError as error:
+        wrong = [_in_words(each, kind) for each in error.errors()]
+        raise AitiaError(f"{path}: {'; '.join(wrong)}") from error
+
+
+def read_mapping(path: Path | str, keys: str) -> dict[str, Any]:
+    """What a configuration file says, unchecked.
+
+    Args:
+        path: the file.
+        keys: what it must have, in words.
+
+    Returns:
+        Key -> value.
+
+    Raises:
+        AitiaError: the file is missing, or is not YAML of a mapping.
+        UnreadableError: it cannot be read.
+    """
     import yaml
 
     path = Path(path)
@@ -214,17 +242,7 @@ def parse_configuration(
         raise AitiaError(f"{path}: not valid YAML: {reason_of(error)}") from error
     if not isinstance(content, dict):
         raise AitiaError(f"{path}: a configuration is a mapping with the keys {keys}")
-    for name, fields in (changes or {}).items():
-        if isinstance(content.get(name), dict):
-            content[name] = content[name] | dict(fields)
-    folder, written_in = path.resolve().parent, content.pop("written_in", None)
-    if not isinstance(written_in, str | None):
-        raise AitiaError(f"{path}: written_in: a folder is wanted here")
-    try:
-        return _placed(kind.model_validate(content), folder, written_in)
-    except ValidationError as error:
-        wrong = [_in_words(each, kind) for each in error.errors()]
-        raise AitiaError(f"{path}: {'; '.join(wrong)}") from error
+    return content
 
 
 def _in_words(item: Mapping[str, Any], kind: type[Part]) -> str:

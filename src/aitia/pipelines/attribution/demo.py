@@ -9,6 +9,7 @@ length alone and chance would find.
 from __future__ import annotations
 
 import json
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -17,12 +18,15 @@ from typing import Any
 import numpy as np
 
 from aitia.attribution.scorers import label_values, random_order, response_length, tfidf_similarity
-from aitia.counterfactual import LoraSettings, finetune_lora
+from aitia.counterfactual import LoraSettings
 from aitia.errors import AitiaError
 from aitia.files import digest, write_json, write_text
 from aitia.models import LanguageModel, load_model, save_model
-from aitia.pipelines.attribution.attribute import attribute
+from aitia.pipelines.attribution.attribute import attribute_steps
 from aitia.pipelines.attribution.configuration import AttributeConfiguration
+from aitia.pipelines.steps.models import BaseModel, LoadTuned, TrainAdapter
+from aitia.pipelines.steps.records import ReadRecords
+from aitia.pipelines.steps.step import Place, Step, run_steps
 from aitia.records import Records, read_records
 from aitia.statistics import find_labelled
 
@@ -59,21 +63,25 @@ def demo(out: Path | str) -> dict[str, Any]:
     out = Path(out)
     start = perf_counter()
     data, positive, negative = write_texts(out)
-    model = tuned_model(out / "parts", data)
+    parts = out / "parts"
+    tuning, tuned = tuning_steps(parts, data)
     prepared = perf_counter()
-    configuration = _configuration(out, model)
     baselines, seconds = _baselines(data, positive, negative)
-    result = attribute(configuration, model=model, baselines=baselines)
+    configuration = _configuration(out, base_model(parts), tuned)
+    steps = [*tuning, *attribute_steps(configuration, model=tuned, baselines=baselines)]
+    results = run_steps(steps)
+    result = results[steps[-1]]
     labels = label_values(data, "planted", result.ranking.ids)
     seconds |= result.ranking.seconds
     methods = {
         name: find_labelled(scores, labels) | {"seconds": seconds[name], "baseline": name in baselines}
         for name, scores in [*result.ranking.scores.items(), *baselines.items()]
     }
+    tuned_in = prepared - start + sum(results.seconds.get(step.name, 0.0) for step in (*tuning, tuned))
     summary = result.summary | {
         "methods": methods,
         "planted_rows": int(labels.sum()),
-        "seconds": result.summary["seconds"] | {"model": prepared - start, "all": perf_counter() - start},
+        "seconds": result.summary["seconds"] | {"model": tuned_in, "all": perf_counter() - start},
     }
     write_json(out / "summary.json", summary)
     return summary
@@ -168,20 +176,35 @@ def base_model(parts: Path) -> Path:
     return base
 
 
+def tuning_steps(parts: Path, data: Records) -> tuple[list[Step[Any]], LoadTuned]:
+    """The steps that train the adapter, and the one that gives the model with it."""
+    base = BaseModel(load=partial(_load, base_model(parts)))
+    adapter = TrainAdapter(
+        base=base,
+        data=ReadRecords(name="training data", given=data),
+        settings=LORA,
+        out=Place(folder=parts, name=f"adapter-{digest([data.fingerprint, repr(LORA)])[:12]}"),
+    )
+    return [base, adapter.data, adapter], LoadTuned(base=base, adapter=adapter)
+
+
 def tuned_model(parts: Path, data: Records) -> LanguageModel:
     """The model with its adapter: made the first time, loaded afterwards."""
-    base = base_model(parts)
-    adapter = parts / f"adapter-{digest([data.fingerprint, repr(LORA)])[:12]}"
-    if not (adapter / "adapter_config.json").is_file():
-        finetune_lora(load_model(base, dtype="float32"), data, LORA, adapter)
+    tuning, tuned = tuning_steps(parts, data)
+    return run_steps([*tuning, tuned])[tuned]
+
+
+def _load(base: Path, adapter: Path | None) -> LanguageModel:
     return load_model(base, adapter=adapter, dtype="float32")
 
 
-def _configuration(out: Path, model: LanguageModel) -> AttributeConfiguration:
+def _configuration(out: Path, base: Path, tuned: LoadTuned) -> AttributeConfiguration:
+    assert tuned.adapter is not None
+    adapter = str(tuned.adapter.out.path())
     return AttributeConfiguration.model_validate(
         {
             "out": out,
-            "model": {"name": model.name, "adapter": model.adapter, "dtype": "float32"},
+            "model": {"name": str(base), "adapter": adapter, "dtype": "float32"},
             "data": {"path": out / "train.jsonl", "label": "planted"},
             "concept": {
                 "name": "depressed tone",

@@ -6,15 +6,16 @@ from functools import partial
 from pathlib import Path
 
 from aitia.adapters import try_direction
-from aitia.concepts import load_concept
 from aitia.counterfactual import JudgedResponses
 from aitia.errors import AitiaError
 from aitia.explanations import Direction
-from aitia.pipelines.retraining.counterfactual import load_part, make_behaviours
+from aitia.pipelines.retraining.counterfactual import counterfactual_steps, load_part
 from aitia.pipelines.retraining.counterfactual_configuration import read_counterfactual_configuration
-from aitia.pipelines.retraining.counterfactual_inputs import make_judge, read_inputs
-from aitia.pipelines.retraining.counterfactual_rankings import kept_parts
-from aitia.records import read_records
+from aitia.pipelines.retraining.counterfactual_inputs import read_inputs
+from aitia.pipelines.retraining.retraining_steps import MakeBehaviours
+from aitia.pipelines.steps.concept import MakeConcept
+from aitia.pipelines.steps.models import TrainAdapter
+from aitia.pipelines.steps.step import find_step
 
 CONFIGURATION = "configuration.yaml"
 
@@ -44,15 +45,14 @@ def _tried(folder: Path, behaviour: str) -> Direction:
         configuration = configuration.model_copy(update={"judge": None, "behaviours": behaviours})
     elif configuration.judge is not None and configuration.judge.endpoint is not None:
         return Direction(reason="an endpoint judges the behaviour, and would have to be asked and paid again")
-    inputs = read_inputs(configuration)
-    if configuration.data.chosen is not None:
-        inputs = inputs.with_data(read_records(folder / "train.jsonl"))
+    steps = counterfactual_steps(configuration, read_inputs(configuration), folder=folder)
+    adapter, concept = find_step(steps, TrainAdapter), find_step(steps, MakeConcept)
+    for kept in (adapter, concept):
+        if not kept.done():
+            return Direction(
+                reason=f"{kept.out.path()} is not there any more; run the same configuration again"
+            )
+    measured = find_step(steps, MakeBehaviours).kept() or []
+    made = {each.name: each for each in measured}
     load = partial(load_part, configuration.model)
-    adapter, concept_file = kept_parts(folder, configuration, inputs, load(None).fingerprint)
-    for path in (adapter, concept_file):
-        if not path.exists():
-            return Direction(reason=f"{path} is not there any more; run the same configuration again")
-    concept = load_concept(concept_file)
-    judge = None if configuration.judge is None else make_judge(configuration.judge, folder)
-    made = {each.name: each for each in make_behaviours(configuration, inputs, concept, judge)}
-    return try_direction(partial(load, adapter), partial(load, None), concept, made[behaviour])
+    return try_direction(partial(load, adapter.read()), partial(load, None), concept.read(), made[behaviour])

@@ -1,61 +1,39 @@
-"""A ranking held against retraining, from one configuration: train, rank, remove, retrain, measure, report."""
+"""A ranking held against retraining, from one configuration, as a list of steps: train, rank, remove, retrain."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-import numpy as np
-
-from aitia.concepts import Concept
-from aitia.counterfactual import (
-    Behaviour,
-    ConceptProjection,
-    JudgedResponses,
-    LikelihoodMargin,
-    Removal,
-    RunResult,
-    plan_removals,
-    retrain,
-)
-from aitia.files import write_json, write_text
-from aitia.models import LanguageModel, load_model
-from aitia.pipelines.attribution.configuration import write_configuration
+from aitia.attribution import ScanSettings
+from aitia.attribution.gradients import CurvatureSettings, Damping, Machine, RunPlan
+from aitia.attribution.scorers import find_scorer
+from aitia.concepts import load_concept
+from aitia.counterfactual import lora_model
+from aitia.files import file_digest
+from aitia.models import LanguageModel, in_tokens, load_model, load_outline
 from aitia.pipelines.retraining.counterfactual_configuration import BaseModelPart, CounterfactualConfiguration
-from aitia.pipelines.retraining.counterfactual_inputs import Inputs, NamedJudge, make_judge, read_inputs
-from aitia.pipelines.retraining.counterfactual_rankings import make_rankings
-from aitia.pipelines.retraining.counterfactual_results import (
-    build_page,
-    draw_curves,
-    summarise,
-    write_runs,
-    write_scores,
+from aitia.pipelines.retraining.counterfactual_inputs import Inputs, read_inputs
+from aitia.pipelines.retraining.ranking_steps import (
+    AnswerPrompts,
+    KeepScores,
+    MakeJudge,
+    WriteTrainingData,
+    measures_queries,
 )
-from aitia.records import read_records
-from aitia.report import kept_beside, write_document
+from aitia.pipelines.retraining.result_steps import CounterfactualResult, Report, Summarise
+from aitia.pipelines.retraining.retraining_steps import MakeBehaviours, PlanRemovals, Retrain
+from aitia.pipelines.steps.concept import MakeConcept
+from aitia.pipelines.steps.curvature import curvature_at, curvature_steps
+from aitia.pipelines.steps.models import BaseModel, LoadTuned, TrainAdapter
+from aitia.pipelines.steps.rank import Rank
+from aitia.pipelines.steps.records import ReadRecords
+from aitia.pipelines.steps.scan import Scan
+from aitia.pipelines.steps.step import Place, Step, run_steps
+from aitia.pipelines.steps.workload import Workload, plan_steps
 
-
-@dataclass(frozen=True, kw_only=True)
-class CounterfactualResult:
-    """What `counterfactual` made, and where it is.
-
-    Attributes:
-        removals: every cell that was planned.
-        results: what each led to, in the same order.
-        scores: ranking -> [n], in the order of the data.
-        summary: also in `summary.json`.
-        files: name -> path.
-    """
-
-    removals: tuple[Removal, ...]
-    results: tuple[RunResult, ...]
-    scores: Mapping[str, np.ndarray]
-    summary: dict[str, Any]
-    files: dict[str, Path]
+__all__ = ["CounterfactualResult", "counterfactual", "counterfactual_steps", "plan_counterfactual"]
 
 
 def counterfactual(configuration: CounterfactualConfiguration) -> CounterfactualResult:
@@ -76,86 +54,284 @@ def counterfactual(configuration: CounterfactualConfiguration) -> Counterfactual
     Raises:
         AitiaError: see the parts; input is checked before a model runs.
     """
-    start = perf_counter()
+    steps = counterfactual_steps(configuration, read_inputs(configuration))
+    return run_steps(steps)[steps[-1]]
+
+
+def plan_counterfactual(
+    configuration: CounterfactualConfiguration,
+    *,
+    machine: Machine | None = None,
+    workers: int = 0,
+    rows: int = 0,
+) -> RunPlan:
+    """Count what the steps of a configuration that would run will take; sampled answers are not counted.
+
+    All texts are read, and the rows cut into tokens. The model's weights are not loaded, unless a result of an earlier
+    run may be there, under a name that depends on them.
+
+    Args:
+        configuration: of `aitia counterfactual`.
+        machine: of each worker; default: this one, by multiplying matrices for a moment.
+        workers: how many; 0 for what the configuration says, or one.
+        rows: plan for this many rows like these, from the start; 0 for as many as there are.
+
+    Returns:
+        The plan.
+
+    Raises:
+        RecordError, ModelError: data or model cannot be read.
+    """
+    part, training = configuration.model, configuration.training
     inputs = read_inputs(configuration)
-    folder = configuration.folder
-    judge = None if configuration.judge is None else make_judge(configuration.judge, folder)
-    files = {}
-    if configuration.data.chosen is not None:
-        files["data"] = inputs.data.write(folder / "train.jsonl")
-        inputs = inputs.with_data(read_records(files["data"]))
-    inputs = inputs.with_overlap_warning()
-    load = partial(load_part, configuration.model)
-    rankings = make_rankings(configuration, inputs, load, judge)
-    ranked = perf_counter()
-    removal = configuration.removal
-    plan = plan_removals(
-        inputs.data.ids,
-        {**rankings.scores, **inputs.files},
-        removal.shares,
-        range(removal.seeds),
-        ends=removal.ends,
+    outline = lora_model(load_outline(part.name, dtype=part.dtype), training)
+    work = Workload(
+        outline=outline,
+        rows=in_tokens(outline, inputs.data, max_length=training.max_length, truncate=training.cuts),
+        max_batch_tokens=configuration.rankings.max_batch_tokens,
+        planned_rows=rows,
     )
-    behaviours = make_behaviours(configuration, inputs, rankings.concept, judge)
-    results = retrain(
-        partial(load, None),
-        inputs.data,
-        list(plan.values()),
-        behaviours,
-        configuration.training,
-        folder / "runs",
-        configuration.engine,
+    steps = counterfactual_steps(configuration, inputs, ask_judge=False)
+    workers = workers or configuration.engine.workers or 1
+    return plan_steps(steps, work, machine=machine, workers=workers, resume=not rows)
+
+
+def counterfactual_steps(
+    configuration: CounterfactualConfiguration,
+    inputs: Inputs,
+    *,
+    folder: Path | None = None,
+    ask_judge: bool = True,
+) -> list[Step[Any]]:
+    """The steps of `counterfactual`, the last of which gives its result.
+
+    What is kept lies in `parts`, each thing under a name made of what it depends on.
+
+    Args:
+        configuration: what to do.
+        inputs: as `read_inputs` reads them.
+        folder: of the run; default: the configuration's.
+        ask_judge: ask a judge at an endpoint one question, to see that it answers.
+
+    Returns:
+        The steps, in order.
+    """
+    folder = folder or configuration.folder
+    judge = None
+    if configuration.judge is not None:
+        judge = MakeJudge(part=configuration.judge, folder=folder, ask=ask_judge)
+    mixed = configuration.data.chosen is not None
+    data = WriteTrainingData(given=inputs.data, out=folder / "train.jsonl" if mixed else None)
+    base = BaseModel(load=partial(load_part, configuration.model))
+    concept, scores, ranking = _scores_steps(configuration, folder, inputs, data, base, judge)
+    behaviours = MakeBehaviours(concept=concept, judge=judge, parts=configuration.behaviours, given=inputs)
+    removals = PlanRemovals(data=data, scores=scores, files=inputs.files, part=configuration.removal)
+    retrained = Retrain(
+        base=base,
+        data=data,
+        removals=removals,
+        behaviours=behaviours,
+        settings=configuration.training,
+        engine=configuration.engine,
+        out=folder / "runs",
     )
-    scores = {**rankings.scores, **inputs.files}
-    found = summarise(configuration, inputs, rankings.concept, judge, scores, list(plan), results)
-    found["seconds"] = {"rankings": ranked - start, "retraining": perf_counter() - ranked, **rankings.seconds}
-    text = write_configuration(configuration)
-    files |= {
-        "runs": write_runs(folder / "removal.parquet", list(plan), results),
-        "rankings": write_scores(folder / "rankings.parquet", inputs.data.ids, scores),
-        "configuration": write_text(
-            folder / "configuration.yaml", write_configuration(configuration, folder)
-        ),
+    summary = Summarise(
+        data=data,
+        concept=concept,
+        judge=judge,
+        scores=scores,
+        removals=removals,
+        results=retrained,
+        given=inputs,
+        configuration=configuration,
+    )
+    report = Report(
+        data=data,
+        scores=scores,
+        removals=removals,
+        results=retrained,
+        summary=summary,
+        configuration=configuration,
+    )
+    first = [data, base] if judge is None else [judge, data, base]
+    return [*first, *ranking, behaviours, removals, retrained, summary, report]
+
+
+def _scores_steps(
+    configuration: CounterfactualConfiguration,
+    folder: Path,
+    inputs: Inputs,
+    data: WriteTrainingData,
+    base: BaseModel,
+    judge: MakeJudge | None,
+) -> tuple[MakeConcept, KeepScores, list[Step[Any]]]:
+    """The concept, the scores of all rankings, and all the steps from the adapter to the scores."""
+    parts, part, training = folder / "parts", configuration.rankings, configuration.training
+    asked = configuration.concept
+
+    def trained() -> list[object]:
+        return [base.fingerprint, data.records.fingerprint, training.identity()]
+
+    def fitted() -> list[object]:
+        return [trained(), _concept_made_of(configuration, inputs)]
+
+    adapter = TrainAdapter(
+        base=base,
+        data=data,
+        settings=training,
+        out=Place(folder=parts, name="adapter-{}", made_of=trained),
+    )
+    tuned = LoadTuned(base=base, adapter=adapter)
+    texts = {
+        name: ReadRecords(name=name, given=records)
+        for name, records in (("positive", inputs.positive), ("negative", inputs.negative))
+        if records is not None
     }
-    page = build_page(configuration, found, inputs, scores, list(plan), results, text)
-    files["report"] = write_document(page, folder / "report.html", keep=True)
-    files["document"] = kept_beside(files["report"])
-    files |= draw_curves(page, folder / "pictures")
-    found["files"] = {name: str(path) for name, path in files.items()}
-    files["summary"] = write_json(folder / "summary.json", found)
-    return CounterfactualResult(
-        removals=tuple(plan), results=tuple(results), scores=scores, summary=found, files=files
+    fitted_on = LoadTuned(name="untouched", base=base, adapter=None) if asked.fitted_on == "base" else tuned
+    concept = MakeConcept(
+        model=fitted_on,
+        file=asked.file,
+        positive=texts.get("positive"),
+        negative=texts.get("negative"),
+        label=asked.name,
+        recipe=asked.recipe,
+        sites=asked.sites,
+        seed=asked.seed,
+        cutting=asked.cutting,
+        out=Place(folder=parts, name="concept-{}.concept.safetensors", made_of=fitted),
     )
+    steps = [adapter, tuned, *({fitted_on} - {tuned}), *texts.values(), concept]
+    ranking = None
+    if part.compare:
+        ranking, more = _ranking_steps(configuration, folder, inputs, concept, tuned, data, judge)
+        steps += more
+    scores = KeepScores(
+        data=data,
+        ranking=ranking,
+        plan=None if ranking is None else ranking.plan,
+        compare=part.compare,
+        out=Place(
+            folder=parts,
+            name="scores-{}.parquet",
+            made_of=lambda: [fitted(), _scores_made_of(configuration, inputs, judge)],
+        ),
+    )
+    return concept, scores, [*steps, scores]
 
 
-def make_behaviours(
-    configuration: CounterfactualConfiguration, inputs: Inputs, concept: Concept, judge: NamedJudge | None
-) -> list[Behaviour]:
-    """What is measured after each training."""
-    parts = configuration.behaviours
-    found: list[Behaviour] = []
-    if parts.projection is not None:
-        assert inputs.projected is not None
-        tokens = parts.projection.tokens
-        found.append(ConceptProjection(concept=concept, texts=inputs.projected, tokens=tokens))
-    if parts.margin is not None:
-        assert inputs.margin is not None
-        found.append(LikelihoodMargin(behaviour=inputs.margin[0], normal=inputs.margin[1]))
-    if parts.judged is not None:
-        assert inputs.judged is not None
-        assert judge is not None
-        found.append(
-            JudgedResponses(
-                prompts=inputs.judged,
-                judge=judge.judge,
-                judged_by=judge.name,
-                max_new_tokens=parts.judged.max_new_tokens,
-                temperature=parts.judged.temperature,
-                samples=parts.judged.samples,
-                seed=parts.judged.seed,
-            )
-        )
-    return found
+def _ranking_steps(
+    configuration: CounterfactualConfiguration,
+    folder: Path,
+    inputs: Inputs,
+    concept: MakeConcept,
+    tuned: LoadTuned,
+    data: WriteTrainingData,
+    judge: MakeJudge | None,
+) -> tuple[Rank, list[Step[Any]]]:
+    """The ranking by all methods, and all the steps from the scan to it."""
+    parts, part, training = folder / "parts", configuration.rankings, configuration.training
+    activations = {each for name in part.compare for each in find_scorer(name).needs().activations}
+    kept = tuple(each for each in ("on_policy_response", "backward") if each in activations)
+    scan = Scan(
+        model=tuned,
+        data=data,
+        concept=concept,
+        settings=part.take(
+            ScanSettings,
+            sites=(),
+            activations=kept,
+            max_length=training.max_length,
+            truncate=training.cuts,
+            seed=part.seed,
+        ),
+        out=Place(
+            folder=parts,
+            name="store-{}",
+            made_of=lambda: [
+                tuned.fingerprint,
+                data.records.fingerprint,
+                concept.site(),
+                list(kept),
+                training.max_length,
+                training.cuts,
+                part.on_policy_response_tokens,
+                part.max_batch_tokens,
+                part.seed,
+            ],
+        ),
+    )
+    fit = part.curvature.take(CurvatureSettings, site="", seed=part.seed)
+
+    def curved() -> list[object]:
+        store = scan.read()
+        settings = curvature_at(fit, part.compare, store.sites[0])
+        return [tuned.fingerprint, store.manifest["data"]["tokens"], repr(settings)]
+
+    plan, curvature = curvature_steps(
+        scan,
+        part.compare,
+        fit,
+        Place(folder=parts, name="curvature-{}.safetensors", made_of=curved),
+        file=part.curvature.file,
+        cache_gigabytes=part.curvature.cache_gigabytes,
+        engine=configuration.engine,
+    )
+    queries: list[Step[Any]] = []
+    if measures_queries(part.compare):
+        asked, given = configuration.queries, ReadRecords(name="queries", given=inputs.queries)
+        queries = [given]
+        if asked is not None and asked.prompts is not None:
+            assert judge is not None
+            given.name = "prompts"
+            out = folder / "queries.jsonl"
+            queries.append(AnswerPrompts(model=tuned, judge=judge, prompts=given, part=asked, out=out))
+    ranking = Rank(
+        model=tuned,
+        data=data,
+        concept=concept,
+        scan=scan,
+        plan=plan,
+        curvature=curvature,
+        queries=queries[-1] if queries else None,
+        method=part.compare[0],
+        compare=part.compare[1:],
+        damping=part.take(Damping),
+        positive=concept.positive,
+        negative=concept.negative,
+        label=inputs.labels,
+        random_controls=0,
+        shuffled_controls=0,  # controls are baselines of their own here
+        seed=part.seed,
+        cutting={} if configuration.queries is None else configuration.queries.cutting,
+    )
+    made = [step for step in (scan, plan, curvature, *queries, ranking) if step is not None]
+    return ranking, made
+
+
+def _concept_made_of(configuration: CounterfactualConfiguration, inputs: Inputs) -> list[object]:
+    part = configuration.concept
+    if part.file is not None:
+        return [load_concept(part.file).fingerprint]
+    assert inputs.positive is not None
+    assert inputs.negative is not None
+    texts = [inputs.positive.fingerprint, inputs.negative.fingerprint]
+    return [*texts, part.name, part.recipe, list(part.sites), part.seed, part.fitted_on, part.cutting]
+
+
+def _scores_made_of(
+    configuration: CounterfactualConfiguration, inputs: Inputs, judge: MakeJudge | None
+) -> list[object]:
+    rankings = configuration.rankings.model_dump(mode="json", exclude={"files"})
+    file = configuration.rankings.curvature.file
+    queries = configuration.queries
+    return [
+        rankings,
+        None if file is None else file_digest(file),
+        None if inputs.queries is None else inputs.queries.fingerprint,
+        None if queries is None else queries.model_dump(mode="json", exclude={"texts", "prompts"}),
+        None if judge is None or queries is None or queries.prompts is None else judge.judge.name,
+        None if inputs.labels is None else inputs.labels.tolist(),
+    ]
 
 
 def load_part(part: BaseModelPart, adapter: Path | None) -> LanguageModel:

@@ -130,12 +130,13 @@ def read_inputs(configuration: CounterfactualConfiguration) -> Inputs:
     return _with_checked_prompts(inputs, concept.file)
 
 
-def make_judge(part: JudgePart, folder: Path) -> NamedJudge:
+def make_judge(part: JudgePart, folder: Path, *, ask: bool = True) -> NamedJudge:
     """Make the judge that a configuration asks for, and ask an endpoint one question: does it answer at all?
 
     Args:
         part: of the configuration.
         folder: where the answers of an endpoint are kept.
+        ask: whether to ask that question.
 
     Returns:
         The judge, with its name and how good it is known to be.
@@ -161,7 +162,8 @@ def make_judge(part: JudgePart, folder: Path) -> NamedJudge:
                 concurrency=end.concurrency,
                 max_unparsable=end.max_unparsable,
             )
-            judge.scores(*_TRIAL)
+            if ask:
+                judge.scores(*_TRIAL)
         except JudgeError as error:
             raise JudgeError(
                 f"judge.endpoint{'' if end.rubric is None else f' ({end.rubric})'}: {error}"

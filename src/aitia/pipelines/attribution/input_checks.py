@@ -1,0 +1,83 @@
+"""What `aitia attribute` refuses before a model is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aitia.attribution.scorers import find_scorer, scorer_names
+from aitia.concepts import fitted_texts, load_concept, load_sae
+from aitia.errors import AitiaError, ConceptError
+from aitia.files import require_apart, require_place
+from aitia.pipelines.attribution.configuration import AttributeConfiguration
+from aitia.records import Records, read_records
+
+
+def curated_places(configuration: AttributeConfiguration, data: Records) -> dict[str, Path]:
+    """Where the parts of the data go, `curated` and `removed`."""
+    suffix = (
+        ""
+        if data.format == "datasets"
+        else {"parquet": ".parquet", "json": ".json"}.get(data.format, ".jsonl")
+    )
+    return {name: configuration.out / f"{name}{suffix}" for name in ("curated", "removed")}
+
+
+def check_input(configuration: AttributeConfiguration, data: Records) -> None:
+    """Refuse a configuration whose parts do not fit together, before the model runs.
+
+    Raises:
+        AitiaError: a place that cannot be written, a method that lacks what it needs, or files that cannot be read.
+    """
+    if data.source is not None:
+        require_apart(
+            {f"out/{path.name}": path for path in curated_places(configuration, data).values()},
+            {"data.path": data.source},
+        )
+    require_place(configuration.out, folder=True)
+    for key, name in (
+        ("method", configuration.rank.method),
+        *(("compare", name) for name in configuration.rank.compare),
+    ):
+        if name not in scorer_names():
+            raise AitiaError(f"rank.{key}: {name!r} is not one of {', '.join(scorer_names())}")
+        _require_needs(configuration, key, name)
+    if configuration.data.label is not None:
+        data.column(configuration.data.label)
+    slices = configuration.slices
+    if slices is not None:
+        for column in (*slices.columns, *([slices.strata] if slices.strata else [])):
+            data.column(column)
+        if slices.sae is not None:
+            load_sae(slices.sae, site=slices.site)
+    part = configuration.concept
+    if part.file is not None:
+        load_concept(part.file)
+    else:
+        assert part.positive is not None
+        assert part.negative is not None
+        for texts in (part.positive, part.negative):
+            read_records(texts, on_error=part.on_error)
+
+
+def _require_needs(configuration: AttributeConfiguration, key: str, name: str) -> None:
+    """Refuse a scorer that is not given what it needs, before the model runs."""
+    needs, settings = find_scorer(name).needs(), configuration.rank
+    if needs.queries:
+        if settings.queries is None:
+            raise AitiaError("rank.queries: the influence methods need texts that show the behaviour")
+        read_records(settings.queries, on_error=settings.on_error)
+    kept = {"response", "prompt_end", *configuration.scan.activations}
+    missing = [activation for activation in needs.activations if activation not in kept]
+    if missing:
+        raise AitiaError(f"rank.{key} {name} needs {', '.join(missing)} in scan.activations")
+    if needs.labels and configuration.data.label is None:
+        raise AitiaError(f"rank.{key} {name} needs data.label")
+    file = configuration.concept.file
+    if needs.texts and file is not None:
+        try:
+            fitted_texts(load_concept(file))
+        except ConceptError as error:
+            raise AitiaError(
+                f"rank.{key} {name} compares rows with the concept's texts: {error}; give concept.positive and "
+                "concept.negative instead of concept.file"
+            ) from error

@@ -1,0 +1,169 @@
+"""The ranking: every row's score by every method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from aitia.attribution import ControlKind, Ranking, available_methods, rank
+from aitia.attribution.gradients import (
+    Cost,
+    CurvatureSettings,
+    Damping,
+    InfluencePass,
+    influence_cost,
+    rank_cost,
+)
+from aitia.attribution.influence import directions_that_fit
+from aitia.attribution.ranking import RANDOM_CONTROLS, controls_kept
+from aitia.attribution.scorers import activation_scorers, find_scorer, naming_package
+from aitia.concepts import SHUFFLES, load_concept
+from aitia.engine import LOCAL, Engine
+from aitia.models import LanguageModel
+from aitia.pipelines.steps.concept import MakeConcept
+from aitia.pipelines.steps.curvature import FitCurvature, LoadCurvature, PlanCurvature
+from aitia.pipelines.steps.models import ModelStep
+from aitia.pipelines.steps.records import ReadRecords
+from aitia.pipelines.steps.scan import Scan
+from aitia.pipelines.steps.step import Results, Step
+from aitia.pipelines.steps.workload import Workload
+from aitia.records import Records
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Rank(Step[Ranking]):
+    """Every row scored by the method that decides the order and by those that it is compared with.
+
+    Attributes:
+        model: which was scanned.
+        data: what was scanned.
+        concept: what the rows' influence is on.
+        scan: the store.
+        plan: of the curvature; none where there is none to fit.
+        curvature: none where no method uses one.
+        queries: texts to measure; none where no method measures any.
+        method: decides the order.
+        compare: further methods.
+        compare_available: compare with all that the store's activations allow, too.
+        damping: of the curvature; none for the default.
+        positive: texts that show the concept; none for those that it names.
+        negative: texts that do not, likewise.
+        label: name of a true-or-false column, or its values, [n].
+        random_controls: random directions to score as controls.
+        shuffled_controls: the most of the concept's shuffled directions to score as controls; none for all.
+        seed: of the random directions.
+        cutting: of the queries, as `aitia.models.in_tokens` takes it.
+        engine: where gradients are made.
+    """
+
+    name: str = "rank"
+    model: ModelStep
+    data: ReadRecords
+    concept: MakeConcept
+    scan: Scan
+    plan: PlanCurvature | None = None
+    curvature: FitCurvature | LoadCurvature | None = None
+    queries: Step[Records] | None = None
+    method: str
+    compare: tuple[str, ...] = ()
+    compare_available: bool = False
+    damping: Damping | None = None
+    positive: ReadRecords | None = None
+    negative: ReadRecords | None = None
+    label: np.ndarray | str | None = None
+    random_controls: int = RANDOM_CONTROLS
+    shuffled_controls: int | None = None
+    seed: int = 0
+    cutting: Mapping[str, Any] = field(default_factory=dict)
+    engine: Engine = LOCAL
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that are asked for, the deciding one first."""
+        return tuple(dict.fromkeys((self.method, *self.compare)))
+
+    def depends(self) -> object:
+        """See `Step.depends`."""
+        label: Any = self.label
+        if isinstance(label, str):
+            label = [label, [bool(value) for value in self.data.records.column(label)]]
+        elif label is not None:
+            label = label.tolist()
+        return [
+            list(self.methods),
+            self.compare_available,
+            None if self.damping is None else asdict(self.damping),
+            label,
+            [self.random_controls, self.shuffled_controls, self.seed],
+            dict(self.cutting),
+        ]
+
+    def run(self, results: Results) -> Ranking:
+        """See `Step.run`. The rows' factors stay: controls that are asked for later need them too."""
+        store = self.scan.opened(results)
+        return rank(
+            store,
+            results[self.concept],
+            method=self.method,
+            compare=(*self.compare, *(available_methods(store) if self.compare_available else ())),
+            queries=None if self.queries is None else results[self.queries],
+            curvature=None if self.curvature is None else results[self.curvature],
+            cache=None if self.plan is None else results[self.plan].cache,
+            damping=self.damping,
+            positive=None if self.positive is None else results[self.positive],
+            negative=None if self.negative is None else results[self.negative],
+            label=self.label,
+            random_controls=self.random_controls,
+            shuffled_controls=self.shuffled_controls,
+            seed=self.seed,
+            engine=self.engine,
+            **self.cutting,
+        )
+
+    def cost(self, work: Workload) -> tuple[Cost, ...]:
+        """See `Step.cost`: the passes of the influence methods over the rows, and the products with what is stored."""
+        shape, data, costs = work.shape, work.data, []
+        if self.curvature is not None:
+            settings, cached = self.curvature.counted(work)
+            passes = _passes(
+                work.outline, settings, self.scan.counted_site(work), self.methods, self._controls()
+            )
+            costs.append(influence_cost(shape, data, passes, cached=cached))
+        others = activation_scorers() if self.compare_available else ()
+        scored = len({*self.methods, *others})
+        costs.append(rank_cost(shape, data, methods=scored, controls=self.random_controls))
+        return tuple(costs)
+
+    def _controls(self) -> dict[ControlKind, int]:
+        file = self.concept.file
+        loaded = None if file is None else load_concept(file)
+        shuffled = SHUFFLES if loaded is None or loaded.shuffled is None else len(loaded.shuffled)
+        if self.shuffled_controls is not None:
+            shuffled = min(shuffled, self.shuffled_controls)
+        return {ControlKind.RANDOM: self.random_controls, ControlKind.SHUFFLED: shuffled}
+
+
+def _passes(
+    outline: LanguageModel,
+    curvature: CurvatureSettings,
+    site: str,
+    methods: Sequence[str],
+    controls: Mapping[ControlKind, int],
+) -> list[InfluencePass]:
+    """A pass for each method that makes one, and after the first method's, which decides the order, its controls'."""
+    found = []
+    for name in methods:
+        scorer = find_scorer(name)
+        with naming_package(name):
+            once = scorer.cost_of(outline, site, curvature)
+        if once is None:
+            continue
+        found.append(once)
+        if scorer.through_concept and name == methods[0]:
+            room = directions_that_fit(once.weights)
+            kept, at_once = sum(controls_kept(controls, room).values()), max(room, 1)
+            found += [replace(once, directions=min(at_once, kept - done)) for done in range(0, kept, at_once)]
+    return found
