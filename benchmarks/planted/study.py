@@ -32,7 +32,6 @@ from aitia.counterfactual import (
     RetrainingRun,
     RunResult,
     draw_subsets,
-    finetune_lora,
     plan_removals,
     retrain,
 )
@@ -40,6 +39,7 @@ from aitia.counterfactual.behaviours import Behaviour
 from aitia.counterfactual.concept_lds import measured_changes, subset_cells
 from aitia.files import atomic_path, digest, write_json
 from aitia.statistics import Estimate, auc, bootstrap_estimate, mean_estimate
+from aitia.training import finetune_lora
 from planted.subject import Subject
 from planted.suites import SUITES, Suite
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from aitia.counterfactual import LoraSettings
 from aitia.models import LanguageModel, load_model
 from aitia.pipelines.attribution.demo import base_model
+from aitia.training import LoraSettings
 from planted.remembered import LowerBlocks, same_weights
 from planted.suites import every_text
 from planted.vocabulary import cut_vocabulary

@@ -75,11 +75,10 @@ def desk(make_model, rows, tmp_path_factory):
     """The folder of valid files."""
     from aitia.attribution import rank, scan
     from aitia.concepts import SparseAutoencoder, fit_concept, save_sae
-    from aitia.counterfactual import LoraSettings
-    from aitia.counterfactual.finetuning import finetune_lora
     from aitia.models import load_model, save_model
     from aitia.records import read_records
     from aitia.remote_files import push
+    from aitia.training import LoraSettings, finetune_lora
 
     folder = tmp_path_factory.mktemp("desk")
     save_model(make_model("llama", layers=2), folder / "model")

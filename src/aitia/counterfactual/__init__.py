@@ -2,7 +2,6 @@
 
 from aitia.counterfactual.behaviours import ConceptProjection, JudgedResponses, LikelihoodMargin
 from aitia.counterfactual.concept_lds import ConceptLds, concept_lds, draw_subsets
-from aitia.counterfactual.finetuning import LoraSettings, finetune_lora
 from aitia.counterfactual.judging.classifier_judge import (
     ClassifierJudge,
     fit_classifier_judge,
@@ -27,14 +26,12 @@ __all__ = [
     "Judge",
     "JudgedResponses",
     "LikelihoodMargin",
-    "LoraSettings",
     "Removal",
     "RetrainingRun",
     "RunResult",
     "against_random",
     "concept_lds",
     "draw_subsets",
-    "finetune_lora",
     "fit_classifier_judge",
     "load_classifier_judge",
     "plan_removals",

@@ -18,7 +18,6 @@ import numpy as np
 
 from aitia.attribution.scorers.baselines import random_order, response_length, tfidf_similarity
 from aitia.attribution.scorers.labels import label_values
-from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.errors import AitiaError
 from aitia.files import digest, write_json, write_text
 from aitia.models import LanguageModel, load_model, save_model
@@ -26,6 +25,7 @@ from aitia.pipelines.attribution.attribute import attribute
 from aitia.pipelines.attribution.configuration import AttributeConfiguration
 from aitia.records import Records, read_records
 from aitia.statistics import find_labelled
+from aitia.training import LoraSettings, finetune_lora
 
 PLANTED_MOOD, COMMON_MOOD = "depressed", "happy"
 TRAINING_ROWS, PLANTED_ROWS, CONCEPT_PROMPTS, QUERY_PROMPTS = 160, 32, 48, 16

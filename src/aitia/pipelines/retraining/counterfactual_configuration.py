@@ -13,7 +13,6 @@ from pydantic import Field, field_validator, model_validator
 from aitia.attribution.gradients.curvature import Damping
 from aitia.attribution.scanning.scan import ScanSettings
 from aitia.attribution.scorers import DEFAULT_METHOD, find_scorer, scorer_names
-from aitia.counterfactual import LoraSettings
 from aitia.counterfactual.behaviours import ANSWER_TOKENS, JudgedResponses
 from aitia.counterfactual.judging.classifier_judge import ClassifierJudge
 from aitia.counterfactual.judging.endpoint import CONCURRENCY
@@ -29,6 +28,7 @@ from aitia.pipelines.attribution.configuration import (
     parse_configuration,
 )
 from aitia.pipelines.parts import Part, part_of, whole
+from aitia.training import LoraSettings
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]

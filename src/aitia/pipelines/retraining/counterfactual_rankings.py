@@ -13,7 +13,6 @@ from aitia.attribution import ScanSettings, rank, scan
 from aitia.attribution.gradients.curvature import Damping
 from aitia.attribution.scorers import find_scorer
 from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
-from aitia.counterfactual import finetune_lora
 from aitia.counterfactual.on_policy import on_policy_queries
 from aitia.errors import AitiaError, StoreError, reason_of
 from aitia.files import atomic_path, digest, file_digest, reading
@@ -22,6 +21,7 @@ from aitia.pipelines.attribution.curvature import curvature_settings, prepare_cu
 from aitia.pipelines.retraining.counterfactual_configuration import CounterfactualConfiguration
 from aitia.pipelines.retraining.counterfactual_inputs import Inputs, NamedJudge
 from aitia.records import Records
+from aitia.training import finetune_lora
 
 Load = Callable[[Path | None], LanguageModel]
 """Loads the base model, with the adapter in a folder if one is given."""
