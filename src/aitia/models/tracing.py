@@ -59,7 +59,7 @@ class Outputs:
         return self.head(self.hidden)
 
     def token_losses(self, targets: torch.Tensor | None = None) -> torch.Tensor:
-        """Cross-entropy at each predicting position, in nats, of the data's tokens or of others: [n], at least float32."""
+        """Cross-entropy at each predicting position, in nats, of the data's tokens or others: [n], float32 or wider."""
         import torch
         from torch.nn import functional
 
