@@ -26,6 +26,7 @@ FLOORS = {
     "models": 2,
     "concepts": 3,
     "group_networks": 3,
+    "training": 3,
     "mechanisms": 3,
     "attribution": 4,
     "proofs": 4,
@@ -36,7 +37,7 @@ FLOORS = {
 }
 
 PRODUCTS = (
-    {"records", "models", "concepts", "attribution", "counterfactual"},
+    {"records", "models", "concepts", "training", "attribution", "counterfactual"},
     {"explanations", "mechanisms"},
     {"finite_groups", "group_networks", "proofs"},
 )

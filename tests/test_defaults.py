@@ -26,7 +26,6 @@ from aitia.attribution.ranking.reporting import build_report
 from aitia.cli import app
 from aitia.cli.options import with_settings
 from aitia.concepts import SaeSettings, feature_matrix, fit_concept
-from aitia.counterfactual import LoraSettings
 from aitia.counterfactual.behaviours import JudgedResponses
 from aitia.counterfactual.judging.classifier_judge import ClassifierJudge
 from aitia.counterfactual.judging.endpoint import Endpoint
@@ -55,6 +54,7 @@ from aitia.pipelines.retraining.counterfactual_configuration import (
     RankingsPart,
 )
 from aitia.settings import Setting, described
+from aitia.training import LoraSettings
 
 SOURCE = Path(aitia.__file__).parent
 

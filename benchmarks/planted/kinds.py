@@ -21,10 +21,10 @@ from aitia.concepts import (
     save_sae,
     train_sae,
 )
-from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.files import atomic_path, digest
 from aitia.models import load_model, trace
 from aitia.records import Records, length_batches, pad_batch, records_from_rows, tokenize
+from aitia.training import LoraSettings, finetune_lora
 from planted.suites import LONGEST_WHOLE, Suite
 from planted.texts import MOODS, mood_answers, told
 

@@ -21,12 +21,13 @@ from aitia.attribution.gradients import CurvatureSettings, Damping, FactorCache,
 from aitia.attribution.influence import influence
 from aitia.attribution.slices import corrected_removal, first_order_removal, influence_kernel
 from aitia.concepts import SparseAutoencoder, feature_matrix
-from aitia.counterfactual import LikelihoodMargin, RetrainingRun, finetune_lora, retrain
+from aitia.counterfactual import LikelihoodMargin, RetrainingRun, retrain
 from aitia.errors import NumericalError
 from aitia.files import atomic_path
 from aitia.models import LanguageModel, load_model
 from aitia.records import tokenize
 from aitia.statistics import spearman
+from aitia.training import finetune_lora
 from planted.kinds import LORA
 from planted.suites import Suite
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from aitia.counterfactual import LoraSettings
 from aitia.models import LanguageModel, load_model
 from aitia.pipelines.attribution.demo import base_model
+from aitia.training import LoraSettings
 from planted.remembered import LowerBlocks, same_weights
 from planted.suites import every_text
 from planted.vocabulary import cut_vocabulary
@@ -53,6 +53,18 @@ class Subject:
     def untouched(self) -> LanguageModel:
         """A fresh copy to train or to measure, in bfloat16, which is 2.4 times faster here than float32."""
         return self._lower.skip_in(same_weights(self._loaded))
+
+    def untouched_float32(self) -> LanguageModel:
+        """A fresh copy in float32, to record and to replay."""
+        return self._lower_float32.skip_in(same_weights(self._loaded_float32))
+
+    @cached_property
+    def _loaded_float32(self) -> LanguageModel:
+        return load_model(self.base, dtype="float32")
+
+    @cached_property
+    def _lower_float32(self) -> LowerBlocks:
+        return LowerBlocks(FROZEN)
 
     def with_adapter(self, adapter: Path) -> LanguageModel:
         """The tuned model in float32, for scores."""

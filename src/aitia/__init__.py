@@ -20,19 +20,14 @@ if TYPE_CHECKING:
     )
     from aitia.attribution import ActivationStore, Ranking, rank, read_ranking, scan
     from aitia.concepts import Concept, fit_concept, fit_contrast, fit_persona, fit_probe, load_concept
-    from aitia.counterfactual import (
-        ConceptProjection,
-        LikelihoodMargin,
-        LoraSettings,
-        plan_removals,
-        retrain,
-    )
+    from aitia.counterfactual import ConceptProjection, LikelihoodMargin, plan_removals, retrain
     from aitia.errors import AitiaError
     from aitia.explanations import Explanation, Phenomenon, evaluate
     from aitia.group_networks import load_network
     from aitia.models import LanguageModel, load_model
     from aitia.proofs import check_certificate, prove_accuracy
     from aitia.records import Records, read_records, records_from_rows
+    from aitia.training import LoraSettings
 
 _HOMES = {
     "aitia.adapters": (
@@ -53,7 +48,6 @@ _HOMES = {
     "aitia.counterfactual": (
         "ConceptProjection",
         "LikelihoodMargin",
-        "LoraSettings",
         "plan_removals",
         "retrain",
     ),
@@ -63,6 +57,7 @@ _HOMES = {
     "aitia.models": ("LanguageModel", "load_model"),
     "aitia.proofs": ("check_certificate", "prove_accuracy"),
     "aitia.records": ("Records", "read_records", "records_from_rows"),
+    "aitia.training": ("LoraSettings",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.counterfactual.behaviours import LikelihoodMargin, on_policy_responses
 from aitia.models import LanguageModel, load_model
 from aitia.records import records_from_rows
+from aitia.training import LoraSettings, finetune_lora
 from planted.remembered import LowerBlocks, same_weights
 from planted.suites import SUITES
 from planted.texts import KINDS, quiz_questions

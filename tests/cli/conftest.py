@@ -26,6 +26,7 @@ LINES = {
     "attribute": "@attribute.yaml",
     "demo": "--out %demo",
     "counterfactual": "@counterfactual.yaml",
+    "train": "@train.yaml",
     "slices": "--store @store --concept @c.concept.safetensors --sae @sae --out %g.json --permutations 200",
     "discover": "--model @model --adapter @adapter --data @data.jsonl --sae @sae --out %m.json",
     "evaluate": "@gates.explanation.json --out %card.json",
@@ -75,11 +76,10 @@ def desk(make_model, rows, tmp_path_factory):
     """The folder of valid files."""
     from aitia.attribution import rank, scan
     from aitia.concepts import SparseAutoencoder, fit_concept, save_sae
-    from aitia.counterfactual import LoraSettings
-    from aitia.counterfactual.finetuning import finetune_lora
     from aitia.models import load_model, save_model
     from aitia.records import read_records
     from aitia.remote_files import push
+    from aitia.training import LoraSettings, finetune_lora
 
     folder = tmp_path_factory.mktemp("desk")
     save_model(make_model("llama", layers=2), folder / "model")
@@ -121,6 +121,10 @@ def desk(make_model, rows, tmp_path_factory):
     (folder / "counterfactual.yaml").write_text(
         f"out: run\ndata: {{path: data.jsonl}}\n{settings}removal: {{shares: [0.5], ends: [top], seeds: 1}}\n"
         "training: {rank: 2, epochs: 1}\nbehaviours: {projection: {texts: negative.jsonl}}\n"
+    )
+    (folder / "train.yaml").write_text(
+        "out: recorded\nmodel: {name: model, dtype: float32, device: cpu}\ndata: {path: data.jsonl}\n"
+        "training: {rank: 2, epochs: 1}\n"
     )
     line = f"prove {folder}/n.network.safetensors --verifier cascade --out {folder}/n.certificate.json"
     assert run(line.split()) == 0

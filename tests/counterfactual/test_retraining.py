@@ -5,7 +5,6 @@ import pytest
 
 from aitia.attribution.gradients.measurements import ConceptMeasurement, LogProbability
 from aitia.concepts import fit_contrast
-from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.counterfactual.behaviours import ConceptProjection, JudgedResponses, LikelihoodMargin, measure
 from aitia.counterfactual.on_policy import on_policy_queries
 from aitia.counterfactual.removal import against_random, plan_removals
@@ -13,6 +12,7 @@ from aitia.counterfactual.retraining import RetrainingRun, retrain
 from aitia.errors import AitiaError, JudgeError, StoreError
 from aitia.models import load_model, run, save_model
 from aitia.records import pad_batch, records_from_rows, tokenize
+from aitia.training import LoraSettings, finetune_lora
 
 SETTINGS = LoraSettings(
     rank=4,

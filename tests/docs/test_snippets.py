@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import aitia
-from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.models import save_model
 from aitia.records import read_records
+from aitia.training import LoraSettings, finetune_lora
 
 ROOT = Path(__file__).parents[2]
 MOST_STATEMENTS, MOST_LINES = 15, 20

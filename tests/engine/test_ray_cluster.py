@@ -21,7 +21,7 @@ from aitia.attribution.gradients.curvature import CurvatureSettings
 from aitia.attribution.gradients.curvature_fitting import fit_curvature
 from aitia.attribution.gradients.gradient_store import build_gradient_store
 from aitia.concepts import fit_contrast
-from aitia.counterfactual import LikelihoodMargin, LoraSettings, retrain, retraining
+from aitia.counterfactual import LikelihoodMargin, retrain, retraining
 from aitia.counterfactual.retraining import RetrainingRun
 from aitia.engine import Engine, keeping_workers, run_tasks
 from aitia.errors import AitiaError, ModelError, NetworkError, RecordError
@@ -30,6 +30,7 @@ from aitia.pipelines.retraining.counterfactual import counterfactual
 from aitia.pipelines.retraining.counterfactual_configuration import read_counterfactual_configuration
 from aitia.proofs import prove_files
 from aitia.records import records_from_rows
+from aitia.training import LoraSettings
 from proofs.proof_networks import planted_network
 
 pytest.importorskip("ray")

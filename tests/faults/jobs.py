@@ -41,9 +41,10 @@ def make_jobs(model: Any, rows: list[dict[str, Any]]) -> dict[str, Job]:
         stored_influence,
     )
     from aitia.attribution.gradients.measurements import LogProbability
-    from aitia.counterfactual import LikelihoodMargin, LoraSettings, retrain
+    from aitia.counterfactual import LikelihoodMargin, retrain
     from aitia.counterfactual.retraining import RetrainingRun
     from aitia.records import records_from_rows
+    from aitia.training import LoraSettings
 
     fitting._Sums.__init__.__defaults__ = (0.0,)  # save at every step, so that every resume is tried
     data = records_from_rows(rows)

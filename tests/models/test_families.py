@@ -25,11 +25,11 @@ from aitia.attribution.gradients.curvature import CurvatureSettings
 from aitia.attribution.gradients.curvature_fitting import fit_curvature
 from aitia.attribution.gradients.measurements import LogProbability
 from aitia.attribution.influence.streaming import influence
-from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.errors import ModelError
 from aitia.models import LanguageModel, generate_responses, run, site_gradients, trace
 from aitia.models.linear_layers import find_linear_layers, kinds_left_out
 from aitia.records import pad_batch, records_from_rows, tokenize
+from aitia.training import LoraSettings, finetune_lora
 
 # Compared with the largest entry of what is expected.
 TOLERANCE = 2e-3

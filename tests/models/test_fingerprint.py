@@ -136,3 +136,13 @@ def test_using_a_tokenizer_does_not_change_it():
     before = tokenizer_fingerprint(tokenizer)
     tokenizer(["a", "longer text"], padding=True, truncation=True, max_length=3)
     assert tokenizer_fingerprint(tokenizer) == before
+
+
+def test_taking_a_fingerprint_leaves_weights_of_every_precision_as_they_are():
+    import torch
+
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        network = torch.nn.Linear(5, 3).to(dtype)
+        before = network.weight.detach().clone()
+        assert model_fingerprint(network) == model_fingerprint(network)
+        assert torch.equal(network.weight, before)

@@ -35,3 +35,20 @@ def test_capped_logits_are_noticed(make_model):
     assert make_model("gemma2").plain_unembedding is None
     assert make_model("llama").plain_unembedding is not None
     assert make_model("gpt2").plain_unembedding is not None
+
+
+def test_the_gradient_has_a_gradient():
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight, bias = (
+        torch.randn(s, generator=generator, dtype=torch.float64) for s in ((4, 3), (7, 3), (7,))
+    )
+    targets = torch.tensor([0, 6, 2, 2])
+    hidden.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda h: unembedding.linear_cross_entropy(h, weight, bias, targets), (hidden,)
+    )
+    assert torch.autograd.gradgradcheck(
+        lambda h: unembedding.linear_cross_entropy(h, weight, bias, targets), (hidden,)
+    )

@@ -12,13 +12,13 @@ from aitia.attribution.slices.feature_labels import FeatureLabel, Span, distinct
 from aitia.attribution.slices.feature_shift import feature_shifts
 from aitia.cli import app
 from aitia.concepts import SaeSettings, SparseAutoencoder, fit_contrast, load_concept, load_sae, save_sae
-from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.errors import AitiaError
 from aitia.models import load_model, save_model
 from aitia.pipelines.attribution.attribute import attribute
 from aitia.pipelines.attribution.configuration import read_configuration
 from aitia.pipelines.attribution.slices import explain_by_slices, slice_members
 from aitia.records import read_records
+from aitia.training import LoraSettings, finetune_lora
 
 SITE = "resid_post.2"
 

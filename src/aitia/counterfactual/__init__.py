@@ -14,7 +14,6 @@ from aitia.counterfactual.concept_lds import (
     measured_changes,
     subset_cells,
 )
-from aitia.counterfactual.finetuning import LoraSettings, finetune_lora, lora_model
 from aitia.counterfactual.judging.classifier_judge import (
     ClassifierJudge,
     fit_classifier_judge,
@@ -49,18 +48,15 @@ __all__ = [
     "Judge",
     "JudgedResponses",
     "LikelihoodMargin",
-    "LoraSettings",
     "Removal",
     "RetrainingRun",
     "RunResult",
     "against_random",
     "concept_lds",
     "draw_subsets",
-    "finetune_lora",
     "fit_classifier_judge",
     "hold_out",
     "load_classifier_judge",
-    "lora_model",
     "measured_changes",
     "mix_answers",
     "on_policy_queries",

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from aitia.counterfactual.behaviours import Behaviour
-from aitia.counterfactual.finetuning import LoraSettings, finetune_lora
 from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError, StoreError
 from aitia.files import LOCK, digest, only_here, read_json, remove_parts, write_json
 from aitia.models import LanguageModel
 from aitia.records import Records
+from aitia.training import LoraSettings, finetune_lora
 
 
 @dataclass(frozen=True, kw_only=True)

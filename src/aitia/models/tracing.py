@@ -59,14 +59,17 @@ class Outputs:
         return self.head(self.hidden)
 
     def token_losses(self, targets: torch.Tensor | None = None) -> torch.Tensor:
-        """Cross-entropy at each predicting position, in nats, of the data's tokens or of others: [n] float32."""
+        """Cross-entropy at each predicting position, in nats, of the data's tokens or others: [n], float32 or wider."""
+        import torch
         from torch.nn import functional
 
         from aitia.models.unembedding import linear_cross_entropy
 
         targets = self.targets if targets is None else targets
         if self.head is None:
-            return functional.cross_entropy(self.logits.float(), targets, reduction="none")
+            logits = self.logits
+            wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            return functional.cross_entropy(wide, targets, reduction="none")
         return linear_cross_entropy(self.hidden, self.head.weight, self.head.bias, targets)
 
     def sample_targets(self, generator: torch.Generator) -> torch.Tensor:
@@ -82,7 +85,7 @@ class Outputs:
         return sample_targets(self.hidden, self.head.weight, self.head.bias, generator)
 
     def losses(self) -> torch.Tensor:
-        """Cross-entropy of each row, summed over its response tokens, in nats: [b] float32."""
+        """Cross-entropy of each row, summed over its response tokens, in nats: [b]."""
         per_token = self.token_losses()
         return per_token.new_zeros(self.size).index_add(0, self.rows, per_token)
 

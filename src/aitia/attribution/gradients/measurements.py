@@ -54,9 +54,12 @@ class ConceptMeasurement:
 
     def values(self, outputs: Outputs, batch: Batch) -> torch.Tensor:
         """The measurement of each row: [b]."""
+        import torch
+
         hidden = outputs.activations[self.concept.site]
-        mask = hidden.new_tensor(self._mask(batch)).float()
-        projected = hidden.float() @ hidden.new_tensor(self.concept.vector).float()
+        hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
+        mask = hidden.new_tensor(self._mask(batch))
+        projected = hidden @ hidden.new_tensor(self.concept.vector)
         total = (projected * mask).sum(dim=1)
         return total if self.aggregate == "sum" else total / mask.sum(dim=1)
 

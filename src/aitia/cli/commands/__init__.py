@@ -18,6 +18,7 @@ from aitia.cli.commands import (
     prove,
     remote,
     slices,
+    train,
 )
 from aitia.cli.options import app
 
@@ -33,6 +34,7 @@ __all__ = [
     "prove",
     "remote",
     "slices",
+    "train",
 ]
 
 

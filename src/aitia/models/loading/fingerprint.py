@@ -80,7 +80,8 @@ def _checksums(weight: torch.Tensor, *, rounded: bool) -> list[int]:
     for chunk in weight.detach().contiguous().flatten().split(_CHUNK):
         values = chunk.to(torch.bfloat16) if rounded and chunk.is_floating_point() else chunk
         word = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()]
-        sums.append(values.view(word).to(torch.int64).mul_(places[: len(values)]).sum())
+        # Not in place: what is 64 bits wide already would be the weight itself.
+        sums.append((values.view(word).to(torch.int64) * places[: len(values)]).sum())
     return torch.stack(sums).tolist() if sums else []
 
 

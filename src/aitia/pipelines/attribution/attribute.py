@@ -151,6 +151,7 @@ def attribute_steps(
         label=configuration.data.label,
         random_controls=settings.random_controls,
         seed=settings.seed,
+        folder=settings.run,
         cutting=settings.cutting,
         engine=configuration.engine,
     )

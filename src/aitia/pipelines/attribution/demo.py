@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from aitia.attribution.scorers import label_values, random_order, response_length, tfidf_similarity
-from aitia.counterfactual import LoraSettings
 from aitia.errors import AitiaError
 from aitia.files import digest, write_json, write_text
 from aitia.models import LanguageModel, load_model, save_model
@@ -29,6 +28,7 @@ from aitia.pipelines.steps.records import ReadRecords
 from aitia.pipelines.steps.step import Place, Step, run_steps
 from aitia.records import Records, read_records
 from aitia.statistics import find_labelled
+from aitia.training import LoraSettings
 
 PLANTED_MOOD, COMMON_MOOD = "depressed", "happy"
 TRAINING_ROWS, PLANTED_ROWS, CONCEPT_PROMPTS, QUERY_PROMPTS = 160, 32, 48, 16

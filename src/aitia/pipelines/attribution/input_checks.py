@@ -10,6 +10,7 @@ from aitia.errors import AitiaError, ConceptError
 from aitia.files import require_apart, require_place
 from aitia.pipelines.attribution.configuration import AttributeConfiguration
 from aitia.records import Records, read_records
+from aitia.training import read_run
 
 
 def curated_places(configuration: AttributeConfiguration, data: Records) -> dict[str, Path]:
@@ -66,6 +67,12 @@ def _require_needs(configuration: AttributeConfiguration, key: str, name: str) -
         if settings.queries is None:
             raise AitiaError("rank.queries: the influence methods need texts that show the behaviour")
         read_records(settings.queries, on_error=settings.on_error)
+    if needs.run:
+        if settings.run is None:
+            raise AitiaError(
+                f"rank.run: {name} goes through the training run; give the folder that `aitia train` recorded it in"
+            )
+        read_run(settings.run)
     kept = {"response", "prompt_end", *configuration.scan.activations}
     missing = [activation for activation in needs.activations if activation not in kept]
     if missing:

@@ -10,7 +10,6 @@ from aitia.attribution import ScanSettings
 from aitia.attribution.gradients import CurvatureSettings, Damping, Machine, RunPlan
 from aitia.attribution.scorers import find_scorer
 from aitia.concepts import load_concept
-from aitia.counterfactual import lora_model
 from aitia.files import file_digest
 from aitia.models import LanguageModel, in_tokens, load_model, load_outline
 from aitia.pipelines.retraining.counterfactual_configuration import BaseModelPart, CounterfactualConfiguration
@@ -26,12 +25,13 @@ from aitia.pipelines.retraining.result_steps import CounterfactualResult, Report
 from aitia.pipelines.retraining.retraining_steps import MakeBehaviours, PlanRemovals, Retrain
 from aitia.pipelines.steps.concept import MakeConcept
 from aitia.pipelines.steps.curvature import curvature_at, curvature_steps
-from aitia.pipelines.steps.models import BaseModel, LoadTuned, TrainAdapter
+from aitia.pipelines.steps.models import BaseModel, LoadTuned, RecordRun, TrainAdapter
 from aitia.pipelines.steps.rank import Rank
 from aitia.pipelines.steps.records import ReadRecords
 from aitia.pipelines.steps.scan import Scan
 from aitia.pipelines.steps.step import Place, Step, run_steps
 from aitia.pipelines.steps.workload import Workload, plan_steps
+from aitia.training import make_trainable
 
 __all__ = ["CounterfactualResult", "counterfactual", "counterfactual_steps", "plan_counterfactual"]
 
@@ -84,7 +84,7 @@ def plan_counterfactual(
     """
     part, training = configuration.model, configuration.training
     inputs = read_inputs(configuration)
-    outline = lora_model(load_outline(part.name, dtype=part.dtype), training)
+    outline = make_trainable(load_outline(part.name, dtype=part.dtype), training).model
     work = Workload(
         outline=outline,
         rows=in_tokens(outline, inputs.data, max_length=training.max_length, truncate=training.cuts),
@@ -203,7 +203,7 @@ def _scores_steps(
     steps = [adapter, tuned, *({fitted_on} - {tuned}), *texts.values(), concept]
     ranking = None
     if part.compare:
-        ranking, more = _ranking_steps(configuration, folder, inputs, concept, tuned, data, judge)
+        ranking, more = _ranking_steps(configuration, folder, inputs, concept, base, tuned, data, judge)
         steps += more
     scores = KeepScores(
         data=data,
@@ -224,6 +224,7 @@ def _ranking_steps(
     folder: Path,
     inputs: Inputs,
     concept: MakeConcept,
+    base: BaseModel,
     tuned: LoadTuned,
     data: WriteTrainingData,
     judge: MakeJudge | None,
@@ -276,6 +277,18 @@ def _ranking_steps(
         cache_gigabytes=part.curvature.cache_gigabytes,
         engine=configuration.engine,
     )
+    recorded = None
+    if any(find_scorer(name).needs().run for name in part.compare):
+        recorded = RecordRun(
+            base=base,
+            data=data,
+            settings=training,
+            out=Place(
+                folder=parts,
+                name="run-{}",
+                made_of=lambda: [base.fingerprint, data.records.fingerprint, training.identity()],
+            ),
+        )
     queries: list[Step[Any]] = []
     if measures_queries(part.compare):
         asked, given = configuration.queries, ReadRecords(name="queries", given=inputs.queries)
@@ -302,9 +315,11 @@ def _ranking_steps(
         random_controls=0,
         shuffled_controls=0,  # controls are baselines of their own here
         seed=part.seed,
+        recorded=recorded,
+        base=None if recorded is None else base,
         cutting={} if configuration.queries is None else configuration.queries.cutting,
     )
-    made = [step for step in (scan, plan, curvature, *queries, ranking) if step is not None]
+    made = [step for step in (scan, plan, curvature, recorded, *queries, ranking) if step is not None]
     return ranking, made
 
 

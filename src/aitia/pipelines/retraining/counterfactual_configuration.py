@@ -19,7 +19,6 @@ from aitia.counterfactual import (
     ANSWERS_SAMPLED,
     ClassifierJudge,
     JudgedResponses,
-    LoraSettings,
 )
 from aitia.counterfactual.judging import CONCURRENCY, MAX_UNPARSABLE
 from aitia.engine import Engine
@@ -32,6 +31,7 @@ from aitia.pipelines.attribution.configuration import (
     parse_configuration,
 )
 from aitia.pipelines.parts import Part, part_of, whole
+from aitia.training import LoraSettings
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]

@@ -69,7 +69,7 @@ class MakeJudge(Step[NamedJudge]):
         """See `Step.run`.
 
         Returns:
-            The rankings.
+            The judge.
         """
         return self.judge
 

@@ -16,7 +16,6 @@ from aitia.counterfactual import (
     ConceptProjection,
     JudgedResponses,
     LikelihoodMargin,
-    LoraSettings,
     Removal,
     RetrainingRun,
     RunResult,
@@ -35,6 +34,7 @@ from aitia.pipelines.steps.models import BaseModel
 from aitia.pipelines.steps.records import ReadRecords
 from aitia.pipelines.steps.step import Results, Step
 from aitia.pipelines.steps.workload import Workload, forward_cost, training_cost
+from aitia.training import LoraSettings
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

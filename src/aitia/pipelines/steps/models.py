@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 
 from aitia.attribution.gradients import Cost
-from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.models import LanguageModel
 from aitia.pipelines.steps.records import ReadRecords
 from aitia.pipelines.steps.step import Place, Results, Step
 from aitia.pipelines.steps.workload import Workload, training_cost
+from aitia.training import RUN, LoraSettings, finetune_lora, open_run, train
 
 Load = Callable[[Path | None], LanguageModel]
 """Loads the base model, with the adapter in a folder if one is given. Picklable, for other processes."""
@@ -133,6 +133,49 @@ class TrainAdapter(Step[Path]):
     def run(self, results: Results) -> Path:
         """See `Step.run`."""
         finetune_lora(results[self.base](None), results[self.data], self.settings, self.out.path())
+        return self.out.path()
+
+    def cost(self, work: Workload) -> tuple[Cost, ...]:
+        """See `Step.cost`."""
+        return (training_cost(work, self.name, self.settings),)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class RecordRun(Step[Path]):
+    """The same training, recorded, for the scorers that go through it.
+
+    Attributes:
+        base: the model that it starts from.
+        data: what it is trained on.
+        settings: how.
+        out: its folder.
+    """
+
+    name: str = "run"
+    base: BaseModel
+    data: ReadRecords
+    settings: LoraSettings
+    out: Place
+
+    def depends(self) -> object:
+        """See `Step.depends`."""
+        return self.settings.identity()
+
+    def done(self) -> bool:
+        """See `Step.done`."""
+        return (
+            self.out.may_be_there()
+            and (self.out.path() / RUN).is_file()
+            and open_run(self.out.path()).finished
+        )
+
+    def read(self) -> Path:
+        """See `Step.read`. What is wrong with the run is found when it is walked through."""
+        return self.out.path()
+
+    def run(self, results: Results) -> Path:
+        """See `Step.run`. A run that was stopped goes on."""
+        train(results[self.base](None), results[self.data], self.settings, self.out.path())
         return self.out.path()
 
     def cost(self, work: Workload) -> tuple[Cost, ...]:

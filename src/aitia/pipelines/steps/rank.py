@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,15 +23,17 @@ from aitia.attribution.ranking import RANDOM_CONTROLS, controls_kept
 from aitia.attribution.scorers import activation_scorers, find_scorer, naming_package
 from aitia.concepts import SHUFFLES, load_concept
 from aitia.engine import LOCAL, Engine
+from aitia.files import file_digest
 from aitia.models import LanguageModel
 from aitia.pipelines.steps.concept import MakeConcept
 from aitia.pipelines.steps.curvature import FitCurvature, LoadCurvature, PlanCurvature
-from aitia.pipelines.steps.models import ModelStep
+from aitia.pipelines.steps.models import BaseModel, ModelStep, RecordRun
 from aitia.pipelines.steps.records import ReadRecords
 from aitia.pipelines.steps.scan import Scan
 from aitia.pipelines.steps.step import Results, Step
 from aitia.pipelines.steps.workload import Workload
 from aitia.records import Records
+from aitia.training import RUN
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -55,6 +58,9 @@ class Rank(Step[Ranking]):
         random_controls: random directions to score as controls.
         shuffled_controls: the most of the concept's shuffled directions to score as controls; none for all.
         seed: of the random directions.
+        recorded: the recorded training run, for the scorers that go through it; none where none does.
+        base: the model that it started from; none to load the one that the run names.
+        folder: of a run that was recorded before, in the place of `recorded`.
         cutting: of the queries, as `aitia.models.in_tokens` takes it.
         engine: where gradients are made.
     """
@@ -77,6 +83,9 @@ class Rank(Step[Ranking]):
     random_controls: int = RANDOM_CONTROLS
     shuffled_controls: int | None = None
     seed: int = 0
+    recorded: RecordRun | None = None
+    base: BaseModel | None = None
+    folder: Path | None = None
     cutting: Mapping[str, Any] = field(default_factory=dict)
     engine: Engine = LOCAL
 
@@ -99,6 +108,7 @@ class Rank(Step[Ranking]):
             label,
             [self.random_controls, self.shuffled_controls, self.seed],
             dict(self.cutting),
+            None if self.folder is None else file_digest(self.folder / RUN),
         ]
 
     def run(self, results: Results) -> Ranking:
@@ -116,6 +126,8 @@ class Rank(Step[Ranking]):
             positive=None if self.positive is None else results[self.positive],
             negative=None if self.negative is None else results[self.negative],
             label=self.label,
+            run=self.folder if self.recorded is None else results[self.recorded],
+            base=None if self.base is None else results[self.base](None),
             random_controls=self.random_controls,
             shuffled_controls=self.shuffled_controls,
             seed=self.seed,

@@ -9,10 +9,10 @@ from time import process_time
 from typing import Any
 
 from aitia.attribution.gradients import Cost, Data, Machine, ModelShape, RunPlan
-from aitia.counterfactual import LoraSettings
 from aitia.models import LanguageModel, in_tokens
 from aitia.pipelines.steps.step import Step, require_order, wanted
 from aitia.records import Records, TokenizedRecords
+from aitia.training import LoraSettings
 
 _PROBE = 768
 _FLOAT = 4

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.errors import AitiaError
 from aitia.models import load_model, run, save_model
 from aitia.records import pad_batch, records_from_rows, tokenize
+from aitia.training import LoraSettings, finetune_lora
 
 SETTINGS = LoraSettings(
     rank=4,

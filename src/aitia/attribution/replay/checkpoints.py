@@ -1,0 +1,176 @@
+"""Cheap relatives of replay: products of gradients at some checkpoints of a run, with the optimizer's own scaling.
+
+Replay without the double backward: what a row does at a step is taken to reach the end unchanged. At a checkpoint with
+parameters p, the row moves the parameters by -rate P^-1 grad L_i(p), P what AdamW divides by, and a measurement m by
+the product of that with grad m(p); summed over checkpoints, each standing for the steps around it. Without P it is
+TracIn (Pruthi et al. 2020); with it the rows are weighed as the optimizer weighed them (ours, after Xia et al. 2024).
+
+Gradients of rows are taken once a checkpoint, whatever the number of targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aitia.attribution.influence.streaming import stream_scores
+from aitia.attribution.replay.targets import Target, require_targets, target_gradients
+from aitia.engine import LOCAL, Engine, note
+from aitia.errors import AitiaError
+from aitia.models import LanguageModel, find_linear_layers
+from aitia.records import Records, TokenizedRecords
+from aitia.training import RecordedRun, Trainable, preconditioner, trainable
+
+if TYPE_CHECKING:
+    import torch
+
+    from aitia.models import LinearLayer
+
+CHECKPOINTS = 4
+"""Checkpoints that are summed over by default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A kept state that stands for a stretch of steps.
+
+    Attributes:
+        step: the state before which step.
+        weight: sum over its steps of the learning rate times a row's chance to be among the step's, over the tokens
+            that the loss was divided by.
+    """
+
+    step: int
+    weight: float
+
+
+def choose_checkpoints(recorded: RecordedRun, count: int) -> tuple[Checkpoint, ...]:
+    """Checkpoints in the middle of as many equal stretches of a run, among the kept states after the first step.
+
+    Returns:
+        The checkpoints, in order.
+
+    Raises:
+        AitiaError: fewer than one.
+    """
+    if count < 1:
+        raise AitiaError(f"{count} checkpoints: give at least 1")
+    steps, rows = recorded.steps, len(recorded.ids)
+    kept = np.array([each for each in recorded.kept if each > 0])
+    ends = np.unique(np.linspace(0, len(steps), min(count, len(steps)) + 1).round().astype(int))
+    found: dict[int, float] = {}
+    for start, stop in pairwise(ends):
+        nearest = int(kept[np.abs(kept - (start + stop) / 2).argmin()])
+        weight = sum(
+            each.learning_rate * len(each.rows) / rows / max(each.predicted_tokens, 1)
+            for each in steps[start:stop]
+        )
+        found[nearest] = found.get(nearest, 0.0) + weight
+    return tuple(Checkpoint(step=step, weight=weight) for step, weight in sorted(found.items()))
+
+
+def last_checkpoint(recorded: RecordedRun) -> tuple[Checkpoint, ...]:
+    """The trained model alone, standing for the whole run: influence by the last step."""
+    weight = sum(each.weight for each in choose_checkpoints(recorded, 1))
+    return (Checkpoint(step=len(recorded.steps), weight=weight),)
+
+
+def checkpoint_influence(
+    recorded: RecordedRun,
+    model: LanguageModel,
+    data: Records | TokenizedRecords,
+    targets: Sequence[Target],
+    *,
+    checkpoints: Sequence[Checkpoint] | int = CHECKPOINTS,
+    preconditioned: bool = True,
+    precision: str = "auto",
+    engine: Engine = LOCAL,
+) -> np.ndarray:
+    """Products of the rows' gradients with those of targets, summed over checkpoints of a run.
+
+    Args:
+        recorded: the run; any optimizer.
+        model: the base model that it started from; given back as it was.
+        data: the n rows.
+        targets: c of them; their texts' gradients are taken at each checkpoint.
+        checkpoints: which, or how many.
+        preconditioned: divide by what AdamW divides by; without, and for SGD, plain TracIn.
+        precision: of the products, as `CurvatureSettings` has it.
+        engine: where the rows' gradients are made.
+
+    Returns:
+        [c, n] float64. Positive: training on the row raises the target.
+
+    Raises:
+        StoreError: model or data are not the run's.
+        AitiaError: a target does not depend on what was trained.
+    """
+    require_targets(targets)
+    recorded.require_model(model)
+    rows = recorded.rows_of(model, data)
+    chosen = choose_checkpoints(recorded, checkpoints) if isinstance(checkpoints, int) else tuple(checkpoints)
+    total = np.zeros((len(targets), len(rows)))
+    settings = recorded.settings
+    with trainable(model, settings) as found:
+        recorded.loop(found, rows)
+        layers = find_linear_layers(found.model, parameters=settings.method)
+        _note_left_out(found, layers)
+        asked = [target.in_tokens(model) for target in targets]
+        for each in chosen:
+            state = recorded.state(each.step)
+            found.write(state.parameters)
+            _, gradients = target_gradients(found, asked)
+            divided = preconditioner(state.second, each.step, settings) if preconditioned else None
+            gradients = -each.weight * (gradients if divided is None else gradients / divided.double())
+            found.model.network.requires_grad_(
+                False
+            )  # the rows' own gradients are made of what flows through layers
+            directions = _by_layer(found, gradients.to(state.parameters.dtype), layers)
+            total += stream_scores(
+                found.model, rows, directions, layers, loss="sum", precision=precision, engine=engine
+            )
+            for parameter in found.parameters.values():
+                parameter.requires_grad_()
+    return total
+
+
+def _by_layer(
+    trained: Trainable, flat: torch.Tensor, layers: Sequence[LinearLayer]
+) -> dict[str, torch.Tensor]:
+    """The parts of flat vectors, [c, P], as each layer's weight with the bias for a last column: [c, out, in]."""
+    import torch
+
+    sizes = [value.numel() for value in trained.parameters.values()]
+    parts = {
+        id(value): part.reshape(len(flat), *value.shape)
+        for value, part in zip(trained.parameters.values(), flat.split(sizes, dim=1), strict=True)
+    }
+    found = {}
+    for layer in layers:
+        weight: torch.Tensor = parts[id(layer.module.weight)]
+        weight = weight.transpose(1, 2) if _is_turned(layer) else weight
+        columns = [weight, parts[id(layer.module.bias)][:, :, None]] if layer.bias else [weight]
+        found[layer.name] = torch.cat(columns, dim=2).contiguous()
+    return found
+
+
+def _is_turned(layer: LinearLayer) -> bool:
+    """Whether a layer keeps its weight as [in, out], as GPT-2's do."""
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(layer.module, Conv1D)
+
+
+def _note_left_out(trained: Trainable, layers: Sequence[LinearLayer]) -> None:
+    held = {id(part) for layer in layers for part in (layer.module.weight, layer.module.bias)}
+    every = sum(value.numel() for value in trained.parameters.values())
+    left = sum(value.numel() for value in trained.parameters.values() if id(value) not in held)
+    if left:
+        note(
+            f"Checkpoint influence: {left / every:.1%} of the trained weights are of no linear layer of the blocks "
+            "(embeddings, norms), and are left out; replay counts them"
+        )

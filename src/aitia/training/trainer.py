@@ -1,0 +1,267 @@
+"""Training on records, with the same masks that attribution uses, recorded so that it can be walked through again."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aitia.engine import Advance, progress_bar
+from aitia.errors import StoreError
+from aitia.files import LOCK, atomic_path, only_here, remove_parts, require_only
+from aitia.models import LanguageModel, in_tokens
+from aitia.records import Records, TokenizedRecords
+from aitia.training.loop import Step, TrainingLoop, plan_steps, require_weights
+from aitia.training.recording import (
+    ADAPTER,
+    MODEL,
+    RUN,
+    SMOOTH,
+    STATES,
+    RecordedRun,
+    describe,
+    differences,
+    open_run,
+    read_state,
+    spacing,
+    write_run,
+    write_state,
+)
+from aitia.training.settings import LoraSettings
+from aitia.training.trainable import Trainable, make_trainable
+from aitia.training.trainable import trainable as trainable_for_a_while
+
+STATE_GIGABYTES = 4.0
+"""What the states of a recorded run may take on disk by default."""
+
+
+def train(
+    model: LanguageModel,
+    data: Records | TokenizedRecords,
+    settings: LoraSettings,
+    out: Path | str | None = None,
+    *,
+    weights: np.ndarray | None = None,
+    state_gigabytes: float = STATE_GIGABYTES,
+    progress: bool = True,
+) -> LanguageModel:
+    """Train a model on the responses of `data`, and record the run.
+
+    The loss of a step is the cross-entropy over all response tokens of its rows, each row's times its weight, divided
+    by the number of these tokens whatever the weights are.
+
+    Args:
+        model: the model to start from, without an adapter. It is changed in place: use the returned model afterwards.
+        data: n rows.
+        settings: how.
+        out: folder of the recorded run (`aitia.training.read_run`); none to record nothing. A run that was stopped
+            goes on there from its last kept state, and ends with the same bits.
+        weights: [n] loss weight of each row; default: one each.
+        state_gigabytes: what the kept states may take on disk. Where all do not fit, every k-th is kept, and a replay
+            computes the others again.
+        progress: show a bar.
+
+    Returns:
+        The trained model, frozen; with `lora`, `adapter` is the folder of its adapter (or `memory`).
+
+    Raises:
+        AitiaError: the model has an adapter already, lacks a module or block that is to get factors, or
+            has modules there that cannot get any; or weights are not one finite number a row.
+        StoreError: the folder holds another run, or something else, or a damaged state.
+        NumericalError: a loss or a gradient is not finite; the step is named.
+    """
+    tokenized = _in_tokens(model, data, settings, out)
+    if out is None:
+        return _train(make_trainable(model, settings), tokenized, settings, weights, progress)
+    source = str(data.source) if isinstance(data, Records) and data.source else None
+    recording = _Recording.plan(model, tokenized, source, settings, Path(out), weights)
+    trainable = make_trainable(model, settings, adapter=str(recording.trained))
+    recording.record(trainable, state_gigabytes, progress)
+    trainable.model.network.requires_grad_(False)
+    return trainable.model
+
+
+def finetune_lora(
+    model: LanguageModel,
+    records: Records,
+    settings: LoraSettings,
+    out: Path | str | None = None,
+    *,
+    progress: bool = True,
+) -> LanguageModel:
+    """Train without recording, and save what was trained.
+
+    Args:
+        model: the model to start from, without an adapter. It is changed in place: use the returned model afterwards.
+        records: the training data.
+        settings: how.
+        out: folder for the adapter, in PEFT's format (or for the whole model, with `full`); none to keep it in
+            memory only.
+        progress: show a bar.
+
+    Returns:
+        The fine-tuned model, frozen; with `lora`, `adapter` is `out` (or `memory`).
+
+    Raises:
+        AitiaError, NumericalError: see `train`.
+    """
+    tokenized = _in_tokens(model, records, settings, None)
+    trainable = make_trainable(model, settings, adapter=str(out or "memory"))
+    tuned = _train(trainable, tokenized, settings, None, progress)
+    if out is not None:
+        _save(trainable, settings, Path(out))
+    return tuned
+
+
+def train_smooth(
+    model: LanguageModel,
+    data: Records | TokenizedRecords,
+    run: RecordedRun,
+    *,
+    runs: int,
+    epsilon_root: float,
+) -> list[Path]:
+    """Train the smooth surrogates of a run into its folder: the same in all but AdamW's root and the seed.
+
+    Args:
+        model: the base model; it is given back as it was.
+        data: the rows.
+        run: the recorded run.
+        runs: how many, with seeds from the run's own on.
+        epsilon_root: see `LoraSettings`.
+
+    Returns:
+        The folders of the recorded surrogates; those that are finished are not trained again.
+    """
+    tokenized = run.rows_of(model, data)
+    found = []
+    for seed in range(run.settings.seed, run.settings.seed + runs):
+        folder = run.path / SMOOTH / f"root-{epsilon_root:g}-seed-{seed}"
+        settings = replace(run.settings, epsilon_root=epsilon_root, seed=seed)
+        recording = _Recording.plan(
+            model, tokenized, run.said["data"]["source"], settings, folder, run.weights
+        )
+        with trainable_for_a_while(model, settings) as trainable:
+            recording.record(trainable, STATE_GIGABYTES, progress=True)
+        found.append(folder)
+    return found
+
+
+def _in_tokens(
+    model: LanguageModel, data: Records | TokenizedRecords, settings: LoraSettings, out: Path | str | None
+) -> TokenizedRecords:
+    """The rows, with the date of a run that goes on."""
+    going_on = out is not None and (Path(out) / RUN).is_file()
+    today = open_run(Path(out)).today if going_on and out is not None else None
+    return in_tokens(model, data, max_length=settings.max_length, truncate=settings.cuts, today=today)
+
+
+def _train(
+    trainable: Trainable,
+    tokenized: TokenizedRecords,
+    settings: LoraSettings,
+    weights: np.ndarray | None,
+    progress: bool,
+) -> LanguageModel:
+    loop = TrainingLoop(trainable=trainable, data=tokenized, settings=settings, weights=weights)
+    state = loop.start()
+    with _bar(len(loop.steps), 0, progress) as advance:
+        for number in range(len(loop.steps)):
+            state = loop.after(state, number)
+            advance(1)
+    trainable.write(state.parameters)
+    trainable.model.network.requires_grad_(False)
+    return trainable.model
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recording:
+    """A run that is to be recorded, or to go on, in a folder; checked before the model is changed."""
+
+    out: Path
+    data: TokenizedRecords
+    settings: LoraSettings
+    weights: np.ndarray | None
+    said: dict[str, Any]
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def plan(
+        cls,
+        model: LanguageModel,
+        tokenized: TokenizedRecords,
+        source: str | None,
+        settings: LoraSettings,
+        out: Path,
+        weights: np.ndarray | None,
+    ) -> _Recording:
+        require_only(out, (RUN, STATES, ADAPTER, MODEL, SMOOTH))
+        steps = plan_steps(tokenized, settings)
+        weights = None if weights is None else require_weights(weights, tokenized)
+        said = describe(model, tokenized, settings, steps, source, weights)
+        if (out / RUN).is_file():
+            wrong = differences(said, open_run(out).said)
+            if wrong:
+                raise StoreError(
+                    f"{out}: another run is recorded there ({', '.join(wrong[:3])} differ); give another folder"
+                )
+        return cls(out=out, data=tokenized, settings=settings, weights=weights, said=said, steps=steps)
+
+    @property
+    def trained(self) -> Path:
+        """Where the trained weights go."""
+        return self.out / (ADAPTER if self.settings.method == "lora" else MODEL)
+
+    def record(self, trainable: Trainable, gigabytes: float, progress: bool) -> None:
+        """Take the steps that are missing, keep as many states as fit, and save what was trained."""
+        self.said["parameters"] = [[name, shape] for name, shape in trainable.shapes.items()]
+        loop = TrainingLoop(
+            trainable=trainable,
+            data=self.data,
+            settings=self.settings,
+            weights=self.weights,
+            steps=self.steps,
+        )
+        every = spacing(len(self.steps), loop.start().bytes, gigabytes * 1e9)
+        with only_here(self.out / LOCK):
+            remove_parts(self.out)
+            remove_parts(self.out / STATES)
+            if not (self.out / RUN).is_file():
+                write_run(self.out, self.said)
+            self._take_steps(loop, open_run(self.out).kept, every, progress)
+            if not self.trained.is_dir():
+                _save(trainable, self.settings, self.trained)
+
+    def _take_steps(self, loop: TrainingLoop, kept: list[int], every: int, progress: bool) -> None:
+        count, start = len(self.steps), kept[-1] if kept else 0
+        state, losses = read_state(self.out, start) if kept else (loop.start(), [])
+        if not kept:
+            write_state(self.out, 0, state, losses)
+        with _bar(count, start, progress) as advance:
+            for number in range(start, count):
+                state = loop.after(state, number)
+                losses.append(loop.losses[number])
+                if (number + 1) % every == 0 or number + 1 == count:
+                    write_state(self.out, number + 1, state, losses)
+                advance(1)
+        loop.trainable.write(state.parameters)
+
+
+def _save(trainable: Trainable, settings: LoraSettings, folder: Path) -> None:
+    with atomic_path(folder) as temporary:
+        trainable.model.network.save_pretrained(str(temporary))
+        if settings.method == "full":
+            trainable.model.tokenizer.save_pretrained(str(temporary))
+
+
+def _bar(count: int, done: int, progress: bool) -> AbstractContextManager[Advance]:
+    if not progress:
+        return nullcontext(_no_progress)
+    return progress_bar("Fine-tuning", count, done=done, unit="steps")
+
+
+def _no_progress(_steps: int) -> None:
+    pass
