@@ -13,12 +13,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from aitia.errors import AitiaError, StoreError
 from aitia.files import digest, read_json, write_json
@@ -29,9 +31,6 @@ from aitia.training.loop import Step, TrainingLoop
 from aitia.training.settings import LoraSettings
 from aitia.training.trainable import Trainable
 from aitia.training.updates import State
-
-if TYPE_CHECKING:
-    import numpy as np
 
 RUN, STATES = "run.json", "states"
 ADAPTER, MODEL, SMOOTH = "adapter", "model", "smooth"
@@ -53,6 +52,22 @@ def row_digest(row: TokenizedRecord) -> str:
     return digest([row.tokens.tolist(), row.response.astype(int).tolist()])[:16]
 
 
+def with_masks(data: TokenizedRecords, masks: Mapping[str, Any]) -> TokenizedRecords:
+    """The rows, some with other masks than their own; see `describe`."""
+    if not masks:
+        return data
+    return replace(data, records=[_with_mask(row, masks.get(row.id)) for row in data])
+
+
+def _with_mask(row: TokenizedRecord, spans: Any) -> TokenizedRecord:
+    if spans is None:
+        return row
+    response = np.zeros(len(row.tokens), dtype=bool)
+    for start, stop in spans:
+        response[start:stop] = True
+    return replace(row, response=response)
+
+
 def describe(
     model: LanguageModel,
     data: TokenizedRecords,
@@ -60,8 +75,20 @@ def describe(
     steps: tuple[Step, ...],
     source: str | None,
     weights: np.ndarray | None,
+    masks: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What `run.json` says of a run, before the model is made trainable."""
+    """What `run.json` says of a run, before the model is made trainable.
+
+    Args:
+        model: the base model.
+        data: the rows, with the masks that are trained on.
+        settings: how they are trained on.
+        steps: those that are planned.
+        source: file of the data.
+        weights: [n] of the rows.
+        masks: id -> [start, stop) of each stretch of trained tokens, of rows whose masks are not those that
+            `aitia.records.tokenize` gives.
+    """
     said: dict[str, Any] = {
         "format": _FORMAT,
         "settings": asdict(settings),
@@ -79,7 +106,9 @@ def describe(
             "ids": [row.id for row in data],
             "digests": [row_digest(row) for row in data],
             "weights": None if weights is None else [float(each) for each in weights],
+            "masks": dict(masks or {}),
         },
+        "length": len(steps),
         "steps": [asdict(step) for step in steps],
     }
     return json.loads(json.dumps(said))
@@ -125,8 +154,6 @@ class RecordedRun:
     @property
     def weights(self) -> np.ndarray | None:
         """[n] loss weight of each row; none for one each."""
-        import numpy as np
-
         kept = self.said["data"]["weights"]
         return None if kept is None else np.array(kept)
 
@@ -139,7 +166,12 @@ class RecordedRun:
     @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
-        return len(self.steps) in self.kept
+        return self.length in self.kept
+
+    @property
+    def length(self) -> int:
+        """How many steps the whole run has; one that was stopped may know fewer."""
+        return int(self.said["length"])
 
     @property
     def losses(self) -> list[float]:
@@ -228,6 +260,7 @@ class RecordedRun:
         found = in_tokens(
             model, data, max_length=settings.max_length, truncate=settings.cuts, today=self.today
         )
+        found = with_masks(found, self.said["data"]["masks"])
         self.require_data(found)
         return found
 
@@ -273,7 +306,7 @@ def open_run(path: Path) -> RecordedRun:
         if said["format"] != _FORMAT:
             raise StoreError(f"{file}: a recorded run of another version ({said['format']}); train again")
         assert run.settings
-        assert run.steps
+        assert len(run.steps) <= run.length > 0
         assert len(said["data"]["ids"]) == len(said["data"]["digests"])
         assert {each for step in run.steps for each in step.rows} <= set(range(len(said["data"]["ids"])))
     except FileNotFoundError as error:
@@ -337,10 +370,11 @@ def differences(said: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
             ("model", "tokenizer_fingerprint"),
             ("data", "fingerprint"),
             ("data", "weights"),
+            ("data", "masks"),
         )
         if said[part][name] != kept[part][name]
     ]
-    return found or (["steps"] if said["steps"] != kept["steps"] else [])
+    return found or [each for each in ("length", "steps") if said[each] != kept[each]]
 
 
 def _file(path: Path, number: int) -> Path:

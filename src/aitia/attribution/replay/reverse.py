@@ -191,7 +191,9 @@ class _Reversal:
             graphs = [self._graph(batches[0], number)] if len(batches) == 1 else []
             # Of several batches, only one has a graph at a time.
             whole = (graphs[0][0].detach() if graphs else self.loop.gradient(number)[1]).double()
-            before, cotangent = pull_back(wide, whole, number, step.learning_rate, self.loop.settings, after)
+            before, cotangent = pull_back(
+                wide, whole, number, step.learning_rate, self.loop.settings, after, self.loop.decay
+            )
             curved, found = torch.zeros_like(cotangent), []
             for batch in batches:
                 graph = graphs.pop() if graphs else self._graph(batch, number)
