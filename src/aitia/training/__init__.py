@@ -1,5 +1,9 @@
 """Training that is recorded: settings, the optimizer's step and its derivative, the trainer, and the run's folder."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from aitia.training.loop import Step, TrainingLoop, flatten
 from aitia.training.recording import RecordedRun, read_run
 from aitia.training.settings import LoraSettings
@@ -7,9 +11,13 @@ from aitia.training.trainable import Trainable, linear_maps, trainable, usual_mo
 from aitia.training.trainer import finetune_lora, train, train_smooth
 from aitia.training.updates import State, preconditioner, pull_back
 
+if TYPE_CHECKING:
+    from aitia.training.trainer_callback import RecordingCallback
+
 __all__ = [
     "LoraSettings",
     "RecordedRun",
+    "RecordingCallback",
     "State",
     "Step",
     "Trainable",
@@ -25,3 +33,12 @@ __all__ = [
     "trainable",
     "usual_modules",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import what needs transformers where it is first used, so that training settings stay light."""
+    if name != "RecordingCallback":
+        raise AttributeError(f"module 'aitia.training' has no attribute {name!r}")
+    from aitia.training.trainer_callback import RecordingCallback
+
+    return RecordingCallback

@@ -139,7 +139,8 @@ class TrainingLoop:
         self.trainable.write(state.parameters)
         loss, gradient = self.gradient(number)
         self.losses[number] = loss
-        return update(state, gradient, number, self.steps[number].learning_rate, self.settings, self.decay)
+        rate = self.steps[number].learning_rate
+        return update(state, gradient, number, rate, self.settings, decay=self.decay)
 
     def states(self, state: State, start: int, stop: int) -> Iterator[State]:
         """The states before steps `start` to `stop`, both included, from the first of them."""

@@ -379,3 +379,10 @@ def differences(said: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
 
 def _file(path: Path, number: int) -> Path:
     return path / STATES / f"step-{number:06d}.safetensors"
+
+
+def remove_states_after(path: Path, number: int) -> None:
+    """Remove the kept states after a step from which a run is taken up again; it will make them again."""
+    for each in RecordedRun(path, {}).kept:
+        if each > number:
+            _file(path, each).unlink()

@@ -29,7 +29,7 @@ class LoraSettings:
         warmup_steps: number of steps that warm up, instead of their share; 0 to go by the share.
         weight_decay: weight decay of the trained parameters; decoupled from the gradient with `adamw`, added to the
             gradient with `sgd`, as PyTorch does.
-        undecayed: parts of the names of parameters that weight decay leaves alone, as `bias` and `norm`; empty for none.
+        undecayed: parts of the names of parameters without weight decay, as `bias` and `norm`; empty for none.
         epochs: passes over the data.
         per_device_train_batch_size: rows run at once.
         gradient_accumulation_steps: batches whose gradients make one step.

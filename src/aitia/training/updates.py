@@ -82,6 +82,7 @@ def update(
     step: int,
     rate: float,
     settings: LoraSettings,
+    *,
     decay: float | torch.Tensor | None = None,
 ) -> State:
     """The state after a step.
@@ -129,6 +130,7 @@ def pull_back(
     rate: float,
     settings: LoraSettings,
     after: State,
+    *,
     decay: float | torch.Tensor | None = None,
 ) -> tuple[State, torch.Tensor]:
     """The derivative of a step backwards, for c measurements at once.
@@ -152,7 +154,9 @@ def pull_back(
     if settings.optimizer == "sgd":
         moved = after.first - rate * after.parameters
         before = State(
-            parameters=after.parameters + _cast(decay, gradient) * moved, first=settings.momentum * moved, second=after.second
+            parameters=after.parameters + _cast(decay, gradient) * moved,
+            first=settings.momentum * moved,
+            second=after.second,
         )
         return before, _through_clipping(moved, gradient, share, settings)
     b1, b2 = settings.adam_beta1, settings.adam_beta2

@@ -192,7 +192,7 @@ class _Reversal:
             # Of several batches, only one has a graph at a time.
             whole = (graphs[0][0].detach() if graphs else self.loop.gradient(number)[1]).double()
             before, cotangent = pull_back(
-                wide, whole, number, step.learning_rate, self.loop.settings, after, self.loop.decay
+                wide, whole, number, step.learning_rate, self.loop.settings, after, decay=self.loop.decay
             )
             curved, found = torch.zeros_like(cotangent), []
             for batch in batches:
