@@ -238,8 +238,8 @@ class Recorder:
         off = float((given - ours).norm() / ours.norm().clamp(min=1e-30))
         if off > TOLERANCE:
             raise AitiaError(
-                f"recording: at step {number + 1} the trainer's gradient lies {off:.2%} off that of the mean cross-entropy "
-                "of the step's predicted tokens, so it cannot be replayed. The trainer has another loss (a "
+                f"recording: at step {number + 1} the trainer's gradient lies {off:.2%} off that of the mean "
+                "cross-entropy of the step's predicted tokens, so it cannot be replayed. The trainer has another loss (a "
                 "`compute_loss`, a mean over batches, an auxiliary loss), dropout, or mixed precision"
             )
         unclipped, step = replace(self.settings, max_grad_norm=0.0), self.steps[number]
