@@ -239,7 +239,7 @@ def remove_and_retrain(
     plan = plan_removals(ids, scored.scores_of((*methods, ORACLE)), every, seeds, ends=["most"])
     plan |= plan_removals(ids, scored.scores_of(others), [planted], seeds, ends=["most"])
     plan |= plan_removals(ids, scored.scores_of(least), [planted], seeds, ends=["least"])
-    return list(plan), _retrain(scored, list(plan.values()), behaviours)
+    return list(plan), retrain_scored(scored, list(plan.values()), behaviours)
 
 
 def train_on_subsets(
@@ -251,7 +251,7 @@ def train_on_subsets(
         Which rows each subset kept, [m, n], and behaviour -> [m, seeds].
     """
     kept = draw_subsets(len(scored.suite.data), subsets, seed=7)
-    results = _retrain(scored, subset_cells(scored.suite.data.ids, kept, seeds), behaviours)
+    results = retrain_scored(scored, subset_cells(scored.suite.data.ids, kept, seeds), behaviours)
     return kept, {each.name: measured_changes(results, subsets, each.name) for each in behaviours}
 
 
@@ -278,13 +278,14 @@ def safest(
             kept = tuple(ids[np.sort(rising[: round(share * len(ids))])].tolist())
             epochs = round(scored.subject.training.epochs / share)
             cells[method, share] = [RetrainingRun(kept=kept, seed=seed, epochs=epochs) for seed in seeds]
-    results = iter(_retrain(scored, [cell for part in cells.values() for cell in part], behaviours))
+    results = iter(retrain_scored(scored, [cell for part in cells.values() for cell in part], behaviours))
     return {key: [next(results) for _ in part] for key, part in cells.items()}
 
 
-def _retrain(
+def retrain_scored(
     scored: Scored, cells: Sequence[RetrainingRun], behaviours: Sequence[Behaviour]
 ) -> list[RunResult]:
+    """Train and measure; what was trained before is found again."""
     subject = scored.subject
     return retrain(
         subject.untouched, scored.suite.data, cells, behaviours, subject.training, subject.work / "runs"

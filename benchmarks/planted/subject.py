@@ -54,6 +54,18 @@ class Subject:
         """A fresh copy to train or to measure, in bfloat16, which is 2.4 times faster here than float32."""
         return self._lower.skip_in(same_weights(self._loaded))
 
+    def untouched_float32(self) -> LanguageModel:
+        """A fresh copy in float32, to record and to replay."""
+        return self._lower_float32.skip_in(same_weights(self._loaded_float32))
+
+    @cached_property
+    def _loaded_float32(self) -> LanguageModel:
+        return load_model(self.base, dtype="float32")
+
+    @cached_property
+    def _lower_float32(self) -> LowerBlocks:
+        return LowerBlocks(FROZEN)
+
     def with_adapter(self, adapter: Path) -> LanguageModel:
         """The tuned model in float32, for scores."""
         tuned = load_model(self.base, adapter=adapter, dtype="float32")

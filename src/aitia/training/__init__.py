@@ -8,13 +8,14 @@ from aitia.training.loop import Step, TrainingLoop, flatten
 from aitia.training.recording import RecordedRun, read_run
 from aitia.training.settings import LoraSettings
 from aitia.training.trainable import Trainable, linear_maps, trainable, usual_modules
-from aitia.training.trainer import finetune_lora, train, train_smooth
+from aitia.training.trainer import STATE_GIGABYTES, finetune_lora, train, train_smooth
 from aitia.training.updates import State, preconditioner, pull_back
 
 if TYPE_CHECKING:
     from aitia.training.trainer_callback import RecordingCallback
 
 __all__ = [
+    "STATE_GIGABYTES",
     "LoraSettings",
     "RecordedRun",
     "RecordingCallback",

@@ -164,6 +164,11 @@ class RecordedRun:
         return sorted(int(name[5:].partition(".")[0]) for name in names)
 
     @property
+    def trained(self) -> Path:
+        """Where the trained adapter or model lies."""
+        return self.path / (ADAPTER if self.settings.method == "lora" else MODEL)
+
+    @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
         return self.length in self.kept

@@ -194,7 +194,7 @@ def test_metasmoothness_tells_a_smooth_run_from_adamw_as_it_is(base, data, rows,
         errors[name] = [each.perturbed_error for each in tried]
         assert len(tried[0].measured) == 2
     assert max(errors["smooth"]) < 0.1
-    assert min(errors["rough"]) > 0.15
+    assert max(errors["rough"]) > 3 * max(errors["smooth"])
 
 
 def test_metasmoothness_warns(base, data, rows, tmp_path):

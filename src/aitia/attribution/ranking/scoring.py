@@ -59,6 +59,8 @@ def rank(
     negative: Records | Path | str | None = None,
     label: np.ndarray | str | None = None,
     encoder: Encoder | None = None,
+    run: Path | str | Sequence[Path | str] | None = None,
+    base: LanguageModel | Path | str | None = None,
     random_controls: int = RANDOM_CONTROLS,
     shuffled_controls: int | None = None,
     seed: int = 0,
@@ -75,7 +77,7 @@ def rank(
         concept: at a site that was scanned, of the same model (or another adapter of its base).
         method: the scorer that decides the order; `aitia.attribution.scorer_names` lists all.
         others: further scorers, for comparison; default: the fast family, as far as the store's activations allow.
-        queries: what `concept-influence` and `influence` measure: texts that show the behaviour, other than
+        queries: what the influence methods and those of a `run` measure: texts that show the behaviour, other than
             those the concept was fitted to.
         curvature: for these two; fitted, a file of it, or none to fit EK-FAC now (to the factors of the
             adapter where there is one, to the full weights otherwise).
@@ -86,6 +88,9 @@ def rank(
         negative: texts that do not, likewise.
         label: what `oracle` knows: the name of a true-or-false column of the data, or its values, [n] bool.
         encoder: of `sentence-embedding`, texts to [texts, d]; default: `aitia.models.load_sentence_encoder`.
+        run: of `replay`, `checkpoint-influence` and `tracin`: the folder of the recorded training run
+            (`aitia.training.train`), or several on the same rows, whose scores are averaged.
+        base: of these, the model that the run started from, where it lies in another place than the run says.
         random_controls: random directions to score as controls, beside the concept's shuffled ones. All are scored,
             except under `concept-influence` and `concept-gradient-product` where their gradients do not fit into
             one pass over the rows: then as many of either kind as fit, at least one. What is left out is said on
@@ -120,6 +125,8 @@ def rank(
         negative=negative,
         label=label,
         encoder=encoder,
+        run=run,
+        base=base,
         cutting=cutting,
     )
     context = RankingContext(store=store, concept=concept, seed=seed, engine=engine, given=given)

@@ -16,6 +16,7 @@ from aitia.attribution.replay.smoothness import (
     perturbed,
     smooth_replay,
 )
+from aitia.attribution.replay.store_runs import StoreRuns
 from aitia.attribution.replay.targets import (
     Target,
     TargetPart,
@@ -31,6 +32,7 @@ __all__ = [
     "Metasmoothness",
     "Replayed",
     "SmoothReplay",
+    "StoreRuns",
     "Target",
     "TargetPart",
     "checkpoint_influence",

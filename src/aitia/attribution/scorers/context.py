@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aitia.attribution.gradients.curvature import Curvature, Damping
 from aitia.attribution.gradients.training_gradients import FactorCache
 from aitia.attribution.influence.store_influence import StoreInfluence
+from aitia.attribution.replay import StoreRuns
 from aitia.attribution.scanning.activation_products import require_prompts
 from aitia.attribution.scanning.store import ActivationStore
 from aitia.attribution.scorers.labels import label_values
@@ -20,6 +21,9 @@ from aitia.concepts import Concept, fitted_texts
 from aitia.engine import LOCAL, Engine
 from aitia.errors import AitiaError, ConceptError
 from aitia.records import Records, read_records
+
+if TYPE_CHECKING:
+    from aitia.models import LanguageModel
 
 Encoder = Callable[[Sequence[str]], np.ndarray]
 """Texts to vectors, [texts, d]."""
@@ -38,6 +42,8 @@ class Given:
         negative: texts that do not, likewise.
         label: the name of a true-or-false column, or its values, [n].
         encoder: of texts; none for the default sentence encoder.
+        run: folder of the recorded training run, or several, on the same rows.
+        base: the model that the run started from, where it lies in another place than the run says.
         cutting: of the queries, as `aitia.models.in_tokens` takes it.
     """
 
@@ -49,6 +55,8 @@ class Given:
     negative: Records | Path | str | None = None
     label: np.ndarray | str | None = None
     encoder: Encoder | None = None
+    run: Path | str | Sequence[Path | str] | None = None
+    base: LanguageModel | Path | str | None = None
     cutting: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -93,6 +101,8 @@ class RankingContext:
             context.labels()
         if needs.shuffled:
             context.shuffled()
+        if needs.run:
+            context.runs()
         return context
 
     def records(self) -> Records:
@@ -206,6 +216,28 @@ class RankingContext:
             )
         return found.sum(axis=1)
 
+    def runs(self) -> StoreRuns:
+        """The recorded runs on the store's rows, with what they start from and what is asked of them.
+
+        Raises:
+            AitiaError: none was given, or there are no queries.
+            StoreError: a run was stopped or is damaged, or it has other rows, or another base, than the store.
+        """
+        asked, queries = self.given.run, self.queries()
+        if asked is None:
+            raise AitiaError(
+                f"{self.scorer} goes through the training run: give the folder of a recorded one as `run` (`aitia "
+                "train` leaves it)"
+            )
+        folders = [asked] if isinstance(asked, Path | str) else list(asked)
+        given = self.given
+        return self._once(
+            "runs",
+            lambda: StoreRuns.prepare(
+                self.store, self.concept, queries, folders, given.base, self.engine, **given.cutting
+            ),
+        )
+
     def encoder(self) -> Encoder:
         """The encoder that was given, or the default sentence encoder.
 
@@ -218,7 +250,7 @@ class RankingContext:
 
     def queries_skipped(self) -> list[list[str]]:
         """Place and reason of each query that the influence methods left out."""
-        made: StoreInfluence | None = self._made.get("influence")
+        made: StoreInfluence | StoreRuns | None = self._made.get("influence", self._made.get("runs"))
         return [] if made is None else [[row.location, row.reason] for row in made.queries.skipped]
 
     @property

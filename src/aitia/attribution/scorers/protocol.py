@@ -34,6 +34,7 @@ class Needs:
         texts: the positive and negative texts that the concept is fitted to.
         labels: which rows are known to be of the kind that is sought.
         shuffled: directions that the concept's recipe found for shuffled labels.
+        run: the recorded training run, as `aitia.training.train` leaves it.
     """
 
     activations: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ class Needs:
     texts: bool = False
     labels: bool = False
     shuffled: bool = False
+    run: bool = False
 
 
 class Scores(Protocol):

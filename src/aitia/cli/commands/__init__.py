@@ -18,6 +18,7 @@ from aitia.cli.commands import (
     plan,
     prove,
     remote,
+    train,
 )
 from aitia.cli.options import app
 
@@ -33,6 +34,7 @@ __all__ = [
     "plan",
     "prove",
     "remote",
+    "train",
 ]
 
 

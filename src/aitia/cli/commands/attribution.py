@@ -108,6 +108,15 @@ def rank_command(
     label: Annotated[str | None, typer.Option(help="True-or-false column to measure against.")] = None,
     queries: Annotated[Path | None, typer.Option(help="Texts to measure, for the influence methods.")] = None,
     curvature: Annotated[Path | None, typer.Option(help="Curvature file, for the influence methods.")] = None,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of the recorded training run, for replay, checkpoint-influence and tracin. Repeatable."
+        ),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", help="The model that the run started from, if it was moved.")
+    ] = None,
     damping: Damping,
     sweep_damping: Annotated[
         bool, typer.Option("--sweep-damping", help="Show what other dampings give.")
@@ -133,6 +142,8 @@ def rank_command(
     Methods: vector-filter, projection-difference, projection-difference-prompt,
     whitened-projection-difference and activation-gradient read the store alone; concept-gradient-product,
     concept-influence and influence run the model over the rows again and need --queries (and take --curvature).
+    replay, checkpoint-influence and tracin go through the training run and need --run (`aitia train` records it) and
+    --queries.
     Baselines: tf-idf, bm25 and sentence-embedding compare the rows with the texts that the concept was fitted to;
     response-length, training-loss, random-direction and shuffled-labels know no concept; oracle needs --label.
     The store's rows are cut as for its scan; --max-length, --truncate and --on-error are for the queries.
@@ -163,6 +174,8 @@ def rank_command(
         "curvature": curvature,
         "damping": damping,
     }
+    if run is not None and not any(find_scorer(name).needs().run for name in (method, *(compare or ()))):
+        raise AitiaError(f"method {method} does not go through a training run, and would pass over --run")
     settings |= {"max_length": max_length, "truncate": truncate, "on_error": on_error}
     opened = ActivationStore.open(store)
     ranking = rank(
@@ -177,6 +190,8 @@ def rank_command(
         adapter=adapter,
         data=data,
         label=label,
+        run=run,
+        base=base,
         **settings,
     )
     ranking.write(out)

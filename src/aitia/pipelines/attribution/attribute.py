@@ -41,6 +41,7 @@ from aitia.pipelines.attribution.curation import curate
 from aitia.pipelines.attribution.curvature import curvature_settings, prepare_curvature
 from aitia.pipelines.attribution.groups import GroupsResult, explain_by_groups
 from aitia.records import Records, read_records
+from aitia.training import read_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +130,7 @@ def _attribute(
         curvature=curvature,
         cache=cache,
         damping=settings.take(Damping),
+        run=settings.run,
         label=configuration.data.label,
         random_controls=settings.random_controls,
         seed=settings.seed,
@@ -278,6 +280,12 @@ def _require_needs(configuration: AttributeConfiguration, key: str, name: str) -
         if settings.queries is None:
             raise AitiaError("rank.queries: the influence methods need texts that show the behaviour")
         read_records(settings.queries, on_error=settings.on_error)
+    if needs.run:
+        if settings.run is None:
+            raise AitiaError(
+                f"rank.run: {name} goes through the training run; give the folder that `aitia train` recorded it in"
+            )
+        read_run(settings.run)
     kept = {"response", "prompt_end", *configuration.scan.activations}
     missing = [activation for activation in needs.activations if activation not in kept]
     if missing:

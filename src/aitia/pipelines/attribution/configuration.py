@@ -117,6 +117,12 @@ class RankPart(part_of(Damping, keys=DAMPING_KEYS), CutPart):
         Field(description="Further methods to show, beside those that the store's activations allow."),
     ] = ()
     queries: Annotated[Path | None, Field(description="Texts to measure, for the influence methods.")] = None
+    run: Annotated[
+        Path | None,
+        Field(
+            description="Folder of the recorded training run, for replay, checkpoint-influence and tracin."
+        ),
+    ] = None
     curvature: CurvaturePart = CurvaturePart()
     random_controls: Annotated[int, Field(ge=0, description="Random directions to score as controls.")] = (
         RANDOM_CONTROLS

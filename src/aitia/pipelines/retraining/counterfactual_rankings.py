@@ -21,7 +21,7 @@ from aitia.pipelines.attribution.curvature import curvature_settings, prepare_cu
 from aitia.pipelines.retraining.counterfactual_configuration import CounterfactualConfiguration
 from aitia.pipelines.retraining.counterfactual_inputs import Inputs, NamedJudge
 from aitia.records import Records
-from aitia.training import finetune_lora
+from aitia.training import finetune_lora, train
 
 Load = Callable[[Path | None], LanguageModel]
 """Loads the base model, with the adapter in a folder if one is given."""
@@ -61,7 +61,11 @@ def make_rankings(
         on_base = configuration.concept.fitted_on == "base"
         _concept(configuration, inputs, load(None if on_base else adapter)).save(concept_file)
     concept = load_concept(concept_file)
-    found = _score(configuration, inputs, load(adapter), concept, judge, parts)
+    run = None
+    if any(find_scorer(name).needs().run for name in configuration.rankings.compare):
+        run = parts / f"run-{_key(fitted[0])}"
+        train(load(None), inputs.data, settings, run)
+    found = _score(configuration, inputs, load, adapter, concept, judge, run)
     _write(scores_file, found, inputs.data)
     return found
 
@@ -93,12 +97,18 @@ def _fitted_depends(configuration: CounterfactualConfiguration, inputs: Inputs, 
 def _score(
     configuration: CounterfactualConfiguration,
     inputs: Inputs,
-    model: LanguageModel,
+    load: Load,
+    adapter: Path,
     concept: Concept,
     judge: NamedJudge | None,
-    parts: Path,
+    run: Path | None,
 ) -> Rankings:
-    part, trained = configuration.rankings, configuration.training
+    part, trained, parts, model = (
+        configuration.rankings,
+        configuration.training,
+        adapter.parent,
+        load(adapter),
+    )
     require_concept_fits(concept, model)
     needs = [find_scorer(name).needs() for name in part.compare]
     activations = {activation for each in needs for activation in each.activations}
@@ -152,6 +162,8 @@ def _score(
         positive=inputs.positive,
         negative=inputs.negative,
         label=inputs.labels,
+        run=run,
+        base=None if run is None else load(None),
         random_controls=0,
         shuffled_controls=0,  # controls are baselines of their own here
         seed=part.seed,

@@ -1,0 +1,272 @@
+"""Does the derivative through training foretell what training on other data does? Held against retraining.
+
+On planted suites (`planted/suites.py`): the model is trained on all rows and recorded, smooth surrogates of the run are
+replayed, and the scores are held against trainings on random halves of the rows, each in an order of its own with
+default AdamW. Beside replay stand its cheap relatives and the scorers at the final weights. Texts that are asked about
+(queries, or the texts of the concept) are apart from those that are measured (held out).
+
+Every training run is a file of its own in `benchmarks/.work/truth`, shared with `truth.py`: stopped and run again, the
+benchmark goes on. `--quick` shows the same in small; its figures are not quoted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+
+from aitia.attribution.replay import (
+    checkpoint_influence,
+    last_checkpoint,
+    margin_target,
+    projection_target,
+    replay,
+    smooth_replay,
+)
+from aitia.counterfactual import plan_removals, undone
+from aitia.counterfactual.concept_lds import concept_lds
+from aitia.errors import AitiaError
+from aitia.files import atomic_path, digest, write_json
+from aitia.models import load_sentence_encoder
+from aitia.training import RecordedRun, read_run, train
+from harness import WORK, Target, at_least, at_most, peak_memory, report
+from planted.findings import Findings
+from planted.study import (
+    GRADIENT,
+    MARGIN,
+    ORACLE,
+    PROJECTION,
+    Scored,
+    behaviours_of,
+    retrain_scored,
+    score,
+    train_on_subsets,
+)
+from planted.subject import Subject, subject
+from planted.suites import SUITES
+
+REPLAY, RELATIVE = "replay", "checkpoint-influence"
+GOALS = {PROJECTION: 0.95, MARGIN: 0.90}
+"""Behaviour -> goal for replay on `hidden`, as a share of the ceiling."""
+ELSEWHERE, OF_RELATIVES = 0.85, 0.80
+FIRST_COST, FURTHER_COST, RELATIVE_COST = 2.5, 1.0, 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How much is done.
+
+    Attributes:
+        subsets: random halves that are trained on.
+        seeds: of each.
+        runs: smooth runs whose derivatives are averaged.
+        removed: shares of the rows that are removed by each target's scores; none to leave that part out.
+        texts: held out, that behaviours are measured on.
+    """
+
+    subsets: int
+    seeds: tuple[int, ...]
+    runs: int = 2
+    removed: tuple[float, ...] = ()
+    texts: int = 24
+
+
+FULL = Scale(subsets=40, seeds=(0, 1, 2), removed=(0.2, 0.3))
+QUICK = Scale(subsets=8, seeds=(0, 1), runs=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThroughTraining:
+    """Scores that see the whole of training.
+
+    Attributes:
+        scores: method -> behaviour -> [n].
+        figures: costs as shares of a training's processor time, and what tells of smoothness.
+    """
+
+    scores: Mapping[str, Mapping[str, np.ndarray]]
+    figures: Mapping[str, Any]
+
+
+def through_training(scored: Scored, model: Subject, scale: Scale) -> ThroughTraining:
+    """Score a suite's rows by replay and its relatives; kept, and found again."""
+    named = [scored.suite.data.fingerprint, model.training.identity(), scored.concept.fingerprint, scale.runs]
+    folder = model.work / "replay" / f"{scored.suite.name.replace(' ', '-')}-{digest(named)[:12]}"
+    if not (folder / "figures.json").is_file():
+        _score(scored, model, scale, folder)
+    found: dict[str, dict[str, np.ndarray]] = {}
+    with np.load(folder / "scores.npz", allow_pickle=False) as kept:
+        for name in kept.files:
+            method, _, behaviour = name.partition(": ")
+            found.setdefault(method, {})[behaviour] = kept[name]
+    return ThroughTraining(
+        scores=found, figures=json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+    )
+
+
+def _score(scored: Scored, model: Subject, scale: Scale, folder: Path) -> None:
+    suite, data = scored.suite, scored.suite.data
+    targets = [
+        projection_target(scored.concept, suite.queries, name=PROJECTION),
+        margin_target(suite.positive, suite.negative, name=MARGIN),
+    ]
+    base, run = model.untouched_float32(), folder / "run"
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, act: Callable[[], Any]) -> Any:
+        start = process_time()
+        made = act()
+        seconds[name] = process_time() - start
+        return made
+
+    # The first training fills the memory of the frozen blocks; the second is the one that is timed.
+    train(model.untouched_float32(), data, model.training, run)
+    before = peak_memory()
+    timed("training", lambda: train(model.untouched_float32(), data, model.training, progress=False))
+    trained = peak_memory()
+    recorded = read_run(run)
+    smooth = smooth_replay([recorded], base, data, targets, runs=scale.runs)
+    surrogates = [read_run(path) for path in sorted((run / "smooth").iterdir())]
+    timed("replay, one target", lambda: replay(surrogates[0], base, data, targets[:1]))
+    timed("replay, two targets", lambda: replay(surrogates[0], base, data, targets))
+    replayed = peak_memory()
+
+    def summed(runs: Sequence[RecordedRun], **how: Any) -> np.ndarray:
+        return np.mean([checkpoint_influence(each, base, data, targets, **how) for each in runs], axis=0)
+
+    made = {
+        REPLAY: smooth.scores,
+        f"{REPLAY}, one run": smooth.runs[0].scores,
+        f"{REPLAY}, AdamW as it is": replay(recorded, base, data, targets).scores,
+        RELATIVE: timed(RELATIVE, lambda: summed([recorded])),
+        f"{RELATIVE}, 2 checkpoints": timed(
+            f"{RELATIVE}, 2 checkpoints", lambda: summed([recorded], checkpoints=2)
+        ),
+        f"{RELATIVE}, smooth runs": summed(surrogates),
+        "tracin": timed("tracin", lambda: summed([recorded], preconditioned=False)),
+        "last step": timed("last step", lambda: summed([recorded], checkpoints=last_checkpoint(recorded))),
+    }
+    arrays = {
+        f"{method}: {target.name}": scores
+        for method, both in made.items()
+        for target, scores in zip(targets, both, strict=True)
+    }
+    with atomic_path(folder / "scores.npz") as temporary, open(temporary, "wb") as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+    write_json(
+        folder / "figures.json",
+        {
+            "cost": {name: each / seconds["training"] for name, each in seconds.items()},
+            "memory": {"before": before, "training": trained, "replay": replayed},
+            "smoothness": {
+                each.target: {
+                    "agreement": each.agreement,
+                    "largest_jump": each.largest_jump,
+                    "growth": each.growth,
+                }
+                for each in smooth.smoothness
+            },
+        },
+    )
+
+
+def foretell(scored: Scored, through: ThroughTraining, scale: Scale, found: Findings) -> None:
+    """Concept-LDS of every method, with its interval and the ceiling."""
+    suite = scored.suite.name
+    behaviours = behaviours_of(scored, texts=scale.texts)
+    kept, measured = train_on_subsets(scored, scale.subsets, scale.seeds, behaviours)
+    for behaviour in (each.name for each in behaviours):
+        every = {name: scored.methods[name] for name in scored.methods}
+        every |= {name: each[behaviour] for name, each in through.scores.items()}
+        every[ORACLE] = scored.baselines[ORACLE]
+        lds = {name: concept_lds(scores, kept, measured[behaviour]) for name, scores in every.items()}
+        ceiling = lds[REPLAY].ceiling
+        for name, each in lds.items():
+            found.add(
+                suite=suite,
+                behaviour=behaviour,
+                method=name,
+                lds=each.correlation,
+                ceiling=ceiling,
+                subsets=each.subsets,
+                seeds=each.seeds,
+            )
+        reached = {name: each.correlation.value for name, each in lds.items()}
+        goal = GOALS[behaviour] * ceiling if suite == "hidden" else ELSEWHERE
+        found.targets += [
+            at_least(f"{suite}: concept-LDS of replay, {behaviour}", round(goal, 3), reached[REPLAY]),
+            at_least(f"{suite}: concept-LDS of {RELATIVE}, {behaviour}", OF_RELATIVES, reached[RELATIVE]),
+        ]
+    for name, value in through.figures["cost"].items():
+        found.add(suite=suite, act=name, trainings=value)
+    for name, each in through.figures["smoothness"].items():
+        found.add(suite=suite, behaviour=name, **each)
+    found.targets += _costs(suite, through.figures["cost"])
+
+
+def _costs(suite: str, cost: Mapping[str, float]) -> list[Target]:
+    first, both = cost["replay, one target"], cost["replay, two targets"]
+    return [
+        at_most(f"{suite}: replay of a first target, in trainings", FIRST_COST, first),
+        at_most(f"{suite}: replay of a further target, in trainings", FURTHER_COST, both - first),
+        at_most(f"{suite}: {RELATIVE}, in trainings", RELATIVE_COST, cost[RELATIVE]),
+    ]
+
+
+def remove(scored: Scored, through: ThroughTraining, scale: Scale, found: Findings) -> None:
+    """Removal by replay's scores: the share of the behaviour's shift that is undone."""
+    behaviours = behaviours_of(scored, texts=scale.texts)
+    ranked = {f"{REPLAY} of the {name}": each for name, each in through.scores[REPLAY].items()}
+    ranked |= scored.scores_of((GRADIENT[0], "training loss", ORACLE))
+    plan = plan_removals(scored.suite.data.ids, ranked, scale.removed, scale.seeds, ends=["most"])
+    results = retrain_scored(scored, list(plan.values()), behaviours)
+    for behaviour in (each.name for each in behaviours):
+        for share in scale.removed:
+            back: dict[str, float] = {}
+            for method in ranked:
+                try:
+                    estimate = undone(list(plan), results, behaviour, method, share, oracle=ORACLE)
+                except (
+                    AitiaError
+                ):  # training on all rows does not raise the behaviour above training without the plant
+                    continue
+                back[method] = estimate.value
+                found.add(
+                    suite=scored.suite.name,
+                    behaviour=behaviour,
+                    method=method,
+                    removed=share,
+                    seeds=len(scale.seeds),
+                    undone=estimate,
+                )
+            own = f"{REPLAY} of the {behaviour}"
+            if own in back:
+                name = f"{scored.suite.name}: share undone by removing {share:.0%} by {own}"
+                found.targets.append(at_least(name, 1.0, back[own]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a small run whose figures are not quoted")
+    parser.add_argument("--suite", action="append", choices=list(SUITES), help="default: hidden; repeatable")
+    options = parser.parse_args()
+    scale = QUICK if options.quick else FULL
+    model, found = subject(WORK / ("truth-quick" if options.quick else "truth")), Findings()
+    encoder = load_sentence_encoder()
+    for name in options.suite or ["hidden"]:
+        scored = score(SUITES[name](0), model, encoder)
+        through = through_training(scored, model, scale)
+        foretell(scored, through, scale, found)
+        if scale.removed:
+            remove(scored, through, scale, found)
+    report("replay", found.rows, found.targets, quick=options.quick)
+
+
+if __name__ == "__main__":
+    main()

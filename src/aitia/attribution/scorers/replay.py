@@ -1,0 +1,139 @@
+"""Scores that see the whole of training: the derivative of a recorded run, and products of gradients along it.
+
+f_v is the queries' mean projection on the concept's direction v, w_i the loss weight of row i, L_i its summed loss, p_c
+the parameters at checkpoint c and P_c what AdamW divides by there. F is one forward pass of the model over a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from aitia.attribution.gradients.cost_model import InfluencePass
+from aitia.attribution.gradients.curvature import CurvatureSettings
+from aitia.attribution.replay import CHECKPOINTS, SURROGATES
+from aitia.attribution.scorers.context import RankingContext
+from aitia.attribution.scorers.protocol import Needs, Scorer, Scores
+from aitia.attribution.scorers.registry import register, scorer
+from aitia.models import LanguageModel
+from aitia.models.linear_layers import find_linear_layers
+from aitia.records import TokenizedRecord
+
+_REPLAY_CONTROLS = 2
+"""Controls that a replay scores: each is a further target of every run."""
+
+
+@dataclass(frozen=True)
+class RunScores(Scores):
+    """Scores that go through a run, by a function of directions, [c, d] to [c, n]; none for the concept's own."""
+
+    score: Callable[[np.ndarray | None], np.ndarray]
+    at_once: int | None = None
+
+    def rows(self) -> np.ndarray:
+        """See `Scores.rows`."""
+        return self.score(None)[0]
+
+    def under(self, directions: np.ndarray) -> np.ndarray:
+        """See `Scores.under`."""
+        return self.score(directions)
+
+    def directions_at_once(self) -> int | None:
+        """See `Scores.directions_at_once`."""
+        return self.at_once
+
+    def tokens(self, row: TokenizedRecord) -> np.ndarray | None:  # noqa: ARG002
+        """See `Scores.tokens`."""
+        return None
+
+
+@scorer
+class Replay(Scorer):
+    """The derivative of the trained model's projection with respect to each row's loss weight."""
+
+    name = "replay"
+    formula = (
+        "d f_v(x) / d w_i after training, by reversing a smooth surrogate of the recorded run; the mean of "
+        f"{SURROGATES} surrogates"
+    )
+    drops = "the gap between the smooth run and the recorded one, and what is not linear in the rows' weights"
+    cost = "for each surrogate a training, and 2.5 trainings to reverse it"
+    source = (
+        "Maclaurin et al. 2015; Engstrom et al. 2025; Ilyas & Engstrom 2025; concepts and smoothing are ours"
+    )
+    through_concept = True
+
+    def needs(self) -> Needs:
+        """See `Scorer.needs`."""
+        return Needs(queries=True, run=True)
+
+    def prepare(self, context: RankingContext) -> RunScores:
+        """See `Scorer.prepare`."""
+        runs = context.runs()
+        return RunScores(lambda directions: runs.replay(directions).scores, _REPLAY_CONTROLS)
+
+    def cost_of(self, model: LanguageModel, site: str, curvature: CurvatureSettings) -> InfluencePass:  # noqa: ARG002
+        """See `Scorer.cost_of`."""
+        return _pass_over_all(model, curvature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointScorer(Scorer):
+    """A scorer that sums products of gradients over checkpoints of a run.
+
+    Attributes:
+        preconditioned: whether AdamW's scaling is divided out.
+    """
+
+    name: str
+    formula: str
+    drops: str
+    source: str
+    preconditioned: bool
+    cost = f"{CHECKPOINTS} times F forward and 2 F backward, and the products of the row's gradients"
+    through_concept = True
+
+    def needs(self) -> Needs:
+        """See `Scorer.needs`."""
+        return Needs(queries=True, run=True)
+
+    def prepare(self, context: RankingContext) -> RunScores:
+        """See `Scorer.prepare`."""
+        runs = context.runs()
+        return RunScores(lambda directions: runs.checkpoints(directions, preconditioned=self.preconditioned))
+
+    def cost_of(self, model: LanguageModel, site: str, curvature: CurvatureSettings) -> InfluencePass:  # noqa: ARG002
+        """See `Scorer.cost_of`."""
+        return _pass_over_all(model, curvature)
+
+
+register(
+    CheckpointScorer(
+        name="checkpoint-influence",
+        formula="-sum over checkpoints c of rate_c grad f_v(x, p_c)^T P_c^-1 grad L_i(p_c)",
+        drops="how later steps act on what a row did: each of its effects is taken to last",
+        source="Pruthi et al. 2020 with AdamW's scaling, as in Xia et al. 2024 without its momentum",
+        preconditioned=True,
+    )
+)
+register(
+    CheckpointScorer(
+        name="tracin",
+        formula="-sum over checkpoints c of rate_c grad f_v(x, p_c)^T grad L_i(p_c)",
+        drops="the optimizer's scaling, and how later steps act on what a row did",
+        source="Pruthi et al. 2020",
+        preconditioned=False,
+    )
+)
+
+
+def _pass_over_all(model: LanguageModel, curvature: CurvatureSettings) -> InfluencePass:
+    """A pass that takes gradients of every linear layer that training moves."""
+    parameters = "full" if model.adapter is None else "lora"
+    layers = find_linear_layers(model, parameters=parameters, layer_stride=curvature.layer_stride)
+    return InfluencePass(
+        weights=sum(layer.outputs * layer.inputs for layer in layers),
+        lowest=min(each.block for each in layers),
+    )
