@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aitia.training.loop import Step, TrainingLoop, flatten
 from aitia.training.recording import RecordedRun, read_run
+from aitia.training.saved_checkpoints import SavedCheckpoints, read_checkpoints
 from aitia.training.settings import LoraSettings
 from aitia.training.trainable import Trainable, linear_maps, trainable, usual_modules
 from aitia.training.trainer import STATE_GIGABYTES, finetune_lora, train, train_smooth
@@ -19,6 +20,7 @@ __all__ = [
     "LoraSettings",
     "RecordedRun",
     "RecordingCallback",
+    "SavedCheckpoints",
     "State",
     "Step",
     "Trainable",
@@ -28,6 +30,7 @@ __all__ = [
     "linear_maps",
     "preconditioner",
     "pull_back",
+    "read_checkpoints",
     "read_run",
     "train",
     "train_smooth",

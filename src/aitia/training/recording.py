@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 from functools import cached_property
 from itertools import pairwise
@@ -30,6 +30,7 @@ from aitia.tensor_files import open_tensors, save_tensors
 from aitia.training.loop import Step, TrainingLoop
 from aitia.training.settings import LoraSettings
 from aitia.training.trainable import Trainable
+from aitia.training.trainer_rows import with_masks
 from aitia.training.updates import State
 
 RUN, STATES = "run.json", "states"
@@ -50,22 +51,6 @@ def spacing(steps: int, state_bytes: int, budget: float) -> int:
 def row_digest(row: TokenizedRecord) -> str:
     """What a row is to a training: its tokens, and which of them are predicted."""
     return digest([row.tokens.tolist(), row.response.astype(int).tolist()])[:16]
-
-
-def with_masks(data: TokenizedRecords, masks: Mapping[str, Any]) -> TokenizedRecords:
-    """The rows, some with other masks than their own; see `describe`."""
-    if not masks:
-        return data
-    return replace(data, records=[_with_mask(row, masks.get(row.id)) for row in data])
-
-
-def _with_mask(row: TokenizedRecord, spans: Any) -> TokenizedRecord:
-    if spans is None:
-        return row
-    response = np.zeros(len(row.tokens), dtype=bool)
-    for start, stop in spans:
-        response[start:stop] = True
-    return replace(row, response=response)
 
 
 def describe(
@@ -202,17 +187,21 @@ class RecordedRun:
         kept = self.kept
         return list(pairwise(kept))
 
+    def require_steps(self) -> None:
+        """Refuse what does not know the rows of each step, as saved checkpoints do not. A recorded run does."""
+
     def states_between(self, loop: TrainingLoop, start: int, stop: int) -> Iterator[State]:
         """The states before steps `start` to `stop` - 1; those that were not kept are computed again."""
         yield from loop.states(self.state(start), start, stop - 1)
 
     def require_data(self, data: TokenizedRecords) -> None:
-        """Refuse other rows than those that were trained on.
+        """Refuse other rows than those that were trained on; the masks may be the rows' own, or the run's.
 
         Raises:
             StoreError: naming the first row that differs.
         """
         said = self.said["data"]
+        data = with_masks(data, said["masks"])
         if data.fingerprint == said["fingerprint"]:
             return
         for place, (name, known) in enumerate(zip(said["ids"], said["digests"], strict=True)):
@@ -265,9 +254,8 @@ class RecordedRun:
         found = in_tokens(
             model, data, max_length=settings.max_length, truncate=settings.cuts, today=self.today
         )
-        found = with_masks(found, self.said["data"]["masks"])
         self.require_data(found)
-        return found
+        return with_masks(found, self.said["data"]["masks"])
 
     def loop(self, trainable: Trainable, data: TokenizedRecords) -> TrainingLoop:
         """The run's own loop, on a model that was made trainable.

@@ -136,6 +136,7 @@ def train_smooth(
     Returns:
         The folders of the recorded surrogates; those that are finished are not trained again.
     """
+    run.require_steps()
     tokenized = run.rows_of(model, data)
     found = []
     for seed in range(run.settings.seed, run.settings.seed + runs):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +159,11 @@ def settings_of(
 def optimizer_settings(optimizer: Any, parameters: Mapping[str, Any], rate: float) -> dict[str, Any]:
     """The fields of our settings that say what an optimizer does.
 
+    Args:
+        optimizer: of torch, or accelerate's around one.
+        parameters: name -> trained parameter.
+        rate: peak learning rate, where the optimizer does not know it.
+
     Raises:
         AitiaError: it is no AdamW or SGD, or its groups differ in more than having weight decay or none.
     """
@@ -171,6 +176,32 @@ def optimizer_settings(optimizer: Any, parameters: Mapping[str, Any], rate: floa
             f"recording: the optimizer is {kind.__module__}.{kind.__name__}; the steps of torch.optim.AdamW, Adam and "
             "SGD can be replayed (optim='adamw_torch')"
         )
+    if kind is torch.optim.Adam and any(
+        each["weight_decay"] and not each.get("decoupled_weight_decay") for each in groups
+    ):
+        raise AitiaError(
+            "recording: the weight decay of torch.optim.Adam goes through its moments; use AdamW"
+        )
+    names = {id(value): name for name, value in parameters.items()}
+    held = [[names.get(id(value)) for value in each["params"]] for each in groups]
+    if {name for each in held for name in each} != set(parameters):
+        raise AitiaError("recording: the optimizer moves other parameters than those that are trained")
+    return group_settings(groups, held, rate)
+
+
+def group_settings(
+    groups: Sequence[Mapping[str, Any]], held: Sequence[Sequence[Any]], rate: float
+) -> dict[str, Any]:
+    """The fields of our settings that an optimizer's groups say.
+
+    Args:
+        groups: with parameters, of AdamW (they have `betas`) or SGD.
+        held: names of each group's parameters.
+        rate: as in `optimizer_settings`.
+
+    Raises:
+        AitiaError: see `optimizer_settings`.
+    """
     first = groups[0]
     for name in ("amsgrad", "nesterov", "maximize", "dampening"):
         if any(each.get(name) for each in groups):
@@ -180,49 +211,64 @@ def optimizer_settings(optimizer: Any, parameters: Mapping[str, Any], rate: floa
             raise AitiaError(
                 f"recording: the optimizer's groups of parameters differ in {name}; give all the same"
             )
-    held = {id(value) for each in groups for value in each["params"]}
-    if held != {id(value) for value in parameters.values()}:
-        raise AitiaError("recording: the optimizer moves other parameters than those that are trained")
     decays = sorted({float(each["weight_decay"]) for each in groups} - {0.0})
     if len(decays) > 1:
         raise AitiaError(
             f"recording: the optimizer's groups have weight decays {decays}; one for all, or none, can be replayed"
         )
-    if kind is torch.optim.Adam and decays and not first.get("decoupled_weight_decay"):
-        raise AitiaError(
-            "recording: the weight decay of torch.optim.Adam goes through its moments; use AdamW"
-        )
-    bare = {id(value) for each in groups if not each["weight_decay"] for value in each["params"]}
+    pairs = list(zip(groups, held, strict=True))
+    bare = [name for group, names in pairs for name in names if decays and not group["weight_decay"]]
     found: dict[str, Any] = {
         "learning_rate": float(first.get("initial_lr", rate)),
         "weight_decay": decays[0] if decays else 0.0,
-        "undecayed": _undecayed([n for n, v in parameters.items() if id(v) in bare], parameters)
-        if decays
-        else (),
+        "undecayed": _undecayed(bare, [name for _, names in pairs for name in names]),
     }
     if not found["learning_rate"] > 0:
         raise AitiaError("recording: the learning rate is 0")
-    if kind is torch.optim.SGD:
+    if "betas" not in first and "momentum" not in first:
+        raise AitiaError(
+            "recording: the optimizer is no AdamW and no SGD by its groups, so it is not replayed"
+        )
+    if "betas" not in first:
         return found | {"optimizer": "sgd", "momentum": float(first["momentum"])}
     b1, b2 = (float(each) for each in first["betas"])
     return found | {"adam_beta1": b1, "adam_beta2": b2, "adam_epsilon": float(first["eps"])}
 
 
-def _undecayed(names: list[str], parameters: Mapping[str, Any]) -> tuple[str, ...]:
+def _undecayed(names: list[str], every: list[str]) -> tuple[str, ...]:
     """Parts of names that these parameters have and no others: short ones, as the blocks share them, if they tell."""
     short = sorted({re.sub(r"^.*\.\d+\.", "", name) for name in names})
-    chosen = {name for name in parameters if any(part in name for part in short)}
+    chosen = {name for name in every if any(part in name for part in short)}
     return tuple(short if chosen == set(names) else names)
 
 
 def _of_adapter(network: Any) -> dict[str, Any]:
+    configs = dict(network.peft_config)
+    if set(configs) != {"default"}:
+        raise AitiaError(
+            f"recording: the adapters are {', '.join(configs)}; one, named `default`, can be replayed"
+        )
+    strip = "base_model.model."
+    names = [name.removeprefix(strip) for name, _ in network.named_parameters()]
+    modules = [name.removeprefix(strip) for name, _ in network.named_modules()]
+    return adapter_settings(configs["default"], names, modules)
+
+
+def adapter_settings(config: Any, names: Iterable[str], modules: Iterable[str]) -> dict[str, Any]:
+    """The fields of our settings that say what an adapter is.
+
+    Args:
+        config: PEFT's configuration of it.
+        names: of the factors.
+        modules: names of the network's modules.
+
+    Raises:
+        AitiaError: it is no plain LoRA.
+    """
     from peft import LoraConfig
 
-    configs = dict(network.peft_config)
-    config = configs.get("default")
-    if len(configs) != 1 or type(config) is not LoraConfig:
-        kinds = ", ".join(f"{name} ({type(each).__name__})" for name, each in configs.items())
-        raise AitiaError(f"recording: the adapters are {kinds}; one LoRA named `default` can be replayed")
+    if type(config) is not LoraConfig:
+        raise AitiaError(f"recording: the adapter is of {type(config).__name__}; LoRA can be replayed")
     usual = LoraConfig()
     for each in fields(LoraConfig):
         value = getattr(config, each.name)
@@ -239,20 +285,13 @@ def _of_adapter(network: Any) -> dict[str, Any]:
         "rank": config.r,
         "alpha": int(config.lora_alpha),
         "use_rslora": bool(config.use_rslora),
-        "target_modules": _places(network),
+        "target_modules": _places(names, modules),
     }
 
 
-def _places(network: Any) -> tuple[str, ...]:
+def _places(names: Iterable[str], modules: Iterable[str]) -> tuple[str, ...]:
     """The modules that have factors: by the last part of their names where this says it all, else by whole names."""
-    strip = "base_model.model."
-    places = dict.fromkeys(
-        name.partition(".lora_A.")[0].removeprefix(strip)
-        for name, _ in network.named_parameters()
-        if ".lora_A." in name
-    )
+    places = dict.fromkeys(name.partition(".lora_A.")[0] for name in names if ".lora_A." in name)
     leaves = dict.fromkeys(name.rpartition(".")[2] for name in places)
-    same = {
-        name.removeprefix(strip) for name, _ in network.named_modules() if name.rpartition(".")[2] in leaves
-    }
+    same = {name for name in modules if name.rpartition(".")[2] in leaves}
     return tuple(leaves) if same == set(places) else tuple(places)

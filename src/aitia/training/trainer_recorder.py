@@ -239,7 +239,7 @@ class Recorder:
         if off > TOLERANCE:
             raise AitiaError(
                 f"recording: at step {number + 1} the trainer's gradient lies {off:.2%} off that of the mean "
-                "cross-entropy of the step's predicted tokens, so it cannot be replayed. The trainer has another loss (a "
+                "cross-entropy of the step's predicted tokens, so it cannot be replayed. Its loss is another (a "
                 "`compute_loss`, a mean over batches, an auxiliary loss), dropout, or mixed precision"
             )
         unclipped, step = replace(self.settings, max_grad_norm=0.0), self.steps[number]

@@ -168,6 +168,22 @@ def mask_spans(before: TokenizedRecords, after: TokenizedRecords) -> dict[str, l
     return found
 
 
+def with_masks(data: TokenizedRecords, masks: Mapping[str, Any]) -> TokenizedRecords:
+    """The rows, some with other masks than their own: the inverse of `mask_spans`."""
+    if not masks:
+        return data
+    return replace(data, records=[_with_mask(row, masks.get(row.id)) for row in data])
+
+
+def _with_mask(row: TokenizedRecord, spans: Any) -> TokenizedRecord:
+    if spans is None:
+        return row
+    response = np.zeros(len(row.tokens), dtype=bool)
+    for start, stop in spans:
+        response[start:stop] = True
+    return replace(row, response=response)
+
+
 class RowBook:
     """Where among the data the rows of a training are."""
 

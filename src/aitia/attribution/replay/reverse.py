@@ -116,6 +116,7 @@ def replay(
     import torch
 
     require_targets(targets)
+    recorded.require_steps()
     recorded.require_model(model)
     if model.dtype not in ("float32", "float64"):
         raise AitiaError(
