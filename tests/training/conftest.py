@@ -56,7 +56,9 @@ def by_hand():
 def make_trainer(make_model, tmp_path):
     """make_trainer(rows, kind, lora, callbacks, **arguments) -> a trainer that is about to train a tiny Llama."""
 
-    def make(rows, *, kind="sft", lora=True, callbacks=(), onlooker=None, network=None, make=None, **arguments):
+    def make(
+        rows, *, kind="sft", lora=True, callbacks=(), onlooker=None, network=None, make=None, **arguments
+    ):
         from datasets import Dataset
         from peft import LoraConfig, get_peft_model
         from torch.utils.data import Dataset as Plain

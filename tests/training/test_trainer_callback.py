@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import make_network
 
-from aitia.attribution.replay import Target, TargetPart, replay
 from aitia.attribution.gradients.measurements import LogProbability
+from aitia.attribution.replay import Target, TargetPart, replay, target_value
 from aitia.errors import AitiaError, StoreError
 from aitia.models import LanguageModel, load_model
 from aitia.records import records_from_rows
@@ -69,9 +70,7 @@ def test_every_state_comes_out_again(make_trainer, base, rows, tmp_path, onlooke
     used = rows[:9]
     data = records_from_rows(used)
     callback = RecordingCallback(tmp_path / "run", data=data)
-    trainer = make_trainer(
-        used, callbacks=[callback, onlooker.callback], onlooker=onlooker, **CASES[case]
-    )
+    trainer = make_trainer(used, callbacks=[callback, onlooker.callback], onlooker=onlooker, **CASES[case])
     trainer.train()
     run, model = read_run(tmp_path / "run"), base()
     run.require_model(model)
@@ -79,8 +78,11 @@ def test_every_state_comes_out_again(make_trainer, base, rows, tmp_path, onlooke
     assert run.kept == list(range(count + 1))
     assert count == trainer.state.global_step == len(onlooker.parameters) - 1
     if onlooker.read:
-        assert [row for step in run.steps for row in step.rows] == onlooker.read
-    epochs = [sorted(row for step in half for row in step.rows) for half in np.split(np.array(run.steps, object), 2)]
+        # Rows 0 and 6 say the same, and take turns.
+        assert [row % 6 for step in run.steps for row in step.rows] == [row % 6 for row in onlooker.read]
+    epochs = [
+        sorted(row for step in half for row in step.rows) for half in np.split(np.array(run.steps, object), 2)
+    ]
     assert epochs == [list(range(9))] * 2
     shares = []
     with trainable(model, run.settings) as found:
@@ -92,8 +94,8 @@ def test_every_state_comes_out_again(make_trainer, base, rows, tmp_path, onlooke
             found.write(kept.parameters)
             shares.append(float(loop.gradient(number)[1].norm()))
             after, expected = loop.after(kept, number), onlooker.parameters[number + 1]
-            moved = max(distance(kept.parameters, expected), 1e-3)
-            assert distance(after.parameters, expected) < 1e-4 * moved
+            moved = distance(kept.parameters, expected)
+            assert distance(after.parameters, expected) <= 1e-4 * moved + 2.5e-7
             known = run.state(number + 1)
             assert distance(after.first, known.first) < 1e-6 or run.settings.optimizer == "sgd"
             torch.testing.assert_close(after.second, known.second, rtol=1e-4, atol=1e-9)
@@ -183,9 +185,7 @@ def test_masks_of_the_trainer_are_recorded_by_name(make_trainer, base, tmp_path,
     make_trainer(used, callbacks=[callback, onlooker.callback], num_train_epochs=1).train()
     assert "4 of 4 rows" in capsys.readouterr().err
     run, model = read_run(tmp_path / "run"), base()
-    assert list(run.said["data"]["masks"]) == data.ids.__class__(f"talk-{i}" for i in range(4)).__class__(
-        f"talk-{i}" for i in range(4)
-    ) or sorted(run.said["data"]["masks"]) == [f"talk-{i}" for i in range(4)]
+    assert list(run.said["data"]["masks"]) == [f"talk-{i}" for i in range(4)]
     with trainable(model, run.settings) as found:
         rows_now = run.rows_of(model, data)
         assert all(row.response[1:].all() for row in rows_now)
@@ -230,9 +230,9 @@ def test_a_stopped_training_says_so_and_goes_on(make_trainer, rows, tmp_path, lo
     with pytest.raises(StoreError, match="goes on at step 3, and the steps before it are not recorded"):
         other = RecordingCallback(tmp_path / "other", data=data)
         make_trainer(used, callbacks=[other], **saving).train(resume_from_checkpoint=checkpoint)
-    with pytest.raises(StoreError, match=r"another run is recorded there \(settings.learning_rate"):
+    with pytest.raises(StoreError, match=r"another run is recorded there \(settings.per_device"):
         again = RecordingCallback(out, data=data)
-        make_trainer(used, callbacks=[again], learning_rate=2e-2, **saving).train(
+        make_trainer(used, callbacks=[again], per_device_train_batch_size=1, **saving).train(
             resume_from_checkpoint=checkpoint
         )
     again = RecordingCallback(out, data=data)
@@ -261,12 +261,15 @@ def test_a_training_that_ends_early_cannot_be_replayed(make_trainer, rows, tmp_p
         read_run(tmp_path / "run")
 
 
-def test_the_replay_of_a_recorded_run_is_the_finite_difference(make_trainer, base, rows, tmp_path):
+def test_the_replay_of_a_recorded_run_is_the_finite_difference(make_trainer, tiny_tokenizer, rows, tmp_path):
     """In float64, of full training with weight decay for some of the parameters, clipping and accumulation."""
 
-    def wide():
-        model = base()
-        return LanguageModel(network=model.network.double(), tokenizer=model.tokenizer, name=model.name)
+    def wide():  # Llama's norms compute in float32
+        network = make_network("gpt2", len(tiny_tokenizer), width=16, layers=2).double()
+        for module in network.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        return LanguageModel(network=network, tokenizer=tiny_tokenizer, name="tiny")
 
     used, data = rows[:6], records_from_rows(rows[:6])
     callback = RecordingCallback(tmp_path / "run", data=data)
@@ -287,7 +290,6 @@ def test_the_replay_of_a_recorded_run_is_the_finite_difference(make_trainer, bas
     texts = records_from_rows(rows[10:12])
     part = TargetPart(measurement=LogProbability(), texts=texts)
     found = replay(run, model, data, [Target(name="likelihood", parts=(part,))], progress=False)
-    from aitia.attribution.replay import target_value
 
     def value(weights):
         again = wide()
@@ -310,18 +312,8 @@ def test_the_replay_of_a_recorded_run_is_the_finite_difference(make_trainer, bas
 
 
 def test_a_callback_that_comes_too_late_says_so(make_trainer, rows, tmp_path):
-    from transformers import TrainerCallback
-
     late = RecordingCallback(tmp_path / "run", data=records_from_rows(rows[:4]))
 
-    class Adds(TrainerCallback):
-        def on_train_begin(self, args, state, control, **_):
-            trainer.add_callback(late)
-
     trainer = make_trainer(rows[:4])
-    trainer.callback_handler.callbacks.insert(0, Adds())
-    trainer.callback_handler.callbacks = [*trainer.callback_handler.callbacks]
-    handler = trainer.callback_handler
     with pytest.raises(AitiaError, match="added after the training began"):
         late.on_step_begin(trainer.args, trainer.state, trainer.control)
-    assert handler is trainer.callback_handler

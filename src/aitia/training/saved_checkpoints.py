@@ -116,7 +116,7 @@ def read_checkpoints(
         raise StoreError(f"{path}: no checkpoint-* folder; give the output_dir of the trainer")
     last = max(found)
     saved = _load_optimizer(found[last])
-    logged = _read(found[last] / "trainer_state.json")
+    logged = _logged(found[last])
     adapted = (found[last] / "adapter_config.json").is_file()
     what: dict[str, Any] = _adapter_of(found[last], model) if adapted else {"method": "full"}
     settings = LoraSettings(
@@ -149,13 +149,18 @@ def _folders(path: Path) -> dict[int, Path]:
     return dict(sorted((int(match[1]), each) for match, each in pairs if match))
 
 
-def _read(file: Path) -> Any:
+def _logged(folder: Path) -> Any:
+    file = folder / "trainer_state.json"
     try:
-        return read_json(file)
+        found = read_json(file)
+        assert int(found["max_steps"]) > 0
+        assert found["num_train_epochs"] > 0
+        assert isinstance(found["log_history"], list)
     except FileNotFoundError as error:
         raise StoreError(f"{file}: it is gone; give whole checkpoints of the trainer") from error
-    except ValueError as error:
-        raise StoreError(f"{file}: damaged ({error})") from error
+    except (ValueError, TypeError, LookupError, AssertionError) as error:
+        raise StoreError(f"{file}: damaged ({error or 'its parts do not fit'})") from error
+    return found
 
 
 def _load_optimizer(folder: Path) -> dict[str, Any]:
@@ -216,7 +221,7 @@ def _rates(logged: Mapping[str, Any]) -> dict[int, float]:
 
 
 def _all_rates(folders: Mapping[int, Path], steps: int) -> list[float]:
-    known = _rates(_read(folders[max(folders)] / "trainer_state.json"))
+    known = _rates(_logged(folders[max(folders)]))
     for step, folder in folders.items():
         rates = [float(each["lr"]) for each in _load_optimizer(folder)["param_groups"]]
         known.setdefault(step, rates[0])  # that of the step to come

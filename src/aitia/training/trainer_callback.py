@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from aitia.engine import note
+from aitia.engine import warn
 from aitia.errors import AitiaError, StoreError
 from aitia.files import require_only
 from aitia.models import LanguageModel, in_tokens
@@ -98,7 +98,7 @@ class RecordingCallback(TrainerCallback):
         running.close()
         self._recorder = None
         if len(running.steps) < running.length:
-            note(
+            warn(
                 f"Recording: the training ended at step {len(running.steps)} of {running.length}; {self.out} cannot be "
                 "replayed before it is resumed (`resume_from_checkpoint`)"
             )
@@ -125,10 +125,8 @@ def _begin(callback: RecordingCallback, args: Any, state: Any, given: Mapping[st
     out, number, adapted = callback.out, int(state.global_step), hasattr(network, "peft_config")
     require_only(out, (RUN, STATES, ADAPTER, MODEL, SMOOTH))
     known = open_run(out) if (out / RUN).is_file() else None
-    if known is not None and number == 0:
-        ended = (
-            "is recorded" if known.finished else f"was stopped at step {known.kept[-1] if known.kept else 0}"
-        )
+    if known is not None and number == 0 and any(known.kept):  # one without a step is begun again
+        ended = "is recorded" if known.finished else f"was stopped at step {known.kept[-1]}"
         raise StoreError(
             f"{out}: a run {ended} there; resume it (`resume_from_checkpoint`), or give another folder"
         )
@@ -176,7 +174,7 @@ def _begin(callback: RecordingCallback, args: Any, state: Any, given: Mapping[st
     recorder.start(number, callback.state_gigabytes)
     if masks:
         first = next(iter(masks))
-        note(
+        warn(
             f"Recording: the trainer predicts other tokens of {len(masks)} of {len(data)} rows than their responses "
             f"(first: row {first!r}); they are recorded, and replayed, as the trainer has them"
         )

@@ -61,7 +61,8 @@ def require_plain(args: Any) -> None:
     loss = getattr(args, "loss_type", "nll")
     if loss != "nll":
         raise AitiaError(
-            f"recording: {kind} has loss_type={loss!r}; only plain cross-entropy ('nll') is replayed"
+            f"recording: {kind} has loss_type={loss!r}; only supervised fine-tuning with plain "
+            "cross-entropy ('nll') can be recorded"
         )
 
 
@@ -294,4 +295,4 @@ def _places(names: Iterable[str], modules: Iterable[str]) -> tuple[str, ...]:
     places = dict.fromkeys(name.partition(".lora_A.")[0] for name in names if ".lora_A." in name)
     leaves = dict.fromkeys(name.rpartition(".")[2] for name in places)
     same = {name for name in modules if name.rpartition(".")[2] in leaves}
-    return tuple(leaves) if same == set(places) else tuple(places)
+    return tuple(sorted(leaves)) if same == set(places) else tuple(places)
