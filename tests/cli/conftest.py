@@ -26,6 +26,7 @@ LINES = {
     "attribute": "@attribute.yaml",
     "demo": "--out %demo",
     "counterfactual": "@counterfactual.yaml",
+    "train": "@train.yaml",
     "groups": "--store @store --concept @c.concept.safetensors --sae @sae --out %g.json --permutations 200",
     "discover": "--model @model --adapter @adapter --data @data.jsonl --sae @sae --out %m.json",
     "evaluate": "@gates.explanation.json --out %card.json",
@@ -120,6 +121,10 @@ def desk(make_model, rows, tmp_path_factory):
     (folder / "counterfactual.yaml").write_text(
         f"out: run\ndata: {{path: data.jsonl}}\n{settings}removal: {{shares: [0.5], ends: [most], seeds: 1}}\n"
         "training: {rank: 2, epochs: 1}\nbehaviours: {projection: {texts: negative.jsonl}}\n"
+    )
+    (folder / "train.yaml").write_text(
+        "out: recorded\nmodel: {name: model, dtype: float32, device: cpu}\ndata: {path: data.jsonl}\n"
+        "training: {rank: 2, epochs: 1}\n"
     )
     line = f"prove {folder}/n.network.safetensors --verifier cascade --out {folder}/n.certificate.json"
     assert run(line.split()) == 0

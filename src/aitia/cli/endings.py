@@ -26,6 +26,7 @@ AFTER_A_STOP = {
     "attribute": _GO_ON,
     "demo": _GO_ON,
     "counterfactual": _GO_ON,
+    "train": _GO_ON,
     "network train": _GO_ON,
     "push": "the copy is not whole; run the same command again to copy all of it",
 }

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aitia.attribution.gradients.training_gradients import query_gradients
 from aitia.attribution.influence.streaming import stream_scores
-from aitia.attribution.replay.targets import Target, require_targets
+from aitia.attribution.replay.targets import Target, require_targets, target_gradients
 from aitia.engine import LOCAL, Engine, note
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel
@@ -108,8 +107,6 @@ def checkpoint_influence(
         StoreError: model or data are not the run's.
         AitiaError: a target does not depend on what was trained.
     """
-    import torch
-
     require_targets(targets)
     recorded.require_model(model)
     rows = recorded.rows_of(model, data)
@@ -124,14 +121,13 @@ def checkpoint_influence(
         for each in chosen:
             state = recorded.state(each.step)
             found.write(state.parameters)
-            directions = _gradients(found.model, asked, layers)
+            _, gradients = target_gradients(found, asked)
             divided = preconditioner(state.second, each.step, settings) if preconditioned else None
-            if divided is not None:
-                below = _by_layer(found, divided, layers)
-                directions = {name: values / below[name] for name, values in directions.items()}
-            directions = {name: -each.weight * values for name, values in directions.items()}
-            with torch.no_grad():
-                found.model.network.requires_grad_(False)
+            gradients = -each.weight * (gradients if divided is None else gradients / divided.double())
+            found.model.network.requires_grad_(
+                False
+            )  # the rows' own gradients are made of what flows through layers
+            directions = _by_layer(found, gradients.to(state.parameters.dtype), layers)
             total += stream_scores(
                 found.model, rows, directions, layers, loss="sum", precision=precision, engine=engine
             )
@@ -140,42 +136,23 @@ def checkpoint_influence(
     return total
 
 
-def _gradients(
-    model: LanguageModel, targets: Sequence[Target], layers: Sequence[LinearLayer]
-) -> dict[str, torch.Tensor]:
-    """Layer -> the targets' gradients, [c, out, in]."""
-    import torch
-
-    found: list[dict[str, torch.Tensor]] = []
-    for target in targets:
-        parts = [
-            (part.factor, query_gradients(model, part.texts, part.measurement, layers))  # type: ignore[arg-type]
-            for part in target.parts
-        ]
-        found.append(
-            {layer.name: sum(factor * each[layer.name] for factor, each in parts) for layer in layers}  # type: ignore[misc]
-        )
-    return {layer.name: torch.cat([each[layer.name] for each in found]) for layer in layers}
-
-
 def _by_layer(
     trained: Trainable, flat: torch.Tensor, layers: Sequence[LinearLayer]
 ) -> dict[str, torch.Tensor]:
-    """A flat vector's part of each layer, as its weight with the bias for a last column: [out, in]."""
+    """The parts of flat vectors, [c, P], as each layer's weight with the bias for a last column: [c, out, in]."""
     import torch
 
     sizes = [value.numel() for value in trained.parameters.values()]
     parts = {
-        id(value): part.view_as(value)
-        for value, part in zip(trained.parameters.values(), flat.split(sizes), strict=True)
+        id(value): part.reshape(len(flat), *value.shape)
+        for value, part in zip(trained.parameters.values(), flat.split(sizes, dim=1), strict=True)
     }
     found = {}
     for layer in layers:
         weight: torch.Tensor = parts[id(layer.module.weight)]
-        inputs = layer.inputs - layer.bias
-        weight = weight if weight.shape == (layer.outputs, inputs) and not _is_turned(layer) else weight.T
-        columns = [weight, parts[id(layer.module.bias)][:, None]] if layer.bias else [weight]
-        found[layer.name] = torch.cat(columns, dim=1)
+        weight = weight.transpose(1, 2) if _is_turned(layer) else weight
+        columns = [weight, parts[id(layer.module.bias)][:, :, None]] if layer.bias else [weight]
+        found[layer.name] = torch.cat(columns, dim=2).contiguous()
     return found
 
 

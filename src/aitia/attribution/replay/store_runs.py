@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from aitia.attribution.gradients.measurements import ConceptMeasurement
 from aitia.attribution.replay.checkpoints import checkpoint_influence
 from aitia.attribution.replay.smoothness import SmoothReplay, smooth_replay
-from aitia.attribution.replay.targets import Target, projection_target
+from aitia.attribution.replay.targets import Target, TargetPart, projection_target
 from aitia.attribution.scanning.store import ActivationStore
 from aitia.concepts import Concept
 from aitia.engine import LOCAL, Engine, warn
@@ -108,7 +109,14 @@ class StoreRuns:
     def _targets(self, directions: np.ndarray | None) -> list[Target]:
         if directions is None:
             return [projection_target(self.concept, self.queries)]
-        return [
-            projection_target(replace(self.concept, vector=each), self.queries, name=f"direction {place}")
-            for place, each in enumerate(directions)
-        ]
+        found = []
+        for place, vector in enumerate(directions):
+            # A concept's direction has unit length; what is asked for need not have.
+            along = replace(self.concept, direction=vector[None], shuffled=None)
+            part = TargetPart(
+                measurement=ConceptMeasurement(concept=along),
+                texts=self.queries,
+                factor=float(np.linalg.norm(vector)),
+            )
+            found.append(Target(name=f"direction {place}", parts=(part,)))
+        return found
