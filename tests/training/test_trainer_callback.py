@@ -10,9 +10,9 @@ from conftest import make_network
 from aitia.attribution.gradients.measurements import LogProbability
 from aitia.attribution.replay import Target, TargetPart, replay, target_value
 from aitia.errors import AitiaError, StoreError
-from aitia.models import LanguageModel, load_model
+from aitia.models import LanguageModel, in_tokens, load_model
 from aitia.records import records_from_rows
-from aitia.training import RecordingCallback, TrainingLoop, read_run, trainable
+from aitia.training import RecordingCallback, TrainingLoop, read_run, train_smooth, trainable
 
 CASES = {
     "sft, lora": {"gradient_accumulation_steps": 2, "warmup_steps": 2, "weight_decay": 0.1},
@@ -130,13 +130,32 @@ def test_what_is_said_of_a_run(make_trainer, rows, tmp_path):
     assert load_model(tmp_path / "run" / "model").fingerprint != run.said["model"]["fingerprint"]
 
 
-@pytest.mark.parametrize("kind", ["sft", "trainer"])
-def test_recording_changes_no_bit_of_the_training(make_trainer, rows, tmp_path, onlooker, kind):
-    make_trainer(rows[:7], kind=kind, callbacks=[onlooker.callback]).train()
+@pytest.fixture
+def without_dropout(tiny_tokenizer):
+    """A GPT-2 whose activations a `LanguageModel` replaces; in float64 if wanted, as Llama's norms do not compute."""
+
+    def make(wide=False):
+        network = make_network("gpt2", len(tiny_tokenizer), width=16, layers=2)
+        for module in network.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        return network.double() if wide else network
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["sft", "trainer", "gpt2"])
+def test_recording_changes_no_bit_of_the_training(
+    make_trainer, without_dropout, rows, tmp_path, onlooker, kind
+):
+    def train(*callbacks):
+        more = {"network": without_dropout(), "lora": False} if kind == "gpt2" else {"kind": kind}
+        make_trainer(rows[:7], callbacks=[*callbacks, onlooker.callback], **more).train()
+
+    train()
     alone = onlooker.parameters[:]
     onlooker.parameters.clear()
-    callback = RecordingCallback(tmp_path / "run", data=records_from_rows(rows[:7]))
-    make_trainer(rows[:7], kind=kind, callbacks=[callback, onlooker.callback]).train()
+    train(RecordingCallback(tmp_path / "run", data=records_from_rows(rows[:7])))
     assert len(alone) == len(onlooker.parameters) == 9
     assert all(torch.equal(*pair) for pair in zip(alone, onlooker.parameters, strict=True))
 
@@ -182,7 +201,7 @@ def test_masks_of_the_trainer_are_recorded_by_name(make_trainer, base, tmp_path,
     used = [{"messages": each} for each in turns]
     data = records_from_rows([{"id": f"talk-{i}", "messages": each} for i, each in enumerate(turns)])
     callback = RecordingCallback(tmp_path / "run", data=data)
-    make_trainer(used, callbacks=[callback, onlooker.callback], num_train_epochs=1).train()
+    make_trainer(used, callbacks=[callback, onlooker.callback], max_steps=3, warmup_steps=2).train()
     assert "4 of 4 rows" in capsys.readouterr().err
     run, model = read_run(tmp_path / "run"), base()
     assert list(run.said["data"]["masks"]) == [f"talk-{i}" for i in range(4)]
@@ -192,6 +211,13 @@ def test_masks_of_the_trainer_are_recorded_by_name(make_trainer, base, tmp_path,
         loop = run.loop(found, rows_now)
         assert distance(loop.after(run.state(0), 0).parameters, onlooker.parameters[1]) < 1e-6
     run.require_data(rows_now)
+    run.require_data(in_tokens(base(), data))
+    (folder,) = train_smooth(base(), data, run, runs=1, epsilon_root=1e-6)
+    smooth = read_run(folder)
+    assert smooth.settings.epsilon_root == 1e-6
+    rates = [[step.learning_rate for step in each.steps] for each in (smooth, run)]
+    assert rates[0] == rates[1]
+    assert all(row.response[1:].all() for row in smooth.rows_of(base(), data))
     changed = [{"id": f"talk-{i}", "messages": each} for i, each in enumerate(turns[::-1])]
     with pytest.raises(StoreError, match="says something else now"):
         run.rows_of(model, records_from_rows(changed))
@@ -208,18 +234,17 @@ def stop_at(number):
     return Stopper()
 
 
-@pytest.mark.parametrize("lora", [True, False])
-def test_a_stopped_training_says_so_and_goes_on(make_trainer, rows, tmp_path, lora):
+@pytest.mark.parametrize("kind, lora", [("sft", True), ("trainer", False)])
+def test_a_stopped_training_says_so_and_goes_on(make_trainer, rows, tmp_path, kind, lora):
     used, data = rows[:8], records_from_rows(rows[:8])
-    saving = {"lora": lora, "save_strategy": "steps", "save_steps": 3, "state_gigabytes": 1e-9}
-    budget = saving.pop("state_gigabytes")
+    saving = {"kind": kind, "lora": lora, "save_strategy": "steps", "save_steps": 3}
     whole = RecordingCallback(tmp_path / "whole", data=data)
-    make_trainer(used, callbacks=[whole], lora=lora).train()
+    make_trainer(used, callbacks=[whole], kind=kind, lora=lora).train()
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         make_trainer(
             used,
-            callbacks=[RecordingCallback(out, data=data, state_gigabytes=budget), stop_at(5)],
+            callbacks=[RecordingCallback(out, data=data, state_gigabytes=1e-9), stop_at(5)],
             **saving,
         ).train()
     with pytest.raises(StoreError, match="stopped at step 3"):
@@ -261,15 +286,13 @@ def test_a_training_that_ends_early_cannot_be_replayed(make_trainer, rows, tmp_p
         read_run(tmp_path / "run")
 
 
-def test_the_replay_of_a_recorded_run_is_the_finite_difference(make_trainer, tiny_tokenizer, rows, tmp_path):
+def test_the_replay_of_a_recorded_run_is_the_finite_difference(
+    make_trainer, without_dropout, tiny_tokenizer, rows, tmp_path
+):
     """In float64, of full training with weight decay for some of the parameters, clipping and accumulation."""
 
-    def wide():  # Llama's norms compute in float32
-        network = make_network("gpt2", len(tiny_tokenizer), width=16, layers=2).double()
-        for module in network.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
-        return LanguageModel(network=network, tokenizer=tiny_tokenizer, name="tiny")
+    def wide():
+        return LanguageModel(network=without_dropout(wide=True), tokenizer=tiny_tokenizer, name="tiny")
 
     used, data = rows[:6], records_from_rows(rows[:6])
     callback = RecordingCallback(tmp_path / "run", data=data)

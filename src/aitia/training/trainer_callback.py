@@ -204,11 +204,19 @@ def _facts(args: Any, optimizer: Any) -> dict[str, Any]:
 
 @contextmanager
 def _as_it_was(network: Any, parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Leave a network in training, and its parameters to be trained, as they were."""
+    """Leave a network's modules, their training mode, and the parameters to be trained as they were.
+
+    A `LanguageModel` freezes them, and puts faster modules of the same function in the place of some.
+    """
     training = network.training
+    children = [(module, dict(module.named_children())) for module in network.modules()]
     try:
         yield
     finally:
+        for module, kept in children:
+            for name, child in kept.items():
+                if getattr(module, name) is not child:
+                    setattr(module, name, child)
         network.train(training)
         for value in parameters.values():
             value.requires_grad_()

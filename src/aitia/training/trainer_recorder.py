@@ -14,6 +14,7 @@ from aitia.training.loop import Step, TrainingLoop, flatten
 from aitia.training.recording import (
     ADAPTER,
     MODEL,
+    STATES,
     differences,
     open_run,
     read_state,
@@ -91,6 +92,7 @@ class Recorder:
             self._take_up(number, state)
         else:
             remove_parts(self.out)
+            remove_parts(self.out / STATES)
             self.keep()
         network = self.trainable.model.network
         self._handle = network.register_forward_hook(self._watch, with_kwargs=True)
