@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from aitia.attribution import read_ranking
+from aitia.training import read_run
+
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
 FILE = re.compile(r"`(\w+\.yaml)`")
 
 
-def walk(page, folder):
-    """Write a page's YAML files, run its commands and its Python, in their order; blocks of Python share one process.
+def walk(page, folder, python_first=False):
+    """Write a page's YAML files, run its commands and then its Python, or the other way round; Python is one process.
 
     Returns:
         Standard output of all of it.
@@ -34,6 +37,14 @@ def walk(page, folder):
         return done, f"{done.stdout}{done.stderr}"
 
     said, python = [], []
+
+    def run_python():
+        (folder / "page.py").write_text("\n".join(python), encoding="utf-8")
+        done, output = run([sys.executable, "page.py"])
+        said.append(output)
+        assert done.returncode == 0, output
+        python.clear()
+
     for block in BLOCK.finditer(text):
         language, code = block.groups()
         if language == "yaml":
@@ -42,16 +53,15 @@ def walk(page, folder):
         elif language == "python":
             python.append(code)
         elif code.startswith("aitia "):
+            if python and python_first:
+                run_python()
             for command in code.replace("\\\n", " ").splitlines():
                 done, output = run(["sh", "-c", command])
                 said.append(output)
                 may_say_no = "aitia slices" in command or "does not hold" in output  # 1 is an answer there
                 assert done.returncode in ((0, 1) if may_say_no else (0,)), f"{command}\n{output}"
     if python:
-        (folder / "page.py").write_text("\n".join(python), encoding="utf-8")
-        done, output = run([sys.executable, "page.py"])
-        said.append(output)
-        assert done.returncode == 0, output
+        run_python()
     return "".join(said)
 
 
@@ -103,6 +113,16 @@ def test_asking_further(tiny):
     first = re.search(r"to first order: (\S+)", said)[1]
     corrected = re.search(r"corrected: (\S+)", said)
     assert "the correction does not exist" in said or float(corrected[1]) / float(first) > 0
+
+
+@pytest.mark.slow
+def test_recording_a_training(tiny):
+    walk("how_to/record_training.md", tiny, python_first=True)
+    run = read_run(tiny / "recorded")
+    assert len(run.steps) == 26
+    ranking = read_ranking(tiny / "ranking.parquet")
+    assert set(ranking.scores) >= {"replay", "checkpoint-influence"}
+    assert len((tiny / "clean.jsonl").read_text().splitlines()) == 160
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from aitia.errors import AitiaError
 from aitia.training import LoraSettings, State, pull_back
 from aitia.training.updates import first_state, learning_rate, update
 
@@ -58,6 +59,35 @@ def test_steps_are_those_of_torch(case, dtype):
         torch.testing.assert_close(state.parameters, parameter.detach(), rtol=2e-6, atol=1e-7)
 
 
+def some_decayed(settings):
+    """[7] weight decay, for the first three of seven parameters."""
+    return settings.weight_decay * (torch.arange(7) < 3).double()
+
+
+@pytest.mark.parametrize("case", ["decay", "momentum"])
+def test_groups_with_and_without_weight_decay_are_those_of_torch(case):
+    settings = replace(CASES[case], undecayed=("norm",), max_grad_norm=0)
+    start = torch.linspace(-1, 1, 7, dtype=torch.float64)
+    parts = [torch.nn.Parameter(each.clone()) for each in (start[:3], start[3:])]
+    groups = [
+        {"params": [parts[0]], "weight_decay": settings.weight_decay},
+        {"params": [parts[1]], "weight_decay": 0.0},
+    ]
+    sgd = settings.optimizer == "sgd"
+    theirs = torch.optim.SGD(groups, lr=1, momentum=settings.momentum) if sgd else torch.optim.AdamW(groups)
+    state = first_state(start, settings)
+    for number, (gradient, rate) in enumerate(zip(gradients(), RATES, strict=True)):
+        state = update(state, gradient, number, rate, settings, decay=some_decayed(settings))
+        for part, each in zip(parts, gradient.split([3, 4]), strict=True):
+            part.grad = each.clone()
+        for group in theirs.param_groups:
+            group["lr"] = rate
+        theirs.step()
+        torch.testing.assert_close(state.parameters, torch.cat(parts).detach())
+    with pytest.raises(AitiaError, match="say which"):
+        update(state, gradients()[0], 4, 0.1, settings)
+
+
 def test_the_root_stands_inside_by_hand_calculation():
     settings = LoraSettings(epsilon_root=1e-3, max_grad_norm=0)
     gradient = torch.tensor([0.5, -0.02], dtype=torch.float64)
@@ -69,18 +99,24 @@ def test_the_root_stands_inside_by_hand_calculation():
 def test_the_derivative_of_steps_is_that_of_finite_differences(case):
     """Of a random linear function of the last state, with respect to the first state and to every gradient."""
     settings = (CASES | ROOT)[case]
+    decay = some_decayed(settings)
     given = gradients()
     generator = torch.Generator().manual_seed(1)
     asked = torch.randn(2, 7, generator=generator, dtype=torch.float64)
     middle = update(
-        first_state(torch.linspace(-1, 1, 7, dtype=torch.float64), settings), given[0], 0, 0.02, settings
+        first_state(torch.linspace(-1, 1, 7, dtype=torch.float64), settings),
+        given[0],
+        0,
+        0.02,
+        settings,
+        decay=decay,
     )
     inputs = [middle.parameters, middle.first, middle.second, *given[1:]]
 
     def states(parts):
         found = [State(parameters=parts[0], first=parts[1], second=parts[2])]
         for number, gradient in enumerate(parts[3:], start=1):
-            found.append(update(found[-1], gradient, number, RATES[number], settings))
+            found.append(update(found[-1], gradient, number, RATES[number], settings, decay=decay))
         return found
 
     walked = states(inputs)
@@ -92,7 +128,7 @@ def test_the_derivative_of_steps_is_that_of_finite_differences(case):
     by_gradient = {}
     for number in reversed(range(1, 4)):
         adjoint, by_gradient[number] = pull_back(
-            walked[number - 1], given[number], number, RATES[number], settings, adjoint
+            walked[number - 1], given[number], number, RATES[number], settings, adjoint, decay=decay
         )
     derivatives = [adjoint.parameters, adjoint.first, adjoint.second, *(by_gradient[n] for n in range(1, 4))]
     for place, (part, derivative) in enumerate(zip(inputs, derivatives, strict=True)):

@@ -10,6 +10,7 @@ from aitia.models.loading.fingerprint import (
     base_fingerprint,
     model_fingerprint,
     tokenizer_fingerprint,
+    unadapted_fingerprint,
 )
 from aitia.models.probing import require_supported
 from aitia.models.sites import decoder_blocks, site_names
@@ -129,6 +130,11 @@ class LanguageModel:
     def fingerprint(self) -> str:
         """Fingerprint of all weights, the adapter's among them: the same bits come out."""
         return model_fingerprint(self.network)
+
+    @cached_property
+    def unadapted_fingerprint(self) -> str:
+        """The `fingerprint` of the same model without its adapter."""
+        return unadapted_fingerprint(self.network)
 
     @cached_property
     def base_fingerprint(self) -> str:

@@ -1,17 +1,27 @@
 """Training that is recorded: settings, the optimizer's step and its derivative, the trainer, and the run's folder."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from aitia.training.loop import Step, TrainingLoop, flatten
 from aitia.training.recording import RUN, RecordedRun, open_run, read_run
+from aitia.training.saved_checkpoints import SavedCheckpoints, read_checkpoints
 from aitia.training.settings import LoraSettings
 from aitia.training.trainable import Trainable, linear_maps, make_trainable, trainable, usual_modules
 from aitia.training.trainer import STATE_GIGABYTES, finetune_lora, train, train_smooth
 from aitia.training.updates import State, preconditioner, pull_back
+
+if TYPE_CHECKING:
+    from aitia.training.trainer_callback import RecordingCallback
 
 __all__ = [
     "RUN",
     "STATE_GIGABYTES",
     "LoraSettings",
     "RecordedRun",
+    "RecordingCallback",
+    "SavedCheckpoints",
     "State",
     "Step",
     "Trainable",
@@ -23,9 +33,19 @@ __all__ = [
     "open_run",
     "preconditioner",
     "pull_back",
+    "read_checkpoints",
     "read_run",
     "train",
     "train_smooth",
     "trainable",
     "usual_modules",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import what needs transformers where it is first used, so that training settings stay light."""
+    if name != "RecordingCallback":
+        raise AttributeError(f"module 'aitia.training' has no attribute {name!r}")
+    from aitia.training.trainer_callback import RecordingCallback
+
+    return RecordingCallback

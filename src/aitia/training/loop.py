@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,8 +39,19 @@ class Step:
     predicted_tokens: int
 
 
-def plan_steps(tokenized: TokenizedRecords, settings: LoraSettings) -> tuple[Step, ...]:
-    """The steps of a run: every epoch in an order of its own; a short last step is kept."""
+def plan_steps(
+    tokenized: TokenizedRecords, settings: LoraSettings, rates: Sequence[float] = ()
+) -> tuple[Step, ...]:
+    """The steps of a run: every epoch in an order of its own; a short last step is kept.
+
+    Args:
+        tokenized: the rows.
+        settings: how they are trained on.
+        rates: learning rates of the steps, instead of the settings' schedule; there are no more steps than rates.
+
+    Returns:
+        The steps, in order.
+    """
     generator = np.random.default_rng(settings.seed)
     count, size = len(tokenized), settings.per_device_train_batch_size * settings.gradient_accumulation_steps
     chosen = [
@@ -50,10 +62,10 @@ def plan_steps(tokenized: TokenizedRecords, settings: LoraSettings) -> tuple[Ste
     return tuple(
         Step(
             rows=tuple(rows.tolist()),
-            learning_rate=learning_rate(number, len(chosen), settings),
+            learning_rate=rates[number] if rates else learning_rate(number, len(chosen), settings),
             predicted_tokens=sum(int(tokenized[int(i)].response[1:].sum()) for i in rows),
         )
-        for number, rows in enumerate(chosen)
+        for number, rows in enumerate(chosen[: len(rates) or None])
     )
 
 
@@ -81,6 +93,11 @@ class TrainingLoop:
         self.steps = self.steps or plan_steps(self.data, self.settings)
         if self.weights is not None:
             self.weights = require_weights(self.weights, self.data)
+
+    @cached_property
+    def decay(self) -> float | torch.Tensor:
+        """The weight decay of the trained parameters, for `update` and `pull_back`."""
+        return self.trainable.decay(self.settings)
 
     def start(self) -> State:
         """The state of the model as it is, before any step."""
@@ -128,7 +145,8 @@ class TrainingLoop:
         self.trainable.write(state.parameters)
         loss, gradient = self.gradient(number)
         self.losses[number] = loss
-        return update(state, gradient, number, self.steps[number].learning_rate, self.settings)
+        rate = self.steps[number].learning_rate
+        return update(state, gradient, number, rate, self.settings, decay=self.decay)
 
     def states(self, state: State, start: int, stop: int) -> Iterator[State]:
         """The states before steps `start` to `stop`, both included, from the first of them."""

@@ -18,7 +18,9 @@ from datetime import date
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from aitia.errors import AitiaError, StoreError
 from aitia.files import digest, read_json, write_json
@@ -28,10 +30,8 @@ from aitia.tensor_files import open_tensors, save_tensors
 from aitia.training.loop import Step, TrainingLoop
 from aitia.training.settings import LoraSettings
 from aitia.training.trainable import Trainable
+from aitia.training.trainer_rows import with_masks
 from aitia.training.updates import State
-
-if TYPE_CHECKING:
-    import numpy as np
 
 RUN, STATES = "run.json", "states"
 ADAPTER, MODEL, SMOOTH = "adapter", "model", "smooth"
@@ -63,8 +63,23 @@ def describe(
     steps: tuple[Step, ...],
     source: str | None,
     weights: np.ndarray | None,
+    masks: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What `run.json` says of a run, before the model is made trainable."""
+    """What `run.json` says of a run, before the model is made trainable.
+
+    Args:
+        model: the base model.
+        data: the rows, with the masks that are trained on.
+        settings: how they are trained on.
+        steps: those that are planned.
+        source: file of the data.
+        weights: [n] of the rows.
+        masks: id -> [start, stop) of each stretch of trained tokens, of rows whose masks are not those that
+            `aitia.records.tokenize` gives.
+
+    Returns:
+        Plain data.
+    """
     said: dict[str, Any] = {
         "format": _FORMAT,
         "settings": asdict(settings),
@@ -82,7 +97,9 @@ def describe(
             "ids": [row.id for row in data],
             "digests": [row_digest(row) for row in data],
             "weights": None if weights is None else [float(each) for each in weights],
+            "masks": dict(masks or {}),
         },
+        "length": len(steps),
         "steps": [asdict(step) for step in steps],
     }
     return json.loads(json.dumps(said))
@@ -128,8 +145,6 @@ class RecordedRun:
     @property
     def weights(self) -> np.ndarray | None:
         """[n] loss weight of each row; none for one each."""
-        import numpy as np
-
         kept = self.said["data"]["weights"]
         return None if kept is None else np.array(kept)
 
@@ -147,7 +162,12 @@ class RecordedRun:
     @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
-        return len(self.steps) in self.kept
+        return self.length in self.kept
+
+    @property
+    def length(self) -> int:
+        """How many steps the whole run has; one that was stopped may know fewer."""
+        return int(self.said["length"])
 
     @property
     def losses(self) -> list[float]:
@@ -176,17 +196,21 @@ class RecordedRun:
         kept = self.kept
         return list(pairwise(kept))
 
+    def require_steps(self) -> None:
+        """Refuse what does not know the rows of each step, as saved checkpoints do not. A recorded run does."""
+
     def states_between(self, loop: TrainingLoop, start: int, stop: int) -> Iterator[State]:
         """The states before steps `start` to `stop` - 1; those that were not kept are computed again."""
         yield from loop.states(self.state(start), start, stop - 1)
 
     def require_data(self, data: TokenizedRecords) -> None:
-        """Refuse other rows than those that were trained on.
+        """Refuse other rows than those that were trained on; the masks may be the rows' own, or the run's.
 
         Raises:
             StoreError: naming the first row that differs.
         """
         said = self.said["data"]
+        data = with_masks(data, said["masks"])
         if data.fingerprint == said["fingerprint"]:
             return
         for place, (name, known) in enumerate(zip(said["ids"], said["digests"], strict=True)):
@@ -243,7 +267,7 @@ class RecordedRun:
             model, data, max_length=settings.max_length, truncate=settings.cuts, today=self.today
         )
         self.require_data(found)
-        return found
+        return with_masks(found, self.said["data"]["masks"])
 
     def loop(self, trainable: Trainable, data: TokenizedRecords) -> TrainingLoop:
         """The run's own loop, on a model that was made trainable.
@@ -311,7 +335,7 @@ def _what_is_wrong(run: RecordedRun) -> str | None:
     data = run.said["data"]
     rows = {each for step in run.steps for each in step.rows}
     fits = run.settings and rows <= set(range(len(data["ids"]))) and len(data["ids"]) == len(data["digests"])
-    return None if fits and run.steps else "damaged (its parts do not fit)"
+    return None if fits and len(run.steps) <= run.length > 0 else "damaged (its parts do not fit)"
 
 
 def write_run(path: Path, said: Mapping[str, Any]) -> None:
@@ -365,11 +389,19 @@ def differences(said: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
             ("model", "tokenizer_fingerprint"),
             ("data", "fingerprint"),
             ("data", "weights"),
+            ("data", "masks"),
         )
         if said[part][name] != kept[part][name]
     ]
-    return found or (["steps"] if said["steps"] != kept["steps"] else [])
+    return found or [each for each in ("length", "steps") if said[each] != kept[each]]
 
 
 def _file(path: Path, number: int) -> Path:
     return path / STATES / f"step-{number:06d}.safetensors"
+
+
+def remove_states_after(path: Path, number: int) -> None:
+    """Remove the kept states after a step from which a run is taken up again; it will make them again."""
+    for each in RecordedRun(path, {}).kept:
+        if each > number:
+            _file(path, each).unlink()

@@ -29,6 +29,7 @@ class LoraSettings:
         warmup_steps: number of steps that warm up, instead of their share; 0 to go by the share.
         weight_decay: weight decay of the trained parameters; decoupled from the gradient with `adamw`, added to the
             gradient with `sgd`, as PyTorch does.
+        undecayed: parts of the names of parameters without weight decay, as `bias` and `norm`; empty for none.
         epochs: passes over the data.
         per_device_train_batch_size: rows run at once.
         gradient_accumulation_steps: batches whose gradients make one step.
@@ -72,6 +73,7 @@ class LoraSettings:
     epsilon_root: Annotated[float, AtLeast(0)] = 0.0
     momentum: Annotated[float, AtLeast(0), Below(1)] = 0.0
     max_grad_norm: Annotated[float, AtLeast(0)] = 1.0
+    undecayed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check(self, "training")

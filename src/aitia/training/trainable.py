@@ -46,6 +46,20 @@ class Trainable:
 
         return torch.cat([value.detach().flatten() for value in self.parameters.values()])
 
+    def decay(self, settings: LoraSettings) -> float | torch.Tensor:
+        """The weight decay: one number, or [P] float64 where some parameters have none."""
+        import torch
+
+        if not (settings.weight_decay and settings.undecayed):
+            return settings.weight_decay
+        rates = [
+            0.0 if any(part in name for part in settings.undecayed) else settings.weight_decay
+            for name in self.parameters
+        ]
+        sizes = torch.tensor([value.numel() for value in self.parameters.values()])
+        device = next(iter(self.parameters.values())).device
+        return torch.tensor(rates, dtype=torch.float64).repeat_interleave(sizes).to(device)
+
     def write(self, flat: torch.Tensor) -> None:
         """Give the model the parameters of a flat vector, [P]."""
         import torch

@@ -112,7 +112,7 @@ def finetune_lora(
     trainable = make_trainable(model, settings, adapter=str(out or "memory"))
     tuned = _train(trainable, tokenized, settings, None, progress)
     if out is not None:
-        _save(trainable, settings, Path(out))
+        save_trained(trainable, settings, Path(out))
     return tuned
 
 
@@ -136,13 +136,14 @@ def train_smooth(
     Returns:
         The folders of the recorded surrogates; those that are finished are not trained again.
     """
+    run.require_steps()
     tokenized = run.rows_of(model, data)
     found = []
     for seed in range(run.settings.seed, run.settings.seed + runs):
         folder = run.path / SMOOTH / f"root-{epsilon_root:g}-seed-{seed}"
         settings = replace(run.settings, epsilon_root=epsilon_root, seed=seed)
         recording = _Recording.plan(
-            model, tokenized, run.said["data"]["source"], settings, folder, run.weights
+            model, tokenized, run.said["data"]["source"], settings, folder, run.weights, like=run
         )
         with trainable_for_a_while(model, settings) as trainable:
             recording.record(trainable, STATE_GIGABYTES, progress=True)
@@ -197,11 +198,14 @@ class _Recording:
         settings: LoraSettings,
         out: Path,
         weights: np.ndarray | None,
+        like: RecordedRun | None = None,
     ) -> _Recording:
         require_only(out, (RUN, STATES, ADAPTER, MODEL, SMOOTH))
-        steps = plan_steps(tokenized, settings)
+        # A surrogate has the rates of its run, which may be those of another trainer's schedule, and its masks.
+        steps = plan_steps(tokenized, settings, [each.learning_rate for each in like.steps] if like else ())
+        masks = like.said["data"]["masks"] if like else None
         weights = None if weights is None else require_weights(weights, tokenized)
-        said = describe(model, tokenized, settings, steps, source, weights)
+        said = describe(model, tokenized, settings, steps, source, weights, masks)
         if (out / RUN).is_file():
             wrong = differences(said, open_run(out).said)
             if wrong:
@@ -233,7 +237,7 @@ class _Recording:
                 write_run(self.out, self.said)
             self._take_steps(loop, open_run(self.out).kept, every, progress)
             if not self.trained.is_dir():
-                _save(trainable, self.settings, self.trained)
+                save_trained(trainable, self.settings, self.trained)
 
     def _take_steps(self, loop: TrainingLoop, kept: list[int], every: int, progress: bool) -> None:
         count, start = len(self.steps), kept[-1] if kept else 0
@@ -250,7 +254,8 @@ class _Recording:
         loop.trainable.write(state.parameters)
 
 
-def _save(trainable: Trainable, settings: LoraSettings, folder: Path) -> None:
+def save_trained(trainable: Trainable, settings: LoraSettings, folder: Path) -> None:
+    """Save the trained adapter, or the whole model, as PEFT or transformers read it."""
     with atomic_path(folder) as temporary:
         trainable.model.network.save_pretrained(str(temporary))
         if settings.method == "full":

@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aitia.errors import AitiaError
 from aitia.training.settings import LoraSettings
 
 if TYPE_CHECKING:
@@ -75,7 +76,15 @@ def clipped_share(gradient: torch.Tensor, settings: LoraSettings) -> torch.Tenso
     return (settings.max_grad_norm / (gradient.norm() + _CLIP_EPSILON)).clamp(max=1.0)
 
 
-def update(state: State, gradient: torch.Tensor, step: int, rate: float, settings: LoraSettings) -> State:
+def update(
+    state: State,
+    gradient: torch.Tensor,
+    step: int,
+    rate: float,
+    settings: LoraSettings,
+    *,
+    decay: float | torch.Tensor | None = None,
+) -> State:
     """The state after a step.
 
     Args:
@@ -84,14 +93,18 @@ def update(state: State, gradient: torch.Tensor, step: int, rate: float, setting
         step: its number, from 0.
         rate: learning rate.
         settings: of the optimizer.
+        decay: weight decay, or [P] of them (`Trainable.decay`); none for that of the settings.
 
     Returns:
         The state after it.
+
+    Raises:
+        AitiaError: the settings leave some parameters undecayed, and `decay` does not say which.
     """
     gradient = gradient * clipped_share(gradient, settings)
-    decay = settings.weight_decay
+    decay = _decay(settings, decay)
     if settings.optimizer == "sgd":
-        moved = state.first * settings.momentum + (gradient + decay * state.parameters)
+        moved = state.first * settings.momentum + (gradient + _cast(decay, gradient) * state.parameters)
         return State(parameters=state.parameters - rate * moved, first=moved, second=state.second)
     first = state.first.lerp(gradient, 1 - settings.adam_beta1)
     second = (state.second * settings.adam_beta2).addcmul_(gradient, gradient, value=1 - settings.adam_beta2)
@@ -100,7 +113,8 @@ def update(state: State, gradient: torch.Tensor, step: int, rate: float, setting
         below = (second / root + settings.epsilon_root).sqrt_().add_(settings.adam_epsilon)
     else:  # in the order of torch.optim.AdamW
         below = (second.sqrt() / math.sqrt(root)).add_(settings.adam_epsilon)
-    parameters = (state.parameters * (1 - rate * decay)).addcdiv_(first, below, value=-rate / correction)
+    kept = _kept(rate, decay, state.parameters)
+    parameters = (state.parameters * kept).addcdiv_(first, below, value=-rate / correction)
     return State(parameters=parameters, first=first, second=second)
 
 
@@ -113,7 +127,14 @@ def preconditioner(second: torch.Tensor, steps: int, settings: LoraSettings) -> 
 
 
 def pull_back(
-    state: State, gradient: torch.Tensor, step: int, rate: float, settings: LoraSettings, after: State
+    state: State,
+    gradient: torch.Tensor,
+    step: int,
+    rate: float,
+    settings: LoraSettings,
+    after: State,
+    *,
+    decay: float | torch.Tensor | None = None,
 ) -> tuple[State, torch.Tensor]:
     """The derivative of a step backwards, for c measurements at once.
 
@@ -124,6 +145,7 @@ def pull_back(
         rate: as in `update`.
         settings: as in `update`.
         after: derivatives with respect to the state after the step, [c, P] float64.
+        decay: as in `update`.
 
     Returns:
         Derivatives with respect to the state before it, the gradient held fixed, [c, P]; and with respect to the
@@ -131,11 +153,13 @@ def pull_back(
     """
     share = clipped_share(gradient, settings)
     clipped = gradient * share
-    decay = settings.weight_decay
+    decay = _decay(settings, decay)
     if settings.optimizer == "sgd":
         moved = after.first - rate * after.parameters
         before = State(
-            parameters=after.parameters + decay * moved, first=settings.momentum * moved, second=after.second
+            parameters=after.parameters + _cast(decay, gradient) * moved,
+            first=settings.momentum * moved,
+            second=after.second,
         )
         return before, _through_clipping(moved, gradient, share, settings)
     b1, b2 = settings.adam_beta1, settings.adam_beta2
@@ -152,9 +176,28 @@ def pull_back(
     by_second = after.second + rate * slope * after.parameters
     by_clipped = (1 - b1) * by_first + 2 * (1 - b2) * clipped * by_second
     before = State(
-        parameters=(1 - rate * decay) * after.parameters, first=b1 * by_first, second=b2 * by_second
+        parameters=_kept(rate, decay, state.parameters) * after.parameters,
+        first=b1 * by_first,
+        second=b2 * by_second,
     )
     return before, _through_clipping(by_clipped, gradient, share, settings)
+
+
+def _decay(settings: LoraSettings, decay: float | torch.Tensor | None) -> float | torch.Tensor:
+    if decay is None:
+        if settings.weight_decay and settings.undecayed:
+            raise AitiaError("some parameters have no weight decay: say which (`decay=loop.decay`)")
+        return settings.weight_decay
+    return decay
+
+
+def _kept(rate: float, decay: float | torch.Tensor, parameters: torch.Tensor) -> float | torch.Tensor:
+    """What weight decay leaves of a parameter; rounded once, as in `torch.optim.AdamW`."""
+    return _cast(1 - rate * decay, parameters)
+
+
+def _cast(value: float | torch.Tensor, like: torch.Tensor) -> float | torch.Tensor:
+    return value if isinstance(value, float | int) else value.to(like.dtype)
 
 
 def _corrections(step: int, settings: LoraSettings) -> tuple[float, float]:

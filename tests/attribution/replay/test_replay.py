@@ -279,7 +279,7 @@ def test_what_cannot_be_replayed_is_refused(base, make_model, data, rows, tmp_pa
         replay(run, base(), data, [Target(name="nothing", parts=(part,))])
     monkeypatch.setattr(
         "aitia.attribution.replay.reverse.pull_back",
-        lambda *given: (given[-1], given[-1].parameters * float("nan")),
+        lambda *given, **_decay: (given[-1], given[-1].parameters * float("nan")),
     )
     with pytest.raises(NumericalError, match="not finite at step 5"):
         replay(run, base(), data, targets)

@@ -122,6 +122,7 @@ def replay(
     import torch
 
     require_targets(targets)
+    recorded.require_steps()
     recorded.require_model(model)
     if model.dtype not in ("float32", "float64"):
         raise AitiaError(
@@ -197,7 +198,9 @@ class _Reversal:
             graphs = [self._graph(batches[0], number)] if len(batches) == 1 else []
             # Of several batches, only one has a graph at a time.
             whole = (graphs[0][0].detach() if graphs else self.loop.gradient(number)[1]).double()
-            before, cotangent = pull_back(wide, whole, number, step.learning_rate, self.loop.settings, after)
+            before, cotangent = pull_back(
+                wide, whole, number, step.learning_rate, self.loop.settings, after, decay=self.loop.decay
+            )
             curved, found = torch.zeros_like(cotangent), []
             for batch in batches:
                 graph = graphs.pop() if graphs else self._graph(batch, number)

@@ -52,18 +52,23 @@ def model_fingerprint(network: nn.Module) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    return _fingerprint(network, base=False)
+    return _fingerprint(network, base=False, adapter=True)
 
 
 def base_fingerprint(network: nn.Module) -> str:
     """The fingerprint of the weights without an adapter's, each rounded to bfloat16: 64 hexadecimal digits."""
-    return _fingerprint(network, base=True)
+    return _fingerprint(network, base=True, adapter=False)
 
 
-def _fingerprint(network: nn.Module, *, base: bool) -> str:
+def unadapted_fingerprint(network: nn.Module) -> str:
+    """The `model_fingerprint` that a network has without its adapter: 64 hexadecimal digits."""
+    return _fingerprint(network, base=False, adapter=False)
+
+
+def _fingerprint(network: nn.Module, *, base: bool, adapter: bool) -> str:
     lines = []
     for name, weight in weights_of(network):
-        if base and _ADAPTER.search(name):
+        if not adapter and _ADAPTER.search(name):
             continue
         plain = _WRAPPERS.sub("", name.removeprefix("base_model.model."))
         kind = "" if base else str(weight.dtype).removeprefix("torch.")

@@ -1,0 +1,120 @@
+"""Saved checkpoints of real trainers, against what was recorded of the same training."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from aitia.attribution.gradients.measurements import LogProbability
+from aitia.attribution.replay import Target, TargetPart, checkpoint_influence, replay, smooth_replay
+from aitia.attribution.replay.checkpoints import Checkpoint, choose_checkpoints
+from aitia.errors import AitiaError, StoreError
+from aitia.records import records_from_rows
+from aitia.training import RecordingCallback, read_checkpoints, read_run
+
+SAVING = {
+    "save_strategy": "steps",
+    "save_steps": 1,
+    "logging_strategy": "steps",
+    "logging_steps": 1,
+    "weight_decay": 0.1,
+    "warmup_steps": 1,
+}
+
+
+@pytest.fixture
+def base(make_model):
+    return lambda: make_model("llama", layers=2)
+
+
+@pytest.fixture
+def target(rows):
+    part = TargetPart(measurement=LogProbability(), texts=records_from_rows(rows[12:14]))
+    return Target(name="likelihood", parts=(part,))
+
+
+@pytest.mark.parametrize("lora", [True, False])
+def test_they_are_the_recorded_states(make_trainer, base, rows, tmp_path, target, lora):
+    data = records_from_rows(rows[:6])
+    callback = RecordingCallback(tmp_path / "run", data=data)
+    make_trainer(rows[:6], callbacks=[callback], lora=lora, **SAVING).train()
+    saved, recorded = read_checkpoints(tmp_path / "trainer", base(), data), read_run(tmp_path / "run")
+    assert saved.kept == recorded.kept[1:] == list(range(1, 7))
+    assert saved.said["parameters"] == recorded.said["parameters"]
+    for number in saved.kept:
+        one, other = saved.state(number), recorded.state(number)
+        for name in ("parameters", "first", "second"):
+            assert torch.equal(getattr(one, name), getattr(other, name))
+    for name in ("method", "rank", "target_modules", "weight_decay", "undecayed", "adam_beta2", "epochs"):
+        assert getattr(saved.settings, name) == getattr(recorded.settings, name)
+    rates = [step.learning_rate for step in recorded.steps]
+    assert [step.learning_rate for step in saved.steps] == pytest.approx(rates)
+    given = [Checkpoint(step=2, weight=0.3), Checkpoint(step=5, weight=0.1)]
+    scores = [
+        checkpoint_influence(run, base(), data, [target], checkpoints=given) for run in (saved, recorded)
+    ]
+    np.testing.assert_array_equal(*scores)
+    # The weights by themselves: a row's rate over the tokens of all rows, where the recorded run knows the batches.
+    tokens = saved.said["data"]["predicted_tokens"]
+    found = choose_checkpoints(saved, 2)
+    assert sum(each.weight for each in found) == pytest.approx(sum(rates) / tokens)
+    known = sum(each.weight for each in choose_checkpoints(recorded, 2))
+    assert sum(each.weight for each in found) == pytest.approx(known, rel=0.3)
+
+
+def test_what_they_cannot_serve_is_refused(make_trainer, base, make_model, rows, tmp_path, target):
+    data = records_from_rows(rows[:6])
+    make_trainer(rows[:6], num_train_epochs=1, **SAVING | {"save_steps": 2, "logging_steps": 10}).train()
+    folder = tmp_path / "trainer"
+    saved = read_checkpoints(folder, base(), data)
+    assert saved.kept == [2, 3]
+    # Only the rates to come are known: those of step 2 (from 0), and 0 after the last; a line lies between.
+    rates = [step.learning_rate for step in saved.steps]
+    assert rates == pytest.approx([5e-3, 5e-3, 5e-3])
+    for act in (replay, lambda run, *given: smooth_replay([run], *given)):
+        with pytest.raises(StoreError, match="do not say which rows"):
+            act(saved, base(), data, [target])
+    with pytest.raises(StoreError, match="not the model"):
+        checkpoint_influence(saved, make_model("llama", layers=2, seed=3), data, [target])
+    with pytest.raises(StoreError, match="row 'row-5', which the data lack"):
+        checkpoint_influence(saved, base(), records_from_rows(rows[:5]), [target])
+    with pytest.raises(StoreError, match="no checkpoint-1"):
+        saved.state(1)
+    with pytest.raises(StoreError, match="no checkpoint-\\* folder"):
+        read_checkpoints(tmp_path / "none", base(), data)
+    with pytest.raises((StoreError, AitiaError)):
+        read_checkpoints(folder, make_model("gpt2"), data)
+    state = torch.load(folder / "checkpoint-3" / "optimizer.pt", weights_only=True)
+    state["state"] = {k: {"step": v["step"], "state1": v["exp_avg"]} for k, v in state["state"].items()}
+    torch.save(state, folder / "checkpoint-3" / "optimizer.pt")
+    with pytest.raises(AitiaError, match="keeps state1, step of .*lora_A.* the moments of AdamW"):
+        read_checkpoints(folder, base(), data).state(3)
+    (folder / "checkpoint-3" / "optimizer.pt").write_bytes(b"no pickle")
+    with pytest.raises(StoreError, match=r"optimizer.pt: damaged"):
+        read_checkpoints(folder, base(), data)
+    (folder / "checkpoint-3" / "optimizer.pt").unlink()
+    with pytest.raises(StoreError, match="save_only_model=False"):
+        read_checkpoints(folder, base(), data)
+    shutil.rmtree(folder / "checkpoint-3")
+    logged = folder / "checkpoint-2" / "trainer_state.json"
+    logged.write_text(json.dumps({"max_steps": 3}))
+    with pytest.raises(StoreError, match=r"trainer_state.json: damaged"):
+        read_checkpoints(folder, base(), data)
+    logged.unlink()
+    with pytest.raises(StoreError, match=r"trainer_state.json: it is gone"):
+        read_checkpoints(folder, base(), data)
+
+
+def test_a_pickle_in_a_checkpoint_is_not_run(make_trainer, base, rows, tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return (print, ("attack",))
+
+    make_trainer(rows[:4], num_train_epochs=1, **SAVING).train()
+    torch.save(
+        {"state": Attack(), "param_groups": [1]}, tmp_path / "trainer" / "checkpoint-2" / "optimizer.pt"
+    )
+    with pytest.raises(StoreError, match="damaged, or not the optimizer"):
+        read_checkpoints(tmp_path / "trainer", base(), records_from_rows(rows[:4]))
