@@ -106,7 +106,7 @@ def test_a_solution_is_that_of_the_matrix(make_model, few):
     def precondition(vectors):
         return {name: only[name].precondition(value, damping) for name, value in vectors.items()}
 
-    settings = SolveSettings(iterations=60, tolerance=1e-6)
+    settings = SolveSettings(iterations=30, tolerance=1e-6)
     x, residuals = conjugate_gradients(product, side, precondition, settings)
     again = product(x)
     for number in range(2):
