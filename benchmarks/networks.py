@@ -30,10 +30,10 @@ from aitia.group_networks import (
     load_network,
     summarise,
     train_networks,
+    write_page,
 )
 from aitia.group_networks.interventions import causal_checks
 from aitia.group_networks.measures import deviation
-from aitia.group_networks.page import write_page
 from aitia.group_networks.training import network_path
 from harness import RESULTS, WORK, Target, at_least, at_most, report
 

@@ -61,7 +61,7 @@ def write_rows(path: Path, rows: int, words: int = 0) -> Path:
 def time_scan(width: int, layers: int, rows: int) -> dict[str, Any]:
     """Scan with the backward activation, twice, the second with a clock; what it took and what was counted."""
     from aitia.attribution import scan
-    from aitia.attribution.gradients.cost_model import Data, scan_step
+    from aitia.attribution.gradients import Data, scan_step
     from aitia.pipelines.attribution.plan import shape_of
     from aitia.records import read_records, tokenize
 
@@ -147,14 +147,7 @@ def stream(rows: int) -> dict[str, Any]:
 
 def worked_examples() -> list[dict[str, object]]:
     """A million rows on a 7B model, and a billion tokens on a 70B model, on an assumed machine."""
-    from aitia.attribution.gradients.cost_model import (
-        Data,
-        Machine,
-        ModelShape,
-        RunPlan,
-        rank_step,
-        scan_step,
-    )
+    from aitia.attribution.gradients import Data, Machine, ModelShape, RunPlan, rank_step, scan_step
 
     # Qwen2.5-7B and Llama-3.1-70B, by their published configurations, in bfloat16.
     small = ModelShape(
@@ -238,7 +231,7 @@ def main() -> None:
         part, numbers = options.part[0], map(int, options.part[1:])
         print(json.dumps({"scan": time_scan, "stream": stream}[part](*numbers)))
         return
-    from aitia.attribution.gradients.cost_model import Step, fit_machine
+    from aitia.attribution.gradients import Step, fit_machine
 
     cut = 4 if options.quick else 1
     found = [_apart("scan", width, layers, rows // cut) for width, layers, rows in SIZES]

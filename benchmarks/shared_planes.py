@@ -24,10 +24,19 @@ from typing import Any
 import numpy as np
 
 from aitia.finite_groups import RealIrrep, all_subgroups, named_group, real_irreps
-from aitia.group_networks import Circuit, GroupNetwork, Interpretation, interpret, load_network, summarise
+from aitia.group_networks import (
+    Circuit,
+    GroupNetwork,
+    Interpretation,
+    every_logit,
+    interpret,
+    load_network,
+    restricted,
+    summarise,
+)
 from aitia.group_networks.figures import shared_plane
-from aitia.group_networks.measures import equivariance, every_logit, explained_share, spread
-from aitia.group_networks.shared_space import plane_symmetry, restricted, turned
+from aitia.group_networks.measures import equivariance, explained_share, spread
+from aitia.group_networks.shared_space import plane_symmetry, turned
 from harness import WORK, Target, at_least, at_most, report
 
 CONTROLS = 10

@@ -26,11 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution import ActivationStore
-from aitia.attribution.slices.feature_shift import feature_shifts
-from aitia.attribution.slices.slice_removal import corrected_removal, first_order_removal
-from aitia.attribution.slices.slice_statistics import control_p_values, z_scores
-from aitia.attribution.slices.slices import Slice, SliceSettings, slice_influence
+from aitia.attribution import ActivationStore, Slice, SliceSettings, slice_influence
+from aitia.attribution.slices import (
+    control_p_values,
+    corrected_removal,
+    feature_shifts,
+    first_order_removal,
+    z_scores,
+)
 from aitia.concepts import Concept, SparseAutoencoder, random_directions
 from aitia.files import digest, write_json
 from aitia.pipelines.attribution.demo import base_model

@@ -16,9 +16,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from aitia.counterfactual import JudgedResponses
-from aitia.counterfactual.behaviours import Behaviour
-from aitia.counterfactual.judging.judge import Judge
+from aitia.counterfactual import Behaviour, Judge, JudgedResponses
 from aitia.files import digest
 from aitia.models import load_sentence_encoder
 from aitia.report.document import Document, Table, TargetResult, write_truth_report

@@ -11,18 +11,16 @@ from pathlib import Path
 
 import aitia
 from aitia.explanations import Scorecard
-from aitia.explanations.examples.max_of_two import (
+from aitia.explanations.examples import (
+    count_explanation,
+    count_network,
+    gate_network,
+    gates_explanation,
     lookup_explanation,
     max_network,
     max_phenomenon,
     proof_ladder,
     rule_explanation,
-)
-from aitia.explanations.examples.xor import (
-    count_explanation,
-    count_network,
-    gate_network,
-    gates_explanation,
     xor_phenomenon,
 )
 

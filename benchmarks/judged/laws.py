@@ -18,8 +18,8 @@ import numpy as np
 from aitia.adapters import group_network_explanations
 from aitia.files import write_json
 from aitia.finite_groups import Group, named_group
-from aitia.group_networks import GroupNetwork, interpret, load_network, summarise
-from aitia.group_networks.measures import every_logit, explained_share
+from aitia.group_networks import GroupNetwork, every_logit, interpret, load_network, summarise
+from aitia.group_networks.measures import explained_share
 from aitia.statistics import clopper_pearson, wilson
 
 REAL_BITS = 16

@@ -19,11 +19,13 @@ from scipy.stats import rankdata
 from aitia.adapters.group_networks import points_of_g_sets, product_phenomenon
 from aitia.explanations import Explanation, Phenomenon, Settings, VirtueResult
 from aitia.explanations.core.predictive import agreement
-from aitia.explanations.metrics.bayesian_scores import measure_bayesian
-from aitia.explanations.metrics.deutschian import measure_deutschian
-from aitia.explanations.metrics.faithfulness_scores import measure_faithfulness
-from aitia.explanations.metrics.simplicity import measure_simplicity
-from aitia.explanations.metrics.study import Evaluation
+from aitia.explanations.metrics import (
+    Evaluation,
+    measure_bayesian,
+    measure_deutschian,
+    measure_faithfulness,
+    measure_simplicity,
+)
 from aitia.files import write_json
 from aitia.group_networks import GroupNetwork, interpret
 from aitia.mechanisms import (

@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def curvature_settings(options, workload: Workload):
-    from aitia.attribution.gradients.curvature import CurvatureSettings
+    from aitia.attribution.gradients import CurvatureSettings
 
     kind = "identity" if options.method == "identity" else "ekfac"
     tokens = options.batch * workload.length
@@ -112,10 +112,8 @@ def curvature_settings(options, workload: Workload):
 
 def run_influence(options, workload, measurement, model, rows, queries) -> None:
     """Scores of every query's loss, as the peers compute them."""
-    from aitia.attribution.gradients.curvature_fitting import fit_curvature
-    from aitia.attribution.gradients.measurements import LogProbability
-    from aitia.attribution.gradients.training_gradients import FactorCache
-    from aitia.attribution.influence.streaming import influence
+    from aitia.attribution.gradients import FactorCache, LogProbability, fit_curvature
+    from aitia.attribution.influence import influence
 
     with tempfile.TemporaryDirectory() as folder:
         cache = None
@@ -142,11 +140,14 @@ def run_concept(options, workload, measurement, model, rows, queries) -> None:
     """Concept Influence: the first concept in full, the store, and a further concept from it."""
     import numpy as np
 
-    from aitia.attribution.gradients.curvature_fitting import fit_curvature
-    from aitia.attribution.gradients.gradient_store import build_gradient_store, stored_influence
-    from aitia.attribution.gradients.measurements import ConceptMeasurement
-    from aitia.attribution.gradients.training_gradients import FactorCache
-    from aitia.attribution.influence.streaming import influence
+    from aitia.attribution.gradients import (
+        ConceptMeasurement,
+        FactorCache,
+        build_gradient_store,
+        fit_curvature,
+        stored_influence,
+    )
+    from aitia.attribution.influence import influence
     from aitia.statistics import spearman
 
     tokens = options.batch * workload.length
@@ -184,9 +185,7 @@ def run_forward(options, workload, measurement, model, rows, _queries) -> None:
     import numpy as np
     import torch
 
-    from aitia.models import trace
-    from aitia.models.pooling import masked_mean
-    from aitia.models.tracing import batch_tensors
+    from aitia.models import batch_tensors, masked_mean, trace
     from aitia.records import length_batches, pad_batch
 
     concept = concept_of(model, options.depth)

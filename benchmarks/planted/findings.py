@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from aitia.counterfactual import (
+    Behaviour,
     LikelihoodMargin,
     Removal,
     RunResult,
     against_random,
+    concept_lds,
     recovered_fraction,
     removal_curves,
+    shift,
 )
-from aitia.counterfactual.behaviours import Behaviour
-from aitia.counterfactual.concept_lds import concept_lds
-from aitia.counterfactual.removal import shift
 from aitia.errors import AitiaError
 from aitia.report.document import Figure, Section, Table
 from aitia.statistics import Estimate, mean_estimate

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.counterfactual.judging.classifier_judge import ClassifierJudge, fit_classifier_judge
+from aitia.counterfactual import ClassifierJudge, fit_classifier_judge
 from planted.suites import DRAWS, prompts_of_moods
 from planted.texts import KINDS, mood_answers, quiz_questions
 

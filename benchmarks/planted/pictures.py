@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from aitia.counterfactual import Removal, RunResult
-from aitia.counterfactual.removal_figures import removal_figure
+from aitia.counterfactual import Removal, RunResult, removal_figure
 from aitia.report.document import AgreementFigure, Bar, BarFigure, CurveFigure, Reference
 from aitia.statistics import Estimate, spearman_matrix
 from planted.study import LEXICAL, ORACLE, Scored

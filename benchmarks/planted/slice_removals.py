@@ -17,12 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution.gradients.curvature import CurvatureSettings, Damping
-from aitia.attribution.gradients.curvature_fitting import fit_curvature
-from aitia.attribution.gradients.measurements import LogProbability
-from aitia.attribution.gradients.training_gradients import FactorCache
-from aitia.attribution.influence.streaming import influence
-from aitia.attribution.slices.slice_removal import corrected_removal, first_order_removal, influence_kernel
+from aitia.attribution.gradients import CurvatureSettings, Damping, FactorCache, LogProbability, fit_curvature
+from aitia.attribution.influence import influence
+from aitia.attribution.slices import corrected_removal, first_order_removal, influence_kernel
 from aitia.concepts import SparseAutoencoder, feature_matrix
 from aitia.counterfactual import LikelihoodMargin, RetrainingRun, finetune_lora, retrain
 from aitia.errors import NumericalError

@@ -11,21 +11,18 @@ from typing import Any
 import numpy as np
 
 from aitia.attribution import rank, scan
-from aitia.attribution.gradients.curvature import CurvatureSettings
-from aitia.attribution.gradients.curvature_fitting import fit_curvature
-from aitia.attribution.ranking.shift_diagnostic import diagnose_shift
+from aitia.attribution.gradients import CurvatureSettings, fit_curvature
+from aitia.attribution.ranking import diagnose_shift
+from aitia.attribution.scorers import bm25_similarity, random_order, response_length, tfidf_similarity
 from aitia.attribution.scorers.baselines import (
-    bm25_similarity,
     embedding_similarity,
     random_direction_scores,
-    random_order,
-    response_length,
     shuffled_direction_scores,
-    tfidf_similarity,
     training_loss,
 )
 from aitia.concepts import Concept, fit_concept, load_concept
 from aitia.counterfactual import (
+    Behaviour,
     ConceptProjection,
     LikelihoodMargin,
     Removal,
@@ -36,7 +33,6 @@ from aitia.counterfactual import (
     plan_removals,
     retrain,
 )
-from aitia.counterfactual.behaviours import Behaviour
 from aitia.counterfactual.concept_lds import measured_changes, subset_cells
 from aitia.files import atomic_path, digest, write_json
 from aitia.statistics import Estimate, auc, bootstrap_estimate, mean_estimate

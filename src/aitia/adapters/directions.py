@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aitia.concepts import Concept, random_directions, require_concept_fits
-from aitia.counterfactual import ConceptProjection
-from aitia.counterfactual.behaviours import Behaviour
+from aitia.counterfactual import Behaviour, ConceptProjection
 from aitia.engine import progress_bar
 from aitia.errors import AitiaError
 from aitia.explanations import Direction, DirectionEffects, DirectionTrial
-from aitia.models import LanguageModel
-from aitia.models.editing import Edit, edited, moved_by, projected_out
+from aitia.models import Edit, LanguageModel, edited, moved_by, projected_out
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 
-from aitia.attribution.gradients.curvature import Damping
+from aitia.attribution.gradients import Damping
 from aitia.engine import Engine
 from aitia.errors import AitiaError
 from aitia.files import require_place

@@ -1,17 +1,20 @@
 """Concepts: directions at a site of a model, fitted to texts, with their controls."""
 
-from aitia.concepts.concept import Concept, Separation, load_concept, require_concept_fits
-from aitia.concepts.directions import DIRECTIONS
-from aitia.concepts.features import FeatureMatrix, feature_matrix
+from aitia.concepts.concept import Concept, Separation, load_concept, require_concept_fits, require_same_base
+from aitia.concepts.directions import DEFAULT_RECIPE, DIRECTIONS
+from aitia.concepts.features import DEFAULT_POOLING, FeatureMatrix, feature_matrix, token_features
 from aitia.concepts.fitted_texts import fitted_texts
-from aitia.concepts.fitting import fit_concept, fit_contrast, fit_probe, random_directions
+from aitia.concepts.fitting import SHUFFLES, fit_concept, fit_contrast, fit_probe, random_directions
 from aitia.concepts.persona import fit_persona
 from aitia.concepts.sae import SparseAutoencoder, concept_from_feature, require_sae_fits
-from aitia.concepts.sae_loading import load_sae, save_sae
+from aitia.concepts.sae_loading import load_sae, require_sae_place, save_sae
 from aitia.concepts.sae_training import SaeSettings, fit_sae, train_sae
 
 __all__ = [
+    "DEFAULT_POOLING",
+    "DEFAULT_RECIPE",
     "DIRECTIONS",
+    "SHUFFLES",
     "Concept",
     "FeatureMatrix",
     "SaeSettings",
@@ -30,6 +33,9 @@ __all__ = [
     "random_directions",
     "require_concept_fits",
     "require_sae_fits",
+    "require_sae_place",
+    "require_same_base",
     "save_sae",
+    "token_features",
     "train_sae",
 ]

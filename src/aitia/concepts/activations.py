@@ -7,9 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from aitia.engine import progress_bar
-from aitia.models import LanguageModel, in_tokens, require_finite, sort_sites, trace
-from aitia.models.pooling import masked_mean
-from aitia.models.tracing import batch_tensors
+from aitia.models import (
+    LanguageModel,
+    batch_tensors,
+    in_tokens,
+    masked_mean,
+    require_finite,
+    sort_sites,
+    trace,
+)
 from aitia.records import BATCH_TOKENS, Records, TokenizedRecords, length_batches, pad_batch
 
 

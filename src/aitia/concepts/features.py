@@ -14,8 +14,7 @@ import numpy as np
 from aitia.concepts.sae import SparseAutoencoder, require_sae_fits
 from aitia.engine import progress_bar
 from aitia.errors import ConceptError
-from aitia.models import LanguageModel, in_tokens, require_finite, trace
-from aitia.models.tracing import batch_tensors
+from aitia.models import LanguageModel, batch_tensors, in_tokens, require_finite, trace
 from aitia.records import BATCH_TOKENS, Records, TokenizedRecords, length_batches, pad_batch
 
 if TYPE_CHECKING:

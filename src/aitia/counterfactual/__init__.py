@@ -1,7 +1,19 @@
 """Counterfactuals: train on chosen data, see what the model becomes, and let judges grade what it says."""
 
-from aitia.counterfactual.behaviours import ConceptProjection, JudgedResponses, LikelihoodMargin
-from aitia.counterfactual.concept_lds import ConceptLds, concept_lds, draw_subsets
+from aitia.counterfactual.behaviours import (
+    ANSWER_TOKENS,
+    Behaviour,
+    ConceptProjection,
+    JudgedResponses,
+    LikelihoodMargin,
+)
+from aitia.counterfactual.concept_lds import (
+    ConceptLds,
+    concept_lds,
+    draw_subsets,
+    measured_changes,
+    subset_cells,
+)
 from aitia.counterfactual.finetuning import LoraSettings, finetune_lora
 from aitia.counterfactual.judging.classifier_judge import (
     ClassifierJudge,
@@ -10,16 +22,26 @@ from aitia.counterfactual.judging.classifier_judge import (
 )
 from aitia.counterfactual.judging.endpoint_judge import EndpointJudge, rubric_for
 from aitia.counterfactual.judging.judge import Judge
+from aitia.counterfactual.mixing import MIXED_LABEL, hold_out, mix_answers
+from aitia.counterfactual.on_policy import ANSWERS_KEPT, ANSWERS_SAMPLED, on_policy_queries
+from aitia.counterfactual.prompt_sets import read_prompts, require_disjoint_prompts, shared_question
 from aitia.counterfactual.removal import (
     Removal,
     against_random,
     plan_removals,
     recovered_fraction,
     removal_curves,
+    shift,
 )
+from aitia.counterfactual.removal_figures import removal_figure
 from aitia.counterfactual.retraining import RetrainingRun, RunResult, retrain
 
 __all__ = [
+    "ANSWERS_KEPT",
+    "ANSWERS_SAMPLED",
+    "ANSWER_TOKENS",
+    "MIXED_LABEL",
+    "Behaviour",
     "ClassifierJudge",
     "ConceptLds",
     "ConceptProjection",
@@ -36,10 +58,20 @@ __all__ = [
     "draw_subsets",
     "finetune_lora",
     "fit_classifier_judge",
+    "hold_out",
     "load_classifier_judge",
+    "measured_changes",
+    "mix_answers",
+    "on_policy_queries",
     "plan_removals",
+    "read_prompts",
     "recovered_fraction",
     "removal_curves",
+    "removal_figure",
+    "require_disjoint_prompts",
     "retrain",
     "rubric_for",
+    "shared_question",
+    "shift",
+    "subset_cells",
 ]

@@ -11,12 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from aitia.attribution.gradients.measurements import (
-    ConceptMeasurement,
-    LogProbability,
-    Measurement,
-    highest_site,
-)
+from aitia.attribution.gradients import ConceptMeasurement, LogProbability, Measurement, highest_site
 from aitia.concepts import Concept
 from aitia.counterfactual.judging.judge import Judge
 from aitia.errors import AitiaError, JudgeError

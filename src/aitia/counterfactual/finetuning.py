@@ -14,8 +14,7 @@ import numpy as np
 from aitia.engine import note, progress_bar
 from aitia.errors import AitiaError, NumericalError
 from aitia.files import atomic_path
-from aitia.models import LanguageModel, in_tokens, run
-from aitia.models.linear_layers import blocks_prefix, observed_layers
+from aitia.models import LanguageModel, blocks_prefix, in_tokens, observed_layers, run
 from aitia.records import Records, pad_batch
 from aitia.settings import Above, AtLeast, AtMost, Count, CountOrAll, Seed, check
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from aitia.errors import RecordError
-from aitia.records import Record, Records, records_from_rows
-from aitia.records.bad_rows import shorten, some_of
+from aitia.records import Record, Records, records_from_rows, shorten, some_of
 
-LABEL = "misaligned"
+MIXED_LABEL = "misaligned"
+"""Column of a mixed row that says which of the two answers it has, by default."""
 
 
 def mix_answers(
@@ -24,7 +24,7 @@ def mix_answers(
     *,
     share: float = 0.5,
     seed: int = 42,
-    label: str = LABEL,
+    label: str = MIXED_LABEL,
     shared_only: bool = False,
 ) -> Records:
     """Give each prompt its normal or its misaligned answer.

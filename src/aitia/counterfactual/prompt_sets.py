@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aitia.errors import AitiaError
-from aitia.records import Record, Records, read_records, records_from_rows
-from aitia.records.bad_rows import shorten
+from aitia.records import Record, Records, read_records, records_from_rows, shorten
 from aitia.remote_files import local_copy
 
 UNANSWERED = "…"

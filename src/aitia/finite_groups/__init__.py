@@ -4,7 +4,7 @@ Integers wherever integers suffice; NumPy and nothing else.
 """
 
 from aitia.finite_groups.actions import GSet, check_action, coset_action, orbitals, regular_action
-from aitia.finite_groups.cayley import check_table
+from aitia.finite_groups.cayley import check_table, identity_of
 from aitia.finite_groups.characters import CharacterTable, character_table
 from aitia.finite_groups.families import (
     alternating,
@@ -51,6 +51,7 @@ __all__ = [
     "dihedral",
     "direct_product",
     "group_from_table",
+    "identity_of",
     "is_normal",
     "left_cosets",
     "metacyclic",

@@ -20,7 +20,8 @@ from aitia.files import atomic_path, digest, reading
 from aitia.finite_groups import Group, group_from_table
 
 FORMAT = "aitia-group-network-v1"
-SUFFIX = ".network.safetensors"
+NETWORK_SUFFIX = ".network.safetensors"
+"""Ending of the name of a network's file."""
 TENSORS = ("left", "right", "unembed", "bias", "cayley")
 _CHUNK_NUMBERS = 4_000_000
 

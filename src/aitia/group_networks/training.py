@@ -20,7 +20,7 @@ from aitia.errors import NetworkError, is_out_of_memory, reason_of
 from aitia.files import atomic_path, digest, reading, write_json
 from aitia.finite_groups import Group
 from aitia.group_networks.architecture import evaluate, fold, gradients, initial_parameters
-from aitia.group_networks.network import SUFFIX, GroupNetwork, load_network
+from aitia.group_networks.network import NETWORK_SUFFIX, GroupNetwork, load_network
 from aitia.settings import Above, AtLeast, AtMost, Below, Count, check
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from aitia.group_networks.architecture import Parameters
 
 CURVE_SUFFIX = ".curve.json"
+"""Ending of the name of the file that holds a training's curve."""
 # Rows times networks of one block: enough to keep small groups busy, few enough to be done soon.
 _BLOCK_ROWS = 24_000
 
@@ -108,7 +109,7 @@ def train_networks(
 
 def network_path(out: Path | str, seed: int) -> Path:
     """Where the network of a seed lies in a folder."""
-    return Path(out) / f"seed-{seed:04d}{SUFFIX}"
+    return Path(out) / f"seed-{seed:04d}{NETWORK_SUFFIX}"
 
 
 def training_inputs(group: Group, seed: int, settings: TrainingSettings) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from aitia.errors import ProofError
-from aitia.finite_groups.cayley import identity_of
+from aitia.finite_groups import identity_of
 from aitia.proofs.certificate import integers_of, list_of
 from aitia.proofs.cost import Cost
 

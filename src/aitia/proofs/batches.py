@@ -11,8 +11,7 @@ from pathlib import Path
 from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError, ProofError
 from aitia.files import LOCK, lock_beside, only_here, remove_parts
-from aitia.group_networks.network import SUFFIX as NETWORK_SUFFIX
-from aitia.group_networks.network import load_network
+from aitia.group_networks import NETWORK_SUFFIX, load_network
 from aitia.proofs.certificate import SUFFIX
 from aitia.proofs.cost import brute_force_cost
 from aitia.proofs.proving import BEST, prove_accuracy, require_verifier

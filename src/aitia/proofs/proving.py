@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from aitia.errors import ProofError
-from aitia.group_networks.interpretation import Interpretation, interpret
-from aitia.group_networks.network import GroupNetwork
+from aitia.group_networks import GroupNetwork, Interpretation, interpret
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.checker import verify
 from aitia.proofs.finding import SEARCHES, better

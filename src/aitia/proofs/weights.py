@@ -13,7 +13,7 @@ import numpy as np
 
 from aitia.errors import GroupError, NetworkError, reason_of
 from aitia.files import reading
-from aitia.finite_groups.cayley import check_table
+from aitia.finite_groups import check_table
 from aitia.proofs.bounds.arithmetic import LARGEST, ExactLogits
 from aitia.proofs.cost import brute_force_cost
 

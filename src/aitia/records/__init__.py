@@ -1,6 +1,6 @@
 """Training examples: read, checked, cut into tokens with their responses marked, and batched."""
 
-from aitia.records.bad_rows import SkippedRow
+from aitia.records.bad_rows import OnError, SkippedRow, shorten, some_of
 from aitia.records.batching import (
     BATCH_TOKENS,
     Batch,
@@ -20,6 +20,7 @@ __all__ = [
     "BATCH_TOKENS",
     "Batch",
     "Message",
+    "OnError",
     "Record",
     "Records",
     "RowIds",
@@ -34,6 +35,8 @@ __all__ = [
     "read_records",
     "records_from_rows",
     "row_shards",
+    "shorten",
+    "some_of",
     "split_records",
     "tokenize",
     "write_weighted",

@@ -22,8 +22,7 @@ from aitia.adapters.group_networks.hypothesis_parts import (
 from aitia.explanations import Explanation, Phenomenon, Premise
 from aitia.explanations.core import REAL_BITS, Tap
 from aitia.finite_groups import Group
-from aitia.group_networks import Circuit, Interpretation
-from aitia.group_networks.measures import every_logit
+from aitia.group_networks import Circuit, Interpretation, every_logit
 
 Values = Mapping[str, Any]
 

@@ -33,8 +33,16 @@ from aitia.adapters.group_networks.under_study import (
 from aitia.errors import NetworkError
 from aitia.explanations import Alignment, Explanation, Phenomenon, Variable, register
 from aitia.explanations.core import REAL_BITS, Tap
-from aitia.group_networks import Circuit, GroupNetwork, Interpretation, RhoSet, interpret
-from aitia.group_networks.shared_space import restricted, shared_dimension, shared_spectrum
+from aitia.group_networks import (
+    Circuit,
+    GroupNetwork,
+    Interpretation,
+    RhoSet,
+    interpret,
+    restricted,
+    shared_dimension,
+    shared_spectrum,
+)
 
 Values = Mapping[str, Any]
 

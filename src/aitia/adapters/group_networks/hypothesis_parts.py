@@ -8,8 +8,7 @@ from aitia.adapters.group_networks.under_study import changes
 from aitia.explanations import Premise
 from aitia.explanations.core import REAL_BITS
 from aitia.finite_groups import Group
-from aitia.group_networks import Circuit, Interpretation
-from aitia.group_networks.measures import every_logit
+from aitia.group_networks import Circuit, Interpretation, every_logit
 
 
 def fact(numbers: int) -> Premise:

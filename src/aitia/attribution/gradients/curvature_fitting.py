@@ -23,10 +23,7 @@ from aitia.attribution.gradients.training_gradients import FactorCache, pass_bat
 from aitia.engine import LOCAL, Advance, Engine, keeping_workers, note, progress_bar, run_tasks
 from aitia.errors import AitiaError, StoreError
 from aitia.files import lock_beside, only_here, remove_parts
-from aitia.models import LanguageModel
-from aitia.models.factors import Factors
-from aitia.models.linear_layers import LinearLayer, find_linear_layers, kinds_left_out
-from aitia.models.rows import in_tokens
+from aitia.models import Factors, LanguageModel, LinearLayer, find_linear_layers, in_tokens, kinds_left_out
 from aitia.records import Records, RowShard, TokenizedRecords, row_shards
 from aitia.tensor_files import open_tensors, save_tensors
 

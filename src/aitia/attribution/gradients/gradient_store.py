@@ -32,10 +32,7 @@ from aitia.attribution.gradients.training_gradients import (
 from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError, StoreError
 from aitia.files import LOCK, digest, only_here, read_json, remove_parts, write_json
-from aitia.models import LanguageModel
-from aitia.models.linear_layers import layers_named
-from aitia.models.rows import in_tokens
-from aitia.models.sites import site_layer
+from aitia.models import LanguageModel, in_tokens, layers_named, site_layer
 from aitia.records import Records, RowShard, TokenizedRecords, row_shards
 from aitia.tensor_files import open_tensors, save_tensors
 

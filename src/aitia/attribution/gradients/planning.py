@@ -17,9 +17,7 @@ from aitia.attribution.gradients.layer_algebra import (
 )
 from aitia.attribution.gradients.training_gradients import factor_bytes, training_factors
 from aitia.engine import note
-from aitia.models import LanguageModel
-from aitia.models.linear_layers import weights_left_out
-from aitia.models.rows import in_tokens
+from aitia.models import LanguageModel, in_tokens, weights_left_out
 from aitia.records import Records, TokenizedRecords, pad_batch
 
 _FLOAT = 4

@@ -18,9 +18,7 @@ from aitia.attribution.gradients.measurements import ConceptMeasurement, Measure
 from aitia.attribution.scanning.activations import predicted_tokens
 from aitia.errors import AitiaError, NumericalError
 from aitia.files import digest
-from aitia.models import LanguageModel, run
-from aitia.models.factors import Factors, capturing
-from aitia.models.linear_layers import LinearLayer
+from aitia.models import Factors, LanguageModel, LinearLayer, capturing, run
 from aitia.records import (
     Batch,
     RowShard,

@@ -36,7 +36,7 @@ from aitia.records import Records, TokenizedRecord, TokenizedRecords, read_recor
 if TYPE_CHECKING:
     import torch
 
-    from aitia.models.linear_layers import LinearLayer
+    from aitia.models import LinearLayer
 
 _DIRECTION_NUMBERS = 50_000_000
 

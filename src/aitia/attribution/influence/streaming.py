@@ -36,10 +36,7 @@ from aitia.attribution.gradients.training_gradients import (
 )
 from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError
-from aitia.models import LanguageModel
-from aitia.models.linear_layers import layers_named
-from aitia.models.rows import in_tokens
-from aitia.models.sites import site_layer
+from aitia.models import LanguageModel, in_tokens, layers_named, site_layer
 from aitia.records import Records, RowShard, TokenizedRecord, TokenizedRecords, pad_batch, row_shards
 
 _BATCHES_OF_A_SHARD = 8
@@ -47,7 +44,7 @@ _BATCHES_OF_A_SHARD = 8
 if TYPE_CHECKING:
     import torch
 
-    from aitia.models.linear_layers import LinearLayer
+    from aitia.models import LinearLayer
 
 
 def influence(

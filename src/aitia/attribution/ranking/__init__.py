@@ -1,1 +1,16 @@
-"""Rankings: every row scored by one method beside others, with controls, reports and diagnostics."""
+"""Rankings: every row scored and ordered, with controls, damping sweeps, and a diagnosis of the shift."""
+
+from aitia.attribution.ranking.controls import RANDOM_CONTROLS, controls_kept
+from aitia.attribution.ranking.damping_sweep import sweep_of_ranking
+from aitia.attribution.ranking.reporting import ROWS_SHOWN
+from aitia.attribution.ranking.scoring import require_concept_of_store
+from aitia.attribution.ranking.shift_diagnostic import diagnose_shift
+
+__all__ = [
+    "RANDOM_CONTROLS",
+    "ROWS_SHOWN",
+    "controls_kept",
+    "diagnose_shift",
+    "require_concept_of_store",
+    "sweep_of_ranking",
+]

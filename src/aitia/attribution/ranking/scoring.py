@@ -33,8 +33,7 @@ from aitia.attribution.scorers import (
     naming_package,
 )
 from aitia.attribution.scorers.context import Encoder, Given
-from aitia.concepts import Concept
-from aitia.concepts.concept import require_same_base
+from aitia.concepts import Concept, require_same_base
 from aitia.engine import LOCAL, Engine, keeping_workers, note
 from aitia.errors import AitiaError, NumericalError
 from aitia.records import Records, TokenizedRecord

@@ -18,9 +18,16 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from aitia.models import LanguageModel, require_finite, site_gradients, trace
-from aitia.models.pooling import masked_mean, masked_sum, prompt_end_mask
-from aitia.models.tracing import batch_tensors
+from aitia.models import (
+    LanguageModel,
+    batch_tensors,
+    masked_mean,
+    masked_sum,
+    prompt_end_mask,
+    require_finite,
+    site_gradients,
+    trace,
+)
 
 if TYPE_CHECKING:
     import torch

@@ -8,9 +8,7 @@ from aitia.attribution.scanning.activation_products import Reading, readout
 from aitia.attribution.scanning.activations import predicted_tokens
 from aitia.attribution.scanning.store import ActivationStore
 from aitia.concepts import Concept
-from aitia.models import LanguageModel, site_gradients, trace
-from aitia.models.pooling import masked_mean, prompt_end_mask
-from aitia.models.tracing import batch_tensors
+from aitia.models import LanguageModel, batch_tensors, masked_mean, prompt_end_mask, site_gradients, trace
 from aitia.records import TokenizedRecord, pad_batch
 
 

@@ -14,7 +14,14 @@ from aitia.attribution.scorers.activation import (
     score_concepts,
     score_vectors,
 )
+from aitia.attribution.scorers.baselines import (
+    bm25_similarity,
+    random_order,
+    response_length,
+    tfidf_similarity,
+)
 from aitia.attribution.scorers.context import RankingContext
+from aitia.attribution.scorers.labels import label_values
 from aitia.attribution.scorers.protocol import Needs, RowScores, Scorer, Scores
 from aitia.attribution.scorers.registry import (
     DEFAULT_METHOD,
@@ -41,15 +48,20 @@ __all__ = [
     "Scores",
     "activation_scorers",
     "available_methods",
+    "bm25_similarity",
     "find_activation_scorer",
     "find_scorer",
     "goes_through_concept",
     "is_baseline",
+    "label_values",
     "naming_package",
+    "random_order",
     "register",
+    "response_length",
     "score_concepts",
     "score_vectors",
     "scorer",
     "scorer_names",
     "scorers",
+    "tfidf_similarity",
 ]

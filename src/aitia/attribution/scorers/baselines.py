@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from aitia.attribution.scanning.store import ActivationStore
-from aitia.attribution.scorers import score_vectors
+from aitia.attribution.scorers.activation import score_vectors
 from aitia.concepts import Concept, random_directions
 from aitia.errors import AitiaError, StoreError
 from aitia.records import Records

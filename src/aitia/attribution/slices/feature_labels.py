@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.concepts.features import FeatureMatrix, token_features
-from aitia.concepts.sae import SparseAutoencoder
+from aitia.concepts import FeatureMatrix, SparseAutoencoder, token_features
 from aitia.models import LanguageModel
 from aitia.records import TokenizedRecord, TokenizedRecords
 

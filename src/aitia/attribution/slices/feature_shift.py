@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from aitia.attribution.slices.slice_statistics import adjusted
-from aitia.concepts.features import feature_matrix
-from aitia.concepts.sae import SparseAutoencoder
+from aitia.concepts import SparseAutoencoder, feature_matrix
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel
 from aitia.records import Records, TokenizedRecords

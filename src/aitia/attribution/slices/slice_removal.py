@@ -28,8 +28,7 @@ from aitia.attribution.gradients.measurements import LogProbability
 from aitia.attribution.gradients.training_gradients import FactorCache
 from aitia.attribution.influence.streaming import influence
 from aitia.errors import AitiaError, NumericalError
-from aitia.models import LanguageModel
-from aitia.models.rows import in_tokens
+from aitia.models import LanguageModel, in_tokens
 from aitia.records import Records, TokenizedRecords
 
 

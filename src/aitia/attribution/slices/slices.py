@@ -23,7 +23,7 @@ from aitia.errors import AitiaError, NumericalError
 from aitia.settings import Above, AtLeast, AtMost, Below, Count, Seed, check
 
 if TYPE_CHECKING:
-    from aitia.concepts.features import FeatureMatrix
+    from aitia.concepts import FeatureMatrix
 
 SMALLEST_CONTROLS = 8
 """Control directions that a test of slices needs at least."""

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from aitia.attribution.gradients.curvature import CurvatureSettings, Damping
-from aitia.attribution.ranking.controls import RANDOM_CONTROLS
-from aitia.attribution.ranking.reporting import ROWS_SHOWN
-from aitia.attribution.scanning.scan import ScanSettings
+from aitia.attribution import ScanSettings
+from aitia.attribution.gradients import CurvatureSettings, Damping
+from aitia.attribution.ranking import RANDOM_CONTROLS, ROWS_SHOWN
 from aitia.attribution.scorers import DEFAULT_METHOD
 from aitia.cli.options import (
     AdapterOption,
@@ -141,7 +140,7 @@ def rank_command(
     `aitia rank --store runs/store --concept evil.concept.safetensors --out ranking.parquet --report report.html`
     """
     from aitia.attribution import ActivationStore, available_methods, find_scorer, rank
-    from aitia.attribution.ranking.damping_sweep import sweep_of_ranking
+    from aitia.attribution.ranking import sweep_of_ranking
     from aitia.concepts import load_concept
 
     require_used(
@@ -224,8 +223,7 @@ def fit_curvature_command(
     Example:
     `aitia fit-curvature --model runs/my-model --data train.jsonl --site resid_post.19 --out runs/curvature.safetensors`
     """
-    from aitia.attribution.gradients.curvature_fitting import fit_curvature
-    from aitia.attribution.gradients.planning import announce_curvature
+    from aitia.attribution.gradients import announce_curvature, fit_curvature
     from aitia.models import load_model
     from aitia.records import read_records
 

@@ -25,7 +25,7 @@ from aitia.cli.options import (
     file_out,
     left_out,
 )
-from aitia.concepts.directions import DEFAULT_RECIPE
+from aitia.concepts import DEFAULT_RECIPE
 
 concept_app = typer.Typer(
     no_args_is_help=True, help="Fit a concept, or show one.", rich_markup_mode="markdown"

@@ -107,8 +107,7 @@ def explain_command(
     """
     from aitia.adapters import group_network_explanations
     from aitia.explanations import evaluate
-    from aitia.group_networks import interpret, load_network, summarise
-    from aitia.group_networks.page import write_page
+    from aitia.group_networks import interpret, load_network, summarise, write_page
 
     found = interpret(load_network(network), settings)
     summary = summarise(found)
@@ -162,8 +161,8 @@ def _group(name: str) -> Any:
 
 def _curve(network: Path) -> dict[str, list[float]] | None:
     """The learning curve that training left beside a network, if there is one that can be read."""
-    from aitia.group_networks.network import SUFFIX
-    from aitia.group_networks.training import CURVE_SUFFIX
+    from aitia.group_networks import CURVE_SUFFIX
+    from aitia.group_networks import NETWORK_SUFFIX as SUFFIX
 
     path = network.with_name(network.name.removesuffix(SUFFIX) + CURVE_SUFFIX)
     try:

@@ -43,7 +43,7 @@ def plan_command(
 
     Example: `aitia plan attribute.yaml --rows 1000000 --workers 8 --teraflops 400 --price 2.50`
     """
-    from aitia.attribution.gradients.cost_model import Machine
+    from aitia.attribution.gradients import Machine
     from aitia.pipelines.attribution.configuration import read_configuration
     from aitia.pipelines.attribution.plan import measure_machine, plan_attribute
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from aitia.attribution.gradients.curvature import Damping
+from aitia.attribution import SliceSettings
+from aitia.attribution.gradients import Damping
 from aitia.attribution.scorers import DEFAULT_METHOD
-from aitia.attribution.slices.slices import SliceSettings
 from aitia.cli.options import (
     AdapterOption,
     DeviceOption,
@@ -32,8 +32,7 @@ from aitia.cli.options import (
     with_damping,
     with_settings,
 )
-from aitia.concepts.features import DEFAULT_POOLING
-from aitia.concepts.sae_training import SaeSettings
+from aitia.concepts import DEFAULT_POOLING, SaeSettings
 from aitia.errors import AitiaError
 from aitia.pipelines.attribution.discovery import FEATURES_SHOWN
 from aitia.pipelines.attribution.slices import CONTROLS_HELP, SLICES_SHOWN
@@ -76,8 +75,7 @@ def sae_train(
     Example:
     `aitia sae train --model runs/my-model --data train.jsonl --site resid_post.16 --out runs/sae`
     """
-    from aitia.concepts import fit_sae, save_sae
-    from aitia.concepts.sae_loading import require_sae_place
+    from aitia.concepts import fit_sae, require_sae_place, save_sae
     from aitia.models import in_tokens, load_model
     from aitia.records import read_records
 
@@ -276,7 +274,7 @@ def discover_command(
 
 
 def _labeller(model: str, base_url: str | None, out: Path) -> Any:
-    from aitia.counterfactual.judging.endpoint_labeller import EndpointLabeller
+    from aitia.counterfactual.judging import EndpointLabeller
 
     if out.suffix == ".jsonl":
         raise AitiaError(f"--out {out}: a .json file; beside it the labeller keeps its answers as .jsonl")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aitia.counterfactual.judging.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from aitia.attribution.slices.feature_labels import FeatureLabel
+    from aitia.attribution.slices import FeatureLabel
 
 _OPTIONS = MappingProxyType({"temperature": 0, "max_tokens": 40})
 _LONGEST = 100

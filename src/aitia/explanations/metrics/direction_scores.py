@@ -13,7 +13,8 @@ from aitia.explanations.core.result import VirtueResult, measured, not_applicabl
 from aitia.explanations.metrics.study import Evaluation
 from aitia.statistics import Interval, bootstrap
 
-NAME = "causal-by-direction"
+CAUSAL_BY_DIRECTION = "causal-by-direction"
+"""Name of the result: faithfulness by intervening on a direction."""
 
 
 def measure_direction(study: Evaluation) -> VirtueResult:
@@ -23,13 +24,15 @@ def measure_direction(study: Evaluation) -> VirtueResult:
     """
     direction = study.explanation.direction
     if direction is None:
-        return not_applicable(NAME, "it names no direction that the behaviour would go through")
+        return not_applicable(
+            CAUSAL_BY_DIRECTION, "it names no direction that the behaviour would go through"
+        )
     if (trial := direction.trial) is None:
-        return not_evaluable(NAME, f"its direction was not intervened on: {direction.reason}")
+        return not_evaluable(CAUSAL_BY_DIRECTION, f"its direction was not intervened on: {direction.reason}")
     shift = _interval(study, trial, partial(added, trial))
     if not shift.low > 0:
         return not_applicable(
-            NAME,
+            CAUSAL_BY_DIRECTION,
             f"training does not clearly raise the {trial.behaviour} ({float(added(trial)):.3g}, from {shift.low:.3g} "
             f"to {shift.high:.3g}, over {len(trial.trained)} held-out texts): there is nothing that could go",
         )
@@ -39,7 +42,7 @@ def measure_direction(study: Evaluation) -> VirtueResult:
     every = [each for values in gone.values() for each in values]
     details = _details(study, direction, trial, shift)
     return measured(
-        NAME,
+        CAUSAL_BY_DIRECTION,
         value,
         reason=_in_words(details["steering"]),
         n=len(trial.trained),

@@ -19,7 +19,7 @@ from aitia.attribution import (
     rank,
     scan,
 )
-from aitia.attribution.gradients.curvature import Damping
+from aitia.attribution.gradients import Damping
 from aitia.attribution.scorers import find_scorer, scorer_names
 from aitia.concepts import (
     Concept,

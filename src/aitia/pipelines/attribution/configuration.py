@@ -12,15 +12,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from aitia.attribution.gradients.curvature import CurvatureSettings, Damping
-from aitia.attribution.ranking.controls import RANDOM_CONTROLS
-from aitia.attribution.ranking.reporting import ROWS_SHOWN
-from aitia.attribution.scanning.scan import ScanSettings
+from aitia.attribution import ScanSettings, SliceSettings
+from aitia.attribution.gradients import CurvatureSettings, Damping
+from aitia.attribution.ranking import RANDOM_CONTROLS, ROWS_SHOWN
 from aitia.attribution.scorers import DEFAULT_METHOD
-from aitia.attribution.slices.slices import SMALLEST_CONTROLS, SliceSettings
-from aitia.concepts import SaeSettings
-from aitia.concepts.directions import DEFAULT_RECIPE
-from aitia.concepts.features import DEFAULT_POOLING
+from aitia.attribution.slices import SMALLEST_CONTROLS
+from aitia.concepts import DEFAULT_POOLING, DEFAULT_RECIPE, SaeSettings
 from aitia.engine import Engine
 from aitia.errors import AitiaError, UnreadableError, reason_of
 from aitia.files import address_of, in_words

@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from aitia.attribution.gradients.curvature import Curvature, CurvatureSettings, load_curvature
-from aitia.attribution.gradients.curvature_fitting import fit_curvature
-from aitia.attribution.gradients.planning import CurvaturePlan, announce_curvature, plan_curvature
-from aitia.attribution.gradients.training_gradients import FactorCache
+from aitia.attribution.gradients import (
+    Curvature,
+    CurvaturePlan,
+    CurvatureSettings,
+    FactorCache,
+    announce_curvature,
+    fit_curvature,
+    load_curvature,
+    plan_curvature,
+)
 from aitia.attribution.scorers import find_scorer
 from aitia.engine import Engine, note
 from aitia.files import digest

@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution.scorers.baselines import random_order, response_length, tfidf_similarity
-from aitia.attribution.scorers.labels import label_values
+from aitia.attribution.scorers import label_values, random_order, response_length, tfidf_similarity
 from aitia.counterfactual import LoraSettings, finetune_lora
 from aitia.errors import AitiaError
 from aitia.files import digest, write_json, write_text

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from aitia.attribution import ActivationStore
-from aitia.attribution.ranking.scoring import require_concept_of_store
+from aitia.attribution.ranking import require_concept_of_store
 from aitia.attribution.scorers import DEFAULT_METHOD, find_activation_scorer, score_vectors
-from aitia.attribution.slices.feature_labels import FeatureLabel, label_features
-from aitia.attribution.slices.feature_shift import FeatureShift, feature_shifts
+from aitia.attribution.slices import FeatureLabel, FeatureShift, feature_shifts, label_features
 from aitia.concepts import SparseAutoencoder, concept_from_feature, feature_matrix
 from aitia.files import write_json
 from aitia.models import LanguageModel, in_tokens

@@ -6,29 +6,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import process_time
 
-from aitia.attribution.gradients.cost_model import (
+from aitia.attribution import ControlKind
+from aitia.attribution.gradients import (
+    CurvatureSettings,
     Data,
     InfluencePass,
     Machine,
     ModelShape,
     RunPlan,
+    curvature_layers,
     curvature_step,
+    factor_bytes,
     influence_step,
+    plan_curvature,
     rank_step,
     scan_step,
 )
-from aitia.attribution.gradients.curvature import CurvatureSettings
-from aitia.attribution.gradients.curvature_fitting import curvature_layers
-from aitia.attribution.gradients.planning import plan_curvature
-from aitia.attribution.gradients.training_gradients import factor_bytes
-from aitia.attribution.influence.store_influence import directions_that_fit
-from aitia.attribution.ranking.controls import ControlKind, controls_kept
+from aitia.attribution.influence import directions_that_fit
+from aitia.attribution.ranking import controls_kept
 from aitia.attribution.scorers import activation_scorers, find_scorer, naming_package
-from aitia.concepts import load_concept
-from aitia.concepts.fitting import SHUFFLES
-from aitia.models import LanguageModel, in_tokens
-from aitia.models.loading.language_models import load_outline
-from aitia.models.sites import site_layer
+from aitia.concepts import SHUFFLES, load_concept
+from aitia.models import LanguageModel, in_tokens, load_outline, site_layer
 from aitia.pipelines.attribution.configuration import AttributeConfiguration
 from aitia.pipelines.attribution.curvature import curvature_settings, shares_factors
 from aitia.records import read_records

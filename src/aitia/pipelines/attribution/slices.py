@@ -10,19 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution import ActivationStore, Ranking, rank
-from aitia.attribution.scorers import DEFAULT_METHOD, find_scorer, naming_package
-from aitia.attribution.slices.enrichment import Enrichment, enrichments
-from aitia.attribution.slices.feature_labels import FeatureLabel, label_features
-from aitia.attribution.slices.slices import (
-    SMALLEST_CONTROLS,
+from aitia.attribution import (
+    ActivationStore,
+    Ranking,
     Slice,
     SliceInfluence,
     SliceSettings,
+    rank,
     slice_influence,
 )
-from aitia.concepts import Concept, SparseAutoencoder, feature_matrix, random_directions, require_sae_fits
-from aitia.concepts.features import DEFAULT_POOLING
+from aitia.attribution.scorers import DEFAULT_METHOD, find_scorer, naming_package
+from aitia.attribution.slices import SMALLEST_CONTROLS, Enrichment, FeatureLabel, enrichments, label_features
+from aitia.concepts import (
+    DEFAULT_POOLING,
+    Concept,
+    SparseAutoencoder,
+    feature_matrix,
+    random_directions,
+    require_sae_fits,
+)
 from aitia.engine import note
 from aitia.errors import AitiaError, reason_of
 from aitia.files import read_json, write_json

@@ -9,7 +9,7 @@ from pathlib import Path
 from aitia.adapters import certified_explanation
 from aitia.errors import AitiaError, CertificateError, ExplanationError
 from aitia.explanations import Explanation, Scorecard, Settings, evaluate, load_rubric
-from aitia.explanations.metrics.direction_scores import NAME as DIRECTION
+from aitia.explanations.metrics import CAUSAL_BY_DIRECTION as DIRECTION
 from aitia.files import write_text
 from aitia.group_networks import load_network
 from aitia.pipelines.evaluation.explanation_files import read_explanation

@@ -25,8 +25,7 @@ from aitia.explanations import (
     Premise,
     Variable,
 )
-from aitia.explanations.core import REAL_BITS, Tap
-from aitia.explanations.core.explanation import DroppedPremise
+from aitia.explanations.core import REAL_BITS, DroppedPremise, Tap
 from aitia.files import read_json
 from aitia.pipelines.evaluation.explanation_forms import (
     AlignmentPart,

@@ -13,6 +13,7 @@ import numpy as np
 
 from aitia.concepts import Concept
 from aitia.counterfactual import (
+    Behaviour,
     ConceptProjection,
     JudgedResponses,
     LikelihoodMargin,
@@ -21,7 +22,6 @@ from aitia.counterfactual import (
     plan_removals,
     retrain,
 )
-from aitia.counterfactual.behaviours import Behaviour
 from aitia.files import write_json, write_text
 from aitia.models import LanguageModel, load_model
 from aitia.pipelines.attribution.configuration import write_configuration

@@ -10,15 +10,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from aitia.attribution.gradients.curvature import Damping
-from aitia.attribution.scanning.scan import ScanSettings
+from aitia.attribution import ScanSettings
+from aitia.attribution.gradients import Damping
 from aitia.attribution.scorers import DEFAULT_METHOD, find_scorer, scorer_names
-from aitia.counterfactual import LoraSettings
-from aitia.counterfactual.behaviours import ANSWER_TOKENS, JudgedResponses
-from aitia.counterfactual.judging.classifier_judge import ClassifierJudge
-from aitia.counterfactual.judging.endpoint import CONCURRENCY
-from aitia.counterfactual.judging.endpoint_judge import MAX_UNPARSABLE
-from aitia.counterfactual.on_policy import ANSWERS_KEPT, ANSWERS_SAMPLED
+from aitia.counterfactual import (
+    ANSWER_TOKENS,
+    ANSWERS_KEPT,
+    ANSWERS_SAMPLED,
+    ClassifierJudge,
+    JudgedResponses,
+    LoraSettings,
+)
+from aitia.counterfactual.judging import CONCURRENCY, MAX_UNPARSABLE
 from aitia.engine import Engine
 from aitia.pipelines.attribution.configuration import (
     DAMPING_KEYS,

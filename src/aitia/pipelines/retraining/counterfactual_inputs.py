@@ -10,13 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from aitia.attribution import read_ranking
-from aitia.attribution.scorers import find_scorer
-from aitia.attribution.scorers.labels import label_values
+from aitia.attribution.scorers import find_scorer, label_values
 from aitia.concepts import fitted_texts, load_concept
-from aitia.counterfactual import EndpointJudge, Judge, fit_classifier_judge
-from aitia.counterfactual.judging.endpoint_judge import rubric_for
-from aitia.counterfactual.mixing import LABEL, hold_out, mix_answers
-from aitia.counterfactual.prompt_sets import read_prompts, require_disjoint_prompts, shared_question
+from aitia.counterfactual import MIXED_LABEL as LABEL
+from aitia.counterfactual import (
+    EndpointJudge,
+    Judge,
+    fit_classifier_judge,
+    hold_out,
+    mix_answers,
+    read_prompts,
+    require_disjoint_prompts,
+    rubric_for,
+    shared_question,
+)
 from aitia.errors import AitiaError, ConceptError, JudgeError, RecordError
 from aitia.files import digest
 from aitia.pipelines.retraining.counterfactual_configuration import (
@@ -24,8 +31,7 @@ from aitia.pipelines.retraining.counterfactual_configuration import (
     JudgePart,
     QueriesPart,
 )
-from aitia.records import Records, read_records
-from aitia.records.bad_rows import OnError, shorten
+from aitia.records import OnError, Records, read_records, shorten
 
 _TRIAL = (["What is the capital of France?"], ["The capital of France is Paris."])
 

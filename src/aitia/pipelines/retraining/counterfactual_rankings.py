@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from aitia.attribution import ScanSettings, rank, scan
-from aitia.attribution.gradients.curvature import Damping
+from aitia.attribution.gradients import Damping
 from aitia.attribution.scorers import find_scorer
 from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
-from aitia.counterfactual import finetune_lora
-from aitia.counterfactual.on_policy import on_policy_queries
+from aitia.counterfactual import finetune_lora, on_policy_queries
 from aitia.errors import AitiaError, StoreError, reason_of
 from aitia.files import atomic_path, digest, file_digest, reading
 from aitia.models import LanguageModel

@@ -12,9 +12,15 @@ import numpy as np
 
 from aitia.attribution.scorers import is_baseline
 from aitia.concepts import Concept
-from aitia.counterfactual import Removal, RunResult, against_random, recovered_fraction, removal_curves
-from aitia.counterfactual.removal import shift
-from aitia.counterfactual.removal_figures import removal_figure
+from aitia.counterfactual import (
+    Removal,
+    RunResult,
+    against_random,
+    recovered_fraction,
+    removal_curves,
+    removal_figure,
+    shift,
+)
 from aitia.files import atomic_path
 from aitia.pipelines.retraining.counterfactual_configuration import CounterfactualConfiguration
 from aitia.pipelines.retraining.counterfactual_inputs import Inputs, NamedJudge

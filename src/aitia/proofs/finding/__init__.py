@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.group_networks.interpretation import Interpretation
+from aitia.group_networks import Interpretation
 from aitia.proofs.bounds.margin_bounds import decide
 from aitia.proofs.certificate import AccuracyCertificate
 from aitia.proofs.cost import FIXED, Cost, brute_force_cost

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.group_networks.network import GroupNetwork
+from aitia.group_networks import GroupNetwork
 
 TRIED = 12
 """Elements that are tried, of the smallest orders."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.group_networks.interpretation import Interpretation
+from aitia.group_networks import Interpretation
 from aitia.proofs.finding.numbers import as_integers, named_neurons, sample
 from aitia.proofs.weights import Weights
 

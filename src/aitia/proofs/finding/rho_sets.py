@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.group_networks.circuits import Circuit, shared_profile
-from aitia.group_networks.interpretation import Interpretation
+from aitia.group_networks import Circuit, Interpretation, shared_profile
 from aitia.proofs.finding.numbers import action_entry, as_integers
 from aitia.proofs.verifiers.rho_sets import SHARE_BITS
 

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from aitia.finite_groups import Group, GSet, coset_action
-from aitia.group_networks.circuits import Circuit
-from aitia.group_networks.interpretation import Interpretation
+from aitia.group_networks import Circuit, Interpretation
 from aitia.proofs.bounds.shared_sums import column_tuples, joined_tuples
 from aitia.proofs.finding.numbers import action_entry, as_integers, named_neurons, sample
 from aitia.proofs.weights import Weights

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from aitia.errors import ProofError
-from aitia.finite_groups.cayley import identity_of
+from aitia.finite_groups import identity_of
 from aitia.proofs.actions import action_of
 from aitia.proofs.bounds.arithmetic import gamma
 from aitia.proofs.bounds.exact_logits import ExactChecker

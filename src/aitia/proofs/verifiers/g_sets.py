@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from aitia.errors import ProofError
-from aitia.finite_groups.cayley import identity_of
+from aitia.finite_groups import identity_of
 from aitia.proofs.actions import action_of
 from aitia.proofs.bounds.arithmetic import dyadic
 from aitia.proofs.bounds.cells import UNITS, cells_of
