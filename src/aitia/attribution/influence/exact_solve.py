@@ -26,8 +26,7 @@ from aitia.attribution.gradients.curvature_fitting import curvature_layers
 from aitia.attribution.scanning.activations import predicted_tokens
 from aitia.engine import progress_bar
 from aitia.errors import AitiaError, NumericalError
-from aitia.models import LanguageModel, Outputs, run
-from aitia.models.linear_layers import LinearLayer
+from aitia.models import LanguageModel, LinearLayer, Outputs, run
 from aitia.records import Batch, TokenizedRecords, length_batches, pad_batch
 from aitia.settings import Above, Count, CountOrAll, check
 

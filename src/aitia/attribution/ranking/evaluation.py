@@ -73,11 +73,15 @@ def evaluate_ranking(
     """
     labels = np.asarray(labels)
     if labels.shape != (len(ranking),) or labels.dtype != bool:
-        raise AitiaError(f"labels of shape {labels.shape}: give true or false for each of {len(ranking)} rows")
+        raise AitiaError(
+            f"labels of shape {labels.shape}: give true or false for each of {len(ranking)} rows"
+        )
     count = int(labels.sum())
     if count in (0, len(labels)):
         raise AitiaError(f"{count} of {len(labels)} rows are labelled: there is nothing to tell apart")
-    chosen = tuple(name for name in CONFOUNDS if name in ranking.scores) if confounds is None else tuple(confounds)
+    chosen = (
+        tuple(name for name in CONFOUNDS if name in ranking.scores) if confounds is None else tuple(confounds)
+    )
     missing = [name for name in chosen if name not in ranking.scores]
     if missing:
         raise AitiaError(

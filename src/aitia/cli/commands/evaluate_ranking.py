@@ -20,11 +20,14 @@ def evaluate_ranking_command(
     data: Annotated[Path, typer.Option(help="The training data that was ranked.")],
     label: Annotated[str, typer.Option(help="A true-or-false column of the data: the rows to be found.")],
     k: Annotated[
-        list[int] | None, typer.Option("--k", min=1, help="Rows to look at for precision and recall. Repeatable.")
+        list[int] | None,
+        typer.Option("--k", min=1, help="Rows to look at for precision and recall. Repeatable."),
     ] = None,
     confound: Annotated[
         list[str] | None,
-        typer.Option(help="A scorer of the ranking to adjust for; default: loss, gap, norm, length, words. Repeatable."),
+        typer.Option(
+            help="A scorer of the ranking to adjust for; default: loss, gap, norm, length, words. Repeatable."
+        ),
     ] = None,
     seed: SeedOption = 0,
     on_error: OnErrorOption = "stop",
@@ -60,7 +63,13 @@ def _table(found: RankingEvaluation) -> str:
         cells: list[Any] = [*each.figures.values(), each.gain]
         lines.append(f"{name:<{width}}" + "".join(f"{'' if cell is None else cell!s:>22}" for cell in cells))
     if found.confounds_auc is not None:
-        lines += ["", f"The gain is over {', '.join(found.confounds)}, which alone reach {found.confounds_auc:.3f}."]
+        lines += [
+            "",
+            f"The gain is over {', '.join(found.confounds)}, which alone reach {found.confounds_auc:.3f}.",
+        ]
     elif not found.confounds:
-        lines += ["", "No gain: the ranking has no confounds; rank with --compare training-loss --compare tf-idf."]
+        lines += [
+            "",
+            "No gain: the ranking has no confounds; take `aitia rank --compare training-loss --compare tf-idf`.",
+        ]
     return "\n".join(lines)
