@@ -22,6 +22,7 @@ LINES = {
     "scan": "--model @model --data @data.jsonl --site resid_post.1 --out %store",
     "rank": "--store @store --concept @c.concept.safetensors --out %r.parquet",
     "fit-curvature": "--model @model --data @data.jsonl --kind diagonal --rows 4 --out %c.safetensors",
+    "evaluate-ranking": "@r.parquet --data @data.jsonl --label planted",
     "curate": "--data @data.jsonl --ranking @r.parquet --drop 2 --out %kept.jsonl --removed %gone.jsonl",
     "attribute": "@attribute.yaml",
     "demo": "--out %demo",

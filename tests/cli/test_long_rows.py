@@ -18,8 +18,8 @@ READERS = [
     for name, command in commands().items()
     for parameter in command.params
     for option in parameter.opts
-    # `curate` cuts nothing; to `rank` and `slices`, --data says where the scanned rows lie now.
-    if option in TEXTS and name != "curate" and (name, option) not in MOVED
+    # `curate` and `evaluate-ranking` cut nothing; to `rank` and `slices`, --data says where the scanned rows lie now.
+    if option in TEXTS and name not in ("curate", "evaluate-ranking") and (name, option) not in MOVED
 ]
 INFLUENCE = ["--method", "influence", "--curvature", "@identity.safetensors"]
 
