@@ -166,6 +166,9 @@ def conjugate_gradients(
 
     Returns:
         Solutions, and relative residuals [iterations + 1, q].
+
+    Raises:
+        NumericalError: a product is not finite.
     """
     import torch
 

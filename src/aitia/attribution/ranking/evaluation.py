@@ -67,6 +67,9 @@ def evaluate_ranking(
         folds: of the cross-validation.
         seed: of folds and intervals.
 
+    Returns:
+        Figures of every scorer.
+
     Raises:
         AitiaError: the labels are not one of true and false a row, all rows are labelled or none is, or the ranking
             has no such confound.
