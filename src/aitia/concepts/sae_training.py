@@ -265,6 +265,8 @@ def _library() -> Any:
         raise ConceptError(
             "the package sparsify here is another one; pip install 'aitia[sae]' in a new place"
         )
+    import sparsify.utils
+
     if sparsify.utils.decoder_impl is not sparsify.utils.eager_decode:
         raise ConceptError(
             "sparsify was imported before, with its decoder for GPUs; aitia trains on the processor: set "
