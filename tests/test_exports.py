@@ -59,7 +59,7 @@ def in_signature(node):
     return {name for part in parts if part is not None for name in re.findall(r"\w+", ast.unparse(part))}
 
 
-def tested():
+def covered():
     """The names in tests; and the types and constants in the signatures of what is tested, which come with it."""
     words = set(re.findall(r"\w+", " ".join(texts("tests/**/*.py").values())))
     names = {name for _, name in exports()}
@@ -117,7 +117,7 @@ def test_every_export_says_what_it_is():
 
 
 def test_every_export_has_a_test():
-    lacking = {name for _, name in exports()} - tested()
+    lacking = {name for _, name in exports()} - covered()
     assert not lacking, "\n".join(sorted(lacking))
 
 

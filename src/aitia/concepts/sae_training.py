@@ -265,8 +265,9 @@ def _library() -> Any:
         raise ConceptError(
             "the package sparsify here is another one; pip install 'aitia[sae]' in a new place"
         )
-    utils: Any = getattr(sparsify, "utils", None)
-    if utils.decoder_impl is not utils.eager_decode:
+    import sparsify.utils
+
+    if sparsify.utils.decoder_impl is not sparsify.utils.eager_decode:
         raise ConceptError(
             "sparsify was imported before, with its decoder for GPUs; aitia trains on the processor: set "
             "SPARSIFY_DISABLE_TRITON=1 before Python starts"
