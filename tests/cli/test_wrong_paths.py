@@ -21,6 +21,7 @@ READ = [
 NEEDS = {  # what a command must be given besides, so that the path is looked at
     "--queries": ["--method", "influence", "--curvature", "@none"],
     "--curvature": ["--method", "influence", "--queries", "@data.jsonl"],
+    "--run": ["--method", "tracin", "--queries", "@data.jsonl"],
     "--groups": ["--drop-group", "1"],
 }
 

@@ -142,8 +142,8 @@ def rank_command(
     Methods: vector-filter, projection-difference, projection-difference-prompt,
     whitened-projection-difference and activation-gradient read the store alone; concept-gradient-product,
     concept-influence and influence run the model over the rows again and need --queries (and take --curvature).
-    replay, checkpoint-influence and tracin go through the training run and need --run (`aitia train` records it) and
-    --queries.
+    replay, checkpoint-influence and tracin go through the training run and need --queries and --run, the folder that
+    the run was recorded in.
     Baselines: tf-idf, bm25 and sentence-embedding compare the rows with the texts that the concept was fitted to;
     response-length, training-loss, random-direction and shuffled-labels know no concept; oracle needs --label.
     The store's rows are cut as for its scan; --max-length, --truncate and --on-error are for the queries.
