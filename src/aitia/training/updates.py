@@ -186,7 +186,9 @@ def pull_back(
 def _decay(settings: LoraSettings, decay: float | torch.Tensor | None) -> float | torch.Tensor:
     if decay is None:
         if settings.weight_decay and settings.undecayed:
-            raise AitiaError("some parameters have no weight decay: say which (`decay=loop.decay`)")
+            raise AitiaError(
+                "some parameters have no weight decay: say which, by the decay of the training loop"
+            )
         return settings.weight_decay
     return decay
 
