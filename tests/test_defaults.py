@@ -22,6 +22,7 @@ import aitia
 from aitia.attribution import ControlSettings, Ranking, ScanSettings, SliceSettings, rank
 from aitia.attribution.gradients.cost_model import Data
 from aitia.attribution.gradients.curvature import CurvatureSettings, Damping
+from aitia.attribution.influence import SolveSettings
 from aitia.attribution.ranking.reporting import build_report
 from aitia.cli import app
 from aitia.cli.options import with_settings
@@ -97,6 +98,7 @@ PLACES = {
         keys={"value": "damping", "relative": "relative_damping"},
         flags={"value": "--damping", "relative": "--relative-damping/--absolute-damping"},
     ),
+    SolveSettings: Place(part=RankPart, commands=("rank",)),
     SliceSettings: Place(part=SlicesPart, commands=("slices",), elsewhere={"seed": "rank.seed"}),
     SaeSettings: Place(part=SlicesPart, commands=("sae train",), elsewhere={"seed": "rank.seed"}),
     LoraSettings: Place(part=LoraSettings),  # of a file alone: `aitia counterfactual`

@@ -106,6 +106,9 @@ def test_cells_are_trained_once_and_resumed(base, tmp_path, monkeypatch):
     first = retrain(load, data, cells, behaviours, SETTINGS, tmp_path / "runs")
     assert trained == [(("r0", "r1", "r2"), 0)]
     assert first[0] == first[2]
+    files = run_files(load().fingerprint, data, cells, behaviours, SETTINGS, tmp_path / "runs")
+    assert set(files) == set(cells)
+    assert all(path.is_file() for path in files.values())
     expected = behaviours[0].values(finetune_lora(load(), data.only(["r0", "r1", "r2"]), SETTINGS))
     np.testing.assert_allclose(first[0].values["sun"], expected, rtol=1e-6)
     np.testing.assert_allclose(first[1].values["sun"], behaviours[0].values(load()), rtol=1e-6)

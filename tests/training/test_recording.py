@@ -10,7 +10,15 @@ import torch
 from aitia.errors import AitiaError, StoreError
 from aitia.models import load_model, save_model
 from aitia.records import records_from_rows
-from aitia.training import LoraSettings, finetune_lora, read_run, train, trainable
+from aitia.training import (
+    LoraSettings,
+    finetune_lora,
+    make_trainable,
+    open_run,
+    read_run,
+    temporarily_trainable,
+    train,
+)
 from aitia.training.loop import TrainingLoop
 from aitia.training.recording import spacing
 
@@ -50,7 +58,7 @@ def test_recording_and_its_spacing_change_no_bit(make_model, data, tmp_path, opt
     assert every.losses == some.losses
     assert len(every.losses) == 6
     model = make_model("llama")
-    with trainable(model, settings) as found:
+    with temporarily_trainable(model, settings) as found:
         loop = some.loop(found, some.rows_of(make_model("llama"), data))
         for start, stop in some.segments():
             for number, state in enumerate(some.states_between(loop, start, stop), start=start):
@@ -132,7 +140,7 @@ def test_row_weights_scale_the_rows_losses_and_no_denominator(make_model, data, 
 
 def finetune_start(make_model, settings):
     model = make_model("llama")
-    with trainable(model, settings) as found:
+    with temporarily_trainable(model, settings) as found:
         return found.read()
 
 
@@ -211,3 +219,20 @@ def test_spacing_fits_the_budget():
             assert every >= 1
             assert kept * 2 <= budget or every == steps or kept <= 2 or budget == 0
     assert spacing(34, 1, 1e9) == 1
+
+
+def test_what_is_trained_are_the_factors_or_everything(make_model):
+    factors = make_trainable(make_model("llama"), LoraSettings(rank=2, target_modules=("q_proj",)))
+    assert all("lora_" in name for name in factors.parameters)
+    assert sum(value.numel() for value in factors.parameters.values()) == len(factors.read())
+    whole = make_trainable(model := make_model("llama"), LoraSettings(method="full"))
+    assert len(whole.read()) == sum(value.numel() for value in model.network.parameters())
+
+
+def test_a_run_that_was_stopped_is_opened_but_not_read(make_model, data, tmp_path):
+    train(make_model("llama"), data, SETTINGS, tmp_path / "run", progress=False)
+    last = sorted((tmp_path / "run" / "states").glob("step-*"))[-1]
+    last.unlink()
+    assert not open_run(tmp_path / "run").finished
+    with pytest.raises(StoreError, match="was stopped at step"):
+        read_run(tmp_path / "run")

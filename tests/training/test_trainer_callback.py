@@ -12,7 +12,7 @@ from aitia.attribution.replay import Target, TargetPart, replay, target_value
 from aitia.errors import AitiaError, StoreError
 from aitia.models import LanguageModel, in_tokens, load_model
 from aitia.records import records_from_rows
-from aitia.training import RecordingCallback, TrainingLoop, read_run, train_smooth, trainable
+from aitia.training import RecordingCallback, TrainingLoop, read_run, temporarily_trainable, train_smooth
 
 CASES = {
     "sft, lora": {"gradient_accumulation_steps": 2, "warmup_steps": 2, "weight_decay": 0.1},
@@ -85,7 +85,7 @@ def test_every_state_comes_out_again(make_trainer, base, rows, tmp_path, onlooke
     ]
     assert epochs == [list(range(9))] * 2
     shares = []
-    with trainable(model, run.settings) as found:
+    with temporarily_trainable(model, run.settings) as found:
         loop = run.loop(found, run.rows_of(model, data))
         walked = run.state(0)
         for number in range(count):
@@ -168,7 +168,7 @@ def test_states_are_kept_as_the_budget_allows(make_trainer, base, rows, tmp_path
     assert run.kept[0] == 0
     assert run.kept[-1] == 8
     assert 2 <= len(run.kept) < 8
-    with trainable(model, run.settings) as found:
+    with temporarily_trainable(model, run.settings) as found:
         loop = run.loop(found, run.rows_of(model, data))
         for start, stop in run.segments():
             for number, state in enumerate(run.states_between(loop, start, stop), start=start):
@@ -205,7 +205,7 @@ def test_masks_of_the_trainer_are_recorded_by_name(make_trainer, base, tmp_path,
     assert "4 of 4 rows" in capsys.readouterr().err
     run, model = read_run(tmp_path / "run"), base()
     assert list(run.said["data"]["masks"]) == [f"talk-{i}" for i in range(4)]
-    with trainable(model, run.settings) as found:
+    with temporarily_trainable(model, run.settings) as found:
         rows_now = run.rows_of(model, data)
         assert all(row.response[1:].all() for row in rows_now)
         loop = run.loop(found, rows_now)
@@ -316,7 +316,7 @@ def test_the_replay_of_a_recorded_run_is_the_finite_difference(
 
     def value(weights):
         again = wide()
-        with trainable(again, run.settings) as trained:
+        with temporarily_trainable(again, run.settings) as trained:
             loop = TrainingLoop(
                 trainable=trained,
                 data=run.rows_of(again, data),

@@ -3,7 +3,7 @@
 Every page is rendered from one `Document`.
 """
 
-from aitia.report.attribution_page import attribution_document, slices_section
+from aitia.report.attribution_page import attribution_document
 from aitia.report.contents import (
     AttributionReport,
     Control,
@@ -81,7 +81,6 @@ __all__ = [
     "scorecard_document",
     "scorecard_markdown",
     "scorecard_section",
-    "slices_section",
     "write_document",
     "write_png",
     "write_svg",

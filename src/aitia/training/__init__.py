@@ -8,7 +8,7 @@ from aitia.training.loop import Step, TrainingLoop, flatten
 from aitia.training.recording import RUN, RecordedRun, open_run, read_run
 from aitia.training.saved_checkpoints import SavedCheckpoints, read_checkpoints
 from aitia.training.settings import LoraSettings
-from aitia.training.trainable import Trainable, linear_maps, make_trainable, trainable, usual_modules
+from aitia.training.trainable import Trainable, make_trainable, temporarily_trainable
 from aitia.training.trainer import STATE_GIGABYTES, finetune_lora, train, train_smooth
 from aitia.training.updates import State, preconditioner, pull_back
 
@@ -28,17 +28,15 @@ __all__ = [
     "TrainingLoop",
     "finetune_lora",
     "flatten",
-    "linear_maps",
     "make_trainable",
     "open_run",
     "preconditioner",
     "pull_back",
     "read_checkpoints",
     "read_run",
+    "temporarily_trainable",
     "train",
     "train_smooth",
-    "trainable",
-    "usual_modules",
 ]
 
 

@@ -26,17 +26,17 @@ from aitia.errors import AitiaError, StoreError
 from aitia.files import digest, read_json, write_json
 from aitia.models import LanguageModel, in_tokens
 from aitia.records import Records, TokenizedRecord, TokenizedRecords
-from aitia.tensor_files import open_tensors, save_tensors
 from aitia.training.loop import Step, TrainingLoop
 from aitia.training.settings import LoraSettings
+from aitia.training.states import kept_states, read_state
 from aitia.training.trainable import Trainable
 from aitia.training.trainer_rows import with_masks
 from aitia.training.updates import State
 
-RUN, STATES = "run.json", "states"
+RUN = "run.json"
+"""The file of a recorded run's folder that says what was trained, and how."""
 ADAPTER, MODEL, SMOOTH = "adapter", "model", "smooth"
 _FORMAT = 1
-_PARTS = ("parameters", "first", "second")
 
 
 def spacing(steps: int, state_bytes: int, budget: float) -> int:
@@ -151,8 +151,7 @@ class RecordedRun:
     @property
     def kept(self) -> list[int]:
         """The steps before which the state was kept, in order."""
-        names = (path.name for path in (self.path / STATES).glob("step-*.safetensors"))
-        return sorted(int(name[5:].partition(".")[0]) for name in names)
+        return kept_states(self.path)
 
     @property
     def trained(self) -> Path:
@@ -343,38 +342,6 @@ def write_run(path: Path, said: Mapping[str, Any]) -> None:
     write_json(path / RUN, said)
 
 
-def write_state(path: Path, number: int, state: State, losses: list[float]) -> None:
-    """Keep the state before a step, and the losses of the steps before it."""
-    parts = {name: getattr(state, name) for name in _PARTS}
-    save_tensors(_file(path, number), parts, {"losses": json.dumps(losses)})
-
-
-def read_state(path: Path, number: int) -> tuple[State, list[float]]:
-    """A kept state, and the losses of the steps before it.
-
-    Returns:
-        The state, and the losses.
-
-    Raises:
-        StoreError: the file is damaged, or gone.
-    """
-    file = _file(path, number)
-    mend = "delete it and train into the same folder again"
-    try:
-        with open_tensors(file, "pt", damaged=_Damaged) as found:
-            state = State(**{name: found[name] for name in _PARTS})
-            losses = [float(each) for each in json.loads(found.metadata["losses"])]
-    except FileNotFoundError as error:
-        raise StoreError(f"{file}: this state is gone; {mend}") from error
-    except _Damaged as error:
-        raise StoreError(f"{file}: damaged ({error}); {mend}") from error
-    return state, losses
-
-
-class _Damaged(Exception):
-    pass
-
-
 def differences(said: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
     """What of a run is not as a folder has it, in words."""
     found = [
@@ -394,14 +361,3 @@ def differences(said: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
         if said[part][name] != kept[part][name]
     ]
     return found or [each for each in ("length", "steps") if said[each] != kept[each]]
-
-
-def _file(path: Path, number: int) -> Path:
-    return path / STATES / f"step-{number:06d}.safetensors"
-
-
-def remove_states_after(path: Path, number: int) -> None:
-    """Remove the kept states after a step from which a run is taken up again; it will make them again."""
-    for each in RecordedRun(path, {}).kept:
-        if each > number:
-            _file(path, each).unlink()

@@ -28,7 +28,7 @@ from aitia.records import Records, TokenizedRecords
 from aitia.training.loop import Step
 from aitia.training.recording import RecordedRun, describe
 from aitia.training.settings import LoraSettings
-from aitia.training.trainable import Trainable, trainable
+from aitia.training.trainable import Trainable, temporarily_trainable
 from aitia.training.trainer_checks import adapter_settings, group_settings
 from aitia.training.updates import State
 
@@ -131,7 +131,7 @@ def read_checkpoints(
         per_device_train_batch_size=logged.get("train_batch_size") or 1,
         max_length=max_length,
     )
-    with trainable(model, settings) as tuned:
+    with temporarily_trainable(model, settings) as tuned:
         shapes = tuned.shapes
         groups = [each for each in saved["param_groups"] if each["params"]]
         held = _names_of(tuned, groups, found[last])

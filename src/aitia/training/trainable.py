@@ -114,7 +114,7 @@ def make_trainable(model: LanguageModel, settings: LoraSettings, *, adapter: str
 
 
 @contextmanager
-def trainable(model: LanguageModel, settings: LoraSettings) -> Iterator[Trainable]:
+def temporarily_trainable(model: LanguageModel, settings: LoraSettings) -> Iterator[Trainable]:
     """The same for a while: the model is as it was when the block ends.
 
     Yields:

@@ -20,19 +20,16 @@ from aitia.training.recording import (
     MODEL,
     RUN,
     SMOOTH,
-    STATES,
     RecordedRun,
     describe,
     differences,
     open_run,
-    read_state,
     spacing,
     write_run,
-    write_state,
 )
 from aitia.training.settings import LoraSettings
-from aitia.training.trainable import Trainable, make_trainable
-from aitia.training.trainable import trainable as trainable_for_a_while
+from aitia.training.states import STATES, read_state, write_state
+from aitia.training.trainable import Trainable, make_trainable, temporarily_trainable
 
 STATE_GIGABYTES = 4.0
 """What the states of a recorded run may take on disk by default."""
@@ -145,7 +142,7 @@ def train_smooth(
         recording = _Recording.plan(
             model, tokenized, run.said["data"]["source"], settings, folder, run.weights, like=run
         )
-        with trainable_for_a_while(model, settings) as trainable:
+        with temporarily_trainable(model, settings) as trainable:
             recording.record(trainable, STATE_GIGABYTES, progress=True)
         found.append(folder)
     return found

@@ -14,16 +14,13 @@ from aitia.training.loop import Step, TrainingLoop, flatten
 from aitia.training.recording import (
     ADAPTER,
     MODEL,
-    STATES,
     differences,
     open_run,
-    read_state,
-    remove_states_after,
     spacing,
     write_run,
-    write_state,
 )
 from aitia.training.settings import LoraSettings
+from aitia.training.states import STATES, read_state, remove_states_after, write_state
 from aitia.training.trainable import Trainable
 from aitia.training.trainer import save_trained
 from aitia.training.trainer_rows import GivenRow, RowBook, given_rows

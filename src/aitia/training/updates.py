@@ -99,7 +99,7 @@ def update(
         The state after it.
 
     Raises:
-        AitiaError: the settings leave some parameters undecayed, and `decay` does not say which.
+        AitiaError: the settings leave some parameters undecayed, and no decay says which.
     """
     gradient = gradient * clipped_share(gradient, settings)
     decay = _decay(settings, decay)

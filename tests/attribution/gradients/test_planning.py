@@ -16,7 +16,7 @@ from aitia.attribution.gradients import (
     fit_curvature,
     highest_site,
     plan_curvature,
-    rank_step,
+    rank_cost,
 )
 from aitia.attribution.gradients.measurements import CustomMeasurement
 from aitia.models import in_tokens
@@ -56,7 +56,7 @@ def test_no_layer_above_the_highest_site_matters(tiny_model):
 
 def test_ranking_costs_one_product_of_a_row_with_every_direction():
     shape = ModelShape(parameters=10**6, outside=10**5, layers=4, width=64, vocabulary=400)
-    step = rank_step(shape, Data(rows=1000, tokens=50_000, response_tokens=20_000), methods=3, controls=16)
+    step = rank_cost(shape, Data(rows=1000, tokens=50_000, response_tokens=20_000), methods=3, controls=16)
     store, directions = np.ones((1000, 64)), np.ones((64, 19))
     assert step.multiply_adds == store.size * directions.shape[1]
     assert step.memory_bytes == (store @ directions).astype(np.float32).nbytes

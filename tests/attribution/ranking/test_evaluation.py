@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from aitia.attribution import Ranking
-from aitia.attribution.ranking import evaluate_ranking
+from aitia.attribution import Ranking, scorer_names
+from aitia.attribution.ranking import CONFOUNDS, evaluate_ranking
 from aitia.cli import app
 from aitia.errors import AitiaError
 from aitia.records import read_records
@@ -57,6 +57,10 @@ def test_every_scorer_has_its_figures_and_its_gain(ranked):
     assert mine.gain.value > 0.05
     assert found.scorers["echo"].gain.value == pytest.approx(0, abs=0.02)
     assert found.scorers["response-length"].gain is None
+
+
+def test_confounds_are_scorers():
+    assert set(CONFOUNDS) - {"loss-gap", "gradient-norm"} <= set(scorer_names())
 
 
 def test_without_confounds_or_rows_enough_there_is_no_gain(ranked):

@@ -214,7 +214,7 @@ def test_checkpoint_products_are_those_of_gradients_by_hand(base, data, rows, tm
     from aitia.attribution.replay.targets import target_gradients
     from aitia.models import run as run_model
     from aitia.records import pad_batch
-    from aitia.training import preconditioner, trainable
+    from aitia.training import preconditioner, temporarily_trainable
     from aitia.training.loop import flatten
 
     targets = targets_of(rows)
@@ -228,7 +228,7 @@ def test_checkpoint_products_are_those_of_gradients_by_hand(base, data, rows, tm
         sizes = np.array([len(each.rows) for each in run.steps])
         assert last[0].weight == pytest.approx((rates * sizes / 10 / tokens).sum())
         model = base()
-        with trainable(model, settings) as found:
+        with temporarily_trainable(model, settings) as found:
             tokenized = run.rows_of(model, data)
             found.write(run.final().parameters)
             _, asked = target_gradients(found, targets)

@@ -52,7 +52,7 @@ def test_scores_are_those_of_the_functions(made):
         store,
         concept,
         method=methods[0],
-        others=methods[1:],
+        compare=methods[1:],
         queries=queries,
         run=folder / "run",
         random_controls=1,
@@ -67,7 +67,7 @@ def test_scores_are_those_of_the_functions(made):
         np.testing.assert_allclose(found.scores[name], scores, rtol=1e-4, atol=1e-7 * np.abs(scores).max())
     assert {control.kind.name for control in found.controls} == {"RANDOM", "SHUFFLED"}
     assert len({scores.tobytes() for scores in found.scores.values()}) == 3
-    under = rank(store, concept, method="tracin", others=(), queries=queries, run=[folder / "run"] * 2)
+    under = rank(store, concept, method="tracin", compare=(), queries=queries, run=[folder / "run"] * 2)
     np.testing.assert_allclose(under.score, expected["tracin"], rtol=1e-4, atol=1e-9)
     assert under.direction_scores is not None
     own = under.direction_scores(concept.vector[None])[0]
@@ -84,17 +84,17 @@ def test_what_is_missing_is_said_before_any_work(made, make_model, rows, tmp_pat
         ({"queries": queries, "run": []}, "no recorded run"),
     ):
         with pytest.raises(AitiaError, match=message):
-            rank(store, concept, method="replay", others=(), **given)
+            rank(store, concept, method="replay", compare=(), **given)
     settings = LoraSettings(rank=2, epochs=1)
     fewer = data.only(data.ids[:9])
     train(base_of(folder), fewer, settings, tmp_path / "fewer")
     with pytest.raises(StoreError, match="row 'row-9' was not there"):
-        rank(store, concept, method="tracin", others=(), queries=queries, run=tmp_path / "fewer")
+        rank(store, concept, method="tracin", compare=(), queries=queries, run=tmp_path / "fewer")
     train(make_model("llama", seed=5), data, settings, tmp_path / "other")
     with pytest.raises(StoreError, match="started from another base model"):
-        rank(store, concept, method="tracin", others=(), queries=queries, run=tmp_path / "other")
+        rank(store, concept, method="tracin", compare=(), queries=queries, run=tmp_path / "other")
     moved = rank(
-        store, concept, method="tracin", others=(), queries=queries, run=folder / "run", base=base_of(folder)
+        store, concept, method="tracin", compare=(), queries=queries, run=folder / "run", base=base_of(folder)
     )
     assert moved.score.std() > 0
     with pytest.raises(StoreError, match="not the model that .* started from"):
@@ -102,7 +102,7 @@ def test_what_is_missing_is_said_before_any_work(made, make_model, rows, tmp_pat
             store,
             concept,
             method="tracin",
-            others=(),
+            compare=(),
             queries=queries,
             run=folder / "run",
             base=make_model("llama", seed=5),

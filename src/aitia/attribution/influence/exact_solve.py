@@ -28,7 +28,7 @@ from aitia.engine import progress_bar
 from aitia.errors import AitiaError, NumericalError
 from aitia.models import LanguageModel, LinearLayer, Outputs, run
 from aitia.records import Batch, TokenizedRecords, length_batches, pad_batch
-from aitia.settings import Above, Count, CountOrAll, check
+from aitia.settings import Above, CountOrAll, check
 
 if TYPE_CHECKING:
     import torch
@@ -39,19 +39,19 @@ Vectors = Mapping[str, "torch.Tensor"]
 
 @dataclass(frozen=True, kw_only=True)
 class SolveSettings:
-    """Settings for inverting the curvature by conjugate gradients.
+    """Settings for inverting the curvature as a whole, by conjugate gradients.
 
     Attributes:
-        iterations: largest number of products with the curvature.
-        tolerance: residual, relative to the right-hand side, at which to stop; both in the norm of the preconditioner.
-        rows: rows that the curvature is the mean over, drawn evenly from the data; 0 for all.
-        max_batch_tokens: tokens run at once.
+        cg_iterations: largest number of products with the curvature; 0 to take the fitted curvature's own inverse,
+            layer by layer.
+        cg_tolerance: residual, relative to the right-hand side, at which to stop; both in the norm of the
+            preconditioner.
+        cg_rows: rows that the curvature is the mean over, drawn evenly from the data; 0 for all.
     """
 
-    iterations: Count = 20
-    tolerance: Annotated[float, Above(0)] = 0.01
-    rows: CountOrAll = 0
-    max_batch_tokens: Count = 1024
+    cg_iterations: CountOrAll = 0
+    cg_tolerance: Annotated[float, Above(0)] = 0.01
+    cg_rows: CountOrAll = 0
 
     def __post_init__(self) -> None:
         check(self, "solve")
@@ -103,7 +103,7 @@ def exact_solve(
     """
     import torch
 
-    settings = settings or SolveSettings()
+    settings = settings or SolveSettings(cg_iterations=20)
     if damping.value == 0:
         raise AitiaError(
             "conjugate gradients need a damping above zero: without it the curvature is singular"
@@ -121,7 +121,7 @@ def exact_solve(
     amounts = {name: _amount(curvature, name, damping) for name in shapes}
     # A layer without any gradient under a relative damping takes no part, as with the fitted curvature alone.
     b = {name: value if amounts[name] > 0 else torch.zeros_like(value) for name, value in b.items()}
-    chosen = _some(data, settings.rows)
+    chosen = _some(data, settings.cg_rows)
 
     def product(vectors: Vectors) -> dict[str, torch.Tensor]:
         found = gauss_newton_product(
@@ -130,14 +130,14 @@ def exact_solve(
             vectors,
             layers,
             loss=curvature.settings.loss,
-            max_batch_tokens=settings.max_batch_tokens,
+            max_batch_tokens=max(curvature.settings.max_batch_tokens // 2, 1),
         )
         return {name: value + amounts[name] * vectors[name] for name, value in found.items()}
 
     def precondition(vectors: Vectors) -> dict[str, torch.Tensor]:
         return {name: curvature.layers[name].precondition(value, damping) for name, value in vectors.items()}
 
-    with progress_bar("Exact solve", settings.iterations, unit="products") as advance:
+    with progress_bar("Exact solve", settings.cg_iterations, unit="products") as advance:
         vectors, residuals = conjugate_gradients(
             product, b, precondition, settings, on_product=lambda: advance(1)
         )
@@ -180,8 +180,8 @@ def conjugate_gradients(
     whole = rz.where(rz > 0, torch.ones_like(rz))
     residuals = [(rz / whole).sqrt()]
     best, least = {name: value.clone() for name, value in x.items()}, torch.zeros_like(rz)
-    for _ in range(settings.iterations):
-        if bool((residuals[-1] <= settings.tolerance).all()):
+    for _ in range(settings.cg_iterations):
+        if bool((residuals[-1] <= settings.cg_tolerance).all()):
             break
         hp = product(p)
         on_product()

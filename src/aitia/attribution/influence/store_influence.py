@@ -19,7 +19,8 @@ from aitia.attribution.gradients.curvature import (
 from aitia.attribution.gradients.curvature_fitting import curvature_layers, fit_curvature
 from aitia.attribution.gradients.measurements import ConceptMeasurement, LogProbability, Measurement
 from aitia.attribution.gradients.planning import announce_curvature
-from aitia.attribution.gradients.training_gradients import FactorCache
+from aitia.attribution.gradients.training_gradients import FactorCache, query_gradients
+from aitia.attribution.influence.exact_solve import SolveSettings, exact_solve
 from aitia.attribution.influence.streaming import (
     influence_by_token,
     influence_directions,
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from aitia.models import LinearLayer
 
 _DIRECTION_NUMBERS = 50_000_000
+_BY_LAYER = SolveSettings()
+_SOLVED_AT_ONCE = 2
+"""Further directions that are solved for at once: each takes as many passes over the rows as there are products."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,7 @@ class StoreInfluence:
         concept: its direction, for `concept-influence`.
         curvature: fitted or loaded.
         damping: of its eigenvalues.
+        solve: how far the curvature is inverted as a whole.
         cache: of the rows' factors, from the curvature's pass.
         engine: where gradients are made.
     """
@@ -75,6 +80,7 @@ class StoreInfluence:
     concept: Concept
     curvature: Curvature
     damping: Damping
+    solve: SolveSettings = _BY_LAYER
     cache: FactorCache | None = None
     engine: Engine = LOCAL
     _directions: dict[InfluenceForm, Mapping[str, torch.Tensor]] = field(default_factory=dict)
@@ -87,6 +93,7 @@ class StoreInfluence:
         queries: Records | Path | str | None,
         curvature: Curvature | Path | str | None,
         damping: Damping | None,
+        solve: SolveSettings | None = None,
         cache: FactorCache | None = None,
         engine: Engine = LOCAL,
         **cutting: Any,
@@ -125,6 +132,7 @@ class StoreInfluence:
             concept=concept,
             curvature=curvature,
             damping=damping or Damping(),
+            solve=solve or SolveSettings(),
             cache=cache,
             engine=engine,
         )
@@ -167,7 +175,8 @@ class StoreInfluence:
 
     def directions_at_once(self, form: InfluenceForm) -> int:
         """How many directions one pass over the rows has a place for."""
-        return directions_that_fit(weights_of(self.measured(form)[1]))
+        room = directions_that_fit(weights_of(self.measured(form)[1]))
+        return min(room, _SOLVED_AT_ONCE) if self._solves(form) else room
 
     def _pass_under(
         self, form: InfluenceForm, vectors: np.ndarray, layers: tuple[LinearLayer, ...]
@@ -179,20 +188,23 @@ class StoreInfluence:
         for vector in vectors:
             other = replace(self.concept, direction=vector, shuffled=None)
             measurement = ConceptMeasurement(concept=other)
-            found.append(
-                influence_directions(
-                    self.model, self.queries, measurement, layers, self._curvature_of(form), self.damping
-                )
-            )
-        stacked = {layer.name: torch.cat([part[layer.name] for part in found]) for layer in layers}
+            found.append(self._made_directions(form, measurement, layers))
+        stacked = {name: torch.cat([part[name] for part in found]) for name in found[0]}
         return self.stream(stacked, layers)
 
     def token_shares(self, form: InfluenceForm, row: TokenizedRecord) -> np.ndarray:
         """Each token's share of a row's score, by where its gradient enters the weights; [t]."""
         _, layers = self.measured(form)
         return influence_by_token(
-            self.model, row, self._directions_of(form), layers, loss=self.curvature.settings.loss
+            self.model,
+            row,
+            self._directions_of(form),
+            self._layers_of(form, layers),
+            loss=self.curvature.settings.loss,
         )
+
+    def _layers_of(self, form: InfluenceForm, layers: tuple[LinearLayer, ...]) -> tuple[LinearLayer, ...]:
+        return curvature_layers(self.model, self.curvature.settings) if self._solves(form) else layers
 
     def _curvature_of(self, form: InfluenceForm) -> Curvature:
         if form.curved:
@@ -202,15 +214,31 @@ class StoreInfluence:
     def _directions_of(self, form: InfluenceForm) -> Mapping[str, torch.Tensor]:
         if form not in self._directions:
             measurement, layers = self.measured(form)
-            self._directions[form] = influence_directions(
+            self._directions[form] = self._made_directions(form, measurement, layers)
+        return self._directions[form]
+
+    def _solves(self, form: InfluenceForm) -> bool:
+        return form.curved and self.solve.cg_iterations > 0
+
+    def _made_directions(
+        self, form: InfluenceForm, measurement: Measurement, layers: tuple[LinearLayer, ...]
+    ) -> Mapping[str, torch.Tensor]:
+        """What a row's gradient is multiplied with: by the fitted curvature, or solved for with all layers together."""
+        if not self._solves(form):
+            return influence_directions(
                 self.model, self.queries, measurement, layers, self._curvature_of(form), self.damping
             )
-        return self._directions[form]
+        gradients = query_gradients(self.model, self.queries, measurement, layers)
+        found = exact_solve(self.model, self.rows, gradients, self.curvature, self.damping, self.solve)
+        left = float(found.residuals[-1].max())
+        note(f"Exact solve: {len(found.residuals) - 1} products, residual {left:.3g} of the whole")
+        return {name: -value for name, value in found.vectors.items()}
 
     def stream(self, directions: Mapping[str, torch.Tensor], layers: tuple[LinearLayer, ...]) -> np.ndarray:
         """Multiply every row's gradient with directions [q, out, in] of the given layers: [q, n] float32."""
         settings = self.curvature.settings
-        if self.cache is not None:  # what one method leaves there must serve the others, with more layers
+        # What one method leaves in the cache must serve the others, with more layers; a solution has all layers too.
+        if self.cache is not None or len(directions) > len(layers):
             layers = curvature_layers(self.model, settings)
         return stream_scores(
             self.model,

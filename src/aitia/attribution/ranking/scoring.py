@@ -13,6 +13,7 @@ import numpy as np
 
 from aitia.attribution.gradients.curvature import Curvature, Damping
 from aitia.attribution.gradients.training_gradients import FactorCache
+from aitia.attribution.influence.exact_solve import SolveSettings
 from aitia.attribution.ranking.controls import (
     RANDOM_CONTROLS,
     DirectionScores,
@@ -53,6 +54,7 @@ def rank(
     queries: Records | Path | str | None = None,
     curvature: Curvature | Path | str | None = None,
     damping: Damping | None = None,
+    solve: SolveSettings | None = None,
     cache: FactorCache | None = None,
     positive: Records | Path | str | None = None,
     negative: Records | Path | str | None = None,
@@ -81,6 +83,7 @@ def rank(
         curvature: for these two; fitted, a file of it, or none to fit EK-FAC now (to the factors of the
             adapter where there is one, to the full weights otherwise).
         damping: for these two; default: a tenth of each layer's mean eigenvalue.
+        solve: for these two: invert the curvature as a whole, by conjugate gradients; default: layer by layer.
         cache: for these two, as `fit_curvature` left it from the same rows with the empirical Fisher.
         positive: what the text baselines compare with, texts that show the concept; default: those that the concept
             was fitted to, where they are found as they were.
@@ -122,6 +125,7 @@ def rank(
         queries=queries,
         curvature=curvature,
         damping=damping,
+        solve=solve,
         cache=cache,
         positive=positive,
         negative=negative,

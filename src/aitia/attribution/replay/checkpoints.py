@@ -23,7 +23,7 @@ from aitia.engine import LOCAL, Engine, note
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel, find_linear_layers
 from aitia.records import Records, TokenizedRecords
-from aitia.training import RecordedRun, Trainable, preconditioner, trainable
+from aitia.training import RecordedRun, Trainable, preconditioner, temporarily_trainable
 
 if TYPE_CHECKING:
     import torch
@@ -115,7 +115,7 @@ def checkpoint_influence(
     chosen = choose_checkpoints(recorded, checkpoints) if isinstance(checkpoints, int) else tuple(checkpoints)
     total = np.zeros((len(targets), len(rows)))
     settings = recorded.settings
-    with trainable(model, settings) as found:
+    with temporarily_trainable(model, settings) as found:
         recorded.loop(found, rows)
         layers = find_linear_layers(found.model, parameters=settings.method)
         _note_left_out(found, layers)

@@ -27,7 +27,7 @@ from aitia.engine import progress_bar
 from aitia.errors import AitiaError, NumericalError
 from aitia.models import LanguageModel, run
 from aitia.records import Batch, Records, TokenizedRecords
-from aitia.training import RecordedRun, State, TrainingLoop, flatten, pull_back, trainable
+from aitia.training import RecordedRun, State, TrainingLoop, flatten, pull_back, temporarily_trainable
 
 if TYPE_CHECKING:
     import torch
@@ -129,7 +129,7 @@ def replay(
             f"{model.name} is {model.dtype}, too coarse to be differentiated twice; train and replay with dtype=float32"
         )
     rows = recorded.rows_of(model, data)
-    with trainable(model, recorded.settings) as found:
+    with temporarily_trainable(model, recorded.settings) as found:
         loop = recorded.loop(found, rows)
         found.write(recorded.final().parameters)
         asked = [target.in_tokens(model) for target in targets]

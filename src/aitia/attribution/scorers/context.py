@@ -11,6 +11,7 @@ import numpy as np
 
 from aitia.attribution.gradients.curvature import Curvature, Damping
 from aitia.attribution.gradients.training_gradients import FactorCache
+from aitia.attribution.influence.exact_solve import SolveSettings
 from aitia.attribution.influence.store_influence import StoreInfluence
 from aitia.attribution.replay import StoreRuns
 from aitia.attribution.scanning.activation_products import require_prompts
@@ -37,6 +38,7 @@ class Given:
         queries: texts to measure.
         curvature: fitted, a file, or none to fit one.
         damping: of the curvature; none for the default.
+        solve: how far the curvature is inverted as a whole; none for layer by layer.
         cache: of the rows' factors, from the curvature's pass.
         positive: texts that show the concept; none for those that the concept names.
         negative: texts that do not, likewise.
@@ -50,6 +52,7 @@ class Given:
     queries: Records | Path | str | None = None
     curvature: Curvature | Path | str | None = None
     damping: Damping | None = None
+    solve: SolveSettings | None = None
     cache: FactorCache | None = None
     positive: Records | Path | str | None = None
     negative: Records | Path | str | None = None
@@ -155,6 +158,7 @@ class RankingContext:
                 queries,
                 given.curvature,
                 given.damping,
+                given.solve,
                 given.cache,
                 self.engine,
                 **given.cutting,

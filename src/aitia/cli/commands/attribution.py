@@ -11,6 +11,7 @@ import typer
 
 from aitia.attribution import ScanSettings
 from aitia.attribution.gradients import CurvatureSettings, Damping
+from aitia.attribution.influence import SolveSettings
 from aitia.attribution.ranking import RANDOM_CONTROLS, ROWS_SHOWN
 from aitia.attribution.scorers import DEFAULT_METHOD
 from aitia.cli.options import (
@@ -82,6 +83,7 @@ def scan_command(
 
 @app.command("rank")
 @with_damping
+@with_settings(SolveSettings)
 @with_scanned
 @with_rows
 @with_engine
@@ -112,6 +114,7 @@ def rank_command(
         str | None, typer.Option("--base", help="The model that the run started from, if it was moved.")
     ] = None,
     damping: Damping,
+    solve: SolveSettings,
     sweep_damping: Annotated[
         bool, typer.Option("--sweep-damping", help="Show what other dampings give.")
     ] = False,
@@ -149,6 +152,8 @@ def rank_command(
         (method, *(compare or ())),
         queries=queries,
         curvature=curvature,
+        cg_iterations=solve.cg_iterations,
+        cg_rows=solve.cg_rows,
         **asdict(cut),
     )
     known = any(find_scorer(name).needs().labels for name in (method, *(compare or ())))
@@ -160,6 +165,8 @@ def rank_command(
     settings: dict[str, Any] = {"queries": queries, "curvature": curvature, "damping": damping, **asdict(cut)}
     if run is not None and not any(find_scorer(name).needs().run for name in (method, *(compare or ()))):
         raise AitiaError(f"method {method} does not go through a training run, and would pass over --run")
+    if base is not None and run is None:
+        raise AitiaError("--base is the model that a --run started from; give that, or leave it out")
     opened = ActivationStore.open(store)
     ranking = rank(
         opened,
@@ -173,6 +180,7 @@ def rank_command(
         label=label,
         run=run,
         base=base,
+        solve=solve,
         **settings,
     )
     ranking.write(out)

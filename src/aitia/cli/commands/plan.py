@@ -48,7 +48,7 @@ def plan_command(
 
     The data are read and counted, the model's shape is taken from its folder, and the costs of the steps that would run
     are added up. A step whose result is there costs nothing, and is listed. Weights are loaded only where such a result
-    has to be compared with them; with --rows nothing is looked for. Sampled answers are not counted.
+    has to be compared with them; for another number of rows nothing is looked for. Sampled answers are not counted.
     For another machine give what it reaches in practice: a good part of its data sheet, not the whole.
 
     Example: `aitia plan attribute.yaml --rows 1000000 --workers 8 --teraflops 400 --price 2.50`

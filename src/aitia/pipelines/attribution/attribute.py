@@ -11,6 +11,7 @@ import numpy as np
 
 from aitia.attribution import ScanSettings, SliceSettings
 from aitia.attribution.gradients import CurvatureSettings, Damping, Machine, RunPlan
+from aitia.attribution.influence import SolveSettings
 from aitia.concepts import SaeSettings
 from aitia.engine import keeping_workers
 from aitia.models import LanguageModel, in_tokens, load_model, load_outline
@@ -148,6 +149,7 @@ def attribute_steps(
         compare=settings.compare,
         compare_available=True,
         damping=settings.take(Damping),
+        solve=settings.take(SolveSettings),
         label=configuration.data.label,
         random_controls=settings.random_controls,
         seed=settings.seed,

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from aitia.attribution import ScanSettings, SliceSettings
 from aitia.attribution.gradients import CurvatureSettings, Damping
+from aitia.attribution.influence import SolveSettings
 from aitia.attribution.ranking import RANDOM_CONTROLS, ROWS_SHOWN
 from aitia.attribution.scorers import DEFAULT_METHOD
 from aitia.attribution.slices import SMALLEST_CONTROLS
@@ -107,7 +108,7 @@ class CurvaturePart(part_of(CurvatureSettings, skip=("site", "seed", "max_length
 DAMPING_KEYS = {"value": "damping", "relative": "relative_damping"}
 
 
-class RankPart(part_of(Damping, keys=DAMPING_KEYS), CutPart):
+class RankPart(part_of(Damping, keys=DAMPING_KEYS), part_of(SolveSettings), CutPart):
     """The methods of ranking, and the cutting of the queries."""
 
     method: Annotated[str, Field(description="Method that decides the order.")] = DEFAULT_METHOD

@@ -18,7 +18,7 @@ from aitia.attribution.gradients import (
     influence_cost,
     rank_cost,
 )
-from aitia.attribution.influence import directions_that_fit
+from aitia.attribution.influence import SolveSettings, directions_that_fit
 from aitia.attribution.ranking import RANDOM_CONTROLS, controls_kept
 from aitia.attribution.scorers import activation_scorers, find_scorer, naming_package
 from aitia.concepts import SHUFFLES, load_concept
@@ -52,6 +52,7 @@ class Rank(Step[Ranking]):
         compare: further methods.
         compare_available: compare with all that the store's activations allow, too.
         damping: of the curvature; none for the default.
+        solve: how far the curvature is inverted as a whole; none for layer by layer.
         positive: texts that show the concept; none for those that it names.
         negative: texts that do not, likewise.
         label: name of a true-or-false column, or its values, [n].
@@ -77,6 +78,7 @@ class Rank(Step[Ranking]):
     compare: tuple[str, ...] = ()
     compare_available: bool = False
     damping: Damping | None = None
+    solve: SolveSettings | None = None
     positive: ReadRecords | None = None
     negative: ReadRecords | None = None
     label: np.ndarray | str | None = None
@@ -105,6 +107,7 @@ class Rank(Step[Ranking]):
             list(self.methods),
             self.compare_available,
             None if self.damping is None else asdict(self.damping),
+            None if self.solve is None else asdict(self.solve),
             label,
             [self.random_controls, self.shuffled_controls, self.seed],
             dict(self.cutting),
@@ -123,6 +126,7 @@ class Rank(Step[Ranking]):
             curvature=None if self.curvature is None else results[self.curvature],
             cache=None if self.plan is None else results[self.plan].cache,
             damping=self.damping,
+            solve=self.solve,
             positive=None if self.positive is None else results[self.positive],
             negative=None if self.negative is None else results[self.negative],
             label=self.label,
