@@ -8,7 +8,7 @@ from aitia.concepts import fit_contrast
 from aitia.counterfactual.behaviours import ConceptProjection, JudgedResponses, LikelihoodMargin, measure
 from aitia.counterfactual.on_policy import on_policy_queries
 from aitia.counterfactual.removal import against_random, plan_removals
-from aitia.counterfactual.retraining import RetrainingRun, retrain
+from aitia.counterfactual.retraining import RetrainingRun, retrain, run_files
 from aitia.errors import AitiaError, JudgeError, StoreError
 from aitia.models import load_model, run, save_model
 from aitia.records import pad_batch, records_from_rows, tokenize

@@ -1,6 +1,6 @@
 """Influence functions: the influence of every row on a measurement, and on concepts through a store."""
 
-from aitia.attribution.influence.exact_solve import Solution, SolveSettings, exact_solve
+from aitia.attribution.influence.solving import Solution, SolveSettings, exact_solve
 from aitia.attribution.influence.store_influence import directions_that_fit
 from aitia.attribution.influence.streaming import influence
 

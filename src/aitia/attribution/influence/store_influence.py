@@ -20,7 +20,7 @@ from aitia.attribution.gradients.curvature_fitting import curvature_layers, fit_
 from aitia.attribution.gradients.measurements import ConceptMeasurement, LogProbability, Measurement
 from aitia.attribution.gradients.planning import announce_curvature
 from aitia.attribution.gradients.training_gradients import FactorCache, query_gradients
-from aitia.attribution.influence.exact_solve import SolveSettings, exact_solve
+from aitia.attribution.influence.solving import SolveSettings, exact_solve
 from aitia.attribution.influence.streaming import (
     influence_by_token,
     influence_directions,

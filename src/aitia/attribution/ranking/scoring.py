@@ -13,7 +13,7 @@ import numpy as np
 
 from aitia.attribution.gradients.curvature import Curvature, Damping
 from aitia.attribution.gradients.training_gradients import FactorCache
-from aitia.attribution.influence.exact_solve import SolveSettings
+from aitia.attribution.influence.solving import SolveSettings
 from aitia.attribution.ranking.controls import (
     RANDOM_CONTROLS,
     DirectionScores,

@@ -11,7 +11,7 @@ import numpy as np
 
 from aitia.attribution.gradients.curvature import Curvature, Damping
 from aitia.attribution.gradients.training_gradients import FactorCache
-from aitia.attribution.influence.exact_solve import SolveSettings
+from aitia.attribution.influence.solving import SolveSettings
 from aitia.attribution.influence.store_influence import StoreInfluence
 from aitia.attribution.replay import StoreRuns
 from aitia.attribution.scanning.activation_products import require_prompts

@@ -8,7 +8,7 @@ from aitia.attribution.gradients.curvature import CurvatureSettings, Damping
 from aitia.attribution.gradients.curvature_fitting import curvature_layers, fit_curvature
 from aitia.attribution.gradients.measurements import LogProbability
 from aitia.attribution.gradients.training_gradients import query_gradients
-from aitia.attribution.influence.exact_solve import (
+from aitia.attribution.influence.solving import (
     SolveSettings,
     conjugate_gradients,
     exact_solve,
