@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Idle threads wait quietly instead of spinning, which costs other processes dearly on small machines.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow test-newest docs figures tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-replay bench-slices bench-simplicity bench-networks bench-proofs bench-virtues bench-scale attack faults fuzz browser audit lock schemas clean
+.PHONY: help demo test test-slow test-newest docs figures tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-replay bench-control bench-slices bench-simplicity bench-networks bench-proofs bench-virtues bench-scale attack faults fuzz browser audit lock schemas clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -76,7 +76,7 @@ format: $(READY) ## format the code in place
 
 check: lint test ## what CI runs, and lint
 
-bench: bench-scan bench-ranking bench-influence bench-truth bench-replay bench-slices bench-simplicity bench-networks bench-proofs bench-virtues bench-scale ## every benchmark; results in benchmarks/results
+bench: bench-scan bench-ranking bench-influence bench-truth bench-replay bench-control bench-slices bench-simplicity bench-networks bench-proofs bench-virtues bench-scale ## every benchmark; results in benchmarks/results
 
 bench-scan: $(READY) ## how much a scan costs beside a bare pass
 	$(BIN)/python benchmarks/scan.py
@@ -92,6 +92,9 @@ bench-truth: $(READY) $(DEMO_READY) ## every method held against retraining, on 
 
 bench-replay: $(READY) $(DEMO_READY) ## derivatives through training held against training on random halves; resumable
 	$(BIN)/python benchmarks/replay.py $(if $(QUICK),--quick)
+
+bench-control: $(READY) $(DEMO_READY) ## lowering one behaviour and keeping a skill, by replay of both; resumable
+	$(BIN)/python benchmarks/control.py $(if $(QUICK),--quick)
 
 bench-slices: $(READY) $(DEMO_READY) ## planted kinds of rows must come out by themselves, and nothing where nothing is
 	$(BIN)/python benchmarks/slices.py $(if $(QUICK),--quick)

@@ -220,11 +220,11 @@ def _costs(suite: str, cost: Mapping[str, float]) -> list[Target]:
 
 
 def remove(scored: Scored, through: ThroughTraining, scale: Scale, found: Findings) -> None:
-    """Removal by replay's scores: the share of the behaviour's shift that is undone."""
+    """Removal by replay's scores: the share of the behaviour's shift that is recovered."""
     behaviours = behaviours_of(scored, texts=scale.texts)
     ranked = {f"{REPLAY} of the {name}": each for name, each in through.scores[REPLAY].items()}
     ranked |= scored.scores_of((GRADIENT[0], "training loss", ORACLE))
-    plan = plan_removals(scored.suite.data.ids, ranked, scale.removed, scale.seeds, ends=["most"])
+    plan = plan_removals(scored.suite.data.ids, ranked, scale.removed, scale.seeds, ends=["top"])
     results = retrain_scored(scored, list(plan.values()), behaviours)
     for behaviour in (each.name for each in behaviours):
         for share in scale.removed:
@@ -245,11 +245,11 @@ def remove(scored: Scored, through: ThroughTraining, scale: Scale, found: Findin
                     method=method,
                     removed=share,
                     seeds=len(scale.seeds),
-                    undone=estimate,
+                    recovered_fraction=estimate,
                 )
             own = f"{REPLAY} of the {behaviour}"
             if own in back:
-                name = f"{scored.suite.name}: share undone by removing {share:.0%} by {own}"
+                name = f"{scored.suite.name}: recovered fraction by removing {share:.0%} by {own}"
                 found.targets.append(at_least(name, 1.0, back[own]))
 
 
