@@ -7,12 +7,22 @@ import numpy as np
 import pytest
 import torch
 
+from aitia.attribution import rank, scan
 from aitia.attribution.gradients.measurements import LogProbability
-from aitia.attribution.replay import Target, TargetPart, checkpoint_influence, replay, smooth_replay
+from aitia.attribution.replay import (
+    Target,
+    TargetPart,
+    checkpoint_influence,
+    projection_target,
+    replay,
+    smooth_replay,
+)
 from aitia.attribution.replay.checkpoints import Checkpoint, choose_checkpoints
+from aitia.concepts import fit_contrast
 from aitia.errors import AitiaError, StoreError
-from aitia.records import records_from_rows
-from aitia.training import RecordingCallback, read_checkpoints, read_run
+from aitia.models import load_model, save_model
+from aitia.records import read_records, records_from_rows
+from aitia.training import RecordingCallback, holds_checkpoints, read_checkpoints, read_run
 
 SAVING = {
     "save_strategy": "steps",
@@ -118,3 +128,29 @@ def test_a_pickle_in_a_checkpoint_is_not_run(make_trainer, base, rows, tmp_path)
     )
     with pytest.raises(StoreError, match="damaged, or not the optimizer"):
         read_checkpoints(tmp_path / "trainer", base(), records_from_rows(rows[:4]))
+
+
+def test_a_trainers_folder_is_ranked_by_as_a_recorded_run_is(make_trainer, base, rows, tmp_path):
+    """`rank` reads the checkpoints by themselves, from the base model of the store."""
+    save_model(base(), tmp_path / "base")
+    start = load_model(tmp_path / "base", dtype="float32")
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:6]))
+    data = read_records(tmp_path / "train.jsonl")
+    make_trainer(rows[:6], network=start.network, **SAVING).train()
+    assert holds_checkpoints(tmp_path / "trainer")
+    assert not holds_checkpoints(tmp_path)
+    tuned = load_model(tmp_path / "base", adapter=tmp_path / "trainer" / "checkpoint-6", dtype="float32")
+    concept = fit_contrast(
+        tuned, records_from_rows(rows[12:15]), records_from_rows(rows[15:18]), sites=["resid_post.1"]
+    )
+    store = scan(tuned, data, sites=[concept.site], out=tmp_path / "store")
+    queries = records_from_rows([row | {"id": f"q{i}"} for i, row in enumerate(rows[6:9])])
+    given = {"queries": queries, "compare": (), "random_controls": 0}
+    ranking = rank(store, concept, method="checkpoint-influence", run=tmp_path / "trainer", **given)
+    saved = read_checkpoints(tmp_path / "trainer", load_model(tmp_path / "base", dtype="float32"), data)
+    wanted = checkpoint_influence(
+        saved, load_model(tmp_path / "base", dtype="float32"), data, [projection_target(concept, queries)]
+    )
+    np.testing.assert_allclose(ranking.score, wanted[0], rtol=1e-4, atol=1e-7)
+    with pytest.raises(StoreError, match="do not say which rows each step was made of"):
+        rank(store, concept, method="replay", run=tmp_path / "trainer", **given)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aitia.training.loop import Step, TrainingLoop, flatten
 from aitia.training.recording import RUN, RecordedRun, open_run, read_run
-from aitia.training.saved_checkpoints import SavedCheckpoints, read_checkpoints
+from aitia.training.saved_checkpoints import SavedCheckpoints, holds_checkpoints, read_checkpoints
 from aitia.training.settings import LoraSettings
 from aitia.training.trainable import Trainable, make_trainable, temporarily_trainable
 from aitia.training.trainer import STATE_GIGABYTES, finetune_lora, train, train_smooth
@@ -28,6 +28,7 @@ __all__ = [
     "TrainingLoop",
     "finetune_lora",
     "flatten",
+    "holds_checkpoints",
     "make_trainable",
     "open_run",
     "preconditioner",

@@ -26,7 +26,7 @@ from aitia.files import read_json
 from aitia.models import LanguageModel, in_tokens
 from aitia.records import Records, TokenizedRecords
 from aitia.training.loop import Step
-from aitia.training.recording import RecordedRun, describe
+from aitia.training.recording import RUN, RecordedRun, describe
 from aitia.training.settings import LoraSettings
 from aitia.training.trainable import Trainable, temporarily_trainable
 from aitia.training.trainer_checks import adapter_settings, group_settings
@@ -93,6 +93,12 @@ class SavedCheckpoints(RecordedRun):
         """Refuse another model than the checkpoints were read for."""
         if model.adapter is not None or model.base_fingerprint != self.said["model"]["base_fingerprint"]:
             raise StoreError(f"{model.name}: not the model that {self.path} was read for")
+
+
+def holds_checkpoints(folder: Path | str) -> bool:
+    """Whether a folder is a trainer's `output_dir` with saved checkpoints, and no recorded run."""
+    path = Path(folder)
+    return not (path / RUN).is_file() and bool(_folders(path))
 
 
 def read_checkpoints(

@@ -19,7 +19,7 @@ from aitia.engine import LOCAL, Engine, warn
 from aitia.errors import AitiaError, StoreError
 from aitia.models import LanguageModel, in_tokens, load_model
 from aitia.records import Records, TokenizedRecords
-from aitia.training import RecordedRun, read_run
+from aitia.training import RecordedRun, holds_checkpoints, read_checkpoints, read_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +66,20 @@ class StoreRuns:
         """
         if not folders:
             raise AitiaError("no recorded run: give the folder of one as `run`")
-        runs = tuple(read_run(folder) for folder in folders)
         model, rows = store.load_model(), store.load_rows()
         known = store.manifest["model"]["base_fingerprint"]
+        found: list[LanguageModel] = [base] if isinstance(base, LanguageModel) else []
+
+        def saved_by_trainer(folder: Path | str) -> RecordedRun:
+            # Checkpoints do not say which model they started from: the store's own without its adapter, or the given.
+            if not found:
+                name = str(base or store.manifest["model"]["name"])
+                found.append(load_model(name, dtype=store.manifest["model"]["dtype"]))
+            return read_checkpoints(folder, found[0], rows)
+
+        runs = tuple(
+            saved_by_trainer(each) if holds_checkpoints(each) else read_run(each) for each in folders
+        )
         for run in runs:
             run.require_data(rows)
             if run.settings.method == "lora" and run.said["model"]["base_fingerprint"] != known:
@@ -78,7 +89,6 @@ class StoreRuns:
                 )
         cut = in_tokens(model, queries, today=store.today, **cutting)
         asked = replace(cut, skipped=(*queries.skipped, *cut.skipped))
-        found: list[LanguageModel] = [base] if isinstance(base, LanguageModel) else []
 
         def load() -> LanguageModel:
             if not found:

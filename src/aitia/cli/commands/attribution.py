@@ -107,7 +107,8 @@ def rank_command(
     run: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Folder of the recorded training run, for replay, checkpoint-influence and tracin. Repeatable."
+            help="Folder of the recorded training run, for replay, checkpoint-influence and tracin; for the latter "
+            "two, a Trainer's folder of checkpoints too. Repeatable."
         ),
     ] = None,
     base: Annotated[
