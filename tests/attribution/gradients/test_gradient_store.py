@@ -91,7 +91,7 @@ def test_corners_keep_the_budget(tiny_model, data):
         assert 2 * sum(left * right for left, right in truncated_eigenbases.values()) <= budget
     with pytest.raises(AitiaError, match="hold nothing"):
         choose_ranks(curvature, 1)
-    with pytest.raises(AitiaError, match="needs the eigenbasis"):
+    with pytest.raises(AitiaError, match="needs an eigenbasis, which curvature"):
         choose_ranks(fit_curvature(tiny_model, data, CurvatureSettings(kind="diagonal")), 1000)
 
 

@@ -15,6 +15,7 @@ import aitia.attribution.scanning.scan as scan_module
 import aitia.records.templates.chat as chat_module
 from aitia.attribution import ActivationStore, scan
 from aitia.errors import AitiaError, NumericalError, RecordError, SiteError, StoreError
+from aitia.files import digest
 from aitia.records import records_from_rows, tokenize
 
 SITES = ("resid_post.1", "resid_post.2")
@@ -313,3 +314,56 @@ def test_rows_that_give_other_tokens_than_when_they_were_scanned_are_refused(tin
     store.model, store.tokenized = replace(tiny_model, tokenizer=tokenizer), None
     with pytest.raises(StoreError, match="the rows give other tokens now than when they were scanned"):
         store.load_rows()
+
+
+def test_several_responses_to_a_prompt_are_averaged(tiny_model, data, tmp_path):
+    """The activation is the mean over all stored responses, and the first is that of a scan with one."""
+    options = {"sites": SITES, "activations": ["on_policy_response"], "on_policy_response_tokens": 6}
+    one = scan(tiny_model, data, out=tmp_path / "one", **options)
+    three = scan(tiny_model, data, out=tmp_path / "three", on_policy_responses=3, **options)
+    names = ["own_tokens", "own_lengths", f"on_policy_response.{SITES[0]}"]
+    single, shard = one.read_shard(0, names), three.read_shard(0, names)
+    count = len(single["position"])
+    assert len(shard["own_lengths"]) == 3 * count
+    np.testing.assert_array_equal(shard["own_tokens"][: len(single["own_tokens"])], single["own_tokens"])
+    tokenized = tokenize(data, tiny_model.tokenizer, max_length=256)
+    parts = np.split(shard["own_tokens"], np.cumsum(shard["own_lengths"])[:-1])
+    for place in (0, 5):
+        row = tokenized[shard["position"][place]]
+        prompt = row.tokens[: np.flatnonzero(row.response)[0]]
+        means = []
+        for own in parts[place::count]:
+            with torch.no_grad():
+                found = tiny_model.network(
+                    torch.from_numpy(np.concatenate([prompt, own]).astype(np.int64))[None],
+                    output_hidden_states=True,
+                )
+            means.append(found.hidden_states[2][0][len(prompt) :].mean(0).numpy())
+        assert len({part.tobytes() for part in parts[place::count]}) == 3
+        stored = shard[f"on_policy_response.{SITES[0]}"][place]
+        np.testing.assert_allclose(stored, np.mean(means, axis=0), atol=2e-5, rtol=1e-3)
+    with pytest.raises(AitiaError, match="at temperature 0 all responses to a prompt are the same"):
+        scan(tiny_model, data, out=tmp_path / "z", on_policy_responses=2, temperature=0.0, **options)
+
+
+def test_a_store_of_an_aitia_that_lacked_a_setting_goes_on_where_the_setting_stands_as_it_was(
+    tiny_model, data, tmp_path
+):
+    store = scan(tiny_model, data, sites=SITES, out=tmp_path / "s", shard_rows=5, max_batch_tokens=300)
+    manifest = json.loads((store.path / "manifest.json").read_text())
+    del manifest["settings"]["on_policy_responses"], manifest["sha256"]
+    (store.path / "manifest.json").write_text(json.dumps(manifest | {"sha256": digest(manifest)}))
+    before = store.shard_path(1).read_bytes()
+    store.shard_path(1).unlink()
+    with pytest.raises(StoreError, match=r"settings.on_policy_responses \(null, now 2\)"):
+        scan(
+            tiny_model,
+            data,
+            sites=SITES,
+            out=store.path,
+            shard_rows=5,
+            max_batch_tokens=300,
+            on_policy_responses=2,
+        )
+    scan(tiny_model, data, sites=SITES, out=store.path, shard_rows=5, max_batch_tokens=300)
+    assert store.shard_path(1).read_bytes() == before

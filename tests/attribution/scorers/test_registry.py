@@ -13,6 +13,8 @@ BASELINES = {
     "sentence-embedding",
     "response-length",
     "training-loss",
+    "gradient-norm",
+    "loss-gap",
     "random-direction",
     "shuffled-labels",
     "oracle",

@@ -9,6 +9,8 @@ L [out, in], so that H acts on a gradient G as U (L * (U^T G V)) V^T.
   (Martens & Grosse 2015; Grosse et al. 2023).
 - `ekfac`: the same U and V, L the mean squared gradient in that basis (George et al. 2018).
 
+Each kind is a file `kind_*.py` that says by which passes it is fitted.
+
 The expectation over labels is taken at the data's own (the empirical Fisher, `use_empirical_fisher`) or at
 labels drawn from the model (the true Fisher, which for cross-entropy is the Gauss-Newton matrix of a row's
 loss where that is the `sum` over its tokens).
@@ -26,6 +28,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from aitia.attribution.gradients.kinds import KINDS, Pass
 from aitia.attribution.gradients.training_gradients import GRADIENT_BATCH_TOKENS
 from aitia.errors import AitiaError, StoreError
 from aitia.models import LanguageModel
@@ -36,16 +39,10 @@ if TYPE_CHECKING:
     import torch
 
 FORMAT = "aitia-curvature-v1"
-Kind = Literal["identity", "diagonal", "kfac", "ekfac"]
-Pass = Literal["covariances", "eigenvalues"]
-KINDS: Mapping[Kind, tuple[Pass, ...]] = {
-    "identity": (),
-    "diagonal": ("eigenvalues",),
-    "kfac": ("covariances",),
-    "ekfac": ("covariances", "eigenvalues"),
-}
-"""The passes over the rows that each kind is fitted by, in their order: the covariances give U and V, and L where no
-pass for eigenvalues follows; the eigenvalues are the mean squared gradient in the basis there is."""
+if TYPE_CHECKING:
+    Kind = str
+else:
+    Kind = Literal[tuple(KINDS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +90,11 @@ class CurvatureSettings:
     def passes(self) -> tuple[Pass, ...]:
         """The passes over the rows that fit this kind; none where there is no curvature to fit."""
         return KINDS[self.kind]
+
+    @property
+    def based(self) -> bool:
+        """Whether a pass gives an eigenbasis."""
+        return any(each.gives_basis for each in self.passes)
 
     def for_model(self, model: LanguageModel) -> CurvatureSettings:
         """These settings, with the parameters that `auto` stands for on a model."""

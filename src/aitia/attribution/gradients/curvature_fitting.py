@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -13,17 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aitia.attribution.gradients.curvature import Curvature, CurvatureSettings, LayerCurvature, load_curvature
-from aitia.attribution.gradients.layer_algebra import (
-    add_second_moment,
-    add_squared_gradients,
-    product_dtype,
-    symmetric,
-)
+from aitia.attribution.gradients.kinds import Pass
+from aitia.attribution.gradients.layer_algebra import product_dtype
 from aitia.attribution.gradients.training_gradients import FactorCache, pass_batches, passes_over_rows
 from aitia.engine import LOCAL, Advance, Engine, keeping_workers, note, progress_bar, run_tasks
-from aitia.errors import AitiaError, StoreError
+from aitia.errors import StoreError
 from aitia.files import lock_beside, only_here, remove_parts
-from aitia.models import Factors, LanguageModel, LinearLayer, find_linear_layers, in_tokens, kinds_left_out
+from aitia.models import LanguageModel, LinearLayer, find_linear_layers, in_tokens, kinds_left_out
 from aitia.records import Records, RowShard, TokenizedRecords, row_shards
 from aitia.tensor_files import open_tensors, save_tensors
 
@@ -57,9 +52,9 @@ def fit_curvature(
 ) -> Curvature:
     """Fit the curvature of the training loss.
 
-    One pass over the rows for the covariances, one for the eigenvalues in their basis. With a cache the
-    model runs in the first pass only. With `out`, each pass saves its sums as it goes, and a fit that was
-    stopped goes on there; one that was finished is read again.
+    The kind says which passes over the rows there are. With a cache the model runs in the first pass only. With
+    `out`, each pass saves its sums as it goes, and a fit that was stopped goes on there; one that was
+    finished is read again.
 
     Args:
         model: the model.
@@ -159,7 +154,6 @@ def _fit(
     cache: FactorCache | None,
     engine: Engine,
 ) -> dict[str, LayerCurvature]:
-    import torch
 
     tokens = sum(len(row.tokens) for row in tokenized)
     shards = pass_batches(tokenized, settings.max_batch_tokens, shards=_SHARDS)
@@ -167,38 +161,27 @@ def _fit(
     sums = _Sums(out, made_of | {"shards": len(shards)})
     found = {layer.name: LayerCurvature() for layer in layers}
 
-    def go(phase: str, title: str) -> dict[str, torch.Tensor]:
-        done, totals = sums.resume(phase)
+    def go(each: Pass) -> dict[str, torch.Tensor]:
+        done, totals = sums.resume(each.name)
         todo = range(min(done, len(shards)), len(shards))
         left = sum(len(index) for number in todo for index in shards[number])
         here = engine.name == "local"
         basis = found if here else {name: layer.to("cpu") for name, layer in found.items()}
-        work = partial(_shard_sums, model, settings, phase, basis, cache, None if here else "cpu")
-        with progress_bar(title, len(tokenized), done=len(tokenized) - left) as advance:
+        work = partial(_shard_sums, model, settings, each.name, basis, cache, None if here else "cpu")
+        with progress_bar(each.title, len(tokenized), done=len(tokenized) - left) as advance:
             parts = run_tasks(work, row_shards(tokenized, shards, todo), engine=engine, advance=advance)
             for number, part in zip(todo, parts, strict=True):
                 for key, value in part.items():
                     value = value.to(model.device)
                     totals[key] = value if key not in totals else totals[key].add_(value)
-                sums.keep(phase, number + 1, totals)
-        sums.keep(phase, -1, totals)
+                sums.keep(each.name, number + 1, totals)
+        sums.keep(each.name, -1, totals)
         return totals
 
-    if "covariances" in settings.passes:
-        totals = go("covariances", "Covariances")
-        for layer in layers:
-            if f"in.{layer.name}" not in totals:
-                raise AitiaError(f"the loss of no row depends on layer {layer.name}; leave its block out")
-            right_values, right = _eigen(totals[f"in.{layer.name}"] / tokens)
-            left_values, left = _eigen(totals[f"out.{layer.name}"] / len(tokenized))
-            found[layer.name] = LayerCurvature(
-                left=left, right=right, eigenvalues=torch.outer(left_values, right_values)
-            )
-    if "eigenvalues" in settings.passes:
-        for name, total in go("eigenvalues", "Eigenvalues").items():
-            found[name] = LayerCurvature(
-                left=found[name].left, right=found[name].right, eigenvalues=total / len(tokenized)
-            )
+    for each in settings.passes:
+        totals = go(each)
+        for name, layer in found.items():
+            found[name] = each.fitted(name, layer, totals, rows=len(tokenized), tokens=tokens)
     return found
 
 
@@ -212,10 +195,10 @@ def _shard_sums(
     shard: RowShard,
     advance: Advance,
 ) -> dict[str, torch.Tensor]:
-    """The sums of a shard's rows: of a a^T and g g^T, or of the squared gradients in the basis."""
+    """The sums of a shard's rows, by the pass of that name."""
     layers = curvature_layers(model, settings)
-    covariances = phase == "covariances"
-    dtype = None if covariances else product_dtype(settings.precision, model.device)
+    each = next(one for one in settings.passes if one.name == phase)
+    dtype = None if each.exact else product_dtype(settings.precision, model.device)
     bases = {} if dtype is None else {name: basis[name].to(model.device).basis(dtype) for name in basis}
     totals: dict[str, torch.Tensor] = {}
     for _, _, factors in passes_over_rows(
@@ -229,47 +212,8 @@ def _shard_sums(
         on_batch=advance,
     ):
         wanted = {layer.name: factors[layer.name] for layer in layers if layer.name in factors}
-        if covariances:
-            _add_covariances(wanted, totals)
-        else:
-            _add_squares(wanted, bases, totals)
+        each.add(wanted, bases, totals)
     return {key: total if device is None else total.to(device) for key, total in totals.items()}
-
-
-def _add_covariances(factors: Mapping[str, Factors], totals: dict[str, torch.Tensor]) -> None:
-    """Add a a^T and g g^T of every layer; inputs that layers share are multiplied once."""
-    import torch
-
-    sharing = Counter(id(part.inputs) for part in factors.values())
-    moments: dict[int, torch.Tensor] = {}
-    for name, part in factors.items():
-        for side, values in (("in", part.inputs), ("out", part.outputs)):
-            key = f"{side}.{name}"
-            if key not in totals:
-                totals[key] = values.new_zeros(values.shape[-1], values.shape[-1])
-            if sharing[id(values)] < 2:
-                add_second_moment(totals[key], values)
-                continue
-            if id(values) not in moments:
-                moments[id(values)] = torch.zeros_like(totals[key])
-                add_second_moment(moments[id(values)], values)
-            totals[key] += moments[id(values)]
-
-
-def _add_squares(
-    factors: Mapping[str, Factors],
-    bases: Mapping[str, tuple[torch.Tensor | None, torch.Tensor | None]],
-    totals: dict[str, torch.Tensor],
-) -> None:
-    """Add the squares of every layer's gradients in its basis."""
-    import torch
-
-    for name, part in factors.items():
-        if name not in totals:
-            sizes = part.outputs.shape[-1], part.inputs.shape[-1]
-            totals[name] = part.inputs.new_zeros(sizes, dtype=torch.float32)
-        left, right = bases[name]
-        add_squared_gradients(totals[name], part.inputs, part.outputs, left=left, right=right)
 
 
 def _fitting_rows(
@@ -284,25 +228,6 @@ def _fitting_rows(
     if isinstance(data, TokenizedRecords):
         return TokenizedRecords(records=tuple(data[i] for i in drawn))
     return cut(data.only([data.ids[i] for i in drawn]))
-
-
-def _eigen(covariance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Eigenvalues (not negative) and eigenvectors of a covariance, by falling eigenvalue, in float32.
-
-    Single precision is enough for a basis, whose eigenvalues EK-FAC measures afresh; where it does not
-    converge, double is taken.
-
-    Returns:
-        [d] eigenvalues and [d, d] eigenvectors, one a column.
-    """
-    import torch
-
-    whole = symmetric(covariance)
-    try:
-        values, vectors = torch.linalg.eigh(whole)
-    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
-        values, vectors = torch.linalg.eigh(whole.double())
-    return values.flip(0).clamp(min=0).float(), vectors.flip(1).float().contiguous()
 
 
 def _sums_path(out: Path | str) -> Path:

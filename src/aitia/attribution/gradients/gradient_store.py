@@ -94,7 +94,7 @@ def choose_ranks(curvature: Curvature, bytes_per_row: int) -> dict[str, tuple[in
     for name, layer in curvature.layers.items():
         if layer.eigenvalues is None or layer.left is None:
             raise AitiaError(
-                "a gradient store needs the eigenbasis of kfac or ekfac curvature; fit one of these"
+                f"a gradient store needs an eigenbasis, which curvature {curvature.settings.kind} has not; fit ekfac"
             )
         values = layer.eigenvalues.cpu().numpy().astype(np.float64)
         whitened = (values / (values + values.mean() / 10 + 1e-300)) ** 2
@@ -147,7 +147,7 @@ def build_gradient_store(
     Args:
         model: the model that the curvature was fitted on.
         data: n training rows.
-        curvature: `kfac` or `ekfac`.
+        curvature: of a kind with an eigenbasis, as `kfac` or `ekfac`.
         out: the store's folder.
         bytes_per_row: the budget.
         cache: of the rows' factors, if there is one with the same batches.

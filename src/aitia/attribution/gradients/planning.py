@@ -11,8 +11,6 @@ import numpy as np
 from aitia.attribution.gradients.curvature import CurvatureSettings
 from aitia.attribution.gradients.curvature_fitting import curvature_layers
 from aitia.attribution.gradients.layer_algebra import (
-    add_second_moment,
-    add_squared_gradients,
     product_dtype,
 )
 from aitia.attribution.gradients.training_gradients import factor_bytes, training_factors
@@ -102,14 +100,15 @@ def plan_curvature(
     tokens = sum(len(row.tokens) for row in tokenized) * rows // max(len(tokenized), 1)
     weights = sum(layer.inputs * layer.outputs for layer in layers)
     squares = sum(layer.inputs**2 + layer.outputs**2 for layer in layers)
-    based, measured = "covariances" in settings.passes, "eigenvalues" in settings.passes
-    kept = (squares if based else 0) + (weights if settings.passes else 0)
+    kept = (squares if settings.based else 0) + (weights if settings.passes else 0)
     # Forward, and backward to the activations of the lowest layer: gradients of weights are never made.
     blocks = [sum(parameter.numel() for parameter in block.parameters()) for block in model.blocks]
     run = sum(blocks) + sum(blocks[min(layer.block for layer in layers) :])
     passes = len(settings.passes)
     runs = min(passes, 1) if cached else passes
-    extra = (squares * 5 // 8 if based else 0) + (weights + (squares if based else 0) if measured else 0)
+    sums = sum(
+        each.operations(layers, rows=rows, tokens=tokens, based=settings.based) for each in settings.passes
+    )
     return CurvaturePlan(
         rows=rows,
         tokens=tokens,
@@ -121,7 +120,7 @@ def plan_curvature(
         memory_bytes=_FLOAT * kept * 2,
         file_bytes=_FLOAT * kept,
         cache_bytes=factor_bytes(tokenized, layers),
-        operations=tokens * (runs * run + extra),
+        operations=tokens * runs * run + sums,
     )
 
 
@@ -161,12 +160,11 @@ def estimate_seconds(
     typical = np.argsort(np.abs(lengths - lengths.mean()), kind="stable")
     chosen = typical[: max(min(_PROBE_TOKENS, settings.max_batch_tokens) // int(lengths[typical[0]]), 1)]
     batch = pad_batch(tokenized, chosen, model.pad_id)
-    based = "covariances" in settings.passes
     dtype = product_dtype(settings.precision, model.device)
 
     def work() -> None:
         seed = 0 if not settings.use_empirical_fisher else None
-        for phase in settings.passes:
+        for each in settings.passes:
             factors = training_factors(
                 model,
                 batch,
@@ -174,28 +172,22 @@ def estimate_seconds(
                 [tokenized[int(row)].location for row in chosen],
                 loss=settings.loss,
                 sample_seed=seed,
-                dtype=torch.float32 if phase == "covariances" else dtype,
+                dtype=torch.float32 if each.exact else dtype,
             )
             for layer in layers:
                 found = factors.get(layer.name)
                 if found is None:
                     continue
-                sides = (found.outputs, found.inputs)
-                squares = [
-                    values.new_zeros(values.shape[-1], values.shape[-1], dtype=torch.float32)
-                    for values in sides
-                ]
-                if phase == "covariances":
-                    for total, values in zip(squares, sides, strict=True):
-                        add_second_moment(total, values)
-                else:
-                    left, right = (total.to(dtype) if based else None for total in squares)
-                    total = torch.zeros(layer.outputs, layer.inputs, device=found.inputs.device)
-                    add_squared_gradients(total, found.inputs, found.outputs, left=left, right=right)
+                left, right = (
+                    values.new_zeros(values.shape[-1], values.shape[-1], dtype=dtype)
+                    for values in (found.outputs, found.inputs)
+                )
+                basis = (left, right) if settings.based else (None, None)
+                each.add({layer.name: found}, {} if each.exact else {layer.name: basis}, {})
 
     work()
     seconds = _timed(work) * plan.tokens / max(int(lengths[chosen].sum()), 1)
-    if based:
+    if settings.based:
         matrix = torch.randn(_PROBE_WIDTH, _PROBE_WIDTH, generator=torch.Generator().manual_seed(0))
         one = _timed(lambda: torch.linalg.eigh(matrix + matrix.T))
         cubes = sum(layer.inputs**3 + layer.outputs**3 for layer in layers)

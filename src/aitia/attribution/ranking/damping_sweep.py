@@ -66,7 +66,9 @@ def damping_sweep(
     if not values:
         raise AitiaError("a sweep needs at least one damping")
     if not influence.curvature.settings.passes:
-        raise AitiaError("without curvature there is nothing to damp; fit diagonal, kfac or ekfac")
+        raise AitiaError(
+            "without curvature there is nothing to damp; fit another kind than identity, as ekfac"
+        )
     measurement, layers = influence.measured(find_damped_scorer(method).form)
     queries = tuple(influence.queries)
     halves = [queries[0::2], queries[1::2]] if len(queries) > 1 else [queries]

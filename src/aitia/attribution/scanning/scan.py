@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from aitia.attribution.scanning.manifest import require_free
 from aitia.attribution.scanning.places import places_of
 from aitia.attribution.scanning.store import ActivationStore
 from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
-from aitia.errors import RecordError, StoreError
+from aitia.errors import AitiaError, RecordError, StoreError
 from aitia.models import LanguageModel, generate_responses, in_tokens, sort_sites
 from aitia.records import (
     BATCH_TOKENS,
@@ -38,6 +38,9 @@ from aitia.records import (
 )
 from aitia.settings import AtLeast, Count, CountOrAll, Seed, check
 
+_SAMPLES_APART = 50_000_017
+"""How far apart the seeds of a shard's first and second responses are: more than there are shards."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScanSettings:
@@ -51,6 +54,7 @@ class ScanSettings:
         max_batch_tokens: tokens run at once, padding included.
         shard_rows: rows of a shard, at least; a scan that is killed loses one shard.
         on_policy_response_tokens: longest sampled response in tokens, for the activation on_policy_response.
+        on_policy_responses: responses sampled to each prompt; the activation on_policy_response is their mean.
         temperature: temperature of that sampling.
         seed: seed of that sampling.
     """
@@ -62,11 +66,17 @@ class ScanSettings:
     max_batch_tokens: Count = BATCH_TOKENS
     shard_rows: Count = 256
     on_policy_response_tokens: Count = 64
+    on_policy_responses: Count = 1
     temperature: Annotated[float, AtLeast(0)] = 1.0
     seed: Seed = 0
 
     def __post_init__(self) -> None:
         check(self)
+        if self.on_policy_responses > 1 and self.temperature == 0:
+            raise AitiaError(
+                f"on_policy_responses {self.on_policy_responses}: at temperature 0 all responses to a prompt are the "
+                "same; give a temperature above 0, or one response"
+            )
         object.__setattr__(self, "sites", tuple(self.sites))
         wanted = {*FORWARD_ACTIVATIONS, *self.activations}
         object.__setattr__(self, "activations", tuple(name for name in ACTIVATIONS if name in wanted))
@@ -131,6 +141,8 @@ def scan(
         _require_free_or_begun(Path(out))
     shards = _plan_shards(tokenized, chosen)
     manifest = _manifest(model, records, tokenized, chosen, len(shards), Path(out))
+    if begun is not None:
+        manifest["settings"] = _as_begun(manifest["settings"], begun)
     with ActivationStore.only_here(out):
         store = ActivationStore.create_or_resume(out, manifest, _rows_table(tokenized, records))
         store.remove_parts()
@@ -185,15 +197,41 @@ def _scan_batch(
 def _on_policy_responses(
     model: LanguageModel, rows: Sequence[TokenizedRecord], settings: ScanSettings, shard: int
 ) -> dict[str, np.ndarray]:
-    """Sample the model's own responses to the shard's prompts, and take their activation; keep the tokens too."""
+    """Sample the model's own responses to the shard's prompts, and take their mean activation; keep the tokens too.
+
+    Of several responses, all rows' first ones come first in `own_tokens` and `own_lengths`, then all second ones.
+
+    Returns:
+        `on_policy_response.site` -> [m, d] float32, `own_tokens`, and `own_lengths` [responses * m].
+    """
     prompts = [last_prompt(row) for row in rows]
-    responses = generate_responses(
-        model,
-        prompts,
-        max_new_tokens=settings.on_policy_response_tokens,
-        temperature=settings.temperature,
-        seed=settings.seed * 100_003 + shard,
-    )
+    responses: list[np.ndarray] = []
+    arrays: dict[str, np.ndarray] = {}
+    for sample in range(settings.on_policy_responses):
+        sampled = generate_responses(
+            model,
+            prompts,
+            max_new_tokens=settings.on_policy_response_tokens,
+            temperature=settings.temperature,
+            seed=settings.seed * 100_003 + shard + sample * _SAMPLES_APART,
+        )
+        responses += sampled
+        for name, values in _response_activations(model, rows, prompts, sampled, settings).items():
+            arrays[name] = values if name not in arrays else arrays[name] + values
+    arrays = {name: values / np.float32(settings.on_policy_responses) for name, values in arrays.items()}
+    arrays["own_tokens"] = np.concatenate(responses).astype(np.int32)
+    arrays["own_lengths"] = np.array([len(response) for response in responses], dtype=np.int32)
+    return arrays
+
+
+def _response_activations(
+    model: LanguageModel,
+    rows: Sequence[TokenizedRecord],
+    prompts: Sequence[np.ndarray],
+    responses: Sequence[np.ndarray],
+    settings: ScanSettings,
+) -> dict[str, np.ndarray]:
+    """The mean activation over one response to each prompt: `on_policy_response.site` -> [m, d]."""
     answered = [
         TokenizedRecord(
             id=row.id,
@@ -212,8 +250,6 @@ def _on_policy_responses(
         )
         for name, values in activation.items():
             arrays.setdefault(name, np.empty((len(rows), model.width), dtype=np.float32))[index] = values
-    arrays["own_tokens"] = np.concatenate(responses).astype(np.int32)
-    arrays["own_lengths"] = np.array([len(response) for response in responses], dtype=np.int32)
     return arrays
 
 
@@ -277,6 +313,13 @@ def _manifest(
         "settings": saved,
         "shards": shards,
     }
+
+
+def _as_begun(settings: dict[str, Any], begun: ActivationStore) -> dict[str, Any]:
+    """The settings without those that the store's aitia did not have yet, where these are as they were then."""
+    standing = {each.name: each.default for each in fields(ScanSettings)}
+    there = begun.manifest["settings"]
+    return {name: value for name, value in settings.items() if name in there or value != standing[name]}
 
 
 def _rows_table(tokenized: TokenizedRecords, records: Records) -> Any:
