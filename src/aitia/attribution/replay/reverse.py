@@ -16,13 +16,14 @@ Source: Maclaurin et al. 2015 for reversing a training run, Engstrom et al. 2025
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aitia.attribution.replay.targets import Target, require_targets, target_gradients
+from aitia.attribution.replay.lower_blocks import LowerBlocks
+from aitia.attribution.replay.targets import Target, require_targets, target_gradients, target_texts
 from aitia.engine import progress_bar
 from aitia.errors import AitiaError, NumericalError
 from aitia.models import LanguageModel, run
@@ -129,10 +130,12 @@ def replay(
             f"{model.name} is {model.dtype}, too coarse to be differentiated twice; train and replay with dtype=float32"
         )
     rows = recorded.rows_of(model, data)
-    with temporarily_trainable(model, recorded.settings) as found:
+    with ExitStack() as stack:
+        found = stack.enter_context(temporarily_trainable(model, recorded.settings))
         loop = recorded.loop(found, rows)
         found.write(recorded.final().parameters)
         asked = [target.in_tokens(model) for target in targets]
+        lower = stack.enter_context(LowerBlocks(found, [rows, *target_texts(asked)]).kept())
         values, gradients = target_gradients(found, asked)
         final = recorded.final()
         adjoint = State(
@@ -147,7 +150,8 @@ def replay(
         bar = progress_bar(title, count, unit="steps") if progress else _quiet()
         with bar as advance:
             for start, stop in reversed(recorded.segments()):
-                states = list(recorded.states_between(loop, start, stop))
+                with lower.paused():  # the bits of a state are those that training gave it
+                    states = list(recorded.states_between(loop, start, stop))
                 for number in reversed(range(start, stop)):
                     adjoint = reversal.back(states.pop(), number, adjoint)
                     norms.append(adjoint.parameters.norm(dim=1))
