@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -179,6 +180,8 @@ class LowerBlocks:
         batch = pad_batch(rows, np.arange(len(rows)), self.model.pad_id)
         with self.paused():
             whole = run(self.model, batch).hidden
+            # What blocks leave aside for others is then that of other tokens, and is missed.
+            run(self.model, replace(batch, tokens=batch.tokens[:, ::-1].copy()))
         try:
             short = run(self.model, batch).hidden
         except _CANNOT_SKIP:

@@ -101,8 +101,8 @@ def replay(
     leaving a row out, is a question of smoothness: default AdamW's first steps follow the signs of gradients, and the
     derivative misleads. Replay a smooth surrogate (`smooth_replay`), or see `metasmoothness`.
 
-    Memory: the states between two kept ones, and the graph of one batch. Cost: about 2.5 times the training for the
-    first target.
+    Memory: the states between two kept ones, the graph of one batch, and what enters the lowest trained block
+    (`LowerBlocks`). Cost: about 2.5 times the training for the first target.
 
     Args:
         recorded: the run.
