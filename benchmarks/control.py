@@ -119,13 +119,14 @@ def run(scale: Scale, model: Subject, found: Findings) -> None:
     reached: dict[tuple[str, float], tuple[float, float]] = {}
     for (name, share), each in of.items():
         skill = (each[SKILL] - base[SKILL].mean()) / (full[SKILL].mean() - base[SKILL].mean())
-        above = (each[MARGIN] - base[MARGIN].mean()) / (full[MARGIN].mean() - base[MARGIN].mean())
+        above = each[MARGIN] - base[MARGIN].mean()
         reached[name, share] = float(above.mean()), float(skill.mean())
         found.add(
             chosen_by=name,
             removed=share,
             rows=0 if (name, share) not in chosen else len(chosen[name, share]),
-            behaviour_left=mean_estimate(above),
+            behaviour_over_untouched=mean_estimate(above),
+            behaviour_over_all_rows=mean_estimate(each[MARGIN] - full[MARGIN].mean()),
             skill_kept=mean_estimate(skill),
         )
 
@@ -134,10 +135,19 @@ def run(scale: Scale, model: Subject, found: Findings) -> None:
         enough = [s for s in scale.shares if reached[name, s][0] <= 0 and reached[name, s][1] >= ENOUGH_SKILL]
         return min(enough, default=None)
 
-    best = min(scale.shares, key=lambda share: reached[BOTH, share][0])
+    most = max(scale.shares)
     found.targets += [
-        at_most(f"behaviour left where {best:.0%} is removed by both", 0.0, reached[BOTH, best][0]),
-        at_least("skill kept there", ENOUGH_SKILL, reached[BOTH, best][1]),
+        at_most(
+            f"behaviour in nats over the untouched model's, {most:.0%} removed by both",
+            0.0,
+            reached[BOTH, most][0],
+        ),
+        at_least(f"skill kept, {most:.0%} removed by both", ENOUGH_SKILL, reached[BOTH, most][1]),
+        at_least(
+            f"skill kept by both less by the behaviour alone, {most:.0%} removed",
+            0.0,
+            reached[BOTH, most][1] - reached[ALONE, most][1],
+        ),
     ]
     alone, both = needed(ALONE), needed(BOTH)
     if alone is not None and both is not None:

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 from attribution.gradients.test_cost_model import Counter
@@ -19,6 +20,7 @@ from aitia.models import load_model, save_model
 from aitia.pipelines.attribution.configuration import read_configuration
 from aitia.pipelines.steps.curvature import curvature_at
 from aitia.records import read_records
+from aitia.training import LoraSettings, train
 
 SITE = "resid_post.2"
 
@@ -149,3 +151,41 @@ def test_its_counts_are_those_of_torch_while_the_work_is_done(
     assert ratios["scan"] == pytest.approx(1, abs=0.15), ratios
     assert ratios["curvature"] == pytest.approx(1, abs=0.25), ratios
     assert ratios["influence"] == pytest.approx(1, abs=0.15), ratios
+
+
+@pytest.mark.parametrize("epsilon_root", [0.0, 1e-4])
+@pytest.mark.parametrize("method", ["checkpoint-influence", "tracin", "replay"])
+def test_what_goes_through_a_run_is_counted_with_every_checkpoint_surrogate_and_reversal(
+    folder, tmp_path, method, epsilon_root
+):
+    settings = LoraSettings(
+        rank=4, layers_to_transform=(2, 3), epochs=3, per_device_train_batch_size=4, epsilon_root=epsilon_root
+    )
+    data = read_records(folder / "train.jsonl")
+    queries = read_records(folder / "positive.jsonl", records_limit=1)
+    counted, planned = [], []
+    for count in (8, 24):
+        part, run = data.only(data.ids[:count]), tmp_path / f"run-{count}"
+        train(load_model(folder / "model", device="cpu"), part, settings, run, progress=False)
+        model = load_model(folder / "model", adapter=run / "adapter", device="cpu")
+        concept = fit_contrast(model, folder / "positive.jsonl", folder / "negative.jsonl", sites=[SITE])
+        store = scan(model, part, sites=[SITE], out=tmp_path / f"store-{count}")
+        with Counter() as scoring:
+            rank(store, concept, method=method, queries=queries, run=run, random_controls=3)
+        counted.append(scoring.total / 2)
+        write_lines(folder / "part.jsonl", [{**row.content, "id": row.id} for row in part])
+        content = yaml.safe_load((folder / "attribute.yaml").read_text())
+        content["model"]["adapter"] = str(run / "adapter")
+        content["data"]["path"] = "part.jsonl"
+        content["rank"] = {
+            "method": method,
+            "queries": "positive.jsonl",
+            "run": str(run),
+            "random_controls": 3,
+        }
+        (folder / "run.yaml").write_text(yaml.safe_dump(content))
+        said = json.loads(plan(folder, "--json", configuration="run.yaml"))
+        steps = {step["name"]: step["multiply_adds"] for step in said["steps"]}
+        assert ("surrogates" in steps) == (method == "replay" and not epsilon_root)
+        planned.append(steps["training run"] + steps.get("surrogates", 0.0))
+    assert np.diff(planned)[0] / np.diff(counted)[0] == pytest.approx(1, abs=0.15)

@@ -23,6 +23,7 @@ from aitia.attribution.gradients.measurements import (
     highest_site,
 )
 from aitia.attribution.gradients.planning import CurvaturePlan, announce_curvature, plan_curvature
+from aitia.attribution.gradients.run_cost import RunPass, run_cost
 from aitia.attribution.gradients.training_gradients import FactorCache, factor_bytes
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Machine",
     "Measurement",
     "ModelShape",
+    "RunPass",
     "RunPlan",
     "announce_curvature",
     "build_gradient_store",
@@ -52,6 +54,7 @@ __all__ = [
     "load_curvature",
     "plan_curvature",
     "rank_cost",
+    "run_cost",
     "scan_cost",
     "stored_influence",
 ]

@@ -17,12 +17,12 @@ from aitia.attribution.gradients.planning import CurvaturePlan, in_words
 from aitia.errors import AitiaError
 from aitia.records import BATCH_TOKENS
 
-_FLOAT = 4
+FLOAT_BYTES = 4
 # Of a row of data beside its tokens: id, place, positions, and the columns of a ranking (measured: `make bench-scale`).
 _ROW_BYTES = 600
 _TOKEN_BYTES = 5
 # Activations of a token that are alive at once in a block, in widths, with a graph and without.
-_WITH_GRAPH, _WITHOUT_GRAPH = 24, 12
+WITH_GRAPH, _WITHOUT_GRAPH = 24, 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +122,7 @@ class InfluencePass:
 
     def products(self, length: float) -> float:
         """Multiply-adds of the products for a row of so many tokens."""
-        if contracts(self.directions, length):
-            return self.weights * self.directions * length
-        return self.weights * (self.directions + length)
+        return products(self.weights, self.directions, length)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,16 +260,16 @@ def scan_cost(
     upward = 1.0 if backward else (highest + 1) / shape.layers
     downward = (shape.layers - lowest - 1) / shape.layers if backward else 0.0
     logits = data.response_tokens * shape.vocabulary * shape.width * (2 if backward else 0)
-    alive = _WITH_GRAPH * shape.layers * downward + _WITHOUT_GRAPH
-    memory = data.max_batch_tokens * shape.width * alive * _FLOAT
+    alive = WITH_GRAPH * shape.layers * downward + _WITHOUT_GRAPH
+    memory = data.max_batch_tokens * shape.width * alive * FLOAT_BYTES
     return Cost(
         name="scan",
-        multiply_adds=_through_blocks(shape, data) * (upward + downward) + logits,
+        multiply_adds=through_blocks(shape, data) * (upward + downward) + logits,
         calls=data.batches * shape.layers * (upward + downward),
         rows=data.rows,
         memory_bytes=memory,
         disk_bytes=data.rows
-        * (sites * len(activations) * shape.width * _FLOAT + 8 + 4 * backward + _ROW_BYTES / 8),
+        * (sites * len(activations) * shape.width * FLOAT_BYTES + 8 + 4 * backward + _ROW_BYTES / 8),
     )
 
 
@@ -283,7 +281,7 @@ def curvature_cost(shape: ModelShape, data: Data, plan: CurvaturePlan) -> Cost:
         calls=data.batches * plan.rows / data.rows * shape.layers * 2 * plan.runs,
         rows=plan.rows,
         memory_bytes=plan.memory_bytes
-        + data.max_batch_tokens * shape.width * _WITH_GRAPH * shape.layers * _FLOAT,
+        + data.max_batch_tokens * shape.width * WITH_GRAPH * shape.layers * FLOAT_BYTES,
         disk_bytes=plan.file_bytes,
     )
 
@@ -305,16 +303,16 @@ def influence_cost(
     Returns:
         The step, for all rows together.
     """
-    through, logits = _through_blocks(shape, data), data.response_tokens * shape.vocabulary * shape.width
+    through, logits = through_blocks(shape, data), data.response_tokens * shape.vocabulary * shape.width
     directions = [1 + (shape.layers - each.lowest) / shape.layers for each in passes] * (not cached)
-    graph = 0 if cached else data.max_batch_tokens * shape.width * _WITH_GRAPH * shape.layers
+    graph = 0 if cached else data.max_batch_tokens * shape.width * WITH_GRAPH * shape.layers
     return Cost(
         name="influence",
         multiply_adds=sum(through * each + 2 * logits for each in directions)
         + data.rows * sum(each.products(data.length) for each in passes),
         calls=data.batches * shape.layers * sum(directions),
         rows=data.rows,
-        memory_bytes=_FLOAT * (max(each.directions * each.weights for each in passes) + graph),
+        memory_bytes=FLOAT_BYTES * (max(each.directions * each.weights for each in passes) + graph),
         disk_bytes=0,
     )
 
@@ -324,8 +322,8 @@ def rank_cost(shape: ModelShape, data: Data, *, methods: int, controls: int) -> 
     return Cost(
         name="rank",
         multiply_adds=data.rows * shape.width * (methods + controls),
-        memory_bytes=data.rows * (methods + controls) * _FLOAT,
-        disk_bytes=data.rows * (methods * _FLOAT + _ROW_BYTES / 6),
+        memory_bytes=data.rows * (methods + controls) * FLOAT_BYTES,
+        disk_bytes=data.rows * (methods * FLOAT_BYTES + _ROW_BYTES / 6),
         spread=False,
     )
 
@@ -364,6 +362,11 @@ def in_bytes(count: float) -> str:
     raise AssertionError
 
 
-def _through_blocks(shape: ModelShape, data: Data) -> float:
+def products(weights: int, directions: int, length: float) -> float:
+    """Multiply-adds of the products of a row's gradient, of so many tokens, with directions."""
+    return weights * (directions * length if contracts(directions, length) else directions + length)
+
+
+def through_blocks(shape: ModelShape, data: Data) -> float:
     """Multiply-adds of all tokens through all blocks, once: the weights, and attention over a row's length."""
     return data.tokens * (shape.parameters + 2 * shape.layers * shape.width * data.length)

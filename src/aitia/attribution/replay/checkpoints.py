@@ -11,6 +11,7 @@ Gradients of rows are taken once a checkpoint, whatever the number of targets.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aitia.attribution.influence.streaming import stream_scores
-from aitia.attribution.replay.targets import Target, require_targets, target_gradients
+from aitia.attribution.replay.lower_blocks import LowerBlocks
+from aitia.attribution.replay.targets import Target, require_targets, target_gradients, target_texts
 from aitia.engine import LOCAL, Engine, note
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel, find_linear_layers
@@ -115,11 +117,14 @@ def checkpoint_influence(
     chosen = choose_checkpoints(recorded, checkpoints) if isinstance(checkpoints, int) else tuple(checkpoints)
     total = np.zeros((len(targets), len(rows)))
     settings = recorded.settings
-    with temporarily_trainable(model, settings) as found:
+    with ExitStack() as stack:
+        found = stack.enter_context(temporarily_trainable(model, settings))
         recorded.loop(found, rows)
         layers = find_linear_layers(found.model, parameters=settings.method)
         _note_left_out(found, layers)
         asked = [target.in_tokens(model) for target in targets]
+        if engine.name == "local":  # workers get the model as it is
+            stack.enter_context(LowerBlocks(found, [rows, *target_texts(asked)]).kept())
         for each in chosen:
             state = recorded.state(each.step)
             found.write(state.parameters)

@@ -16,13 +16,14 @@ Source: Maclaurin et al. 2015 for reversing a training run, Engstrom et al. 2025
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aitia.attribution.replay.targets import Target, require_targets, target_gradients
+from aitia.attribution.replay.lower_blocks import LowerBlocks
+from aitia.attribution.replay.targets import Target, require_targets, target_gradients, target_texts
 from aitia.engine import progress_bar
 from aitia.errors import AitiaError, NumericalError
 from aitia.models import LanguageModel, run
@@ -100,8 +101,8 @@ def replay(
     leaving a row out, is a question of smoothness: default AdamW's first steps follow the signs of gradients, and the
     derivative misleads. Replay a smooth surrogate (`smooth_replay`), or see `metasmoothness`.
 
-    Memory: the states between two kept ones, and the graph of one batch. Cost: about 2.5 times the training for the
-    first target.
+    Memory: the states between two kept ones, the graph of one batch, and what enters the lowest trained block
+    (`LowerBlocks`). Cost: about 2.5 times the training for the first target.
 
     Args:
         recorded: the run.
@@ -129,10 +130,12 @@ def replay(
             f"{model.name} is {model.dtype}, too coarse to be differentiated twice; train and replay with dtype=float32"
         )
     rows = recorded.rows_of(model, data)
-    with temporarily_trainable(model, recorded.settings) as found:
+    with ExitStack() as stack:
+        found = stack.enter_context(temporarily_trainable(model, recorded.settings))
         loop = recorded.loop(found, rows)
         found.write(recorded.final().parameters)
         asked = [target.in_tokens(model) for target in targets]
+        lower = stack.enter_context(LowerBlocks(found, [rows, *target_texts(asked)]).kept())
         values, gradients = target_gradients(found, asked)
         final = recorded.final()
         adjoint = State(
@@ -147,7 +150,8 @@ def replay(
         bar = progress_bar(title, count, unit="steps") if progress else _quiet()
         with bar as advance:
             for start, stop in reversed(recorded.segments()):
-                states = list(recorded.states_between(loop, start, stop))
+                with lower.paused():  # the bits of a state are those that training gave it
+                    states = list(recorded.states_between(loop, start, stop))
                 for number in reversed(range(start, stop)):
                     adjoint = reversal.back(states.pop(), number, adjoint)
                     norms.append(adjoint.parameters.norm(dim=1))

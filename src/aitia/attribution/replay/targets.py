@@ -124,6 +124,12 @@ def target_gradients(trainable: Trainable, targets: Iterable[Target]) -> tuple[l
     return values, torch.stack(gradients)
 
 
+def target_texts(targets: Sequence[Target]) -> list[TokenizedRecords]:
+    """The texts of targets that were cut by `Target.in_tokens`."""
+    texts = [part.texts for target in targets for part in target.parts]
+    return [each for each in texts if isinstance(each, TokenizedRecords)]
+
+
 def target_value(model: LanguageModel, target: Target) -> float:
     """A target's value, without a gradient."""
     return sum(float(value) for value, _ in _parts(model, target, gradients=False))

@@ -14,6 +14,7 @@ from aitia.records import TokenizedRecord
 if TYPE_CHECKING:
     from aitia.attribution.gradients.cost_model import InfluencePass
     from aitia.attribution.gradients.curvature import CurvatureSettings
+    from aitia.attribution.gradients.run_cost import RunPass
     from aitia.attribution.scorers.context import RankingContext
     from aitia.models import LanguageModel
 
@@ -138,8 +139,8 @@ class Scorer(Protocol):
         model: LanguageModel,  # noqa: ARG002
         site: str,  # noqa: ARG002
         curvature: CurvatureSettings,  # noqa: ARG002
-    ) -> InfluencePass | None:
-        """The pass over the rows that the model makes for it, for `aitia plan`; none where stored numbers suffice.
+    ) -> InfluencePass | RunPass | None:
+        """What the model does for it with the rows or with a run, for `aitia plan`; none where stored numbers suffice.
 
         Args:
             model: with its weights or without.

@@ -7,12 +7,12 @@ the parameters at checkpoint c and P_c what AdamW divides by there. F is one for
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from aitia.attribution.gradients.cost_model import InfluencePass
 from aitia.attribution.gradients.curvature import CurvatureSettings
+from aitia.attribution.gradients.run_cost import RunPass
 from aitia.attribution.replay import CHECKPOINTS, SURROGATES
 from aitia.attribution.scorers.context import RankingContext
 from aitia.attribution.scorers.protocol import Needs, Scorer, Scores
@@ -73,9 +73,9 @@ class Replay(Scorer):
         runs = context.runs()
         return RunScores(lambda directions: runs.replay(directions).scores, _REPLAY_CONTROLS)
 
-    def cost_of(self, model: LanguageModel, site: str, curvature: CurvatureSettings) -> InfluencePass:  # noqa: ARG002
+    def cost_of(self, model: LanguageModel, site: str, curvature: CurvatureSettings) -> RunPass:  # noqa: ARG002
         """See `Scorer.cost_of`."""
-        return _pass_over_all(model, curvature)
+        return replace(_use_of_the_run(model), reversals=SURROGATES, at_once=_REPLAY_CONTROLS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +103,9 @@ class CheckpointScorer(Scorer):
         runs = context.runs()
         return RunScores(lambda directions: runs.checkpoints(directions, preconditioned=self.preconditioned))
 
-    def cost_of(self, model: LanguageModel, site: str, curvature: CurvatureSettings) -> InfluencePass:  # noqa: ARG002
+    def cost_of(self, model: LanguageModel, site: str, curvature: CurvatureSettings) -> RunPass:  # noqa: ARG002
         """See `Scorer.cost_of`."""
-        return _pass_over_all(model, curvature)
+        return replace(_use_of_the_run(model), checkpoints=CHECKPOINTS)
 
 
 register(
@@ -128,11 +128,10 @@ register(
 )
 
 
-def _pass_over_all(model: LanguageModel, curvature: CurvatureSettings) -> InfluencePass:
-    """A pass that takes gradients of every linear layer that training moves."""
-    parameters = "full" if model.adapter is None else "lora"
-    layers = find_linear_layers(model, parameters=parameters, layer_stride=curvature.layer_stride)
-    return InfluencePass(
+def _use_of_the_run(model: LanguageModel) -> RunPass:
+    """What training moved: every linear layer, or the adapter's."""
+    layers = find_linear_layers(model, parameters="full" if model.adapter is None else "lora")
+    return RunPass(
         weights=sum(layer.outputs * layer.inputs for layer in layers),
-        lowest=min(each.block for each in layers),
+        lowest=0 if model.adapter is None else min(layer.block for layer in layers),
     )

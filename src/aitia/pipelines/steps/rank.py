@@ -15,8 +15,10 @@ from aitia.attribution.gradients import (
     CurvatureSettings,
     Damping,
     InfluencePass,
+    RunPass,
     influence_cost,
     rank_cost,
+    run_cost,
 )
 from aitia.attribution.influence import SolveSettings, directions_that_fit
 from aitia.attribution.ranking import RANDOM_CONTROLS, controls_kept
@@ -31,9 +33,9 @@ from aitia.pipelines.steps.models import BaseModel, ModelStep, RecordRun
 from aitia.pipelines.steps.records import ReadRecords
 from aitia.pipelines.steps.scan import Scan
 from aitia.pipelines.steps.step import Results, Step
-from aitia.pipelines.steps.workload import Workload
+from aitia.pipelines.steps.workload import Workload, training_cost
 from aitia.records import Records
-from aitia.training import RUN
+from aitia.training import RUN, open_run
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -142,16 +144,46 @@ class Rank(Step[Ranking]):
     def cost(self, work: Workload) -> tuple[Cost, ...]:
         """See `Step.cost`: the passes of the influence methods over the rows, and the products with what is stored."""
         shape, data, costs = work.shape, work.data, []
+        settings, cached = CurvatureSettings(), False
         if self.curvature is not None:
             settings, cached = self.curvature.counted(work)
-            passes = _passes(
-                work.outline, settings, self.scan.counted_site(work), self.methods, self._controls()
-            )
-            costs.append(influence_cost(shape, data, passes, cached=cached))
+        passes = _passes(work.outline, settings, self.scan.counted_site(work), self.methods, self._controls())
+        over_rows = [each for each in passes if isinstance(each, InfluencePass)]
+        through = [each for each in passes if isinstance(each, RunPass)]
+        if over_rows:
+            costs.append(influence_cost(shape, data, over_rows, cached=cached))
+        if through:
+            costs += self._through_the_run(work, through)
         others = activation_scorers() if self.compare_available else ()
         scored = len({*self.methods, *others})
         costs.append(rank_cost(shape, data, methods=scored, controls=self.random_controls))
         return tuple(costs)
+
+    def _through_the_run(self, work: Workload, passes: Sequence[RunPass]) -> list[Cost]:
+        """The surrogates of the recorded run, each trained once, and what is done with them and with the run."""
+        if self.recorded is not None:
+            training = self.recorded.settings
+        else:
+            assert self.folder is not None  # `Needs.run` asked for one
+            training = open_run(self.folder).settings
+        surrogates = 0 if training.smooth else max(each.reversals for each in passes)
+        once = training_cost(work, "surrogates", training)
+        trained = replace(
+            once,
+            multiply_adds=once.multiply_adds * surrogates,
+            calls=once.calls * surrogates,
+            rows=once.rows * surrogates,
+            disk_bytes=once.disk_bytes * surrogates,
+        )
+        through = run_cost(
+            work.shape,
+            work.data,
+            passes,
+            epochs=training.epochs,
+            smooth=training.smooth,
+            accumulated=training.gradient_accumulation_steps > 1,
+        )
+        return [trained, through] if surrogates else [through]
 
     def _controls(self) -> dict[ControlKind, int]:
         file = self.concept.file
@@ -168,9 +200,9 @@ def _passes(
     site: str,
     methods: Sequence[str],
     controls: Mapping[ControlKind, int],
-) -> list[InfluencePass]:
+) -> list[InfluencePass | RunPass]:
     """A pass for each method that makes one, and after the first method's, which decides the order, its controls'."""
-    found = []
+    found: list[InfluencePass | RunPass] = []
     for name in methods:
         scorer = find_scorer(name)
         with naming_package(name):
@@ -179,7 +211,14 @@ def _passes(
             continue
         found.append(once)
         if scorer.through_concept and name == methods[0]:
-            room = directions_that_fit(once.weights)
+            room = _room(once, sum(controls.values()))
             kept, at_once = sum(controls_kept(controls, room).values()), max(room, 1)
             found += [replace(once, directions=min(at_once, kept - done)) for done in range(0, kept, at_once)]
     return found
+
+
+def _room(once: InfluencePass | RunPass, asked: int) -> int:
+    """For how many controls one pass has a place."""
+    if isinstance(once, InfluencePass):
+        return directions_that_fit(once.weights)
+    return asked if once.at_once is None else once.at_once
