@@ -138,7 +138,7 @@ def run(scale: Scale, model: Subject, found: Findings) -> None:
     most = max(scale.shares)
     found.targets += [
         at_most(
-            f"behaviour in nats over the untouched model's, {most:.0%} removed by both",
+            f"behaviour over the untouched model's, {most:.0%} removed by both",
             0.0,
             reached[BOTH, most][0],
         ),

@@ -61,9 +61,28 @@ def targets(results: Mapping[str, Any]) -> str:
     )
 
 
+def control(results: Mapping[str, Any]) -> str:
+    return table(
+        ["rows chosen by", "removed", "rows", "behaviour over the untouched model's, nats", "skill kept"],
+        [
+            [
+                row["chosen_by"],
+                f"{row['removed']:.0%}",
+                str(row["rows"]),
+                interval(row, "behaviour_over_untouched", 3),
+                interval(row, "skill_kept"),
+            ]
+            for row in results["rows"]
+            if row["chosen_by"] != "untouched model"
+        ],
+    )
+
+
 TABLES = {
     "replay.foretelling": Documented("replay", foretelling),
     "replay.costs": Documented("replay", costs),
     "replay.removing": Documented("replay", removing),
     "replay.targets": Documented("replay", targets),
+    "control.rows": Documented("control", control),
+    "control.targets": Documented("control", targets),
 }
