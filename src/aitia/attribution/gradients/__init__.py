@@ -23,7 +23,7 @@ from aitia.attribution.gradients.measurements import (
     highest_site,
 )
 from aitia.attribution.gradients.planning import CurvaturePlan, announce_curvature, plan_curvature
-from aitia.attribution.gradients.run_cost import RunPass, run_cost
+from aitia.attribution.gradients.run_passes import RunPass, run_cost
 from aitia.attribution.gradients.training_gradients import FactorCache, factor_bytes
 
 __all__ = [

@@ -14,7 +14,7 @@ from aitia.records import TokenizedRecord
 if TYPE_CHECKING:
     from aitia.attribution.gradients.cost_model import InfluencePass
     from aitia.attribution.gradients.curvature import CurvatureSettings
-    from aitia.attribution.gradients.run_cost import RunPass
+    from aitia.attribution.gradients.run_passes import RunPass
     from aitia.attribution.scorers.context import RankingContext
     from aitia.models import LanguageModel
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from aitia.attribution.gradients.curvature import CurvatureSettings
-from aitia.attribution.gradients.run_cost import RunPass
+from aitia.attribution.gradients.run_passes import RunPass
 from aitia.attribution.replay import CHECKPOINTS, SURROGATES
 from aitia.attribution.scorers.context import RankingContext
 from aitia.attribution.scorers.protocol import Needs, Scorer, Scores
