@@ -28,6 +28,7 @@ MAY_BE_HUGE = {
     "--drop-slice",
     "--shard-rows",
     "--on-policy-response-tokens",
+    "--on-policy-responses",
     "--dead-after",
     "--evaluate-every",
     "--checkpoint-every",
