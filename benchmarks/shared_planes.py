@@ -6,7 +6,7 @@ formed on the networks of the first 20 seeds, before the others were trained; th
 predicts, with no number fitted to it:
 
 - one turn of all vectors of a circuit, to any other plane, changes no answer;
-- turns of their own, and vectors dealt out anew among the neurons, make the sum depend on more than x^-1 z y^-1;
+- turns of their own, and vectors permuted at random among the neurons, make the sum depend on more than x^-1 z y^-1;
 - neurons taken away change the logits as the vectors in the plane say, and not as one shared vector says.
 
 Baselines: one shared vector; several complete rho-sets; neurons on other orbits; equivariance under a pair of subgroups
@@ -308,7 +308,7 @@ def targets(rows: list[dict[str, Any]]) -> list[Target]:
             at_least("several: right after one turn for all", 0.99, middle["one_turn_accuracy"]),
             at_least("several: bi-equivariance after one turn for all", 0.9, middle["one_turn_equivariance"]),
             at_most("several: bi-equivariance after turns of their own", 0.7, middle["own_turns_equivariance"]),
-            at_most("several: bi-equivariance with vectors dealt anew", 0.7, middle["dealt_anew_equivariance"]),
+            at_most("several: bi-equivariance with vectors permuted at random", 0.7, middle["dealt_anew_equivariance"]),
             at_least("several: logits that planes explain", 0.95, middle["plane_explains"]),
             at_most("several: logits that single vectors explain", 0.9, middle["vector_explains"]),
             at_least("several: change by ablation that planes explain", 0.95, middle["plane_explains_ablation"]),

@@ -28,7 +28,7 @@ MEDIANS = {
     "one_turn_equivariance": "... bi-equivariance",
     "own_turns_accuracy": "a turn for each vector: right on",
     "own_turns_equivariance": "... bi-equivariance",
-    "dealt_anew_equivariance": "vectors dealt anew among the neurons: bi-equivariance",
+    "dealt_anew_equivariance": "vectors permuted at random among the neurons: bi-equivariance",
     "vector_explains_ablation": "change when a fifth of the neurons is taken away, explained by one vector",
     "plane_explains_ablation": "... by a plane",
 }

@@ -80,9 +80,7 @@ def atomic_path(path: Path | str, *, flush: bool = True) -> Iterator[Path]:
 
     Raises:
         StoreError: it is an address, a folder that holds something else, or cannot be written: the disk is
-            full, say, or the folder is not ours.
-        StoreError: it is an address, or cannot be written: the disk is full, say, or the folder is not ours; or
-            a file is to be written where a folder is.
+            full, say, or the folder is not ours; or a file is to be written where a folder is.
     """
     _require_local(path)
     path = Path(path)

@@ -102,17 +102,16 @@ class BaseModel(Step[Load]):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TrainAdapter(Step[Path]):
-    """A low-rank adapter, trained on all rows of the data.
+class Training(Step[Path]):
+    """A training on all rows of the data, whose result is a folder.
 
     Attributes:
-        base: the model that it is put on.
+        base: the model that it starts from.
         data: what it is trained on.
         settings: how.
-        out: its folder, in PEFT's format.
+        out: the folder.
     """
 
-    name: str = "adapter"
     base: BaseModel
     data: ReadRecords
     settings: LoraSettings
@@ -122,17 +121,8 @@ class TrainAdapter(Step[Path]):
         """See `Step.depends`."""
         return self.settings.identity()
 
-    def done(self) -> bool:
-        """See `Step.done`."""
-        return self.out.may_be_there() and (self.out.path() / "adapter_config.json").is_file()
-
     def read(self) -> Path:
-        """See `Step.read`. What is wrong with the adapter is found when it is loaded."""
-        return self.out.path()
-
-    def run(self, results: Results) -> Path:
-        """See `Step.run`."""
-        finetune_lora(results[self.base](None), results[self.data], self.settings, self.out.path())
+        """See `Step.read`. What is wrong with the folder is found when it is used."""
         return self.out.path()
 
     def cost(self, work: Workload) -> tuple[Cost, ...]:
@@ -141,46 +131,36 @@ class TrainAdapter(Step[Path]):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class RecordRun(Step[Path]):
-    """The same training, recorded, for the scorers that go through it.
+class TrainAdapter(Training):
+    """A low-rank adapter, in PEFT's format."""
 
-    Attributes:
-        base: the model that it starts from.
-        data: what it is trained on.
-        settings: how.
-        out: its folder.
-    """
-
-    name: str = "run"
-    base: BaseModel
-    data: ReadRecords
-    settings: LoraSettings
-    out: Place
-
-    def depends(self) -> object:
-        """See `Step.depends`."""
-        return self.settings.identity()
+    name: str = "adapter"
 
     def done(self) -> bool:
         """See `Step.done`."""
-        return (
-            self.out.may_be_there()
-            and (self.out.path() / RUN).is_file()
-            and open_run(self.out.path()).finished
-        )
+        return self.out.may_be_there() and (self.out.path() / "adapter_config.json").is_file()
 
-    def read(self) -> Path:
-        """See `Step.read`. What is wrong with the run is found when it is walked through."""
+    def run(self, results: Results) -> Path:
+        """See `Step.run`."""
+        finetune_lora(results[self.base](None), results[self.data], self.settings, self.out.path())
         return self.out.path()
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class RecordRun(Training):
+    """The same training, recorded, for the scorers that go through it."""
+
+    name: str = "run"
+
+    def done(self) -> bool:
+        """See `Step.done`."""
+        folder = self.out.path() if self.out.may_be_there() else None
+        return folder is not None and (folder / RUN).is_file() and open_run(folder).finished
 
     def run(self, results: Results) -> Path:
         """See `Step.run`. A run that was stopped goes on."""
         train(results[self.base](None), results[self.data], self.settings, self.out.path())
         return self.out.path()
-
-    def cost(self, work: Workload) -> tuple[Cost, ...]:
-        """See `Step.cost`."""
-        return (training_cost(work, self.name, self.settings),)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
