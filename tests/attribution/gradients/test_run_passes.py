@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from aitia.attribution.gradients import Data, ModelShape, RunPass, run_cost
+from aitia.attribution.gradients import Data, ModelShape, RunPass, run_cost, through_blocks
 
 SHAPE = ModelShape(parameters=10**6, outside=10**5, layers=4, width=64, vocabulary=400)
 DATA = Data(rows=100, tokens=5000, response_tokens=2000)
@@ -36,3 +36,8 @@ def test_every_epoch_run_and_target_is_reversed():
     assert several.multiply_adds > first
     both = run_cost(SHAPE, DATA, [use, replace(use, directions=2)], epochs=3)
     assert both.multiply_adds == pytest.approx(first + second)
+
+
+def test_blocks_cost_their_weights_and_attention():
+    """Each token meets every weight, and at each layer the keys and the values of its row's tokens."""
+    assert through_blocks(SHAPE, DATA) == THROUGH

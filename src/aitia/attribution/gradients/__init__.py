@@ -12,6 +12,7 @@ from aitia.attribution.gradients.cost_model import (
     influence_cost,
     rank_cost,
     scan_cost,
+    through_blocks,
 )
 from aitia.attribution.gradients.curvature import Curvature, CurvatureSettings, Damping, load_curvature
 from aitia.attribution.gradients.curvature_fitting import curvature_layers, fit_curvature
@@ -57,4 +58,5 @@ __all__ = [
     "run_cost",
     "scan_cost",
     "stored_influence",
+    "through_blocks",
 ]

@@ -8,7 +8,7 @@ from functools import cached_property
 from time import process_time
 from typing import Any
 
-from aitia.attribution.gradients import Cost, Data, Machine, ModelShape, RunPlan
+from aitia.attribution.gradients import Cost, Data, Machine, ModelShape, RunPlan, through_blocks
 from aitia.models import LanguageModel, in_tokens
 from aitia.pipelines.steps.step import Step, require_order, wanted
 from aitia.records import Records, TokenizedRecords
@@ -77,11 +77,6 @@ def data_of(rows: TokenizedRecords, max_batch_tokens: int) -> Data:
         response_tokens=sum(int(row.response.sum()) for row in rows),
         max_batch_tokens=max_batch_tokens,
     )
-
-
-def through_blocks(shape: ModelShape, data: Data) -> float:
-    """Multiply-adds of all tokens through all blocks, once: the weights, and attention over a row's length."""
-    return data.tokens * (shape.parameters + 2 * shape.layers * shape.width * data.length)
 
 
 def forward_cost(shape: ModelShape, data: Data, name: str, *, blocks: int, logits: bool = False) -> Cost:
