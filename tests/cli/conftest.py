@@ -32,6 +32,8 @@ LINES = {
     "discover": "--model @model --adapter @adapter --data @data.jsonl --sae @sae --out %m.json",
     "evaluate": "@gates.explanation.json --out %card.json",
     "plan": "@attribute.yaml --teraflops 1",
+    "init": "@data.jsonl --model @model --positive @positive.jsonl --negative @negative.jsonl --out %a.yaml",
+    "doctor": "--model @model --data @data.jsonl",
     "prove": "@n.network.safetensors --verifier cascade --out %p.certificate.json",
     "check": "@n.network.safetensors @n.certificate.json",
     "push": "@sae file://%copy",
