@@ -208,7 +208,7 @@ def batch_invariance(model: LanguageModel, rows: TokenizedRecords) -> Check:
     found = f"a row moves by {largest:.1e} of its length when others share its batch ({model.dtype})"
     if largest <= allowed:
         return Check(name="batch invariance", found=found)
-    mend = "scan with --dtype float32; if it stays, the model's layers mix rows of a batch"
+    mend = "scan in float32 (`dtype`); if it stays, the model's layers mix rows of a batch"
     return Check(name="batch invariance", found=found, state="warning", mend=mend)
 
 
@@ -246,7 +246,7 @@ def _installation() -> Iterator[Check]:
         state="good" if free > LEAST_DISK else "warning",
         mend=""
         if free > LEAST_DISK
-        else "stores and states take gigabytes: free some space, or give --out elsewhere",
+        else "stores and states take gigabytes: free some space, or write elsewhere (`out`)",
     )
     yield _hub()
 
@@ -280,7 +280,7 @@ def _hub() -> Check:
     there = f"{sum(1 for _ in folder.glob('models--*'))} models" if folder.is_dir() else "no folder yet"
     offline = ", offline" if constants.HF_HUB_OFFLINE else ""
     return Check(
-        name="hub cache", found=f"{folder} ({there}{offline}); nothing is fetched without --download"
+        name="hub cache", found=f"{folder} ({there}{offline}); nothing is fetched unless asked for (`download`)"
     )
 
 
@@ -297,7 +297,7 @@ def _model(model: LanguageModel) -> Iterator[Check]:
             name="precision",
             found="float16 overflows in the residual stream of many models",
             state="warning",
-            mend="use --dtype bfloat16, or float32 for gradients and replay",
+            mend="take bfloat16, or float32 for gradients and replay (`dtype`)",
         )
     template = str(model.tokenizer.chat_template or "")
     if not template:
