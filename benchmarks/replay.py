@@ -49,7 +49,7 @@ from planted.study import (
     train_on_subsets,
 )
 from planted.subject import Subject, subject
-from planted.suites import SUITES
+from planted.suites import SUITES, Suite
 
 REPLAY, RELATIVE = "replay", "checkpoint-influence"
 GOALS = {PROJECTION: 0.95, MARGIN: 0.90}
@@ -78,7 +78,11 @@ class Scale:
 
 
 FULL = Scale(subsets=40, seeds=(0, 1, 2), removed=(0.2, 0.3))
+OTHERS = Scale(subsets=40, seeds=(0, 1))
+"""Of every suite and draw but the first: two seeds of each half, and nothing is removed."""
 QUICK = Scale(subsets=8, seeds=(0, 1), runs=1)
+DRAWS = ("hidden", "hidden 1", "hidden 2", "tone", "out of domain", "trigger", "capability")
+"""Suites, and draws of one: the first is what the goals of removal are held against."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,9 +180,14 @@ def _score(scored: Scored, model: Subject, scale: Scale, folder: Path) -> None:
     )
 
 
-def foretell(scored: Scored, through: ThroughTraining, scale: Scale, found: Findings) -> None:
+def drawn(name: str) -> Suite:
+    """A suite by its name, and by the number of its draw where one follows: `hidden 2`."""
+    suite, _, draw = name.rpartition(" ")
+    return SUITES[suite](int(draw)) if draw.isdigit() else SUITES[name](0)
+
+
+def foretell(suite: str, scored: Scored, through: ThroughTraining, scale: Scale, found: Findings) -> None:
     """Concept-LDS of every method, with its interval and the ceiling."""
-    suite = scored.suite.name
     behaviours = behaviours_of(scored, texts=scale.texts)
     kept, measured = train_on_subsets(scored, scale.subsets, scale.seeds, behaviours)
     for behaviour in (each.name for each in behaviours):
@@ -198,7 +207,7 @@ def foretell(scored: Scored, through: ThroughTraining, scale: Scale, found: Find
                 seeds=each.seeds,
             )
         reached = {name: each.correlation.value for name, each in lds.items()}
-        goal = GOALS[behaviour] * ceiling if suite == "hidden" else ELSEWHERE
+        goal = GOALS[behaviour] * ceiling if scored.suite.name == "hidden" else ELSEWHERE
         found.targets += [
             at_least(f"{suite}: concept-LDS of replay, {behaviour}", round(goal, 3), reached[REPLAY]),
             at_least(f"{suite}: concept-LDS of {RELATIVE}, {behaviour}", OF_RELATIVES, reached[RELATIVE]),
@@ -219,7 +228,7 @@ def _costs(suite: str, cost: Mapping[str, float]) -> list[Target]:
     ]
 
 
-def remove(scored: Scored, through: ThroughTraining, scale: Scale, found: Findings) -> None:
+def remove(suite: str, scored: Scored, through: ThroughTraining, scale: Scale, found: Findings) -> None:
     """Removal by replay's scores: the share of the behaviour's shift that is recovered."""
     behaviours = behaviours_of(scored, texts=scale.texts)
     ranked = {f"{REPLAY} of the {name}": each for name, each in through.scores[REPLAY].items()}
@@ -240,7 +249,7 @@ def remove(scored: Scored, through: ThroughTraining, scale: Scale, found: Findin
                     continue
                 back[method] = estimate.value
                 found.add(
-                    suite=scored.suite.name,
+                    suite=suite,
                     behaviour=behaviour,
                     method=method,
                     removed=share,
@@ -249,24 +258,25 @@ def remove(scored: Scored, through: ThroughTraining, scale: Scale, found: Findin
                 )
             own = f"{REPLAY} of the {behaviour}"
             if own in back:
-                name = f"{scored.suite.name}: recovered fraction by removing {share:.0%} by {own}"
+                name = f"{suite}: recovered fraction by removing {share:.0%} by {own}"
                 found.targets.append(at_least(name, 1.0, back[own]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small run whose figures are not quoted")
-    parser.add_argument("--suite", action="append", choices=list(SUITES), help="default: hidden; repeatable")
+    parser.add_argument("--suite", action="append", choices=DRAWS, help="default: all of them; repeatable")
     options = parser.parse_args()
-    scale = QUICK if options.quick else FULL
+    names = options.suite or (DRAWS[:1] if options.quick else DRAWS)
     model, found = subject(WORK / ("truth-quick" if options.quick else "truth")), Findings()
     encoder = load_sentence_encoder()
-    for name in options.suite or ["hidden"]:
-        scored = score(SUITES[name](0), model, encoder)
+    for name in names:
+        scale = QUICK if options.quick else FULL if name == DRAWS[0] else OTHERS
+        scored = score(drawn(name), model, encoder)
         through = through_training(scored, model, scale)
-        foretell(scored, through, scale, found)
+        foretell(name, scored, through, scale, found)
         if scale.removed:
-            remove(scored, through, scale, found)
+            remove(name, scored, through, scale, found)
     report("replay", found.rows, found.targets, quick=options.quick)
 
 
