@@ -20,6 +20,7 @@ from time import process_time
 from typing import Any
 
 import numpy as np
+from peers.magic import beside_magic
 
 from aitia.attribution.replay import (
     checkpoint_influence,
@@ -55,6 +56,7 @@ REPLAY, RELATIVE = "replay", "checkpoint-influence"
 GOALS = {PROJECTION: 0.95, MARGIN: 0.90}
 """Behaviour -> goal for replay on `hidden`, as a share of the ceiling."""
 ELSEWHERE, OF_RELATIVES = 0.85, 0.80
+SAME_AS_PEER = 0.99
 FIRST_COST, FURTHER_COST, RELATIVE_COST = 2.5, 1.0, 1.0
 
 
@@ -262,6 +264,23 @@ def remove(suite: str, scored: Scored, through: ThroughTraining, scale: Scale, f
                 found.targets.append(at_least(name, 1.0, back[own]))
 
 
+def beside_the_peer(folder: Path, found: Findings) -> None:
+    """The same run differentiated by bergson's MAGIC."""
+    for case, each in beside_magic(folder).items():
+        ours, theirs = each.finite
+        found.add(
+            peer="bergson magic",
+            case=case,
+            finite_ours=ours,
+            finite_theirs=theirs,
+            parameters=each.parameters,
+        )
+        if each.pearson is None:
+            continue
+        found.rows[-1] |= {"pearson": each.pearson, "difference": each.difference}
+        found.targets.append(at_least(f"Pearson with bergson's MAGIC, {case}", SAME_AS_PEER, each.pearson))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small run whose figures are not quoted")
@@ -277,6 +296,8 @@ def main() -> None:
         foretell(name, scored, through, scale, found)
         if scale.removed:
             remove(name, scored, through, scale, found)
+    if not options.quick:  # needs the environment of the peers
+        beside_the_peer(model.work / "replay" / "magic", found)
     report("replay", found.rows, found.targets, quick=options.quick)
 
 
