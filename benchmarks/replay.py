@@ -70,6 +70,7 @@ class Scale:
         runs: smooth runs whose derivatives are averaged.
         removed: shares of the rows that are removed by each target's scores; none to leave that part out.
         texts: held out, that behaviours are measured on.
+        variants: score by variants of the methods too, and take the costs.
     """
 
     subsets: int
@@ -77,11 +78,12 @@ class Scale:
     runs: int = 2
     removed: tuple[float, ...] = ()
     texts: int = 24
+    variants: bool = True
 
 
 FULL = Scale(subsets=40, seeds=(0, 1, 2), removed=(0.2, 0.3))
-OTHERS = Scale(subsets=40, seeds=(0, 1))
-"""Of every suite and draw but the first: two seeds of each half, and nothing is removed."""
+OTHERS = Scale(subsets=24, seeds=(0, 1), variants=False)
+"""Of every suite and draw but the first: fewer halves, and nothing is removed."""
 QUICK = Scale(subsets=8, seeds=(0, 1), runs=1)
 DRAWS = ("hidden", "hidden 1", "hidden 2", "tone", "out of domain", "trigger", "capability")
 """Suites, and draws of one: the first is what the goals of removal are held against."""
@@ -103,6 +105,7 @@ class ThroughTraining:
 def through_training(scored: Scored, model: Subject, scale: Scale) -> ThroughTraining:
     """Score a suite's rows by replay and its relatives; kept, and found again."""
     named = [scored.suite.data.fingerprint, model.training.identity(), scored.concept.fingerprint, scale.runs]
+    named += [] if scale.variants else ["without variants"]
     folder = model.work / "replay" / f"{scored.suite.name.replace(' ', '-')}-{digest(named)[:12]}"
     if not (folder / "figures.json").is_file():
         _score(scored, model, scale, folder)
@@ -138,9 +141,6 @@ def _score(scored: Scored, model: Subject, scale: Scale, folder: Path) -> None:
     trained = peak_memory()
     recorded = read_run(run)
     smooth = smooth_replay([recorded], base, data, targets, runs=scale.runs)
-    surrogates = [read_run(path) for path in sorted((run / "smooth").iterdir())]
-    timed("replay, one target", lambda: replay(surrogates[0], base, data, targets[:1]))
-    timed("replay, two targets", lambda: replay(surrogates[0], base, data, targets))
     replayed = peak_memory()
 
     def summed(runs: Sequence[RecordedRun], **how: Any) -> np.ndarray:
@@ -149,15 +149,20 @@ def _score(scored: Scored, model: Subject, scale: Scale, folder: Path) -> None:
     made = {
         REPLAY: smooth.scores,
         f"{REPLAY}, one run": smooth.runs[0].scores,
-        f"{REPLAY}, AdamW as it is": replay(recorded, base, data, targets).scores,
         RELATIVE: timed(RELATIVE, lambda: summed([recorded])),
-        f"{RELATIVE}, 2 checkpoints": timed(
-            f"{RELATIVE}, 2 checkpoints", lambda: summed([recorded], checkpoints=2)
-        ),
-        f"{RELATIVE}, smooth runs": summed(surrogates),
         "tracin": timed("tracin", lambda: summed([recorded], preconditioned=False)),
         "last step": timed("last step", lambda: summed([recorded], checkpoints=last_checkpoint(recorded))),
     }
+    if scale.variants:
+        surrogates = [read_run(path) for path in sorted((run / "smooth").iterdir())]
+        timed("replay, one target", lambda: replay(surrogates[0], base, data, targets[:1]))
+        timed("replay, two targets", lambda: replay(surrogates[0], base, data, targets))
+        two = f"{RELATIVE}, 2 checkpoints"
+        made |= {
+            f"{REPLAY}, AdamW as it is": replay(recorded, base, data, targets).scores,
+            two: timed(two, lambda: summed([recorded], checkpoints=2)),
+            f"{RELATIVE}, smooth runs": summed(surrogates),
+        }
     arrays = {
         f"{method}: {target.name}": scores
         for method, both in made.items()
@@ -168,7 +173,9 @@ def _score(scored: Scored, model: Subject, scale: Scale, folder: Path) -> None:
     write_json(
         folder / "figures.json",
         {
-            "cost": {name: each / seconds["training"] for name, each in seconds.items()},
+            "cost": {name: each / seconds["training"] for name, each in seconds.items()}
+            if scale.variants
+            else {},
             "memory": {"before": before, "training": trained, "replay": replayed},
             "smoothness": {
                 each.target: {
@@ -180,12 +187,6 @@ def _score(scored: Scored, model: Subject, scale: Scale, folder: Path) -> None:
             },
         },
     )
-
-
-def drawn(name: str) -> Suite:
-    """A suite by its name, and by the number of its draw where one follows: `hidden 2`."""
-    suite, _, draw = name.rpartition(" ")
-    return SUITES[suite](int(draw)) if draw.isdigit() else SUITES[name](0)
 
 
 def foretell(suite: str, scored: Scored, through: ThroughTraining, scale: Scale, found: Findings) -> None:
@@ -218,7 +219,8 @@ def foretell(suite: str, scored: Scored, through: ThroughTraining, scale: Scale,
         found.add(suite=suite, act=name, trainings=value)
     for name, each in through.figures["smoothness"].items():
         found.add(suite=suite, behaviour=name, **each)
-    found.targets += _costs(suite, through.figures["cost"])
+    if through.figures["cost"]:
+        found.targets += _costs(suite, through.figures["cost"])
 
 
 def _costs(suite: str, cost: Mapping[str, float]) -> list[Target]:
