@@ -189,6 +189,12 @@ def _score(scored: Scored, model: Subject, scale: Scale, folder: Path) -> None:
     )
 
 
+def drawn(name: str) -> Suite:
+    """A suite by its name, and by the number of its draw where one follows: `hidden 2`."""
+    suite, _, draw = name.rpartition(" ")
+    return SUITES[suite](int(draw)) if draw.isdigit() else SUITES[name](0)
+
+
 def foretell(suite: str, scored: Scored, through: ThroughTraining, scale: Scale, found: Findings) -> None:
     """Concept-LDS of every method, with its interval and the ceiling."""
     behaviours = behaviours_of(scored, texts=scale.texts)

@@ -7,7 +7,6 @@ from typing import Any
 
 from documented.markdown import NONE, Documented, decimal, interval, table
 
-
 FIRST = "hidden"
 """The suite whose scorers are all shown."""
 SHOWN = ("replay", "checkpoint-influence", "tracin", "last step", "influence", "concept-influence", "oracle")
