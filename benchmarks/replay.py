@@ -20,6 +20,7 @@ from time import process_time
 from typing import Any
 
 import numpy as np
+from peers.magic import beside_magic
 
 from aitia.attribution.replay import (
     checkpoint_influence,
@@ -49,12 +50,13 @@ from planted.study import (
     train_on_subsets,
 )
 from planted.subject import Subject, subject
-from planted.suites import SUITES
+from planted.suites import SUITES, Suite
 
 REPLAY, RELATIVE = "replay", "checkpoint-influence"
 GOALS = {PROJECTION: 0.95, MARGIN: 0.90}
 """Behaviour -> goal for replay on `hidden`, as a share of the ceiling."""
 ELSEWHERE, OF_RELATIVES = 0.85, 0.80
+SAME_AS_PEER = 0.99
 FIRST_COST, FURTHER_COST, RELATIVE_COST = 2.5, 1.0, 1.0
 
 
@@ -68,6 +70,7 @@ class Scale:
         runs: smooth runs whose derivatives are averaged.
         removed: shares of the rows that are removed by each target's scores; none to leave that part out.
         texts: held out, that behaviours are measured on.
+        variants: score by variants of the methods too, and take the costs.
     """
 
     subsets: int
@@ -75,10 +78,15 @@ class Scale:
     runs: int = 2
     removed: tuple[float, ...] = ()
     texts: int = 24
+    variants: bool = True
 
 
 FULL = Scale(subsets=40, seeds=(0, 1, 2), removed=(0.2, 0.3))
+OTHERS = Scale(subsets=24, seeds=(0, 1), variants=False)
+"""Of every suite and draw but the first: fewer halves, and nothing is removed."""
 QUICK = Scale(subsets=8, seeds=(0, 1), runs=1)
+DRAWS = ("hidden", "hidden 1", "hidden 2", "tone", "out of domain", "trigger", "capability")
+"""Suites, and draws of one: the first is what the goals of removal are held against."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +105,7 @@ class ThroughTraining:
 def through_training(scored: Scored, model: Subject, scale: Scale) -> ThroughTraining:
     """Score a suite's rows by replay and its relatives; kept, and found again."""
     named = [scored.suite.data.fingerprint, model.training.identity(), scored.concept.fingerprint, scale.runs]
+    named += [] if scale.variants else ["without variants"]
     folder = model.work / "replay" / f"{scored.suite.name.replace(' ', '-')}-{digest(named)[:12]}"
     if not (folder / "figures.json").is_file():
         _score(scored, model, scale, folder)
@@ -132,9 +141,6 @@ def _score(scored: Scored, model: Subject, scale: Scale, folder: Path) -> None:
     trained = peak_memory()
     recorded = read_run(run)
     smooth = smooth_replay([recorded], base, data, targets, runs=scale.runs)
-    surrogates = [read_run(path) for path in sorted((run / "smooth").iterdir())]
-    timed("replay, one target", lambda: replay(surrogates[0], base, data, targets[:1]))
-    timed("replay, two targets", lambda: replay(surrogates[0], base, data, targets))
     replayed = peak_memory()
 
     def summed(runs: Sequence[RecordedRun], **how: Any) -> np.ndarray:
@@ -143,15 +149,20 @@ def _score(scored: Scored, model: Subject, scale: Scale, folder: Path) -> None:
     made = {
         REPLAY: smooth.scores,
         f"{REPLAY}, one run": smooth.runs[0].scores,
-        f"{REPLAY}, AdamW as it is": replay(recorded, base, data, targets).scores,
         RELATIVE: timed(RELATIVE, lambda: summed([recorded])),
-        f"{RELATIVE}, 2 checkpoints": timed(
-            f"{RELATIVE}, 2 checkpoints", lambda: summed([recorded], checkpoints=2)
-        ),
-        f"{RELATIVE}, smooth runs": summed(surrogates),
         "tracin": timed("tracin", lambda: summed([recorded], preconditioned=False)),
         "last step": timed("last step", lambda: summed([recorded], checkpoints=last_checkpoint(recorded))),
     }
+    if scale.variants:
+        surrogates = [read_run(path) for path in sorted((run / "smooth").iterdir())]
+        timed("replay, one target", lambda: replay(surrogates[0], base, data, targets[:1]))
+        timed("replay, two targets", lambda: replay(surrogates[0], base, data, targets))
+        two = f"{RELATIVE}, 2 checkpoints"
+        made |= {
+            f"{REPLAY}, AdamW as it is": replay(recorded, base, data, targets).scores,
+            two: timed(two, lambda: summed([recorded], checkpoints=2)),
+            f"{RELATIVE}, smooth runs": summed(surrogates),
+        }
     arrays = {
         f"{method}: {target.name}": scores
         for method, both in made.items()
@@ -162,7 +173,9 @@ def _score(scored: Scored, model: Subject, scale: Scale, folder: Path) -> None:
     write_json(
         folder / "figures.json",
         {
-            "cost": {name: each / seconds["training"] for name, each in seconds.items()},
+            "cost": {name: each / seconds["training"] for name, each in seconds.items()}
+            if scale.variants
+            else {},
             "memory": {"before": before, "training": trained, "replay": replayed},
             "smoothness": {
                 each.target: {
@@ -176,9 +189,14 @@ def _score(scored: Scored, model: Subject, scale: Scale, folder: Path) -> None:
     )
 
 
-def foretell(scored: Scored, through: ThroughTraining, scale: Scale, found: Findings) -> None:
+def drawn(name: str) -> Suite:
+    """A suite by its name, and by the number of its draw where one follows: `hidden 2`."""
+    suite, _, draw = name.rpartition(" ")
+    return SUITES[suite](int(draw)) if draw.isdigit() else SUITES[name](0)
+
+
+def foretell(suite: str, scored: Scored, through: ThroughTraining, scale: Scale, found: Findings) -> None:
     """Concept-LDS of every method, with its interval and the ceiling."""
-    suite = scored.suite.name
     behaviours = behaviours_of(scored, texts=scale.texts)
     kept, measured = train_on_subsets(scored, scale.subsets, scale.seeds, behaviours)
     for behaviour in (each.name for each in behaviours):
@@ -198,7 +216,7 @@ def foretell(scored: Scored, through: ThroughTraining, scale: Scale, found: Find
                 seeds=each.seeds,
             )
         reached = {name: each.correlation.value for name, each in lds.items()}
-        goal = GOALS[behaviour] * ceiling if suite == "hidden" else ELSEWHERE
+        goal = GOALS[behaviour] * ceiling if scored.suite.name == "hidden" else ELSEWHERE
         found.targets += [
             at_least(f"{suite}: concept-LDS of replay, {behaviour}", round(goal, 3), reached[REPLAY]),
             at_least(f"{suite}: concept-LDS of {RELATIVE}, {behaviour}", OF_RELATIVES, reached[RELATIVE]),
@@ -207,7 +225,8 @@ def foretell(scored: Scored, through: ThroughTraining, scale: Scale, found: Find
         found.add(suite=suite, act=name, trainings=value)
     for name, each in through.figures["smoothness"].items():
         found.add(suite=suite, behaviour=name, **each)
-    found.targets += _costs(suite, through.figures["cost"])
+    if through.figures["cost"]:
+        found.targets += _costs(suite, through.figures["cost"])
 
 
 def _costs(suite: str, cost: Mapping[str, float]) -> list[Target]:
@@ -219,7 +238,7 @@ def _costs(suite: str, cost: Mapping[str, float]) -> list[Target]:
     ]
 
 
-def remove(scored: Scored, through: ThroughTraining, scale: Scale, found: Findings) -> None:
+def remove(suite: str, scored: Scored, through: ThroughTraining, scale: Scale, found: Findings) -> None:
     """Removal by replay's scores: the share of the behaviour's shift that is recovered."""
     behaviours = behaviours_of(scored, texts=scale.texts)
     ranked = {f"{REPLAY} of the {name}": each for name, each in through.scores[REPLAY].items()}
@@ -240,7 +259,7 @@ def remove(scored: Scored, through: ThroughTraining, scale: Scale, found: Findin
                     continue
                 back[method] = estimate.value
                 found.add(
-                    suite=scored.suite.name,
+                    suite=suite,
                     behaviour=behaviour,
                     method=method,
                     removed=share,
@@ -249,24 +268,44 @@ def remove(scored: Scored, through: ThroughTraining, scale: Scale, found: Findin
                 )
             own = f"{REPLAY} of the {behaviour}"
             if own in back:
-                name = f"{scored.suite.name}: recovered fraction by removing {share:.0%} by {own}"
+                name = f"{suite}: recovered fraction by removing {share:.0%} by {own}"
                 found.targets.append(at_least(name, 1.0, back[own]))
+
+
+def beside_the_peer(folder: Path, found: Findings) -> None:
+    """The same run differentiated by bergson's MAGIC."""
+    for case, each in beside_magic(folder).items():
+        ours, theirs = each.finite
+        found.add(
+            peer="bergson magic",
+            case=case,
+            finite_ours=ours,
+            finite_theirs=theirs,
+            parameters=each.parameters,
+        )
+        if each.pearson is None:
+            continue
+        found.rows[-1] |= {"pearson": each.pearson, "difference": each.difference}
+        found.targets.append(at_least(f"Pearson with bergson's MAGIC, {case}", SAME_AS_PEER, each.pearson))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small run whose figures are not quoted")
-    parser.add_argument("--suite", action="append", choices=list(SUITES), help="default: hidden; repeatable")
+    parser.add_argument("--suite", action="append", choices=DRAWS, help="default: all of them; repeatable")
     options = parser.parse_args()
-    scale = QUICK if options.quick else FULL
+    names = options.suite or (DRAWS[:1] if options.quick else DRAWS)
     model, found = subject(WORK / ("truth-quick" if options.quick else "truth")), Findings()
     encoder = load_sentence_encoder()
-    for name in options.suite or ["hidden"]:
-        scored = score(SUITES[name](0), model, encoder)
+    for name in names:
+        scale = QUICK if options.quick else FULL if name == DRAWS[0] else OTHERS
+        scored = score(drawn(name), model, encoder)
         through = through_training(scored, model, scale)
-        foretell(scored, through, scale, found)
+        foretell(name, scored, through, scale, found)
         if scale.removed:
-            remove(scored, through, scale, found)
+            remove(name, scored, through, scale, found)
+    if not options.quick:  # needs the environment of the peers
+        beside_the_peer(model.work / "replay" / "magic", found)
     report("replay", found.rows, found.targets, quick=options.quick)
 
 

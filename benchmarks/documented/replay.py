@@ -7,26 +7,57 @@ from typing import Any
 
 from documented.markdown import NONE, Documented, decimal, interval, table
 
+FIRST = "hidden"
+"""The suite whose scorers are all shown."""
+SHOWN = ("replay", "checkpoint-influence", "tracin", "last step", "influence", "concept-influence", "oracle")
+"""Scorers that are shown on every suite."""
+
 
 def foretelling(results: Mapping[str, Any]) -> str:
-    """What each scorer foretells of training on random halves: a row a scorer, best on the first behaviour first."""
-    rows = [row for row in results["rows"] if "lds" in row]
-    places = list(dict.fromkeys((row["suite"], row["behaviour"]) for row in rows))
-    at = {(row["suite"], row["behaviour"], row["method"]): row for row in rows}
-    ceilings = {
-        place: next(r["ceiling"] for r in rows if (r["suite"], r["behaviour"]) == place) for place in places
-    }
+    """What each scorer foretells of training on random halves of the first suite: best on its first behaviour first."""
+    rows = [row for row in results["rows"] if "lds" in row and row["suite"] == FIRST]
+    places = list(dict.fromkeys(row["behaviour"] for row in rows))
+    at = {(row["behaviour"], row["method"]): row for row in rows}
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    methods.sort(key=lambda name: -at[(*places[0], name)]["lds"])
+    methods.sort(key=lambda name: -at[places[0], name]["lds"])
     cells = [
-        [f"`{name}`", *(interval(at.get((*place, name), {}), "lds") for place in places)] for name in methods
+        [f"`{name}`", *(interval(at.get((place, name), {}), "lds") for place in places)] for name in methods
     ]
-    top = [f"{suite}, {behaviour}" for suite, behaviour in places]
-    return table(["Spearman", *top], [*cells, ["*ceiling*", *(decimal(ceilings[place]) for place in places)]])
+    ceilings = [decimal(at[place, methods[0]]["ceiling"]) for place in places]
+    return table(["Spearman", *places], [*cells, ["*ceiling*", *ceilings]])
+
+
+def elsewhere(results: Mapping[str, Any]) -> str:
+    """The same of the main scorers on every suite and draw."""
+    rows = [row for row in results["rows"] if "lds" in row]
+    at = {(row["suite"], row["behaviour"], row["method"]): row for row in rows}
+    cells = []
+    for suite, behaviour in dict.fromkeys((row["suite"], row["behaviour"]) for row in rows):
+        found = [interval(at.get((suite, behaviour, name), {}), "lds") for name in SHOWN]
+        cells.append([suite, behaviour, *found, decimal(at[suite, behaviour, SHOWN[0]]["ceiling"])])
+    return table(["suite", "behaviour", *(f"`{name}`" for name in SHOWN), "ceiling"], cells)
+
+
+def peer(results: Mapping[str, Any]) -> str:
+    """The same derivative by the peer."""
+    rows = [row for row in results["rows"] if "peer" in row]
+    return table(
+        ["run", "Pearson", "largest difference", "finite: ours", "finite: MAGIC"],
+        [
+            [
+                row["case"],
+                f"1 − {1 - row['pearson']:.0e}" if "pearson" in row else NONE,
+                f"{row['difference']:.0e}" if "difference" in row else NONE,
+                f"{row['finite_ours']:.0%}",
+                f"{row['finite_theirs']:.0%}",
+            ]
+            for row in rows
+        ],
+    )
 
 
 def costs(results: Mapping[str, Any]) -> str:
-    rows = [row for row in results["rows"] if "trainings" in row]
+    rows = [row for row in results["rows"] if "trainings" in row and row["suite"] == FIRST]
     return table(
         ["act", "processor time, in trainings"],
         [[row["act"], decimal(row["trainings"], 1)] for row in rows if row["act"] != "training"],
@@ -80,6 +111,8 @@ def control(results: Mapping[str, Any]) -> str:
 
 TABLES = {
     "replay.foretelling": Documented("replay", foretelling),
+    "replay.elsewhere": Documented("replay", elsewhere),
+    "replay.peer": Documented("replay", peer),
     "replay.costs": Documented("replay", costs),
     "replay.removing": Documented("replay", removing),
     "replay.targets": Documented("replay", targets),
