@@ -79,11 +79,11 @@ def test_scans_and_curvatures_are_made_as_asked(made):
     assert (found.settings.loss, found.settings.rows, found.settings.parameters) == ("sum", 9, "full")
 
 
-@pytest.mark.parametrize("relative", [True, False])
-def test_a_ranking_has_the_methods_controls_and_damping_that_are_asked_for(made, tmp_path, relative):
+@pytest.mark.parametrize("unit", ["mean-eigenvalue", "absolute"])
+def test_a_ranking_has_the_methods_controls_and_damping_that_are_asked_for(made, tmp_path, unit):
     common = ("--store", made / "plain", "--concept", made / "c.concept.safetensors")
     influence = ("--queries", made / "queries.jsonl", "--curvature", made / "curvature.safetensors")
-    damping = ("--damping", 0.5, "--relative-damping" if relative else "--absolute-damping")
+    damping = ("--damping", 0.5, "--damping-unit", unit)
     out = tmp_path / "ranking.parquet"
     run(
         "rank",
@@ -109,7 +109,7 @@ def test_a_ranking_has_the_methods_controls_and_damping_that_are_asked_for(made,
         compare=(),
         queries=made / "queries.jsonl",
         curvature=made / "curvature.safetensors",
-        damping=Damping(value=0.5, relative=relative),
+        damping=Damping(value=0.5, unit=unit),
         random_controls=0,
     ).score
     np.testing.assert_allclose(found.scores["concept-influence"], expected, rtol=1e-4)
