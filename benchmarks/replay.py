@@ -37,6 +37,7 @@ from aitia.models import load_sentence_encoder
 from aitia.training import RecordedRun, read_run, train
 from harness import WORK, Target, at_least, at_most, peak_memory, report
 from planted.findings import Findings
+from planted.solved import with_exact_solve
 from planted.study import (
     GRADIENT,
     MARGIN,
@@ -262,7 +263,7 @@ def main() -> None:
     model, found = subject(WORK / ("truth-quick" if options.quick else "truth")), Findings()
     encoder = load_sentence_encoder()
     for name in options.suite or ["hidden"]:
-        scored = score(SUITES[name](0), model, encoder)
+        scored = with_exact_solve(score(SUITES[name](0), model, encoder))
         through = through_training(scored, model, scale)
         foretell(scored, through, scale, found)
         if scale.removed:

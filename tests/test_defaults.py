@@ -27,6 +27,7 @@ from aitia.attribution.ranking.reporting import build_report
 from aitia.cli import app
 from aitia.cli.options import with_settings
 from aitia.concepts import SaeSettings, feature_matrix, fit_concept
+from aitia.counterfactual import TailPatchSettings
 from aitia.counterfactual.behaviours import JudgedResponses
 from aitia.counterfactual.judging.classifier_judge import ClassifierJudge
 from aitia.counterfactual.judging.endpoint import Endpoint
@@ -109,6 +110,14 @@ PLACES = {
     ),
     TrainingSettings: Place(commands=("network train",)),  # no configuration trains networks
     ControlSettings: Place(commands=("curate",)),
+    TailPatchSettings: Place(
+        commands=("evaluate-ranking",),
+        flags={
+            "rows": "--patch-rows",
+            "learning_rate": "--patch-learning-rate",
+            "optimizer": "--patch-optimizer",
+        },
+    ),
     InterpretationSettings: Place(commands=("network explain",)),
 }
 FIELDS = [(kind, each) for kind in PLACES for each in described(kind)]

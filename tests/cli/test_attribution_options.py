@@ -11,7 +11,9 @@ from aitia.attribution import ActivationStore, rank, read_ranking
 from aitia.attribution.gradients.curvature import Damping, load_curvature
 from aitia.cli import app
 from aitia.concepts import fit_contrast, load_concept
-from aitia.models import save_model
+from aitia.counterfactual import TailPatchSettings, tail_patch
+from aitia.models import load_model, save_model
+from aitia.records import read_records
 
 SITE = "resid_post.1"
 
@@ -113,3 +115,32 @@ def test_a_ranking_has_the_methods_controls_and_damping_that_are_asked_for(made,
         random_controls=0,
     ).score
     np.testing.assert_allclose(found.scores["concept-influence"], expected, rtol=1e-4)
+
+
+def test_a_ranking_is_held_against_one_more_step_on_its_highest_rows(made, tmp_path):
+    out = tmp_path / "ranking.parquet"
+    run("rank", "--store", made / "plain", "--concept", made / "c.concept.safetensors", "--out", out)
+    asked = (out, "--data", made / "train.jsonl", "--tail-patch", made / "queries.jsonl")
+    step = ("--patch-rows", 2, "--patch-learning-rate", 0.05, "--patch-optimizer", "sgd")
+    found = run("evaluate-ranking", *asked, *step)
+    ranking = read_ranking(out)
+    expected = tail_patch(
+        load_model(made / "model", dtype="float32", device="cpu"),
+        read_records(made / "train.jsonl"),
+        read_records(made / "queries.jsonl"),
+        ranking.scores,
+        TailPatchSettings(rows=2, learning_rate=0.05, optimizer="sgd"),
+    )
+    assert set(found) == {"tail_patch"}
+    assert set(found["tail_patch"]) == {*ranking.scores, "random"}
+    for name, each in expected.items():
+        shown = found["tail_patch"][name]["log_probability"]
+        assert shown["value"] == pytest.approx(each.log_probability.value, rel=1e-4)
+        assert shown["low"] <= shown["value"] <= shown["high"]
+    table = CliRunner().invoke(app, ["evaluate-ranking", *map(str, asked), *map(str, step)])
+    assert "one sgd step on each of the 2 highest rows" in table.stdout
+    both = run("evaluate-ranking", *asked, *step, "--label", "planted")
+    assert both["tail_patch"] == found["tail_patch"]
+    assert both["scorers"]
+    neither = CliRunner().invoke(app, ["evaluate-ranking", str(out), "--data", str(made / "train.jsonl")])
+    assert "give --label, --tail-patch or both" in str(neither.exception)

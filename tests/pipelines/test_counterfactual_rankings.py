@@ -45,7 +45,9 @@ ASKED = {
     "loss": "sum",
     "parameters": "full",
     "layer_stride": 2,
+    "blocks_from": "bottom",
     "rows": 7,
+    "row_choice": "first",
     "max_batch_tokens": 100,
     "precision": "bfloat16",
 }
