@@ -63,8 +63,8 @@ def evaluate_ranking_command(
     know no concept: training loss, loss gap, gradient norm, length and words, as far as the ranking has them.
 
     With --tail-patch the model that was scanned takes one more training step on each of the highest rows, and is put
-    back: the change of the queries' log-probability, averaged over the rows, for every scorer and for random rows (Chang
-    et al. 2024). Take the learning rate that the model was trained with.
+    back: the change of the queries' log-probability, averaged over the rows, for every scorer and for random rows
+    (Chang et al. 2024). Take the learning rate that the model was trained with.
 
     Example:
     `aitia evaluate-ranking ranking.parquet --data train.jsonl --label planted --k 100`
