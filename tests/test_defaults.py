@@ -110,14 +110,7 @@ PLACES = {
     ),
     TrainingSettings: Place(commands=("network train",)),  # no configuration trains networks
     ControlSettings: Place(commands=("curate",)),
-    TailPatchSettings: Place(
-        commands=("evaluate-ranking",),
-        flags={
-            "rows": "--patch-rows",
-            "learning_rate": "--patch-learning-rate",
-            "optimizer": "--patch-optimizer",
-        },
-    ),
+    TailPatchSettings: Place(commands=("tail-patch",)),
     InterpretationSettings: Place(commands=("network explain",)),
 }
 FIELDS = [(kind, each) for kind in PLACES for each in described(kind)]

@@ -120,9 +120,9 @@ def test_a_ranking_has_the_methods_controls_and_damping_that_are_asked_for(made,
 def test_a_ranking_is_held_against_one_more_step_on_its_highest_rows(made, tmp_path):
     out = tmp_path / "ranking.parquet"
     run("rank", "--store", made / "plain", "--concept", made / "c.concept.safetensors", "--out", out)
-    asked = (out, "--data", made / "train.jsonl", "--tail-patch", made / "queries.jsonl")
-    step = ("--patch-rows", 2, "--patch-learning-rate", 0.05, "--patch-optimizer", "sgd")
-    found = run("evaluate-ranking", *asked, *step)
+    asked = (out, "--queries", made / "queries.jsonl")
+    step = ("--rows", 2, "--learning-rate", 0.05, "--optimizer", "sgd")
+    found = run("tail-patch", *asked, *step)
     ranking = read_ranking(out)
     expected = tail_patch(
         load_model(made / "model", dtype="float32", device="cpu"),
@@ -131,16 +131,11 @@ def test_a_ranking_is_held_against_one_more_step_on_its_highest_rows(made, tmp_p
         ranking.scores,
         TailPatchSettings(rows=2, learning_rate=0.05, optimizer="sgd"),
     )
-    assert set(found) == {"tail_patch"}
-    assert set(found["tail_patch"]) == {*ranking.scores, "random"}
+    assert set(found["scorers"]) == {*ranking.scores, "random"}
+    assert found["queries"] == 6
     for name, each in expected.items():
-        shown = found["tail_patch"][name]["log_probability"]
+        shown = found["scorers"][name]["log_probability"]
         assert shown["value"] == pytest.approx(each.log_probability.value, rel=1e-4)
         assert shown["low"] <= shown["value"] <= shown["high"]
-    table = CliRunner().invoke(app, ["evaluate-ranking", *map(str, asked), *map(str, step)])
-    assert "one sgd step on each of the 2 highest rows" in table.stdout
-    both = run("evaluate-ranking", *asked, *step, "--label", "planted")
-    assert both["tail_patch"] == found["tail_patch"]
-    assert both["scorers"]
-    neither = CliRunner().invoke(app, ["evaluate-ranking", str(out), "--data", str(made / "train.jsonl")])
-    assert "give --label, --tail-patch or both" in str(neither.exception)
+    table = CliRunner().invoke(app, [*map(str, ("tail-patch", *asked, *step))])
+    assert "one sgd step on each of the 2 highest rows adds to 6 queries" in table.stdout
