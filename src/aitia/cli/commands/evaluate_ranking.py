@@ -105,11 +105,12 @@ def tail_patch_command(
 ) -> None:
     """Measure what one more training step on the highest rows of each scorer does to the probability of queries.
 
-    The model that was scanned takes one step on a single row and is put back. The change of the queries' log-probability
-    (in nats, over the whole response) is averaged over the highest rows, for every scorer of the ranking and for random
-    rows, with a 95 % interval over the queries; so is the change of the probability (Chang et al. 2024). The step moves
-    the adapter's factors, or all weights where there is no adapter. Take the learning rate that the model was trained
-    with. The rows are cut as for the scan; --max-length, --truncate and --on-error are for the queries.
+    The model that was scanned takes one step on a single row and is put back. The change of the queries'
+    log-probability (in nats, over the whole response) is averaged over the highest rows, for every scorer of the
+    ranking and for random rows, with a 95 % interval over the queries; so is the change of the probability (Chang et
+    al. 2024). The step moves the adapter's factors, or all weights where there is no adapter. Take the learning rate
+    that the model was trained with. The rows are cut as for the scan; --max-length, --truncate and --on-error are for
+    the queries.
 
     Example:
     `aitia tail-patch ranking.parquet --queries queries.jsonl --rows 10 --learning-rate 1e-4`
