@@ -41,16 +41,23 @@ def with_exact_solve(scored: Scored, solve: SolveSettings = SOLVE, damping: Damp
     Returns:
         The same with further methods, named by `solved`.
     """
-    damping = damping or Damping()
-    named = [asdict(solve), asdict(damping), asdict(CURVATURE)]
+    scores = {name: _kept(scored, name, solve, damping or Damping()) for name in BY_LAYER}
+    return replace(
+        scored, methods=dict(scored.methods) | {solved(name): each for name, each in scores.items()}
+    )
+
+
+def _kept(scored: Scored, name: str, solve: SolveSettings, damping: Damping) -> np.ndarray:
+    """One method's scores, [n]: a solve takes many passes over the rows, so each method has a file of its own."""
+    named = [name, asdict(solve), asdict(damping), asdict(CURVATURE)]
     path = scored.folder / f"solved-{digest(named)[:12]}.npz"
     if not path.is_file():
         model = scored.subject.with_adapter(scored.folder / "adapter")
         ranking = rank(
             scored.folder / "store",
             scored.concept,
-            method=BY_LAYER[0],
-            compare=BY_LAYER,
+            method=name,
+            compare=(),
             queries=scored.suite.queries,
             curvature=fit_curvature(model, scored.suite.data, CURVATURE),
             damping=damping,
@@ -61,7 +68,6 @@ def with_exact_solve(scored: Scored, solve: SolveSettings = SOLVE, damping: Damp
             data=scored.suite.data,
         )
         with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-            np.savez(stream, **{name: np.asarray(ranking.scores[name]) for name in BY_LAYER})  # type: ignore[arg-type]
+            np.savez(stream, scores=np.asarray(ranking.scores[name]))
     with np.load(path, allow_pickle=False) as kept:
-        methods = dict(scored.methods) | {solved(name): kept[name] for name in BY_LAYER}
-    return replace(scored, methods=methods)
+        return kept["scores"]

@@ -138,7 +138,7 @@ def test_solved_scores_are_kept_apart_from_those_made_before(tmp_path, monkeypat
 
     def rank(*_, solve, damping, **how):
         calls.append((solve, damping))
-        return SimpleNamespace(scores={name: np.full(4, damping.value) for name in how["compare"]})
+        return SimpleNamespace(scores={how["method"]: np.full(4, damping.value)})
 
     monkeypatch.setattr(solved, "rank", rank)
     monkeypatch.setattr(solved, "fit_curvature", lambda *_: None)
@@ -160,8 +160,8 @@ def test_solved_scores_are_kept_apart_from_those_made_before(tmp_path, monkeypat
     np.testing.assert_array_equal(found.methods["influence"], before["influence"])
     assert calls[0][0].cg_iterations > 0
     solved.with_exact_solve(scored)
-    assert len(calls) == 1
+    assert len(calls) == 2  # one for each method
     solved.with_exact_solve(scored, damping=Damping(value=0.5))
-    assert len(calls) == 2
+    assert len(calls) == 4
     assert (tmp_path / "scores.npz").read_bytes() == kept
-    assert len(list(tmp_path.glob("solved-*.npz"))) == 2
+    assert len(list(tmp_path.glob("solved-*.npz"))) == 4
