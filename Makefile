@@ -84,7 +84,7 @@ bench-scan: $(READY) ## how much a scan costs beside a bare pass
 bench-ranking: $(READY) ## what ranking a thousand concepts costs
 	$(BIN)/python benchmarks/ranking.py
 
-bench-influence: $(READY) $(DEMO_READY) ## influence beside kronfluence, bergson and dattri (installs them apart)
+bench-influence: $(READY) $(DEMO_READY) ## influence beside kronfluence, bergson, dattri and dattri-llm (installs them apart)
 	$(BIN)/python benchmarks/influence.py
 
 bench-truth: $(READY) $(DEMO_READY) ## every method held against retraining, on planted behaviours; resumable

@@ -38,6 +38,7 @@ from aitia.models import load_sentence_encoder
 from aitia.training import RecordedRun, read_run, train
 from harness import WORK, Target, at_least, at_most, peak_memory, report
 from planted.findings import Findings
+from planted.solved import with_exact_solve
 from planted.study import (
     GRADIENT,
     MARGIN,
@@ -300,6 +301,8 @@ def main() -> None:
     for name in names:
         scale = QUICK if options.quick else FULL if name == DRAWS[0] else OTHERS
         scored = score(drawn(name), model, encoder)
+        if scale.variants:
+            scored = with_exact_solve(scored)
         through = through_training(scored, model, scale)
         foretell(name, scored, through, scale, found)
         if scale.removed:

@@ -36,6 +36,7 @@ from planted.findings import (
     targets_of_finding,
 )
 from planted.judges import QuizJudge, mood_judge
+from planted.solved import with_exact_solve
 from planted.study import ORACLE, Scored, score
 from planted.subject import Subject, subject
 from planted.suites import SUITES
@@ -89,7 +90,7 @@ def run(scale: Scale, model: Subject, found: Findings) -> None:
     for part in scale.removing:
         remove(first[part.suite], part, scale, found)
     for name in scale.predicted:
-        predict_subsets(first[name], scale, found)
+        predict_subsets(with_exact_solve(first[name]), scale, found)
     if scale.kept_by:
         keep_the_skill(first["capability"], scale, found)
     for part in scale.removing:

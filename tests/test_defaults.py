@@ -27,6 +27,7 @@ from aitia.attribution.ranking.reporting import build_report
 from aitia.cli import app
 from aitia.cli.options import with_settings
 from aitia.concepts import SaeSettings, feature_matrix, fit_concept
+from aitia.counterfactual import TailPatchSettings
 from aitia.counterfactual.behaviours import JudgedResponses
 from aitia.counterfactual.judging.classifier_judge import ClassifierJudge
 from aitia.counterfactual.judging.endpoint import Endpoint
@@ -95,8 +96,8 @@ PLACES = {
     Damping: Place(
         part=RankPart,
         commands=("rank", "slices"),
-        keys={"value": "damping", "relative": "relative_damping"},
-        flags={"value": "--damping", "relative": "--relative-damping/--absolute-damping"},
+        keys={"value": "damping", "unit": "damping_unit"},
+        flags={"value": "--damping", "unit": "--damping-unit"},
     ),
     SolveSettings: Place(part=RankPart, commands=("rank",)),
     SliceSettings: Place(part=SlicesPart, commands=("slices",), elsewhere={"seed": "rank.seed"}),
@@ -109,6 +110,7 @@ PLACES = {
     ),
     TrainingSettings: Place(commands=("network train",)),  # no configuration trains networks
     ControlSettings: Place(commands=("curate",)),
+    TailPatchSettings: Place(commands=("tail-patch",)),
     InterpretationSettings: Place(commands=("network explain",)),
 }
 FIELDS = [(kind, each) for kind in PLACES for each in described(kind)]
@@ -238,8 +240,7 @@ def test_a_setting_is_reached_from_a_command_whose_help_says_what_it_is(kind, se
             assert "[required]" in shown
         elif setting.default not in ("", False):  # a switch is off, and a text is empty, unless it is given
             values = setting.default if setting.several else [setting.default]
-            words = ["relative-damping"] if setting.default is True else map(str, values)
-            assert all(word in shown.partition("[default: ")[2] for word in words), shown
+            assert all(str(value) in shown.partition("[default: ")[2] for value in values), shown
 
 
 @NAMED
@@ -389,6 +390,6 @@ def test_the_number_of_controls_in_help_and_schema_is_the_one_that_is_taken():
 
 def test_a_part_takes_a_setting_that_another_part_has():
     assert issubclass(RankingsPart, Part)
-    found = RankingsPart(max_batch_tokens=9, damping=2.0, relative_damping=False)
+    found = RankingsPart(max_batch_tokens=9, damping=2.0, damping_unit="absolute")
     assert found.take(ScanSettings, sites=("resid_post.0",)).max_batch_tokens == 9
-    assert found.take(Damping) == Damping(value=2.0, relative=False)
+    assert found.take(Damping) == Damping(value=2.0, unit="absolute")

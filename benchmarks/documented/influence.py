@@ -12,6 +12,7 @@ SYSTEMS = {
     "aitia EK-FAC, float32 products": "aitia, float32 products",
     "bergson EK-FAC": "bergson 2.5.1",
     "kronfluence EK-FAC": "kronfluence 1.0.1",
+    "dattri-llm EK-FAC": "dattri-llm 0.1.0",
 }
 """Contestant -> as the table names it; the releases are those that `benchmarks/peers` installs."""
 WORKLOADS = ("gpt2", "smollm2-lora")
@@ -38,6 +39,7 @@ def speed(results: Mapping[str, Any]) -> str:
                 ),
             ]
             for system, label in SYSTEMS.items()
+            if all((workload, system) in at for workload in WORKLOADS)
         ],
     )
 

@@ -1,8 +1,8 @@
-"""The environment of the compared systems: kronfluence, bergson and dattri, apart from this project's own.
+"""The environment of the compared systems: kronfluence, bergson, dattri and dattri-llm, apart from this project's own.
 
 Their declared requirements bring torchvision, torchaudio and bitsandbytes, which this workload never calls.
 A torchvision that does not match the pinned torch breaks transformers at import, and pip may change torch
-itself to please it. So the three are installed without dependencies, beside a list of what they do import.
+itself to please it. So they are installed without dependencies, beside a list of what they do import.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "benchmarks" / ".work" / "peers-venv"
-PEERS = ("kronfluence==1.0.1", "bergson==2.5.1", "dattri==0.3.0")
+PEERS = ("kronfluence==1.0.1", "bergson==2.5.1", "dattri==0.3.0", "dattri-llm==0.1.0")
 REQUIREMENTS = (
     *("accelerate", "datasets", "numpy", "peft", "psutil", "pyyaml", "safetensors", "scipy", "tqdm"),
     *("transformers>=5.0", "einconv", "einops", "opt-einsum"),  # the second half is kronfluence's
     *("jaxtyping", "jinja2", "ml_dtypes", "natsort", "petname", "pyarrow", "simple-parsing", "torchopt"),
 )
-IMPORTS = "import kronfluence.analyzer, bergson.__main__, dattri.algorithm.logra, psutil"
+IMPORTS = "import kronfluence.analyzer, bergson.__main__, dattri.algorithm.logra, dattri_llm, psutil"
 DESCRIPTION = "\n".join((*PEERS, *REQUIREMENTS, ""))
 
 

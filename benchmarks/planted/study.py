@@ -63,6 +63,7 @@ class Scored:
         methods: name -> [n].
         baselines: name -> [n], the oracle among them.
         diagnosis: whether Vector Filter is safe on this suite: verdict and the three measures behind it.
+        folder: holds the adapter, the store and the scores.
     """
 
     suite: Suite
@@ -71,6 +72,7 @@ class Scored:
     methods: Mapping[str, np.ndarray]
     baselines: Mapping[str, np.ndarray]
     diagnosis: Mapping[str, Any]
+    folder: Path
 
     @property
     def planted_share(self) -> float:
@@ -116,6 +118,7 @@ def score(
         methods={name: scores[name] for name in (*GRADIENT, *FAST)},
         baselines={name: each for name, each in scores.items() if name not in (*GRADIENT, *FAST)},
         diagnosis=json.loads((folder / "diagnosis.json").read_text(encoding="utf-8")),
+        folder=folder,
     )
 
 

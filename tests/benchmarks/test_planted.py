@@ -1,17 +1,21 @@
 """The truth benchmark's own machinery: what makes it cheap changes no number, and its suites are what they say."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from aitia.attribution.gradients import Damping
 from aitia.counterfactual.behaviours import LikelihoodMargin, on_policy_responses
 from aitia.models import LanguageModel, load_model
 from aitia.records import records_from_rows
 from aitia.training import LoraSettings, finetune_lora
+from planted import solved
 from planted.remembered import LowerBlocks, same_weights
+from planted.study import GRADIENT, Scored
 from planted.suites import SUITES
 from planted.texts import KINDS, quiz_questions
 from planted.vocabulary import cut_vocabulary
@@ -126,3 +130,38 @@ def test_no_prompt_is_used_twice(name):
     assert sum(map(len, prompts)) == len(set.union(*prompts))
     assert [record.prompt for record in suite.positive] == [record.prompt for record in suite.negative]
     assert [record.prompt for record in suite.behaviour] == [record.prompt for record in suite.normal]
+
+
+def test_solved_scores_are_kept_apart_from_those_made_before(tmp_path, monkeypatch):
+    """Neither the file of the scores nor their order changes, and a setting has a file of its own."""
+    calls = []
+
+    def rank(*_, solve, damping, **how):
+        calls.append((solve, damping))
+        return SimpleNamespace(scores={how["method"]: np.full(4, damping.value)})
+
+    monkeypatch.setattr(solved, "rank", rank)
+    monkeypatch.setattr(solved, "fit_curvature", lambda *_: None)
+    before = {name: np.arange(4.0) for name in GRADIENT}
+    np.savez(tmp_path / "scores.npz", **before)
+    kept = (tmp_path / "scores.npz").read_bytes()
+    scored = Scored(
+        suite=SUITES["hidden"](0),
+        subject=SimpleNamespace(with_adapter=lambda _: None),
+        concept=None,
+        methods=before,
+        baselines={},
+        diagnosis={},
+        folder=tmp_path,
+    )
+    found = solved.with_exact_solve(scored)
+    assert list(found.methods) == [*GRADIENT, "concept-influence (exact solve)", "influence (exact solve)"]
+    np.testing.assert_array_equal(found.methods["influence (exact solve)"], np.full(4, Damping().value))
+    np.testing.assert_array_equal(found.methods["influence"], before["influence"])
+    assert calls[0][0].cg_iterations > 0
+    solved.with_exact_solve(scored)
+    assert len(calls) == 2  # one for each method
+    solved.with_exact_solve(scored, damping=Damping(value=0.5))
+    assert len(calls) == 4
+    assert (tmp_path / "scores.npz").read_bytes() == kept
+    assert len(list(tmp_path.glob("solved-*.npz"))) == 4

@@ -23,6 +23,7 @@ LINES = {
     "rank": "--store @store --concept @c.concept.safetensors --out %r.parquet",
     "fit-curvature": "--model @model --data @data.jsonl --kind diagonal --rows 4 --out %c.safetensors",
     "evaluate-ranking": "@r.parquet --data @data.jsonl --label planted",
+    "tail-patch": "@r.parquet --queries @data.jsonl --rows 1",
     "curate": "--data @data.jsonl --ranking @r.parquet --drop 2 --out %kept.jsonl --removed %gone.jsonl",
     "attribute": "@attribute.yaml",
     "demo": "--out %demo",

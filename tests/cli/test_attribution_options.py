@@ -11,7 +11,9 @@ from aitia.attribution import ActivationStore, rank, read_ranking
 from aitia.attribution.gradients.curvature import Damping, load_curvature
 from aitia.cli import app
 from aitia.concepts import fit_contrast, load_concept
-from aitia.models import save_model
+from aitia.counterfactual import TailPatchSettings, tail_patch
+from aitia.models import load_model, save_model
+from aitia.records import read_records
 
 SITE = "resid_post.1"
 
@@ -79,11 +81,11 @@ def test_scans_and_curvatures_are_made_as_asked(made):
     assert (found.settings.loss, found.settings.rows, found.settings.parameters) == ("sum", 9, "full")
 
 
-@pytest.mark.parametrize("relative", [True, False])
-def test_a_ranking_has_the_methods_controls_and_damping_that_are_asked_for(made, tmp_path, relative):
+@pytest.mark.parametrize("unit", ["mean-eigenvalue", "absolute"])
+def test_a_ranking_has_the_methods_controls_and_damping_that_are_asked_for(made, tmp_path, unit):
     common = ("--store", made / "plain", "--concept", made / "c.concept.safetensors")
     influence = ("--queries", made / "queries.jsonl", "--curvature", made / "curvature.safetensors")
-    damping = ("--damping", 0.5, "--relative-damping" if relative else "--absolute-damping")
+    damping = ("--damping", 0.5, "--damping-unit", unit)
     out = tmp_path / "ranking.parquet"
     run(
         "rank",
@@ -109,7 +111,31 @@ def test_a_ranking_has_the_methods_controls_and_damping_that_are_asked_for(made,
         compare=(),
         queries=made / "queries.jsonl",
         curvature=made / "curvature.safetensors",
-        damping=Damping(value=0.5, relative=relative),
+        damping=Damping(value=0.5, unit=unit),
         random_controls=0,
     ).score
     np.testing.assert_allclose(found.scores["concept-influence"], expected, rtol=1e-4)
+
+
+def test_a_ranking_is_held_against_one_more_step_on_its_highest_rows(made, tmp_path):
+    out = tmp_path / "ranking.parquet"
+    run("rank", "--store", made / "plain", "--concept", made / "c.concept.safetensors", "--out", out)
+    asked = (out, "--queries", made / "queries.jsonl")
+    step = ("--rows", 2, "--learning-rate", 0.05, "--optimizer", "sgd")
+    found = run("tail-patch", *asked, *step)
+    ranking = read_ranking(out)
+    expected = tail_patch(
+        load_model(made / "model", dtype="float32", device="cpu"),
+        read_records(made / "train.jsonl"),
+        read_records(made / "queries.jsonl"),
+        ranking.scores,
+        TailPatchSettings(rows=2, learning_rate=0.05, optimizer="sgd"),
+    )
+    assert set(found["scorers"]) == {*ranking.scores, "random"}
+    assert found["queries"] == 6
+    for name, each in expected.items():
+        shown = found["scorers"][name]["log_probability"]
+        assert shown["value"] == pytest.approx(each.log_probability.value, rel=1e-4)
+        assert shown["low"] <= shown["value"] <= shown["high"]
+    table = CliRunner().invoke(app, [*map(str, ("tail-patch", *asked, *step))])
+    assert "one sgd step on each of the 2 highest rows adds to 6 queries" in table.stdout

@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 from aitia.cli.endings import run
 
 TEXTS = ("--data", "--positive", "--negative", "--queries")
-MOVED = {("rank", "--data"), ("slices", "--data")}
+MOVED = {("rank", "--data"), ("slices", "--data"), ("tail-patch", "--data")}
 READERS = [
     (name, option)
     for name, command in commands().items()
     for parameter in command.params
     for option in parameter.opts
-    # `curate` and `evaluate-ranking` cut nothing; to `rank` and `slices`, --data says where the scanned rows lie now.
+    # `curate` and `evaluate-ranking` cut nothing; to others, --data says where scanned rows lie now.
     if option in TEXTS and name not in ("curate", "evaluate-ranking") and (name, option) not in MOVED
 ]
 INFLUENCE = ["--method", "influence", "--curvature", "@identity.safetensors"]
@@ -43,7 +43,7 @@ def long_line(line_of, desk):
             line[line.index(option) + 1] = long
         else:
             line += [option, long]
-        if option == "--queries":
+        if option == "--queries" and name != "tail-patch":
             line += [word.replace("@", f"{desk}/") for word in INFLUENCE]
         if name == "fit-curvature":
             del line[line.index("--rows") : line.index("--rows") + 2]
@@ -64,9 +64,10 @@ def test_a_row_that_is_too_long_is_named_and_the_advice_works(name, option, long
     advice = re.findall(r"--[a-z-]+(?: skip)?", said)
     assert sorted(advice) == ["--on-error skip", "--truncate"]
     for words in advice:
-        place = line.index("--out") + 1
-        line[place] = f"{line[place]}-{words[2:4]}"
-        line[place] += ".network" if name == "network train" else ""
+        if "--out" in line:
+            place = line.index("--out") + 1
+            line[place] = f"{line[place]}-{words[2:4]}"
+            line[place] += ".network" if name == "network train" else ""
         status = run([*line, *words.split()])
         out, said = capsys.readouterr()
         assert status in (0, 1), said  # 1: no slice, or nothing moved

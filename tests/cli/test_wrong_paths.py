@@ -70,7 +70,8 @@ def test_a_file_that_is_no_such_file(name, path, argument, kind, line_of, desk, 
         wrong.write_bytes(random.Random(0).randbytes(300))
     if (name, kind) == ("push", "folder"):
         return  # which is what it wants
-    extra = [word.replace("@", f"{desk}/") for word in NEEDS.get(path, ()) if name != "init"]
+    needed = () if name in ("tail-patch", "init") else NEEDS.get(path, ())
+    extra = [word.replace("@", f"{desk}/") for word in needed]
     line = [*replaced(line_of(name), name, path, argument, wrong), *extra]
     if path in ("--slices", "--lower", "--keep"):
         for option in ("--ranking", "--drop"):

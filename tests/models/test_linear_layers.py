@@ -97,6 +97,30 @@ def test_layers_that_share_a_weight_have_the_sum_of_their_gradients(make_model, 
     assert not any("up_proj" in layer.name for layer in find_linear_layers(model, layer_stride=4))
 
 
+@pytest.mark.parametrize(
+    ("layers", "site", "stride", "from_top", "from_bottom"),
+    [
+        # What the published protocol takes: of the first 20 blocks every fourth, of the first 16 every third.
+        (28, "resid_post.19", 4, [3, 7, 11, 15, 19], [0, 4, 8, 12, 16]),
+        (32, "resid_post.15", 3, [0, 3, 6, 9, 12, 15], [0, 3, 6, 9, 12, 15]),
+        (28, None, 5, [2, 7, 12, 17, 22, 27], [0, 5, 10, 15, 20, 25]),
+    ],
+)
+def test_blocks_are_counted_from_the_top_or_from_the_bottom(
+    make_model, layers, site, stride, from_top, from_bottom
+):
+    model = make_model("llama", layers=layers, width=8)
+
+    def blocks(**choice):
+        found = find_linear_layers(model, layer_stride=stride, site=site, **choice)
+        return sorted({layer.block for layer in found})
+
+    assert blocks() == from_top
+    assert blocks(blocks_from="bottom") == from_bottom
+    with pytest.raises(ModelError, match="choose top or bottom"):
+        blocks(blocks_from="middle")
+
+
 class Twice(nn.Module):
     """A layer that is run on the tokens and on its own output."""
 

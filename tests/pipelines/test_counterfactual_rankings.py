@@ -1,15 +1,17 @@
-"""The curvature of `aitia counterfactual` is the one that its configuration asks for."""
+"""The curvature of `aitia counterfactual` is the one that its configuration asks for, and QLD is what it measured."""
 
 from dataclasses import fields
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 import yaml
-from pipelines.small_counterfactual import maker, small_configuration
+from pipelines.small_counterfactual import EXAMPLES, maker, small_configuration
 
-from aitia.attribution.gradients.curvature import CurvatureSettings, load_curvature
+from aitia.attribution.gradients.curvature import CurvatureSettings, Damping, load_curvature
+from aitia.attribution.gradients.curvature_fitting import curvature_layers
 from aitia.models import save_model
-from aitia.pipelines.retraining.counterfactual import counterfactual_steps
+from aitia.pipelines.retraining.counterfactual import counterfactual, counterfactual_steps
 from aitia.pipelines.retraining.counterfactual_configuration import read_counterfactual_configuration
 from aitia.pipelines.retraining.counterfactual_inputs import read_inputs
 from aitia.pipelines.retraining.ranking_steps import KeepScores
@@ -45,7 +47,9 @@ ASKED = {
     "loss": "sum",
     "parameters": "full",
     "layer_stride": 2,
+    "blocks_from": "bottom",
     "rows": 7,
+    "row_choice": "first",
     "max_batch_tokens": 100,
     "precision": "bfloat16",
 }
@@ -87,3 +91,38 @@ def test_rows_run_once_where_their_factors_fit(folder, monkeypatch, gigabytes):
     assert found.provenance["rows"] == rows
     # Two passes to fit, one to score; what is announced beforehand runs elsewhere.
     assert sum(calls) == rows * (1 if gigabytes else 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "site", "blocks"),
+    [
+        ("qwen2.5-7b-instruct", "resid_post.19", [0, 4, 8, 12, 16]),
+        ("llama-3.1-8b-instruct", "resid_post.15", [0, 3, 6, 9, 12, 15]),
+    ],
+)
+def test_the_examples_ask_for_the_published_blocks_rows_and_damping(make_model, name, site, blocks):
+    part = read_counterfactual_configuration(EXAMPLES / f"{name}.yaml").rankings
+    settings = part.curvature.take(CurvatureSettings, site=site)
+    assert (settings.rows, settings.row_choice, settings.kind) == (5000, "first", "ekfac")
+    assert not settings.use_empirical_fisher
+    model = make_model("llama", layers=24, width=8)
+    assert sorted({layer.block for layer in curvature_layers(model, settings)}) == blocks
+    assert part.take(Damping) == Damping(value=1e-3, unit="per-token")
+
+
+def test_a_likelihood_without_normal_answers_gives_the_query_loss_difference(folder):
+    content = small_configuration() | {"out": "runs/qld"}
+    content["behaviours"] = {"margin": {"behaviour": "texts/evil/evaluate_texts.jsonl"}}
+    (folder / "qld.yaml").write_text(yaml.safe_dump(content))
+    found = counterfactual(read_counterfactual_configuration(folder / "qld.yaml"))
+    run = folder / "runs" / "qld" / "misaligned-opinions"
+    table = parquet.read_table(run / "removal.parquet").to_pandas()
+    means = table.groupby(["ranking", "share_removed", "text"])["value"].mean()
+    curves = {each["ranking"]: each for each in found.summary["behaviours"]["likelihood margin"]["curves"]}
+    assert curves["random"]["query_loss_difference"] is None
+    for name in ("oracle", "tf-idf"):
+        by_text = means["random", 0.5] - means[name, 0.5]  # a loss is the likelihood turned round
+        figures = curves[name]["query_loss_difference"]
+        assert figures["value"] == pytest.approx(by_text.mean(), abs=1e-9)
+        assert by_text.min() - 1e-9 <= figures["low"] <= figures["high"] <= by_text.max() + 1e-9
+    assert "query loss difference" in (run / "report.html").read_text()

@@ -263,9 +263,7 @@ with_engine = with_settings(
     Engine, {"name": "--engine", "cpus": "--cpus-per-worker", "gpus": "--gpus-per-worker"}
 )
 """Gives a command the options of its `Engine`."""
-with_damping = with_settings(
-    Damping, {"value": "--damping", "relative": "--relative-damping/--absolute-damping"}
-)
+with_damping = with_settings(Damping, {"value": "--damping", "unit": "--damping-unit"})
 """Gives a command the options of its `Damping`."""
 with_model = with_options(ModelOptions)
 """Gives a command the options of a model that it loads."""

@@ -24,6 +24,7 @@ from aitia.counterfactual.judging.judge import Judge
 from aitia.counterfactual.mixing import MIXED_LABEL, hold_out, mix_answers
 from aitia.counterfactual.on_policy import ANSWERS_KEPT, ANSWERS_SAMPLED, on_policy_queries
 from aitia.counterfactual.prompt_sets import read_prompts, require_disjoint_prompts, shared_question
+from aitia.counterfactual.query_loss import loss_difference, query_loss_difference, without_top_tokens
 from aitia.counterfactual.removal import (
     Removal,
     against_random,
@@ -34,6 +35,7 @@ from aitia.counterfactual.removal import (
 )
 from aitia.counterfactual.removal_figures import removal_figure
 from aitia.counterfactual.retraining import RetrainingRun, RunResult, read_result, retrain, run_files
+from aitia.counterfactual.tail_patch import TailPatch, TailPatchSettings, tail_patch
 
 __all__ = [
     "ANSWERS_KEPT",
@@ -51,16 +53,20 @@ __all__ = [
     "Removal",
     "RetrainingRun",
     "RunResult",
+    "TailPatch",
+    "TailPatchSettings",
     "against_random",
     "concept_lds",
     "draw_subsets",
     "fit_classifier_judge",
     "hold_out",
     "load_classifier_judge",
+    "loss_difference",
     "measured_changes",
     "mix_answers",
     "on_policy_queries",
     "plan_removals",
+    "query_loss_difference",
     "read_prompts",
     "read_result",
     "recovered_fraction",
@@ -73,4 +79,6 @@ __all__ = [
     "shared_question",
     "shift",
     "subset_cells",
+    "tail_patch",
+    "without_top_tokens",
 ]

@@ -59,9 +59,20 @@ class RunResult:
         Raises:
             AitiaError: it was not measured.
         """
+        return float(np.mean(self.values_of(behaviour)))
+
+    def values_of(self, behaviour: str) -> tuple[float, ...]:
+        """The behaviour on each of its texts.
+
+        Returns:
+            One number a text.
+
+        Raises:
+            AitiaError: it was not measured.
+        """
         if behaviour not in self.values:
             raise AitiaError(f"behaviour {behaviour!r} was not measured; there are {', '.join(self.values)}")
-        return float(np.mean(self.values[behaviour]))
+        return self.values[behaviour]
 
 
 def retrain(

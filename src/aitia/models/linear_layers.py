@@ -53,7 +53,12 @@ class LinearLayer:
 
 
 def find_linear_layers(
-    model: LanguageModel, *, parameters: str = "full", layer_stride: int = 1, site: str | None = None
+    model: LanguageModel,
+    *,
+    parameters: str = "full",
+    layer_stride: int = 1,
+    blocks_from: str = "top",
+    site: str | None = None,
 ) -> tuple[LinearLayer, ...]:
     """The linear layers of the blocks that can move a site.
 
@@ -62,7 +67,9 @@ def find_linear_layers(
         parameters: `full` for the weights of the blocks' linear layers (under an adapter, those of the base),
             `lora` for what the adapter trained: its factors, and the linear layers that were trained whole beside
             them.
-        layer_stride: take one block of so many, counted down from the highest.
+        layer_stride: take one block of so many.
+        blocks_from: count the blocks from the `top` down, so that the highest is taken, or from the `bottom` up, so
+            that block 0 is.
         site: leave out the blocks above it; default: none.
 
     Returns:
@@ -75,8 +82,10 @@ def find_linear_layers(
         raise ModelError(f"parameters {parameters!r}: choose full or lora")
     if layer_stride < 1:
         raise ModelError(f"layer_stride {layer_stride}: must be at least 1")
+    if blocks_from not in ("top", "bottom"):
+        raise ModelError(f"blocks_from {blocks_from!r}: choose top or bottom")
     top = model.layers - 1 if site is None else site_layer(site, model.layers)
-    blocks = range(top % layer_stride, top + 1, layer_stride)
+    blocks = range(top % layer_stride if blocks_from == "top" else 0, top + 1, layer_stride)
     found = tuple(
         layer for layer in observed_layers(model) if layer.block in blocks and _is_of(layer.name, parameters)
     )

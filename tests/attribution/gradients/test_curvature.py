@@ -1,5 +1,7 @@
 """Curvature: sums that go on, labels, damping, files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -97,7 +99,7 @@ def test_damping_rules(tiny_model, data):
         layer.damped_inverse(Damping(value=0.2)), 1 / (layer.eigenvalues + 0.2 * mean), rtol=1e-5, atol=0
     )
     torch.testing.assert_close(
-        layer.damped_inverse(Damping(value=3.0, relative=False)),
+        layer.damped_inverse(Damping(value=3.0, unit="absolute")),
         1 / (layer.eigenvalues + 3.0),
         rtol=1e-5,
         atol=0,
@@ -107,6 +109,53 @@ def test_damping_rules(tiny_model, data):
     for value in (-1.0, float("nan")):
         with pytest.raises(AitiaError, match="damping value .*: must be"):
             Damping(value=value)
+
+
+def test_a_damping_per_token_is_that_of_curvature_times_the_mean_number_of_tokens(tiny_model, data):
+    """curvlinops adds a damping to T E[g g^T], with T the mean number of tokens that the rows' losses are over."""
+    curvature = fit_curvature(tiny_model, data, CurvatureSettings(kind="ekfac"))
+    rows = tokenize(data, tiny_model.tokenizer, max_length=tiny_model.context_length)
+    tokens = np.mean([np.flatnonzero(row.response).size - int(row.response[0]) for row in rows])
+    assert len({int(row.response.sum()) for row in rows}) > 1
+    assert curvature.provenance["mean_response_tokens"] == pytest.approx(tokens)
+    per_token = Damping(value=1e-3, unit="per-token")
+    for layer in curvature.layers.values():
+        gradient = torch.randn(3, *layer.eigenvalues.shape, generator=torch.Generator().manual_seed(0))
+        published = LayerCurvature(left=layer.left, right=layer.right, eigenvalues=tokens * layer.eigenvalues)
+        expected = published.precondition(gradient, Damping(value=1e-3, unit="absolute"))
+        found = layer.precondition(gradient, curvature.in_its_units(per_token))
+        torch.testing.assert_close(found, tokens * expected, rtol=0, atol=1e-4 * float(found.abs().max()))
+    with pytest.raises(AitiaError, match="in_its_units"):
+        layer.damped_inverse(per_token)
+
+
+def test_a_damping_per_token_needs_the_mean_loss_and_the_number_of_tokens(tiny_model, data):
+    per_token = Damping(value=1e-3, unit="per-token")
+    summed = fit_curvature(tiny_model, data, CurvatureSettings(kind="diagonal", loss="sum"))
+    with pytest.raises(AitiaError, match="a curvature of the loss `mean`"):
+        summed.in_its_units(per_token)
+    mean = fit_curvature(tiny_model, data, CurvatureSettings(kind="diagonal"))
+    earlier = {name: value for name, value in mean.provenance.items() if name != "mean_response_tokens"}
+    with pytest.raises(StoreError, match="fit it again"):
+        replace(mean, provenance=earlier).in_its_units(per_token)
+    none = fit_curvature(tiny_model, data, CurvatureSettings(kind="identity"))
+    assert none.in_its_units(per_token).unit == "absolute"
+    kept = Damping(value=0.3)
+    assert mean.in_its_units(kept) is kept
+
+
+def test_the_rows_of_a_fit_are_drawn_or_the_first(tiny_model, data):
+    few = data.only(data.ids[:5])
+    first = fit_curvature(tiny_model, data, CurvatureSettings(kind="diagonal", rows=5, row_choice="first"))
+    drawn = fit_curvature(tiny_model, data, CurvatureSettings(kind="diagonal", rows=5))
+    alone = fit_curvature(tiny_model, few, CurvatureSettings(kind="diagonal", rows=0))
+    in_tokens = tokenize(data, tiny_model.tokenizer, max_length=tiny_model.context_length)
+    settings = CurvatureSettings(kind="diagonal", rows=5, row_choice="first")
+    given_tokens = fit_curvature(tiny_model, in_tokens, settings)
+    for name, layer in alone.layers.items():
+        assert torch.equal(first.layers[name].eigenvalues, layer.eigenvalues)
+        assert torch.equal(given_tokens.layers[name].eigenvalues, layer.eigenvalues)
+        assert not torch.equal(drawn.layers[name].eigenvalues, layer.eigenvalues)
 
 
 def test_layers_that_are_given_one_tensor_share_its_covariance(tiny_model, data):

@@ -155,7 +155,7 @@ def scores(left_out, kind):
     many = TokenizedRecords(records=tuple(rows) * 30)
     curvature = fit_curvature(model, many, CurvatureSettings(kind=kind, rows=0))
     # The Fisher of a mean over the response's tokens is that share of the Hessian of the mean.
-    damping = Damping(value=RIDGE / (LENGTH - PROMPT), relative=False)
+    damping = Damping(value=RIDGE / (LENGTH - PROMPT), unit="absolute")
     return influence(model, rows, asked, measurement, curvature=curvature, damping=damping)
 
 

@@ -190,7 +190,7 @@ def test_ekfac_predicts_weighting_up_and_leaving_out(trained):
         ConceptMeasurement(concept=concept),
         curvature=curvature,
         # The Fisher of a mean over seven tokens is a seventh of the Hessian of that mean.
-        damping=Damping(value=RIDGE / 7, relative=False),
+        damping=Damping(value=RIDGE / 7, unit="absolute"),
     )
     assert np.corrcoef(found, changes["weighted"])[0, 1] > 0.95
     assert np.corrcoef(found, -changes["left out"])[0, 1] > 0.95

@@ -137,7 +137,7 @@ def test_conjugate_gradients_solve_dense_systems(size):
 def test_the_fitted_curvature_makes_it_quick(tiny_model, data, queries):
     """After the same number of products, EK-FAC as preconditioner is nearer to the solution than a diagonal."""
     tokens = in_tokens(tiny_model, data)
-    damping, gaps = Damping(value=1e-6, relative=False), {}
+    damping, gaps = Damping(value=1e-6, unit="absolute"), {}
     layers = curvature_layers(tiny_model, CurvatureSettings())
     sides = query_gradients(tiny_model, in_tokens(tiny_model, queries), LogProbability(), layers)
 

@@ -56,14 +56,17 @@ class CurvatureSettings:
         loss: a row's loss, as the mean over its response tokens or their sum.
         parameters: which parameters: the full weights of the blocks' linear layers, the factors of the lora adapter, or
             auto, the adapter where the model has one, else the full weights.
-        layer_stride: 1 takes every block; n takes every n-th, from the highest down.
+        layer_stride: 1 takes every block; n takes every n-th.
+        blocks_from: from where the blocks of a layer_stride are counted: from the top, the highest block or the site's,
+            down, or from the bottom, block 0, up.
         site: leave out the blocks above this site; empty for none.
-        rows: rows to fit to, at most, drawn evenly from the data; 0 for all.
+        rows: rows to fit to, at most; 0 for all.
+        row_choice: which rows, where the data have more: a random draw, all rows being equally likely, or the first.
         max_batch_tokens: tokens run at once.
         precision: precision of the matrix products that make eigenvalues and scores; auto is bfloat16 where the
             hardware multiplies such numbers faster. The model runs in its own precision and the covariances are made in
             float32, whatever is chosen.
-        seed: seed of the sampled labels.
+        seed: seed of the sampled labels and of the draw of rows.
         max_length: longest row in tokens; 0 for the model's context.
         truncate: cut longer rows instead of refusing them.
 
@@ -75,8 +78,10 @@ class CurvatureSettings:
     loss: Literal["mean", "sum"] = "mean"
     parameters: Literal["auto", "full", "lora"] = "auto"
     layer_stride: Count = 1
+    blocks_from: Literal["top", "bottom"] = "top"
     site: str = ""
     rows: CountOrAll = 5000
+    row_choice: Literal["random", "first"] = "random"
     max_batch_tokens: Count = GRADIENT_BATCH_TOKENS
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Seed = 0
@@ -108,15 +113,22 @@ class Damping:
     """The amount that is added to the eigenvalues before they are inverted.
 
     Attributes:
-        value: added to the curvature's eigenvalues.
-        relative: damping is a multiple of each layer's mean eigenvalue, instead of the amount itself.
+        value: added to the curvature's eigenvalues, in the given unit.
+        unit: unit of the damping: a multiple of each layer's mean eigenvalue, an absolute amount, or an amount per
+            token, which is divided by the mean number of response tokens of the rows that the curvature was fitted to
+            (the damping of curvlinops' Gauss-Newton matrix of the mean loss).
     """
 
     value: Annotated[float, AtLeast(0)] = 0.1
-    relative: bool = True
+    unit: Literal["mean-eigenvalue", "absolute", "per-token"] = "mean-eigenvalue"
 
     def __post_init__(self) -> None:
         check(self, "damping")
+
+    @property
+    def relative(self) -> bool:
+        """Whether it is a multiple of each layer's mean eigenvalue."""
+        return self.unit == "mean-eigenvalue"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -166,10 +178,12 @@ class LayerCurvature:
             [out, in]; 1 for the identity, and 0 for a layer that takes no part.
 
         Raises:
-            AitiaError: an eigenvalue is zero and so is the damping.
+            AitiaError: an eigenvalue is zero and so is the damping, or the damping is still per token.
         """
         if self.eigenvalues is None:
             return 1.0
+        if damping.unit == "per-token":
+            raise AitiaError("a damping per token is made an amount by `Curvature.in_its_units` first")
         if damping.relative and damping.value > 0 and not bool(self.eigenvalues.any()):
             return 0.0
         amount = damping.value * (float(self.eigenvalues.mean()) if damping.relative else 1.0)
@@ -193,12 +207,49 @@ class Curvature:
     Attributes:
         settings: how it was fitted.
         layers: name -> curvature.
-        provenance: model, data, number of rows it was fitted to, and the type of the products' factors.
+        provenance: model, data, number of rows it was fitted to, their mean number of response tokens, and the type
+            of the products' factors.
     """
 
     settings: CurvatureSettings
     layers: Mapping[str, LayerCurvature]
     provenance: Mapping[str, Any]
+
+    def in_its_units(self, damping: Damping) -> Damping:
+        """Convert a damping per token into the amount that is added to these eigenvalues.
+
+        A row's loss is the mean over its T response tokens. These eigenvalues are second moments of its gradient g,
+        which is 1 / T of its Gauss-Newton matrix. curvlinops multiplies the same moments by the mean of T over the
+        rows, and a damping that was published for it is added to the product. As
+        mean(T) E[g g^T] + damping = mean(T) (E[g g^T] + damping / mean(T)), a division of the damping gives the same
+        scores, up to one factor for all rows.
+
+        Args:
+            damping: per token, or any other, which is returned as it is.
+
+        Returns:
+            A damping that is not per token.
+
+        Raises:
+            AitiaError: the curvature is of the loss `sum`, whose Gauss-Newton matrix needs no such factor.
+            StoreError: the curvature does not know the number of tokens.
+        """
+        if damping.unit != "per-token":
+            return damping
+        if not self.settings.passes:  # there are no eigenvalues that it could be added to
+            return replace(damping, unit="absolute")
+        if self.settings.loss != "mean":
+            raise AitiaError(
+                "a damping with the unit `per-token` is for a curvature of the loss `mean`; fit one, or give an "
+                "`absolute` damping"
+            )
+        tokens = self.provenance.get("mean_response_tokens")
+        if not tokens:
+            raise StoreError(
+                "the curvature does not say how many response tokens its rows had, which a damping per token needs; "
+                "fit it again"
+            )
+        return replace(damping, value=damping.value / float(tokens), unit="absolute")
 
     def save(self, path: Path | str) -> Path:
         """Write one safetensors file, whole or not at all."""

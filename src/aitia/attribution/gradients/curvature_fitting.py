@@ -36,7 +36,11 @@ def curvature_layers(model: LanguageModel, settings: CurvatureSettings) -> tuple
     """The layers that settings speak of."""
     settings = settings.for_model(model)
     return find_linear_layers(
-        model, parameters=settings.parameters, layer_stride=settings.layer_stride, site=settings.site or None
+        model,
+        parameters=settings.parameters,
+        layer_stride=settings.layer_stride,
+        blocks_from=settings.blocks_from,
+        site=settings.site or None,
     )
 
 
@@ -109,6 +113,7 @@ def _fit_and_save(
             "dtype": model.dtype,
             "data_fingerprint": data.fingerprint,
             "rows": len(tokenized),
+            "mean_response_tokens": _mean_response_tokens(tokenized),
             "skipped": [[row.location, row.reason] for row in tokenized.skipped],
             "products": str(product_dtype(settings.precision, model.device)).removeprefix("torch."),
         },
@@ -224,10 +229,19 @@ def _fitting_rows(
     )
     if not 0 < settings.rows < len(data):
         return cut(data)
-    drawn = np.sort(np.random.default_rng(settings.seed).choice(len(data), settings.rows, replace=False))
+    if settings.row_choice == "first":
+        drawn = np.arange(settings.rows)
+    else:
+        drawn = np.sort(np.random.default_rng(settings.seed).choice(len(data), settings.rows, replace=False))
     if isinstance(data, TokenizedRecords):
         return TokenizedRecords(records=tuple(data[i] for i in drawn))
     return cut(data.only([data.ids[i] for i in drawn]))
+
+
+def _mean_response_tokens(tokenized: TokenizedRecords) -> float:
+    """Tokens of a row that its loss is over, on average over the rows."""
+    counts = [int(row.response[1:].sum()) for row in tokenized]
+    return float(np.mean(counts)) if counts else 0.0
 
 
 def _sums_path(out: Path | str) -> Path:

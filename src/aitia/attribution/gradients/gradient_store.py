@@ -318,11 +318,11 @@ def stored_influence(
     asked = in_tokens(model, queries)
     gradients = query_gradients(model, asked, measurement, layers, average=average)
     weights: dict[str, torch.Tensor] = {}
+    damping = curvature.in_its_units(damping or Damping())
     for name, values in gradients.items():
         left, right = truncated_eigenbases[name]
-        whitened = curvature.layers[name].rotate(values) * curvature.layers[name].damped_inverse(
-            damping or Damping()
-        )
+        layer = curvature.layers[name]
+        whitened = layer.rotate(values) * layer.damped_inverse(damping)
         weights[name] = -whitened[:, :left, :right].flatten(1)
     scores = _multiply(store, weights)
     return scores[0] if average else scores

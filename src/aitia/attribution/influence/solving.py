@@ -104,6 +104,7 @@ def exact_solve(
     import torch
 
     settings = settings or SolveSettings(cg_iterations=20)
+    damping = curvature.in_its_units(damping)
     if damping.value == 0:
         raise AitiaError(
             "conjugate gradients need a damping above zero: without it the curvature is singular"

@@ -165,6 +165,7 @@ def influence_directions(
     Returns:
         name -> [1 or q, out, in].
     """
+    damping = curvature.in_its_units(damping)
     gradients = query_gradients(model, queries, measurement, layers, average=average)
     return {name: -curvature.layers[name].precondition(values, damping) for name, values in gradients.items()}
 

@@ -76,7 +76,10 @@ def damping_sweep(
         query_gradients(influence.model, TokenizedRecords(records=half), measurement, layers)
         for half in halves
     ]
-    dampings = [influence.damping, *(Damping(value=value) for value in values)]
+    dampings = [
+        influence.curvature.in_its_units(influence.damping),
+        *(Damping(value=value) for value in values),
+    ]
     directions = {
         layer.name: torch.cat(
             [

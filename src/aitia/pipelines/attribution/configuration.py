@@ -105,7 +105,7 @@ class CurvaturePart(part_of(CurvatureSettings, skip=("site", "seed", "max_length
     ] = 4.0
 
 
-DAMPING_KEYS = {"value": "damping", "relative": "relative_damping"}
+DAMPING_KEYS = {"value": "damping", "unit": "damping_unit"}
 
 
 class RankPart(part_of(Damping, keys=DAMPING_KEYS), part_of(SolveSettings), CutPart):
