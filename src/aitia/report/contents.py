@@ -16,7 +16,7 @@ class Control:
     """A ranking by something that should not matter, such as a random direction.
 
     Attributes:
-        name: such as "random direction 3".
+        name: such as "matched direction 3".
         scores_std: standard deviation of the control's scores.
         spearman: rank correlation with the real ranking.
         auc: at finding the labelled rows; None where no label is known.

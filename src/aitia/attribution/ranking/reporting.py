@@ -241,6 +241,7 @@ def _warnings(ranking: Ranking, concept: Concept) -> list[str]:
             f"The concept separates held-out texts only with AUC {separation.auc:.2f}: "
             "what is ranked may be something else. Try more texts, another recipe or other sites."
         )
+    found += ranking.warnings
     left_out = left_out_text(ranking.provenance.get("controls", {}))
     if left_out is not None:
         found.append(left_out)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aitia.attribution.scanning.store import ActivationStore
+from aitia.concepts import contrast_weights
 from aitia.errors import ConceptError, NumericalError, StoreError
 
 _COVARIANCE_ROWS = 20_000
@@ -140,8 +141,7 @@ def contrasts_of_rows(
 
     Source: ours; the row-wise form of fitting a direction to shuffled labels.
     """
-    sides = np.sign(np.random.default_rng(seed).standard_normal((count, len(store))))
-    sides -= sides.mean(axis=1, keepdims=True)
+    sides = contrast_weights(len(store), count=count, seed=seed)
     found: np.ndarray | float = 0.0
     for positions, block in store.blocks(reading.activations, site):
         found = found + sides[:, positions] @ _difference(block, reading).astype(np.float64)
