@@ -29,8 +29,8 @@ class Separation:
         positives: number of positive texts.
         negatives: number of negative texts.
         auc_by_site: the same figure at every site that was tried.
-        effect_over_nulls: effect size as a multiple of what null directions get, at the sites where the AUC saturates; the
-            site was chosen by it. Empty where AUC chose.
+        effect_over_nulls: effect size as a multiple of what null directions get, at the sites where the AUC saturates;
+            the site was chosen by it. Empty where AUC chose.
     """
 
     auc: float

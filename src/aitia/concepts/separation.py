@@ -108,8 +108,8 @@ def choose_site(
 
     It is the one with the highest held-out AUC, ties going to the larger effect size. Where two sites or more reach
     `SATURATED_AUC`, AUC no longer tells them apart; then it is the one among these whose effect size is the largest
-    multiple of what null directions get at the same site, in root mean square. An effect size alone would favour sites where any
-    direction along which texts vary separates the two sides.
+    multiple of what null directions get at the same site, in root mean square. An effect size alone would favour sites
+    where any direction along which texts vary separates the two sides.
 
     Args:
         aucs: site -> held-out AUC.

@@ -3,16 +3,15 @@
 from aitia.attribution.ranking.controls import RANDOM_CONTROLS, control_kind, controls_kept
 from aitia.attribution.ranking.damping_sweep import sweep_of_ranking
 from aitia.attribution.ranking.evaluation import (
-    CONFOUNDS,
     RankingEvaluation,
     ScorerFigures,
     evaluate_ranking,
 )
+from aitia.attribution.ranking.labelled import CONFOUNDS
 from aitia.attribution.ranking.reporting import ROWS_SHOWN
 from aitia.attribution.ranking.scoring import require_concept_of_store
 from aitia.attribution.ranking.shift_diagnostic import diagnose_shift
 from aitia.attribution.scanning.null_directions import (
-    ISOTROPIC,
     MATCHED,
     NullKind,
     null_directions,
@@ -20,7 +19,6 @@ from aitia.attribution.scanning.null_directions import (
 
 __all__ = [
     "CONFOUNDS",
-    "ISOTROPIC",
     "MATCHED",
     "RANDOM_CONTROLS",
     "ROWS_SHOWN",

@@ -98,8 +98,8 @@ def rank(
             (`aitia.training.train`), or several on the same rows, whose scores are averaged.
         base: of these, the model that the run started from, where it lies in another place than the run says.
         random_controls: null directions to draw and score as controls, beside the concept's shuffled ones. All are
-            scored, except under `concept-influence` and `concept-gradient-product` where their gradients do not fit into
-            one pass over the rows: then as many of either kind as fit, at least one. What is left out is said on
+            scored, except under `concept-influence` and `concept-gradient-product` where their gradients do not fit
+            into one pass over the rows: then as many of either kind as fit, at least one. What is left out is said on
             standard error and in the provenance.
         shuffled_controls: how many of the concept's shuffled directions to score as controls, at most; default: all.
         nulls: how null directions are drawn: matched to the covariance of the rows' activations, or isotropic; and how

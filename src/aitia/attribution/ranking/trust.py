@@ -85,8 +85,8 @@ def controls_order_alike(score: np.ndarray, controls: Sequence[Control]) -> str 
     middle, most = float(np.nanmedian(shuffled)), float(np.nanmax(matched))
     if middle > max(most, BEYOND):
         return (
-            "Directions fitted to shuffled labels order the rows as the concept does, beyond what null directions give: "
-            f"half of them reach a |Spearman| of {middle:.2f}, and the largest of {len(matched)} matched directions is "
+            "Directions fitted to shuffled labels order the rows as the concept does, beyond what null directions "
+            f"give: half of them reach a |Spearman| of {middle:.2f}, the largest of {len(matched)} matched directions "
             f"{most:.2f}. {mend}"
         )
     return None
@@ -112,9 +112,10 @@ def scorers_disagree(method: str, scores: Mapping[str, np.ndarray]) -> str | Non
         return None
     return (
         f"The scorers disagree: {method} has a mean Spearman correlation of {agreement.mean():.2f} with the "
-        f"{len(agreement)} other scorers of this concept (from {agreement.min():.2f} to {agreement.max():.2f}). They ask "
-        "the same question, and nothing here says which of them is right. Trust none before you have held them against "
-        "labelled rows (`aitia evaluate-ranking`) or trained again without the top rows (`aitia counterfactual`)."
+        f"{len(agreement)} other scorers of this concept (from {agreement.min():.2f} to {agreement.max():.2f}). They "
+        "ask the same question, and nothing here says which of them is right. Trust none before you have held them "
+        "against labelled rows (`aitia evaluate-ranking`) or trained again without the top rows "
+        "(`aitia counterfactual`)."
     )
 
 
@@ -133,11 +134,12 @@ def saturated(concept: Concept) -> str | None:
     sites = [site for site, auc in separation.auc_by_site.items() if auc >= SATURATED_AUC]
     if len(sites) < 2 or 2 * len(sites) < len(separation.auc_by_site):
         return None
+    tried = len(separation.auc_by_site)
     return (
-        f"The concept's held-out AUC is {SATURATED_AUC} or more at {len(sites)} of {len(separation.auc_by_site)} sites, so "
-        "it says nothing about which site to take, nor whether the direction is the behaviour and not something else in "
-        f"which the texts differ. {concept.site} was taken for its effect size. Rank at other sites too, and measure the "
-        "direction on look-alikes: texts of both sides that differ in the behaviour alone."
+        f"The concept's held-out AUC is {SATURATED_AUC} or more at {len(sites)} of {tried} sites, so it says nothing "
+        "about which site to take, nor whether the direction is the behaviour and not something else in which the "
+        f"texts differ. {concept.site} was taken for its effect size. Rank at other sites too, and measure the direction on "
+        "look-alikes: texts of both sides that differ in the behaviour alone."
     )
 
 

@@ -9,7 +9,7 @@ rows' mean response activations: it is what a difference of means of rows like t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from aitia.attribution.scanning.activation_products import Reading, RowsAlikeErr
 from aitia.attribution.scanning.store import ActivationStore
 from aitia.concepts import random_directions
 from aitia.errors import NumericalError
-from aitia.settings import Count, check
+from aitia.settings import AtLeast, AtMost, check
 
 NullKind = Literal["matched", "isotropic"]
 """How null directions are drawn."""
@@ -34,7 +34,7 @@ class NullSettings:
     """
 
     control: NullKind = MATCHED
-    null_draws: Count = 499
+    null_draws: Annotated[int, AtLeast(1), AtMost(100_000)] = 499
 
     def __post_init__(self) -> None:
         check(self)
