@@ -7,7 +7,7 @@ from aitia.attribution.ranking.evaluation import (
     ScorerFigures,
     evaluate_ranking,
 )
-from aitia.attribution.ranking.labelled import CONFOUNDS
+from aitia.attribution.ranking.labelled import CONFOUNDS, hold_against_nulls
 from aitia.attribution.ranking.reporting import ROWS_SHOWN
 from aitia.attribution.ranking.scoring import require_concept_of_store
 from aitia.attribution.ranking.shift_diagnostic import diagnose_shift
@@ -29,6 +29,7 @@ __all__ = [
     "controls_kept",
     "diagnose_shift",
     "evaluate_ranking",
+    "hold_against_nulls",
     "null_directions",
     "require_concept_of_store",
     "sweep_of_ranking",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
+from aitia.attribution.ranking.controls import DirectionScores
 from aitia.attribution.scanning.activation_products import RowsAlikeError
-from aitia.attribution.scanning.null_directions import NullKind, null_directions
+from aitia.attribution.scanning.null_directions import MATCHED, NullKind, null_directions
 from aitia.attribution.scorers.baselines import tfidf_similarity, training_loss
 from aitia.attribution.scorers.confounds import gradient_norms
 from aitia.attribution.scorers.registry import find_scorer
@@ -98,8 +100,6 @@ def confound_scores(ranking: Ranking, records: Records) -> dict[str, np.ndarray]
 def null_figure(ranking: Ranking, labels: np.ndarray, kind: NullKind) -> NullFigure | None:
     """How often null directions find labelled rows as well as the ranking does, by its own method.
 
-    The statistic is |AUC - 1/2|: a direction without meaning has no sign.
-
     Args:
         ranking: made by `rank` in this process.
         labels: [n] bool.
@@ -107,25 +107,83 @@ def null_figure(ranking: Ranking, labels: np.ndarray, kind: NullKind) -> NullFig
 
     Returns:
         The p-value and how far null directions go; none where each would cost a pass over rows or queries, where no
-        direction enters the scores, or where rows that are alike give no matched ones.
+        direction enters the scores, or where rows are too few or too alike for matched ones.
     """
     needs, score, concept = find_scorer(ranking.method).needs(), ranking.direction_scores, ranking.concept
     if score is None or needs.queries or needs.run or ranking.store is None or concept is None:
         return None
+    store, seed = ranking.store, int(ranking.provenance["controls"]["seed"])
+
+    def draw(count: int, among: np.ndarray | None) -> np.ndarray:
+        return null_directions(
+            store, concept.site, concept.width, kind=kind, count=count, seed=seed, among=among
+        )
+
     try:
-        directions = null_directions(
-            ranking.store,
-            concept.site,
-            concept.width,
-            kind=kind,
-            count=ranking.nulls.null_draws,
-            seed=int(ranking.provenance["controls"]["seed"]),
+        p_value, away = hold_against_nulls(
+            score,
+            draw,
+            ranking.score,
+            labels,
+            draws=ranking.nulls.null_draws,
+            halves=kind == MATCHED,
+            seed=seed,
         )
     except RowsAlikeError:
         return None
-    step = max(1, _NUMBERS_AT_ONCE // len(ranking))
-    parts = (directions[start : start + step] for start in range(0, len(directions), step))
-    away = [abs(auc(scores, labels) - 0.5) for part in parts for scores in score(part)]
-    own = abs(auc(ranking.score, labels) - 0.5)
     reach = 0.5 + float(np.quantile(away, 0.95))
-    return NullFigure(kind=kind, draws=len(away), p_value=exceedance_p_value(own, away), reach=reach)
+    return NullFigure(kind=kind, draws=len(away), p_value=p_value, reach=reach)
+
+
+def hold_against_nulls(
+    score: DirectionScores,
+    draw: Callable[[int, np.ndarray | None], np.ndarray],
+    own: np.ndarray,
+    labels: np.ndarray,
+    *,
+    draws: int,
+    halves: bool = True,
+    seed: int = 0,
+) -> tuple[float, np.ndarray]:
+    """A p-value of scores at finding labelled rows, against directions that mean nothing.
+
+    The statistic is |AUC - 1/2|: a direction without meaning has no sign. Directions that are made of rows fit these rows'
+    own noise, and so find labels among them worse than among new ones. Where `halves` is true, they are made of one half
+    of the rows and held against the scores on the other half, and the halves change places. The p-value is the mean over
+    both.
+
+    Args:
+        score: gives the rows' scores under directions, [c, d] to [c, n].
+        draw: gives a number of null directions, [c, d], made of the rows of a [n] mask, or of none.
+        own: [n] scores to be tested.
+        labels: [n] bool.
+        draws: null directions.
+        halves: whether directions are made of one half of the rows and tried on the other.
+        seed: of the halves, labelled and other rows apart.
+
+    Returns:
+        The p-value, and [draws] the nulls' |AUC - 1/2|.
+
+    Raises:
+        RowsAlikeError: fewer than two labelled or other rows, which make no halves.
+    """
+    whole = np.ones(len(labels), dtype=bool)
+    parts: list[tuple[np.ndarray | None, np.ndarray, int]] = [(None, whole, draws)]
+    if halves:
+        first, generator = np.zeros(len(labels), dtype=bool), np.random.default_rng(seed)
+        for side in (np.flatnonzero(labels), np.flatnonzero(~labels)):
+            if len(side) < 2:
+                raise RowsAlikeError(
+                    f"{labels.sum()} of {len(labels)} rows are labelled: no halves with both sides"
+                )
+            first[generator.permutation(side)[: len(side) // 2]] = True
+        parts = [(first, ~first, draws - draws // 2), (~first, first, draws // 2)]
+    step, away, more = max(1, _NUMBERS_AT_ONCE // len(labels)), [], []
+    for made_of, tried, count in parts:
+        real = abs(auc(own[tried], labels[tried]) - 0.5)
+        directions = draw(count, made_of)
+        for start in range(0, count, step):
+            for scores in score(directions[start : start + step]):
+                away.append(abs(auc(scores[tried], labels[tried]) - 0.5))
+                more.append(away[-1] - real)
+    return exceedance_p_value(0.0, more), np.array(away)

@@ -138,8 +138,8 @@ def saturated(concept: Concept) -> str | None:
     return (
         f"The concept's held-out AUC is {SATURATED_AUC} or more at {len(sites)} of {tried} sites, so it says nothing "
         "about which site to take, nor whether the direction is the behaviour and not something else in which the "
-        f"texts differ. {concept.site} was taken for its effect size. Rank at other sites too, and measure the direction on "
-        "look-alikes: texts of both sides that differ in the behaviour alone."
+        f"texts differ. {concept.site} was taken for its effect size. Rank at other sites too, and measure the "
+        "direction on look-alikes: texts of both sides that differ in the behaviour alone."
     )
 
 

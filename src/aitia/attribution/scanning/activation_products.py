@@ -122,7 +122,13 @@ def readout(store: ActivationStore, vectors: np.ndarray, site: str, reading: Rea
 
 
 def contrasts_of_rows(
-    store: ActivationStore, site: str, reading: Reading, *, count: int, seed: int = 0
+    store: ActivationStore,
+    site: str,
+    reading: Reading,
+    *,
+    count: int,
+    seed: int = 0,
+    among: np.ndarray | None = None,
 ) -> np.ndarray:
     """Directions that mean nothing but lie as the data do: random halves of the rows held against each other.
 
@@ -135,13 +141,16 @@ def contrasts_of_rows(
         reading: says what x and b are.
         count: how many, c.
         seed: of the halves.
+        among: [n] bool, the rows that they are made of; default: all.
 
     Returns:
         [c, d] float32.
 
     Source: ours; the row-wise form of fitting a direction to shuffled labels.
     """
-    sides = contrast_weights(len(store), count=count, seed=seed)
+    chosen = np.ones(len(store), dtype=bool) if among is None else among
+    sides = np.zeros((count, len(store)))
+    sides[:, chosen] = contrast_weights(int(chosen.sum()), count=count, seed=seed)
     found: np.ndarray | float = 0.0
     for positions, block in store.blocks(reading.activations, site):
         found = found + sides[:, positions] @ _difference(block, reading).astype(np.float64)

@@ -41,7 +41,14 @@ class NullSettings:
 
 
 def null_directions(
-    store: ActivationStore, site: str, width: int, *, kind: NullKind = MATCHED, count: int, seed: int = 0
+    store: ActivationStore,
+    site: str,
+    width: int,
+    *,
+    kind: NullKind = MATCHED,
+    count: int,
+    seed: int = 0,
+    among: np.ndarray | None = None,
 ) -> np.ndarray:
     """Directions that mean nothing at a site of a store.
 
@@ -55,6 +62,7 @@ def null_directions(
         kind: `matched` or `isotropic`.
         count: how many, c.
         seed: of the draw.
+        among: [n] bool, the rows that matched ones are made of; default: all.
 
     Returns:
         [c, d] float32, of length 1.
@@ -65,7 +73,9 @@ def null_directions(
     """
     if kind == ISOTROPIC or not count:
         return random_directions(width, count=count, seed=seed)[:, 0]
-    found = contrasts_of_rows(store, site, Reading(activation="response"), count=count, seed=seed)
+    found = contrasts_of_rows(
+        store, site, Reading(activation="response"), count=count, seed=seed, among=among
+    )
     if not np.isfinite(found).all():
         raise NumericalError(
             f"{store.path}: a stored response activation at {site} is not finite; scan again"
