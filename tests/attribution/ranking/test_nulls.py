@@ -1,4 +1,4 @@
-"""Null directions: matched ones are calibrated where nothing is planted, isotropic ones are not; and how they are drawn."""
+"""Matched null directions are calibrated where nothing is planted, isotropic ones are not; and how they are drawn."""
 
 from typing import get_args
 
@@ -27,7 +27,7 @@ SPREADS = np.concatenate([[12.0, 8.0, 5.0], np.ones(125)])
 
 
 def nothing_planted(seed, *, rows=120, texts=40):
-    """Rows of which some differ in what dominates the activations, and a direction between texts with shuffled labels."""
+    """Rows of which some differ in what dominates activations, and a direction between texts with shuffled labels."""
     generator = np.random.default_rng(seed)
     labels = generator.permutation(rows) < rows // 4
     data = generator.standard_normal((rows, len(SPREADS))) * SPREADS

@@ -147,10 +147,10 @@ def hold_against_nulls(
 ) -> tuple[float, np.ndarray]:
     """A p-value of scores at finding labelled rows, against directions that mean nothing.
 
-    The statistic is |AUC - 1/2|: a direction without meaning has no sign. Directions that are made of rows fit these rows'
-    own noise, and so find labels among them worse than among new ones. Where `halves` is true, they are made of one half
-    of the rows and held against the scores on the other half, and the halves change places. The p-value is the mean over
-    both.
+    The statistic is |AUC - 1/2|: a direction without meaning has no sign. Directions that are made of rows fit the
+    noise of these rows, and so find labels among them worse than among new ones. Where `halves` is true, they are made
+    of one half of the rows and held against the scores on the other half, and the halves change places. The p-value is
+    the mean over both.
 
     Args:
         score: gives the rows' scores under directions, [c, d] to [c, n].

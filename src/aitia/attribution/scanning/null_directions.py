@@ -21,7 +21,10 @@ from aitia.settings import AtLeast, AtMost, check
 
 NullKind = Literal["matched", "isotropic"]
 """How null directions are drawn."""
-MATCHED, ISOTROPIC = "matched", "isotropic"
+MATCHED: NullKind = "matched"
+"""With the covariance of the rows' response activations."""
+ISOTROPIC: NullKind = "isotropic"
+"""Drawn evenly from the sphere."""
 
 
 @dataclass(frozen=True, kw_only=True)
