@@ -1,12 +1,12 @@
 """Do null directions say "significant" where nothing is planted? Matched to the activations' covariance, and isotropic.
 
-In every set some rows are labelled that differ from the others in what they are about, and a direction is the difference
-of means of other texts whose labels are shuffled: it means nothing. Its p-value at finding the labelled rows, by
-`hold_against_nulls`, should be at most .05 in at most 5 % of the sets.
+In every set some rows are labelled that differ from the others in what they are about, and a direction is the
+difference of means of other texts whose labels are shuffled: it means nothing. Its p-value at finding the labelled
+rows, by `hold_against_nulls`, should be at most .05 in at most 5 % of the sets.
 
 Two kinds of sets: Gaussian activations of which a few dimensions hold most of the variance, and SmolLM2-135M's own
-activations on answers in nine moods, the labelled rows in one mood and the others in another. There a direction fitted to
-the two moods themselves, on texts that are not among the rows, shows what the test still finds.
+activations on answers in nine moods, the labelled rows in one mood and the others in another. There a direction fitted
+to the two moods themselves, on texts that are not among the rows, shows what the test still finds.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def gaussian_sets(count: int) -> Iterator[NullSet]:
 
 
 def mood_sets(texts: Traced, each: int, *, planted: bool = False) -> Iterator[NullSet]:
-    """For every pair of moods: rows of both, and directions between shuffled texts of the others, or between the two."""
+    """For every pair of moods: rows of both, and directions between shuffled texts of others, or between the two."""
     activations = texts.activations.astype(np.float64)
     for first, second in combinations(sorted(set(texts.moods)), 2):
         pair = np.flatnonzero((texts.moods == first) | (texts.moods == second))
@@ -89,8 +89,8 @@ def part(name: str, sets: Iterator[NullSet]) -> dict[str, Any]:
     """The share of sets in which each kind of null directions finds something."""
     found: dict[str, list[bool]] = {kind: [] for kind in get_args(NullKind)}
     for seed, given in enumerate(sets):
-        for kind, each in found.items():
-            each.append(p_value(given, kind, seed) <= LEVEL)
+        for kind in get_args(NullKind):
+            found[kind].append(p_value(given, kind, seed) <= LEVEL)
     row: dict[str, Any] = {"part": name, "sets": len(found[MATCHED]), "level": LEVEL, "draws": DRAWS}
     for kind, each in found.items():
         interval = clopper_pearson(sum(each), len(each))

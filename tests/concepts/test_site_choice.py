@@ -73,6 +73,6 @@ def test_null_directions_know_no_difference_of_the_sides():
     positive, negative = sides(np.array([1.0, 1e-9]), np.array([0.0, 100.0]))
     found = null_effect_sizes(positive, negative, GROUPS, count=20)
     first = np.concatenate([positive, negative])[:, 0]
-    # The sides are 1e11 standard deviations apart in the other dimension, of which nothing may leak. Folds may disagree in
-    # a direction's sign, which makes the effect smaller.
+    # The sides are 1e11 standard deviations apart in the other dimension, of which nothing may leak. Folds may disagree
+    # in a direction's sign, which makes the effect smaller.
     assert np.abs(found).max() <= abs(effect_size(first, LABELS)) + 0.05
