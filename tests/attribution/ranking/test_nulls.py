@@ -1,5 +1,6 @@
 """Matched null directions are calibrated where nothing is planted, isotropic ones are not; and how they are drawn."""
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -15,11 +16,13 @@ from aitia.attribution.ranking import (
     null_directions,
 )
 from aitia.attribution.ranking.controls import ControlKind
-from aitia.attribution.ranking.labelled import label_figures
+from aitia.attribution.ranking.labelled import confound_scores, label_figures
+from aitia.attribution.ranking.reporting import build_report
 from aitia.attribution.scanning.activation_products import RowsAlikeError
 from aitia.concepts import contrast_weights, fit_concept, matched_directions, random_directions
 from aitia.records import records_from_rows
-from aitia.statistics import auc, exceedance_p_value
+from aitia.report import Paragraph, attribution_document
+from aitia.statistics import auc, confound_adjusted_gain, exceedance_p_value
 
 SITE = "resid_post.2"
 SETS, DRAWS, LEVEL = 200, 60, 0.05
@@ -162,3 +165,33 @@ def test_the_report_holds_a_ranking_against_both_kinds_of_nulls(made):
     expected = (1 + sum(each >= abs(auc(found.score, labels) - 0.5) for each in away)) / 20
     assert figures.nulls[1].p_value == expected
     assert label_figures(found, np.ones(len(store), dtype=bool), data) is None
+
+
+def test_the_page_leads_with_what_the_ranking_adds_to_confounds(made):
+    store, concept, data = made
+    found = rank(store, concept, compare=(), nulls=NullSettings(null_draws=9))
+    labels = np.arange(len(store)) % 2 == 0
+    columns = confound_scores(found, data)
+    assert list(columns) == [
+        "response-length",
+        "training-loss",
+        "gradient-norm",
+    ]  # the texts were in memory alone
+    np.testing.assert_allclose(
+        columns["gradient-norm"], np.linalg.norm(activations(store, "backward"), axis=1), rtol=1e-6
+    )
+    figures = label_figures(found, labels, data)
+    assert figures is not None
+    gain, before = confound_adjusted_gain(found.score, columns, labels)
+    assert (figures.gain, figures.confounds_auc) == (gain, before)
+    plain = replace(build_report(found, shown=1), label="even", labels=labels, label_figures=figures)
+    first = attribution_document(plain).sections[0]
+    assert first.key == "labelled"
+    said = next(part.text for part in first.parts if isinstance(part, Paragraph))
+    assert f"{gain.value:.3f}".replace("-", "−") in str(said)
+    assert attribution_document(build_report(found, shown=1)).sections[0].key == "reading"
+    by_length = rank(store, concept, method="response-length", compare=())
+    own = label_figures(by_length, labels, data)
+    assert own is not None
+    assert own.gain is None
+    assert "itself a confound" in own.said_of_gain()
