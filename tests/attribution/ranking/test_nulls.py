@@ -195,3 +195,15 @@ def test_the_page_leads_with_what_the_ranking_adds_to_confounds(made):
     assert own is not None
     assert own.gain is None
     assert "itself a confound" in own.said_of_gain()
+
+
+def test_rows_that_are_alike_have_no_matched_controls_and_the_ranking_says_so(made, rows, tmp_path):
+    store, concept, _ = made
+    same = records_from_rows([rows[0] | {"id": f"r{i}"} for i in range(12)])
+    alike = scan(store.load_model(), same, sites=[SITE], out=tmp_path / "s")
+    found = rank(alike, concept, method="vector-filter", compare=())
+    assert {control.kind for control in found.controls} == {ControlKind.SHUFFLED}
+    assert found.provenance["controls"]["kept"][ControlKind.MATCHED] == 0
+    assert "control=isotropic" in found.provenance["controls"]["left_out"]
+    other = rank(alike, concept, method="vector-filter", compare=(), nulls=NullSettings(control="isotropic"))
+    assert len(other.controls) == 11

@@ -109,16 +109,25 @@ def readout(store: ActivationStore, vectors: np.ndarray, site: str, reading: Rea
     from sklearn.covariance import LedoitWolf
 
     sample = _sample(store, site, reading)
-    spread = sample.std(axis=0, dtype=np.float64).max(initial=0.0)
-    size = max(sample.max(initial=0.0), -sample.min(initial=0.0))
-    # Rounding makes equal rows differ a little where they stood in batches of other sizes.
-    if len(sample) < 2 or spread <= _ROUNDING * size:
+    if _alike(sample):
         raise RowsAlikeError(
             f"{store.path}: the {len(sample)} rows are all alike at {site}, so their covariance is zero and cannot be "
             "divided out; use projection-difference-prompt, which does not divide by it"
         )
     covariance = LedoitWolf().fit(sample).covariance_
     return np.linalg.solve(covariance.astype(np.float64), vectors.T.astype(np.float64)).T
+
+
+def rows_alike(store: ActivationStore, site: str, reading: Reading) -> bool:
+    """Whether a store's rows do not differ in what is read, or there is one alone; of many rows, by a sample."""
+    return _alike(_sample(store, site, reading))
+
+
+def _alike(sample: np.ndarray) -> bool:
+    spread = sample.std(axis=0, dtype=np.float64).max(initial=0.0)
+    size = max(sample.max(initial=0.0), -sample.min(initial=0.0))
+    # Rounding makes equal rows differ a little where they stood in batches of other sizes.
+    return len(sample) < 2 or bool(spread <= _ROUNDING * size)
 
 
 def contrasts_of_rows(

@@ -13,7 +13,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from aitia.attribution.scanning.activation_products import Reading, RowsAlikeError, contrasts_of_rows
+from aitia.attribution.scanning.activation_products import (
+    Reading,
+    RowsAlikeError,
+    contrasts_of_rows,
+    rows_alike,
+)
 from aitia.attribution.scanning.store import ActivationStore
 from aitia.concepts import random_directions
 from aitia.errors import NumericalError
@@ -83,7 +88,9 @@ def null_directions(
         raise NumericalError(
             f"{store.path}: a stored response activation at {site} is not finite; scan again"
         )
-    if not (np.linalg.norm(found, axis=1) > 0.5).all():
+    if not (np.linalg.norm(found, axis=1) > 0.5).all() or rows_alike(
+        store, site, Reading(activation="response")
+    ):
         raise RowsAlikeError(
             f"{store.path}: the {len(store)} rows are all alike at {site}, so no direction can be matched to their "
             "covariance; use isotropic ones (`control=isotropic`)"
