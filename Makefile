@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Idle threads wait quietly instead of spinning, which costs other processes dearly on small machines.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow test-newest docs figures tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-replay bench-control bench-slices bench-simplicity bench-networks bench-proofs bench-virtues bench-scale attack faults fuzz browser audit lock schemas clean
+.PHONY: help demo test test-slow test-newest docs figures tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-replay bench-control bench-slices bench-nulls bench-simplicity bench-networks bench-proofs bench-virtues bench-scale attack faults fuzz browser audit lock schemas clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -76,7 +76,7 @@ format: $(READY) ## format the code in place
 
 check: lint test ## what CI runs, and lint
 
-bench: bench-scan bench-ranking bench-influence bench-truth bench-replay bench-control bench-slices bench-simplicity bench-networks bench-proofs bench-virtues bench-scale ## every benchmark; results in benchmarks/results
+bench: bench-scan bench-ranking bench-influence bench-truth bench-replay bench-control bench-slices bench-nulls bench-simplicity bench-networks bench-proofs bench-virtues bench-scale ## every benchmark; results in benchmarks/results
 
 bench-scan: $(READY) ## how much a scan costs beside a bare pass
 	$(BIN)/python benchmarks/scan.py
@@ -98,6 +98,9 @@ bench-control: $(READY) $(DEMO_READY) ## lowering one behaviour and keeping a sk
 
 bench-slices: $(READY) $(DEMO_READY) ## planted kinds of rows must come out by themselves, and nothing where nothing is
 	$(BIN)/python benchmarks/slices.py $(if $(QUICK),--quick)
+
+bench-nulls: $(READY) $(DEMO_READY) ## null directions must find nothing where nothing is planted
+	$(BIN)/python benchmarks/nulls.py $(if $(QUICK),--quick)
 
 bench-scale: $(READY) ## the cost model held against a fourth size; a million rows in bounded memory
 	$(BIN)/python benchmarks/scale.py $(if $(QUICK),--quick)

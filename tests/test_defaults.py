@@ -19,7 +19,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from typer.testing import CliRunner
 
 import aitia
-from aitia.attribution import ControlSettings, Ranking, ScanSettings, SliceSettings, rank
+from aitia.attribution import ControlSettings, NullSettings, Ranking, ScanSettings, SliceSettings, rank
 from aitia.attribution.gradients.cost_model import Data
 from aitia.attribution.gradients.curvature import CurvatureSettings, Damping
 from aitia.attribution.influence import SolveSettings
@@ -100,6 +100,7 @@ PLACES = {
         flags={"value": "--damping", "unit": "--damping-unit"},
     ),
     SolveSettings: Place(part=RankPart, commands=("rank",)),
+    NullSettings: Place(part=RankPart, commands=("rank",)),
     SliceSettings: Place(part=SlicesPart, commands=("slices",), elsewhere={"seed": "rank.seed"}),
     SaeSettings: Place(part=SlicesPart, commands=("sae train",), elsewhere={"seed": "rank.seed"}),
     LoraSettings: Place(part=LoraSettings),  # of a file alone: `aitia counterfactual`

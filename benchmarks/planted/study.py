@@ -163,7 +163,7 @@ def _score(
         "response length": response_length(store.column("response_tokens")),
         "training loss": training_loss(store),
         "random direction": random_direction_scores(
-            store, concept, "activation-gradient", count=1, seed=seed
+            store, concept, "activation-gradient", count=1, seed=seed, kind="isotropic"
         )[0],
         "shuffled labels": shuffled_direction_scores(store, concept, "activation-gradient")[0],
         "random": random_order(len(suite.data), seed=seed),

@@ -103,7 +103,7 @@ def test_a_ranking_has_the_methods_controls_and_damping_that_are_asked_for(made,
     assert found.method == "activation-gradient"
     assert "concept-influence" in found.scores
     assert "vector-filter" in found.scores
-    assert found.provenance["controls"]["kept"] == {"random direction": 3, "shuffled labels": 8}
+    assert found.provenance["controls"]["kept"] == {"matched direction": 3, "shuffled labels": 8}
     expected = rank(
         made / "plain",
         load_concept(made / "c.concept.safetensors"),

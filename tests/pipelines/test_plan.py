@@ -9,7 +9,7 @@ from attribution.gradients.test_cost_model import Counter
 from records.lines import write_lines
 from typer.testing import CliRunner
 
-from aitia.attribution import rank, scan
+from aitia.attribution import NullSettings, rank, scan
 from aitia.attribution.gradients.curvature import CurvatureSettings
 from aitia.attribution.gradients.curvature_fitting import fit_curvature
 from aitia.attribution.gradients.training_gradients import FactorCache
@@ -111,7 +111,9 @@ def test_its_counts_are_those_of_torch_while_the_work_is_done(
     asked["curvature"] = (
         content["rank"]["curvature"] | asked.get("curvature", {}) | {"cache_gigabytes": cache}
     )
-    content["rank"] |= asked
+    content["rank"] |= asked | {
+        "control": "isotropic"
+    }  # rows of one length are one text here: none are matched to it
     (folder / "other.yaml").write_text(yaml.safe_dump(content))
     configuration = read_configuration(folder / "other.yaml")
     wanted = configuration.rank
@@ -139,6 +141,7 @@ def test_its_counts_are_those_of_torch_while_the_work_is_done(
                 curvature=curvature,
                 cache=factors,
                 random_controls=configuration.rank.random_controls,
+                nulls=configuration.rank.take(NullSettings),
             )
         counted.append([counter.total / 2 for counter in (scanning, fitting, scoring)])
     said = json.loads(plan(folder, "--json", configuration="other.yaml"))

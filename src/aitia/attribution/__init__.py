@@ -6,6 +6,7 @@ from aitia.attribution.ranking.ranking import Ranking, read_ranking
 from aitia.attribution.ranking.scoring import rank
 from aitia.attribution.scanning.activation_products import Reading
 from aitia.attribution.scanning.activations import ACTIVATIONS
+from aitia.attribution.scanning.null_directions import NullSettings
 from aitia.attribution.scanning.scan import ScanSettings, scan
 from aitia.attribution.scanning.store import ActivationStore
 from aitia.attribution.scorers import (
@@ -32,6 +33,7 @@ __all__ = [
     "ControlKind",
     "ControlSettings",
     "Needs",
+    "NullSettings",
     "Ranking",
     "RankingContext",
     "Reading",

@@ -1,19 +1,27 @@
 """Concepts: directions at a site of a model, fitted to texts, with their controls."""
 
 from aitia.concepts.concept import Concept, Separation, load_concept, require_concept_fits, require_same_base
-from aitia.concepts.directions import DEFAULT_RECIPE, DIRECTIONS
+from aitia.concepts.directions import (
+    DEFAULT_RECIPE,
+    DIRECTIONS,
+    contrast_weights,
+    matched_directions,
+    random_directions,
+)
 from aitia.concepts.features import DEFAULT_POOLING, FeatureMatrix, feature_matrix, token_features
 from aitia.concepts.fitted_texts import fitted_texts
-from aitia.concepts.fitting import SHUFFLES, fit_concept, fit_contrast, fit_probe, random_directions
+from aitia.concepts.fitting import SHUFFLES, fit_concept, fit_contrast, fit_probe
 from aitia.concepts.persona import fit_persona
 from aitia.concepts.sae import SparseAutoencoder, concept_from_feature, require_sae_fits
 from aitia.concepts.sae_loading import load_sae, require_sae_place, save_sae
 from aitia.concepts.sae_training import SaeSettings, fit_sae, train_sae
+from aitia.concepts.separation import SATURATED_AUC
 
 __all__ = [
     "DEFAULT_POOLING",
     "DEFAULT_RECIPE",
     "DIRECTIONS",
+    "SATURATED_AUC",
     "SHUFFLES",
     "Concept",
     "FeatureMatrix",
@@ -21,6 +29,7 @@ __all__ = [
     "Separation",
     "SparseAutoencoder",
     "concept_from_feature",
+    "contrast_weights",
     "feature_matrix",
     "fit_concept",
     "fit_contrast",
@@ -30,6 +39,7 @@ __all__ = [
     "fitted_texts",
     "load_concept",
     "load_sae",
+    "matched_directions",
     "random_directions",
     "require_concept_fits",
     "require_sae_fits",

@@ -29,6 +29,8 @@ class Separation:
         positives: number of positive texts.
         negatives: number of negative texts.
         auc_by_site: the same figure at every site that was tried.
+        effect_over_nulls: effect size as a multiple of what null directions get, at the sites where the AUC saturates;
+            the site was chosen by it. Empty where AUC chose.
     """
 
     auc: float
@@ -36,6 +38,7 @@ class Separation:
     positives: int
     negatives: int
     auc_by_site: Mapping[str, float] = field(default_factory=dict)
+    effect_over_nulls: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

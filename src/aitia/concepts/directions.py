@@ -74,6 +74,53 @@ def _probe(classifier: object, positive: np.ndarray, negative: np.ndarray) -> np
     return unit_rows(weight).astype(np.float32)
 
 
+def random_directions(width: int, *, count: int, seed: int = 0) -> np.ndarray:
+    """Unit directions drawn evenly from the sphere (isotropic null directions): [count, 1, width] float32."""
+    directions = np.random.default_rng(seed).standard_normal((count, 1, width))
+    return (directions / np.linalg.norm(directions, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def contrast_weights(rows: int, *, count: int, seed: int = 0) -> np.ndarray:
+    """Weights that hold random parts of some rows against the others.
+
+    Each is +1 or -1 by chance, less the mean over the rows. The sum of rows with such weights is a difference of two
+    means, up to its length. It has mean zero and the rows' own covariance, up to a factor.
+
+    Args:
+        rows: n, at least 2.
+        count: how many contrasts, c.
+        seed: of the draw.
+
+    Returns:
+        [c, n] float64; every contrast has rows on both sides.
+    """
+    generator = np.random.default_rng(seed)
+    sides = np.sign(generator.standard_normal((count, rows)))
+    while rows > 1 and len(alone := np.flatnonzero(np.abs(sides.sum(axis=1)) == rows)):
+        sides[alone] = np.sign(generator.standard_normal((len(alone), rows)))
+    return sides - sides.mean(axis=1, keepdims=True)
+
+
+def matched_directions(activations: np.ndarray, *, count: int, seed: int = 0) -> np.ndarray:
+    """Null directions with the covariance of some activations: what a difference of means is where labels say nothing.
+
+    Each is a sum of the centred rows with `contrast_weights`, scaled to length 1. So it lies in the span of the rows,
+    also where there are fewer rows than dimensions, and no d x d matrix is made. Directions are not made orthogonal to
+    each other or to a concept: under the null the concept is one of them.
+
+    Args:
+        activations: [n, d], n at least 2.
+        count: how many, c.
+        seed: of the draw.
+
+    Returns:
+        [c, d] float32; zero where the rows do not differ.
+    """
+    rows = np.asarray(activations, dtype=np.float64)
+    found = contrast_weights(len(rows), count=count, seed=seed) @ (rows - rows.mean(axis=0))
+    return (found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
 DIRECTIONS: dict[str, DirectionMethod] = {
     "contrast": difference_of_means,
     "logistic-probe": logistic_probe,

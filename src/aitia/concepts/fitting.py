@@ -11,7 +11,7 @@ import numpy as np
 from aitia.concepts.activations import response_means
 from aitia.concepts.concept import Concept, Separation
 from aitia.concepts.directions import DEFAULT_RECIPE, DIRECTIONS, DirectionMethod
-from aitia.concepts.separation import held_out_projections
+from aitia.concepts.separation import choose_site, held_out_projections, null_effect_sizes
 from aitia.errors import ConceptError
 from aitia.models import LanguageModel, in_tokens
 from aitia.records import Records, TokenizedRecords, read_records
@@ -40,7 +40,9 @@ def fit_concept(
 
     At every site the direction's AUC on held-out texts is found by cross-validation (answers to the same
     prompt are held out together). The site with the highest AUC wins, ties going to the larger effect
-    size, and the direction is fitted there on all texts. The AUC of the winner is a best-of-many and so a
+    size, and the direction is fitted there on all texts. Where two sites or more reach an AUC of .99, the one among
+    these wins whose effect size is the largest multiple of what null directions get there, matched to the texts'
+    covariance (`aitia.concepts.separation.choose_site`). The AUC of the winner is a best-of-many and so a
     little optimistic; `separation.auc_by_site` shows all of them.
 
     Args:
@@ -82,7 +84,11 @@ def fit_concept(
     for site in above:
         held_out = held_out_projections(above[site], below[site], groups, method, folds=folds, seed=seed)
         aucs[site], effects[site] = auc(held_out, labels), effect_size(held_out, labels)
-    site = max(above, key=lambda place: (round(aucs[place], 6), effects[place]))
+    site, multiples = choose_site(
+        aucs,
+        effects,
+        lambda place: null_effect_sizes(above[place], below[place], groups, folds=folds, seed=seed),
+    )
     return Concept(
         name=name,
         site=site,
@@ -108,6 +114,7 @@ def fit_concept(
             positives=len(positive),
             negatives=len(negative),
             auc_by_site=aucs,
+            effect_over_nulls=multiples,
         ),
         shuffled=shuffled_directions(above[site], below[site], method, count=shuffles, seed=seed),
     )
@@ -162,12 +169,6 @@ def shuffled_directions(
         shuffled = activations[generator.permutation(len(activations))]
         found[i, 0] = method(shuffled[: len(positive)], shuffled[len(positive) :])
     return found
-
-
-def random_directions(width: int, *, count: int, seed: int = 0) -> np.ndarray:
-    """Unit directions drawn evenly from the sphere: [count, 1, width] float32."""
-    directions = np.random.default_rng(seed).standard_normal((count, 1, width))
-    return (directions / np.linalg.norm(directions, axis=-1, keepdims=True)).astype(np.float32)
 
 
 def _usable(

@@ -51,6 +51,7 @@ def attribution_document(report: AttributionReport) -> Document:
     lengths = np.asarray(report.response_tokens, dtype=int)
     row_numbers = np.asarray(report.row_numbers, dtype=int)
     sections = [
+        *_labelled(report),
         _reading(report, scores),
         _distribution(report, scores, labels),
         *_shown_rows(report, scores, labels, row_numbers),
@@ -68,6 +69,18 @@ def attribution_document(report: AttributionReport) -> Document:
         warnings=report.warnings,
         reproduce=report.reproduce,
     )
+
+
+def _labelled(report: AttributionReport) -> Iterable[Section]:
+    """What the scores add at finding the labelled rows: first on the page, since an AUC alone says too much."""
+    found = report.label_figures
+    if found is None:
+        return
+    parts: list[Part] = [Facts(facts=found.facts(), numbers=True), Paragraph(text=found.said_of_gain())]
+    if found.nulls:
+        parts.append(Paragraph(text=found.said_of_nulls(), look="note"))
+    text = ("How well the scores find the rows where ", _label(report), " is true, with 95 % intervals.")
+    yield Section(key="labelled", title="What the ranking adds", short="Gain", text=text, parts=parts)
 
 
 def _reading(report: AttributionReport, scores: np.ndarray) -> Section:

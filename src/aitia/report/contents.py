@@ -9,6 +9,8 @@ import numpy as np
 
 from aitia.errors import AitiaError, NumericalError
 from aitia.report.document import ReportRow
+from aitia.report.text import fixed
+from aitia.statistics import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +18,7 @@ class Control:
     """A ranking by something that should not matter, such as a random direction.
 
     Attributes:
-        name: such as "random direction 3".
+        name: such as "matched direction 3".
         scores_std: standard deviation of the control's scores.
         spearman: rank correlation with the real ranking.
         auc: at finding the labelled rows; None where no label is known.
@@ -47,6 +49,81 @@ class MethodResult:
     auc: float | None = None
     precision_at_k: float | None = None
     seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NullFigure:
+    """How well directions that mean nothing find the labelled rows, by the report's own method.
+
+    Attributes:
+        kind: how they were drawn: `matched` to the covariance of the rows, or `isotropic`.
+        draws: how many.
+        p_value: chance of an AUC as far from 1/2 as the real one, under these.
+        reach: distance from 1/2 that 5 % of them go beyond, above 1/2: an AUC.
+    """
+
+    kind: str
+    draws: int
+    p_value: float
+    reach: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFigures:
+    """What the deciding scores add where rows are labelled.
+
+    Attributes:
+        auc: at finding the labelled rows.
+        gain: what the scores add in AUC to a logistic model of the confounds, cross-validated; none without one.
+        confounds: the names of the scorers that know no concept and that the gain is over.
+        confounds_auc: cross-validated AUC of the confounds alone.
+        no_gain: why there is no gain; empty where there is one.
+        nulls: what null directions get, of either kind; empty where each costs too much.
+    """
+
+    auc: Estimate
+    gain: Estimate | None
+    confounds: tuple[str, ...]
+    confounds_auc: float | None
+    no_gain: str = ""
+    nulls: tuple[NullFigure, ...] = ()
+
+    def facts(self) -> list[tuple[str, str]]:
+        """The figures, each with its name."""
+        rows = [("AUC of the ranking", _interval(self.auc))]
+        if self.gain is not None:
+            rows.append(("AUC of the confounds alone", fixed(self.confounds_auc, 3)))
+            rows.append(("confound-adjusted gain", _interval(self.gain)))
+        return rows + [
+            (f"p-value against {each.draws} {each.kind} null directions", f"{each.p_value:.3g}")
+            for each in self.nulls
+        ]
+
+    def said_of_gain(self) -> str:
+        """What the gain says, or why there is none."""
+        if self.gain is None:
+            return f"No gain over confounds is given: {self.no_gain}."
+        clear = self.gain.low > 0
+        return (
+            f"Scores that know no concept ({', '.join(self.confounds)}) together reach an AUC of "
+            f"{fixed(self.confounds_auc, 3)}, cross-validated. The ranking adds {_interval(self.gain)} to it"
+            + ("." if clear else ": the interval reaches 0, so it is not shown to say more than these do.")
+        )
+
+    def said_of_nulls(self) -> str:
+        """What null directions get, and which of them to go by."""
+        reach = " and ".join(
+            f"{fixed(1 - each.reach)} to {fixed(each.reach)} ({each.kind})" for each in self.nulls
+        )
+        return (
+            f"95 % of the null directions have an AUC from {reach}. Matched ones have the covariance of the rows’ "
+            "activations, as a difference of texts without meaning has; isotropic ones are drawn evenly, and call too "
+            "much significant. Go by the matched ones."
+        )
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{fixed(estimate.value, 3)} ({fixed(estimate.low, 3)} to {fixed(estimate.high, 3)})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +220,7 @@ class AttributionReport:
         bottom: the rows with the lowest scores, the lowest first.
         label: the column that AUC and precision are measured against.
         labels: [n] bool, the values of that column.
+        label_figures: what the scores add at finding these rows.
         skipped: location and reason of the rows that were left out.
         warnings: plain sentences, shown on top.
         reproduce: configuration or commands that make the result again.
@@ -163,6 +241,7 @@ class AttributionReport:
     bottom: Sequence[ReportRow]
     label: str | None = None
     labels: np.ndarray | None = None
+    label_figures: LabelFigures | None = None
     skipped: Sequence[tuple[str, str]] = ()
     warnings: Sequence[str] = ()
     reproduce: str = ""

@@ -16,6 +16,7 @@ from aitia.statistics.intervals import (
 from aitia.statistics.ranking import (
     auc,
     effect_size,
+    exceedance_p_value,
     find_labelled,
     precision_at_k,
     spearman,
@@ -43,6 +44,7 @@ __all__ = [
     "confound_adjusted_gain",
     "effect_size",
     "exact",
+    "exceedance_p_value",
     "find_labelled",
     "mean_estimate",
     "precision_at",

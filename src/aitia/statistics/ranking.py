@@ -60,6 +60,22 @@ def effect_size(scores: np.ndarray, labels: np.ndarray) -> float:
     return float((scores[labels].mean() - scores[~labels].mean()) / max(spread, 1e-12))
 
 
+def exceedance_p_value(value: float, nulls: Sequence[float] | np.ndarray) -> float:
+    """Chance of a value at least this large under a null that was drawn from: (1 + nulls that reach it) / (1 + nulls).
+
+    It is valid for any number of draws: where the value is one more draw of the null, it is at most a in at most a
+    share a of cases (Davison & Hinkley 1997, section 4.2).
+
+    Args:
+        value: the statistic, larger for what is more surprising.
+        nulls: [c] the same statistic under c draws of the null.
+
+    Returns:
+        From 1 / (1 + c) to 1.
+    """
+    return float((1 + (np.asarray(nulls) >= value).sum()) / (1 + len(nulls)))
+
+
 def precision_at_k(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     """Share of labelled rows among the k highest-scored ones; ties are broken by data order.
 

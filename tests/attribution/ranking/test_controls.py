@@ -30,7 +30,7 @@ def test_kinds_are_kept_in_turn(asked, room):
 
 def test_each_control_has_the_scores_of_its_own_direction():
     directions = {
-        ControlKind.RANDOM: np.arange(6.0).reshape(3, 2),
+        ControlKind.MATCHED: np.arange(6.0).reshape(3, 2),
         ControlKind.SHUFFLED: 10 + np.arange(4.0).reshape(2, 2),
     }
     for room in (None, 2, 3, 5):
@@ -69,9 +69,9 @@ def test_influence_keeps_some_of_each_kind_and_says_what_it_leaves_out(
     monkeypatch.setattr(store_influence, "directions_that_fit", lambda _: room)
     ranking = rank(store, concept, method="concept-influence", **settings)
     account = ranking.provenance["controls"]
-    assert account["asked"] == {"random direction": 8, "shuffled labels": 3}
+    assert account["asked"] == {"matched direction": 8, "shuffled labels": 3}
     assert tuple(account["kept"].values()) == kept
-    names = [f"random direction {i + 1}" for i in range(kept[0])]
+    names = [f"matched direction {i + 1}" for i in range(kept[0])]
     assert [each.name for each in ranking.controls] == names + [
         f"shuffled labels {i + 1}" for i in range(kept[1])
     ]
@@ -79,7 +79,7 @@ def test_influence_keeps_some_of_each_kind_and_says_what_it_leaves_out(
         expected = everything[control.name]
         np.testing.assert_allclose(control.scores, expected, rtol=1e-2, atol=2e-3 * np.abs(expected).max())
     said, warnings = capsys.readouterr().err, build_report(ranking, shown=1).warnings
-    text = f"{kept[0]} of 8 (random direction) and {kept[1]} of 3 (shuffled labels)"
+    text = f"{kept[0]} of 8 (matched direction) and {kept[1]} of 3 (shuffled labels)"
     assert (text in said) == (text in " ".join(warnings)) == (sum(kept) < 11)
     assert read_ranking(ranking.write(tmp_path / "r.parquet")).provenance["controls"] == account
 

@@ -16,6 +16,7 @@ BASELINES = {
     "gradient-norm",
     "loss-gap",
     "random-direction",
+    "matched-direction",
     "shuffled-labels",
     "oracle",
 }

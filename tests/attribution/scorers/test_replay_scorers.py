@@ -65,7 +65,7 @@ def test_scores_are_those_of_the_functions(made):
     }
     for name, scores in expected.items():
         np.testing.assert_allclose(found.scores[name], scores, rtol=1e-4, atol=1e-7 * np.abs(scores).max())
-    assert {control.kind.name for control in found.controls} == {"RANDOM", "SHUFFLED"}
+    assert {control.kind.name for control in found.controls} == {"MATCHED", "SHUFFLED"}
     assert len({scores.tobytes() for scores in found.scores.values()}) == 3
     under = rank(store, concept, method="tracin", compare=(), queries=queries, run=[folder / "run"] * 2)
     np.testing.assert_allclose(under.score, expected["tracin"], rtol=1e-4, atol=1e-9)

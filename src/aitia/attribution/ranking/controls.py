@@ -9,7 +9,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from aitia.concepts import Concept, random_directions
+from aitia.attribution.scanning.activation_products import RowsAlikeError
+from aitia.attribution.scanning.null_directions import MATCHED, NullKind, null_directions
+from aitia.attribution.scanning.store import ActivationStore
+from aitia.concepts import Concept
 from aitia.errors import AitiaError
 
 _MOST_NUMBERS = 2**28
@@ -24,7 +27,8 @@ DirectionScores = Callable[[np.ndarray], np.ndarray]
 class ControlKind(StrEnum):
     """Where a direction that means nothing comes from."""
 
-    RANDOM = "random direction"
+    MATCHED = "matched direction"
+    ISOTROPIC = "isotropic direction"
     SHUFFLED = "shuffled labels"
 
 
@@ -44,23 +48,28 @@ class Control:
 
     @property
     def name(self) -> str:
-        """For people, as in "random direction 3" or "shuffled labels 1"."""
+        """For people, as in "matched direction 3" or "shuffled labels 1"."""
         return f"{self.kind.value} {self.number}"
 
 
-def control_directions(
-    concept: Concept, random_controls: int, seed: int, shuffled_controls: int | None = None
-) -> dict[ControlKind, np.ndarray]:
-    """Directions that mean nothing, by kind: random ones, and the recipe's own on shuffled labels; [c, d] each.
+def control_kind(control: NullKind) -> ControlKind:
+    """The kind of controls that a draw of null directions gives."""
+    return ControlKind.MATCHED if control == MATCHED else ControlKind.ISOTROPIC
+
+
+def controls_asked(
+    concept: Concept, control: NullKind, random_controls: int, shuffled_controls: int | None = None
+) -> dict[ControlKind, int]:
+    """How many controls of each kind are wanted.
 
     Args:
         concept: gives width and shuffled directions.
+        control: draw of the random ones.
         random_controls: how many random directions.
-        seed: of the random directions.
         shuffled_controls: how many of the shuffled directions, at most; none for all.
 
     Returns:
-        Kind -> [c, d] directions; c may be 0.
+        Kind -> number, which may be 0.
 
     Raises:
         AitiaError: a number is negative or too large.
@@ -74,13 +83,53 @@ def control_directions(
             f"`random_controls={random_controls}`: from 0 to {most:,} for directions of this width"
         )
     return {
-        ControlKind.RANDOM: random_directions(concept.width, count=random_controls, seed=seed)[:, 0],
-        ControlKind.SHUFFLED: concept.shuffled[:shuffled_controls].sum(axis=1),
+        control_kind(control): random_controls,
+        ControlKind.SHUFFLED: len(concept.shuffled[:shuffled_controls]),
     }
 
 
+def control_directions(
+    store: ActivationStore,
+    concept: Concept,
+    control: NullKind,
+    asked: Mapping[ControlKind, int],
+    seed: int,
+) -> tuple[dict[ControlKind, np.ndarray], str | None]:
+    """Directions that mean nothing, by kind: random ones, and the recipe's own on shuffled labels; [c, d] each.
+
+    Random ones are as long as the concept's vector, so that the spreads of their scores compare with its own.
+
+    Args:
+        store: a finished store.
+        concept: gives site, length and shuffled directions.
+        control: draw of the random ones.
+        asked: kind -> how many (`controls_asked`).
+        seed: of the random directions.
+
+    Returns:
+        Kind -> [c, d] directions; c may be 0. And why there are no random ones, where they cannot be drawn.
+    """
+    assert concept.shuffled is not None
+    kind, reason = control_kind(control), None
+    try:
+        drawn = null_directions(
+            store, concept.site, concept.width, kind=control, count=asked[kind], seed=seed
+        )
+    except RowsAlikeError as error:
+        drawn, reason = np.zeros((0, concept.width), dtype=np.float32), str(error)
+    if len(concept.direction) > 1:
+        drawn = drawn * np.linalg.norm(concept.vector)
+    shuffled = concept.shuffled[: asked[ControlKind.SHUFFLED]].sum(axis=1)
+    return {kind: drawn, ControlKind.SHUFFLED: shuffled}, reason
+
+
 def score_controls(
-    directions: Mapping[ControlKind, np.ndarray], score: DirectionScores, room: int | None
+    directions: Mapping[ControlKind, np.ndarray],
+    score: DirectionScores,
+    room: int | None,
+    *,
+    asked: Mapping[ControlKind, int] | None = None,
+    reason: str | None = None,
 ) -> tuple[list[Control], dict[str, Any]]:
     """Score controls of every kind, all of them where there is room.
 
@@ -88,14 +137,19 @@ def score_controls(
         directions: kind -> [c, d].
         score: the ranking's method.
         room: for how many directions there is a place; none for as many as there are.
+        asked: kind -> how many were wanted, where there are fewer directions; default: as many as there are.
+        reason: why there are fewer.
 
     Returns:
         The controls, and how many of each kind were asked for and kept, and why any were left out.
     """
-    asked = {kind.value: len(vectors) for kind, vectors in directions.items()}
-    kept = asked if room is None else controls_kept(asked, room)
-    reason = None if kept == asked else f"only the gradients of {room} fit into one pass over the rows"
-    record = {"asked": asked, "kept": kept, "left_out": reason}
+    there = {kind.value: len(vectors) for kind, vectors in directions.items()}
+    kept = there if room is None else controls_kept(there, room)
+    reasons = [reason] if reason else []
+    if kept != there:
+        reasons.append(f"only the gradients of {room} fit into one pass over the rows")
+    wanted = there if asked is None else {kind.value: count for kind, count in asked.items()}
+    record = {"asked": wanted, "kept": kept, "left_out": "; ".join(reasons) or None}
     which = [(kind, i + 1) for kind in directions for i in range(kept[kind.value])]
     if not which:
         return [], record
@@ -107,13 +161,13 @@ def score_controls(
     return found, record
 
 
-def no_controls(directions: Mapping[ControlKind, np.ndarray], reason: str) -> dict[str, Any]:
+def no_controls(asked: Mapping[ControlKind, int], reason: str) -> dict[str, Any]:
     """The record of a ranking that can have no controls (see `score_controls`)."""
-    asked = {kind.value: len(vectors) for kind, vectors in directions.items()}
+    wanted = {kind.value: count for kind, count in asked.items()}
     return {
-        "asked": asked,
-        "kept": dict.fromkeys(asked, 0),
-        "left_out": reason if any(asked.values()) else None,
+        "asked": wanted,
+        "kept": dict.fromkeys(wanted, 0),
+        "left_out": reason if any(wanted.values()) else None,
     }
 
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aitia.attribution.ranking.labelled import CONFOUNDS
 from aitia.attribution.ranking.ranking import Ranking
 from aitia.errors import AitiaError
 from aitia.statistics import Estimate, confound_adjusted_gain, retrieval_figures
-
-CONFOUNDS = ("training-loss", "loss-gap", "gradient-norm", "response-length", "tf-idf")
-"""Scorers that know no concept; what a scorer adds to those of them that a ranking has is its adjusted gain."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from aitia.attribution.ranking.controls import (
     DirectionScores,
 )
 from aitia.attribution.ranking.reporting import ROWS_SHOWN, build_report
+from aitia.attribution.scanning.null_directions import NullSettings
 from aitia.attribution.scanning.store import ActivationStore
 from aitia.attribution.scorers.protocol import RANKING_COLUMNS
 from aitia.concepts import Concept
@@ -48,6 +49,7 @@ class Ranking:
         token_shares: gives each token's share of a row's score, likewise; none for a score that has no such parts.
         direction_scores: scores the rows by the same method under other directions, [c, d] to [c, n], likewise; none
             where no direction enters the scores.
+        nulls: how null directions are drawn, for its controls and p-values.
     """
 
     method: str
@@ -65,6 +67,7 @@ class Ranking:
     store: ActivationStore | None = None
     token_shares: Callable[[TokenizedRecord], np.ndarray | None] | None = None
     direction_scores: DirectionScores | None = None
+    nulls: NullSettings = field(default_factory=NullSettings)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -73,6 +76,11 @@ class Ranking:
     def score(self) -> np.ndarray:
         """[n] scores by the deciding method."""
         return self.scores[self.method]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on why the ranking should not be trusted as it is, and what to do; none where nothing was seen."""
+        return tuple(self.provenance.get("warnings", ()))
 
     @cached_property
     def order(self) -> np.ndarray:

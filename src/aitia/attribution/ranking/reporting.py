@@ -12,6 +12,7 @@ import numpy as np
 
 from aitia import __version__
 from aitia.attribution.ranking.controls import left_out_text
+from aitia.attribution.ranking.labelled import label_figures
 from aitia.attribution.scanning.scan import ScanSettings
 from aitia.attribution.scanning.store import ActivationStore
 from aitia.attribution.scorers import find_scorer, is_baseline
@@ -77,6 +78,7 @@ def build_report(
         bottom=_report_rows(ranking, store, records, ranking.order[::-1][:shown]),
         label=label,
         labels=labels,
+        label_figures=None if labels is None else label_figures(ranking, labels, records),
         skipped=[(str(place), str(reason)) for place, reason in store.manifest["data"]["skipped"]],
         warnings=_warnings(ranking, concept),
         reproduce=reproduce or reproduce_commands(ranking),
@@ -241,6 +243,7 @@ def _warnings(ranking: Ranking, concept: Concept) -> list[str]:
             f"The concept separates held-out texts only with AUC {separation.auc:.2f}: "
             "what is ranked may be something else. Try more texts, another recipe or other sites."
         )
+    found += ranking.warnings
     left_out = left_out_text(ranking.provenance.get("controls", {}))
     if left_out is not None:
         found.append(left_out)

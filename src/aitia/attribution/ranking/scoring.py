@@ -18,12 +18,15 @@ from aitia.attribution.ranking.controls import (
     RANDOM_CONTROLS,
     DirectionScores,
     control_directions,
+    controls_asked,
     left_out_text,
     no_controls,
     score_controls,
 )
 from aitia.attribution.ranking.ranking import Ranking
+from aitia.attribution.ranking.trust import trust_warnings
 from aitia.attribution.scanning.activation_products import PromptsMissingError, RowsAlikeError
+from aitia.attribution.scanning.null_directions import NullSettings
 from aitia.attribution.scanning.store import ActivationStore
 from aitia.attribution.scorers import (
     DEFAULT_METHOD,
@@ -64,6 +67,7 @@ def rank(
     base: LanguageModel | Path | str | None = None,
     random_controls: int = RANDOM_CONTROLS,
     shuffled_controls: int | None = None,
+    nulls: NullSettings | None = None,
     seed: int = 0,
     engine: Engine = LOCAL,
     model: LanguageModel | Path | str | None = None,
@@ -93,11 +97,13 @@ def rank(
         run: of `replay`, `checkpoint-influence` and `tracin`: the folder of the recorded training run
             (`aitia.training.train`), or several on the same rows, whose scores are averaged.
         base: of these, the model that the run started from, where it lies in another place than the run says.
-        random_controls: random directions to score as controls, beside the concept's shuffled ones. All are scored,
-            except under `concept-influence` and `concept-gradient-product` where their gradients do not fit into
-            one pass over the rows: then as many of either kind as fit, at least one. What is left out is said on
+        random_controls: null directions to draw and score as controls, beside the concept's shuffled ones. All are
+            scored, except under `concept-influence` and `concept-gradient-product` where their gradients do not fit
+            into one pass over the rows: then as many of either kind as fit, at least one. What is left out is said on
             standard error and in the provenance.
         shuffled_controls: how many of the concept's shuffled directions to score as controls, at most; default: all.
+        nulls: how null directions are drawn: matched to the covariance of the rows' activations, or isotropic; and how
+            many stand behind a p-value; default: matched.
         seed: of the random directions.
         engine: where the influence methods make gradients; what reads the store alone takes seconds, here.
         model: the model that was scanned, or its folder, where it lies in another place than the store says.
@@ -136,18 +142,20 @@ def rank(
         cutting=cutting,
     )
     context = RankingContext(store=store, concept=concept, seed=seed, engine=engine, given=given)
-    directions = control_directions(concept, random_controls, seed, shuffled_controls)
+    nulls = nulls or NullSettings()
+    asked = controls_asked(concept, nulls.control, random_controls, shuffled_controls)
     with keeping_workers(engine):
         scored = _score(context, tuple(dict.fromkeys((method, *wanted))))
         prepared = scored.prepared[method]
         score = _direction_scores(method, prepared, len(store)) if first.through_concept else None
         if score is None:
             measures = "measures texts, not a direction" if first.needs().queries else "takes no direction"
-            controls, record = [], no_controls(directions, f"{method} {measures}")
+            controls, record = [], no_controls(asked, f"{method} {measures}")
         else:
             with naming_package(method):
                 room = prepared.directions_at_once()
-            controls, record = score_controls(directions, score, room)
+            directions, reason = control_directions(store, concept, nulls.control, asked, seed)
+            controls, record = score_controls(directions, score, room, asked=asked, reason=reason)
     controls_left_out = left_out_text(record)
     if controls_left_out is not None:
         note(controls_left_out)
@@ -175,13 +183,15 @@ def rank(
             },
             "settings": store.manifest["settings"],
             "left_out": scored.left_out,
-            "controls": record,
+            "controls": record | {"seed": seed},
             "queries_skipped": context.queries_skipped(),
+            "warnings": trust_warnings(method, scored.scores, controls, concept),
         },
         concept=concept,
         store=store,
         token_shares=_token_shares(method, prepared),
         direction_scores=score,
+        nulls=nulls,
     )
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aitia.attribution.scanning.store import ActivationStore
+from aitia.concepts import contrast_weights
 from aitia.errors import ConceptError, NumericalError, StoreError
 
 _COVARIANCE_ROWS = 20_000
@@ -108,10 +109,7 @@ def readout(store: ActivationStore, vectors: np.ndarray, site: str, reading: Rea
     from sklearn.covariance import LedoitWolf
 
     sample = _sample(store, site, reading)
-    spread = sample.std(axis=0, dtype=np.float64).max(initial=0.0)
-    size = max(sample.max(initial=0.0), -sample.min(initial=0.0))
-    # Rounding makes equal rows differ a little where they stood in batches of other sizes.
-    if len(sample) < 2 or spread <= _ROUNDING * size:
+    if _alike(sample):
         raise RowsAlikeError(
             f"{store.path}: the {len(sample)} rows are all alike at {site}, so their covariance is zero and cannot be "
             "divided out; use projection-difference-prompt, which does not divide by it"
@@ -120,8 +118,26 @@ def readout(store: ActivationStore, vectors: np.ndarray, site: str, reading: Rea
     return np.linalg.solve(covariance.astype(np.float64), vectors.T.astype(np.float64)).T
 
 
+def rows_alike(store: ActivationStore, site: str, reading: Reading) -> bool:
+    """Whether a store's rows do not differ in what is read, or there is one alone; of many rows, by a sample."""
+    return _alike(_sample(store, site, reading))
+
+
+def _alike(sample: np.ndarray) -> bool:
+    spread = sample.std(axis=0, dtype=np.float64).max(initial=0.0)
+    size = max(sample.max(initial=0.0), -sample.min(initial=0.0))
+    # Rounding makes equal rows differ a little where they stood in batches of other sizes.
+    return len(sample) < 2 or bool(spread <= _ROUNDING * size)
+
+
 def contrasts_of_rows(
-    store: ActivationStore, site: str, reading: Reading, *, count: int, seed: int = 0
+    store: ActivationStore,
+    site: str,
+    reading: Reading,
+    *,
+    count: int,
+    seed: int = 0,
+    among: np.ndarray | None = None,
 ) -> np.ndarray:
     """Directions that mean nothing but lie as the data do: random halves of the rows held against each other.
 
@@ -134,14 +150,16 @@ def contrasts_of_rows(
         reading: says what x and b are.
         count: how many, c.
         seed: of the halves.
+        among: [n] bool, the rows that they are made of; default: all.
 
     Returns:
         [c, d] float32.
 
     Source: ours; the row-wise form of fitting a direction to shuffled labels.
     """
-    sides = np.sign(np.random.default_rng(seed).standard_normal((count, len(store))))
-    sides -= sides.mean(axis=1, keepdims=True)
+    chosen = np.ones(len(store), dtype=bool) if among is None else among
+    sides = np.zeros((count, len(store)))
+    sides[:, chosen] = contrast_weights(int(chosen.sum()), count=count, seed=seed)
     found: np.ndarray | float = 0.0
     for positions, block in store.blocks(reading.activations, site):
         found = found + sides[:, positions] @ _difference(block, reading).astype(np.float64)

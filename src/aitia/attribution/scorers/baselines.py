@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from aitia.attribution.scanning.null_directions import MATCHED, NullKind, null_directions
 from aitia.attribution.scanning.store import ActivationStore
 from aitia.attribution.scorers.activation import score_vectors
-from aitia.concepts import Concept, random_directions
+from aitia.concepts import Concept
 from aitia.errors import AitiaError, StoreError
 from aitia.records import Records
 
@@ -134,9 +135,15 @@ def training_loss(store: ActivationStore) -> np.ndarray:
 
 
 def random_direction_scores(
-    store: ActivationStore, concept: Concept, method: str, *, count: int = 8, seed: int = 0
+    store: ActivationStore,
+    concept: Concept,
+    method: str,
+    *,
+    count: int = 8,
+    seed: int = 0,
+    kind: NullKind = MATCHED,
 ) -> np.ndarray:
-    """A method's scores with random directions in the concept's place.
+    """A method's scores with null directions in the concept's place.
 
     Args:
         store: a finished store.
@@ -145,12 +152,13 @@ def random_direction_scores(
         count: how many directions, c. One is not enough: activations differ far more along some
             directions than others.
         seed: of the directions.
+        kind: `matched` to the covariance of the rows' response activations, or `isotropic`.
 
     Returns:
         [c, n].
     """
-    directions = random_directions(concept.width, count=count, seed=seed)
-    return score_vectors(store, directions.sum(axis=1), concept.site, method)
+    directions = null_directions(store, concept.site, concept.width, kind=kind, count=count, seed=seed)
+    return score_vectors(store, directions, concept.site, method)
 
 
 def shuffled_direction_scores(store: ActivationStore, concept: Concept, method: str) -> np.ndarray:

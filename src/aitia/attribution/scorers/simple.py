@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from aitia.attribution.scanning.null_directions import ISOTROPIC, MATCHED, NullKind
 from aitia.attribution.scorers.activation import find_activation_scorer
 from aitia.attribution.scorers.baselines import (
     random_direction_scores,
@@ -54,16 +55,12 @@ class TrainingLoss(Scorer):
         return RowScores(partial(training_loss, context.store))
 
 
-@scorer
-class RandomDirection(Scorer):
-    """The default method on a random direction."""
+class _NullDirection(Scorer):
+    """The default method on a null direction."""
 
-    name = "random-direction"
-    formula = f"{DEFAULT_METHOD} with a random direction in the concept's place"
-    drops = "the concept"
+    kind: NullKind
     cost = f"as {DEFAULT_METHOD}"
-    source = "what activations along any direction give away"
-    positive = "training on the row raises the projection on the random direction"
+    drops = "the concept"
     baseline = True
 
     def needs(self) -> Needs:
@@ -72,10 +69,38 @@ class RandomDirection(Scorer):
 
     def prepare(self, context: RankingContext) -> RowScores:
         """See `Scorer.prepare`."""
-        store, concept, seed = context.store, context.concept, context.seed
-        return RowScores(
-            lambda: random_direction_scores(store, concept, DEFAULT_METHOD, count=1, seed=seed)[0]
+        score = partial(
+            random_direction_scores,
+            context.store,
+            context.concept,
+            DEFAULT_METHOD,
+            count=1,
+            seed=context.seed,
+            kind=self.kind,
         )
+        return RowScores(lambda: score()[0])
+
+
+@scorer
+class RandomDirection(_NullDirection):
+    """The default method on an isotropic random direction."""
+
+    name = "random-direction"
+    kind = ISOTROPIC
+    formula = f"{DEFAULT_METHOD} with a random direction, drawn evenly, in the concept's place"
+    source = "what activations along any direction give away"
+    positive = "training on the row raises the projection on the random direction"
+
+
+@scorer
+class MatchedDirection(_NullDirection):
+    """The default method on a random direction with the covariance of the rows."""
+
+    name = "matched-direction"
+    kind = MATCHED
+    formula = f"{DEFAULT_METHOD} with the contrast of two random halves of the rows in the concept's place"
+    source = "what a contrast of texts gives away whose labels say nothing"
+    positive = "training on the row raises the projection on the random contrast"
 
 
 @scorer

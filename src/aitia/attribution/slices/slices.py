@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
+from aitia.attribution.scanning.null_directions import MATCHED, NullKind
 from aitia.attribution.slices.slice_statistics import (
     adjusted,
     control_p_values,
@@ -39,6 +40,7 @@ class SliceSettings:
         largest: slices of a larger share of the rows are not tested, since too few rows are left to compare with.
         permutations: permutations of the scores.
         false_discovery_rate: slices whose adjusted p-value is at most this count as found.
+        control: draw of the null directions: matched to the covariance of the rows, or isotropic.
         seed: seed of the permutations, and of the control directions that a job draws.
     """
 
@@ -47,6 +49,7 @@ class SliceSettings:
     largest: Annotated[float, Above(0), AtMost(1)] = 0.9
     permutations: Count = 10_000
     false_discovery_rate: Annotated[float, Above(0), Below(1)] = 0.05
+    control: NullKind = MATCHED
     seed: Seed = 0
 
     def __post_init__(self) -> None:

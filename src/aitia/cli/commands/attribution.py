@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aitia.attribution import ScanSettings
+from aitia.attribution import NullSettings, ScanSettings
 from aitia.attribution.gradients import CurvatureSettings, Damping
 from aitia.attribution.influence import SolveSettings
 from aitia.attribution.ranking import RANDOM_CONTROLS, ROWS_SHOWN
@@ -84,6 +84,7 @@ def scan_command(
 @app.command("rank")
 @with_damping
 @with_settings(SolveSettings)
+@with_settings(NullSettings)
 @with_scanned
 @with_rows
 @with_engine
@@ -120,8 +121,9 @@ def rank_command(
         bool, typer.Option("--sweep-damping", help="Show what other dampings give.")
     ] = False,
     random_controls: Annotated[
-        int, typer.Option(min=0, help="Random directions to score as controls.")
+        int, typer.Option(min=0, help="Null directions to draw and score as controls.")
     ] = RANDOM_CONTROLS,
+    nulls: NullSettings,
     shown: Annotated[
         int, typer.Option(min=1, help="Rows that the report shows from each end of the ranking.")
     ] = ROWS_SHOWN,
@@ -139,7 +141,8 @@ def rank_command(
     replay, checkpoint-influence and tracin go through the training run and need --queries and --run, the folder that
     the run was recorded in.
     Baselines: tf-idf, bm25 and sentence-embedding compare the rows with the texts that the concept was fitted to;
-    response-length, training-loss, random-direction and shuffled-labels know no concept; oracle needs --label.
+    response-length, training-loss, random-direction, matched-direction and shuffled-labels know no concept; oracle
+    needs --label.
     The store's rows are cut as for its scan; --max-length, --truncate and --on-error are for the queries.
 
     Example:
@@ -175,6 +178,7 @@ def rank_command(
         method=method,
         compare=(*(compare or ()), *available_methods(opened)),
         random_controls=random_controls,
+        nulls=nulls,
         seed=seed,
         engine=engine,
         **asdict(scanned),
@@ -195,10 +199,12 @@ def rank_command(
         "rows": len(ranking),
         "top": ranking.top(10),
         "skipped": ranking.provenance["queries_skipped"],
+        "warnings": list(ranking.warnings),
     }
     lines = [
         f"{len(ranking)} rows ranked by {method}, in {out}",
         "most influential: " + ", ".join(ranking.top(10)),
+        *(f"warning: {each}" for each in ranking.warnings),
         *left_out(found["skipped"]),
     ]
     if sweep_damping:
@@ -256,6 +262,7 @@ def attribute_command(
 
     result = attribute(read_configuration(configuration))
     lines = [f"{len(result.ranking)} rows ranked by {result.ranking.method}"]
+    lines += [f"warning: {each}" for each in result.summary["warnings"]]
     lines += left_out(result.summary["skipped"])
     lines += [f"{name}: {path}" for name, path in result.files.items()]
     answer(result.summary, as_json, "\n".join(lines))

@@ -75,9 +75,16 @@ def concept_fit(
         "site": concept.site,
         "held_out_auc": concept.separation.auc,
         "auc_by_site": dict(concept.separation.auc_by_site),
+        "effect_over_nulls": dict(concept.separation.effect_over_nulls),
         "skipped": concept.recipe["skipped"],
     }
     lines = [f"{name}: {concept.site}, held-out AUC {concept.separation.auc:.3f}, in {out}"]
+    if multiples := concept.separation.effect_over_nulls:
+        tried = len(concept.separation.auc_by_site)
+        lines.append(
+            f"AUC saturates at {len(multiples)} of {tried} sites; among these {concept.site} "
+            f"has the largest effect size over null directions, {multiples[concept.site]:.1f} times theirs"
+        )
     answer(found, as_json, "\n".join(lines + left_out(found["skipped"])))
 
 

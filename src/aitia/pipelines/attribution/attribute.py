@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution import ScanSettings, SliceSettings
+from aitia.attribution import NullSettings, ScanSettings, SliceSettings
 from aitia.attribution.gradients import CurvatureSettings, Damping, Machine, RunPlan
 from aitia.attribution.influence import SolveSettings
 from aitia.concepts import SaeSettings
@@ -152,6 +152,7 @@ def attribute_steps(
         solve=settings.take(SolveSettings),
         label=configuration.data.label,
         random_controls=settings.random_controls,
+        nulls=settings.take(NullSettings),
         seed=settings.seed,
         folder=settings.run,
         cutting=settings.cutting,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from aitia.attribution import ScanSettings, SliceSettings
+from aitia.attribution import NullSettings, ScanSettings, SliceSettings
 from aitia.attribution.gradients import CurvatureSettings, Damping
 from aitia.attribution.influence import SolveSettings
 from aitia.attribution.ranking import RANDOM_CONTROLS, ROWS_SHOWN
@@ -108,7 +108,7 @@ class CurvaturePart(part_of(CurvatureSettings, skip=("site", "seed", "max_length
 DAMPING_KEYS = {"value": "damping", "unit": "damping_unit"}
 
 
-class RankPart(part_of(Damping, keys=DAMPING_KEYS), part_of(SolveSettings), CutPart):
+class RankPart(part_of(Damping, keys=DAMPING_KEYS), part_of(SolveSettings), part_of(NullSettings), CutPart):
     """The methods of ranking, and the cutting of the queries."""
 
     method: Annotated[str, Field(description="Method that decides the order.")] = DEFAULT_METHOD
@@ -124,9 +124,9 @@ class RankPart(part_of(Damping, keys=DAMPING_KEYS), part_of(SolveSettings), CutP
         ),
     ] = None
     curvature: CurvaturePart = CurvaturePart()
-    random_controls: Annotated[int, Field(ge=0, description="Random directions to score as controls.")] = (
-        RANDOM_CONTROLS
-    )
+    random_controls: Annotated[
+        int, Field(ge=0, description="Null directions to draw and score as controls.")
+    ] = RANDOM_CONTROLS
     shown: Annotated[int, Field(ge=1, description="Rows shown from each end of the ranking.")] = ROWS_SHOWN
     seed: Seed = 0
 

@@ -19,6 +19,7 @@ from aitia.attribution import (
     rank,
     slice_influence,
 )
+from aitia.attribution.ranking import MATCHED, null_directions
 from aitia.attribution.scorers import DEFAULT_METHOD, find_scorer, naming_package
 from aitia.attribution.slices import SMALLEST_CONTROLS, Enrichment, FeatureLabel, enrichments, label_features
 from aitia.concepts import (
@@ -26,7 +27,6 @@ from aitia.concepts import (
     Concept,
     SparseAutoencoder,
     feature_matrix,
-    random_directions,
     require_sae_fits,
 )
 from aitia.engine import note
@@ -181,11 +181,11 @@ def explain_by_slices(
             takes the place of `method` and `rank_settings`.
         settings: of the slices.
         pooling: of the features (see `aitia.concepts.features.FeatureMatrix`).
-        controls: null directions, for slices to be held against; at least 8. Contrasts between random
-            halves of the rows for the fast family (default 2,048, fewer where there are more than 131,072 rows),
-            random directions for methods that measure the concept on queries (default 64), none for `influence`, which
-            measures texts. More of them cost power less:
-            p-values are of Student's t with as many degrees of freedom.
+        controls: null directions, for slices to be held against; at least 8. By default contrasts between random
+            halves of the rows: of what the method reads for the fast family (default 2,048, fewer where there are more
+            than 131,072 rows), of response activations for methods that measure the concept on queries (default 64).
+            With `control=isotropic` they are drawn evenly. There are none for `influence`, which measures texts. More
+            of them cost power less: p-values are of Student's t with as many degrees of freedom.
         columns: of the data, to test the found slices against.
         strata: a column within whose values scores are compared.
         shown: how many slices from either end are labelled, beside those found.
@@ -212,7 +212,7 @@ def explain_by_slices(
     if ranking is None:
         ranking = rank(store, concept, method=method, compare=(), **rank_settings)
     settings = settings or SliceSettings()
-    control_scores = _control_scores(ranking, store, concept, controls, settings.seed)
+    control_scores = _control_scores(ranking, store, concept, controls, settings)
     rows = store.load_rows()
     matrix = feature_matrix(model, rows, sae, pooling=pooling)
     influence = slice_influence(matrix, ranking.score, settings, control_scores=control_scores, strata=kinds)
@@ -241,20 +241,29 @@ def explain_by_slices(
 
 
 def _control_scores(
-    ranking: Ranking, store: ActivationStore, concept: Concept, controls: int | None, seed: int
+    ranking: Ranking,
+    store: ActivationStore,
+    concept: Concept,
+    controls: int | None,
+    settings: SliceSettings,
 ) -> np.ndarray | None:
     """The rows' scores under null directions, by the ranking's own method: [c, n]."""
     if ranking.direction_scores is None:
         note(f"{ranking.method} takes no direction: slices are held against other rows alone")
         return None
+    scorer, seed = find_scorer(ranking.method), settings.seed
     fit = min(CONTROLS, max(FEWEST_CONTROLS, CONTROL_NUMBERS // len(ranking)))
     count = fit if controls is None else controls
     with naming_package(ranking.method):
-        contrasts = find_scorer(ranking.method).row_contrasts(store, concept.site, count=count, seed=seed)
-    if contrasts is not None:
-        return ranking.direction_scores(contrasts)
-    count = COSTLY_CONTROLS if controls is None else controls
-    return ranking.direction_scores(random_directions(concept.width, count=count, seed=seed)[:, 0])
+        contrasts = scorer.row_contrasts(store, concept.site, count=count, seed=seed)
+    cheap = contrasts is not None
+    if not cheap and controls is None:
+        count = COSTLY_CONTROLS
+    if contrasts is None or settings.control != MATCHED:
+        contrasts = null_directions(
+            store, concept.site, concept.width, kind=settings.control, count=count, seed=seed
+        )
+    return ranking.direction_scores(contrasts)
 
 
 def slices_table(result: SlicesResult, *, most: int = 12) -> str:

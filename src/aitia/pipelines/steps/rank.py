@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution import ControlKind, Ranking, available_methods, rank
+from aitia.attribution import ControlKind, NullSettings, Ranking, available_methods, rank
 from aitia.attribution.gradients import (
     Cost,
     CurvatureSettings,
@@ -21,7 +21,7 @@ from aitia.attribution.gradients import (
     run_cost,
 )
 from aitia.attribution.influence import SolveSettings, directions_that_fit
-from aitia.attribution.ranking import RANDOM_CONTROLS, controls_kept
+from aitia.attribution.ranking import RANDOM_CONTROLS, control_kind, controls_kept
 from aitia.attribution.scorers import activation_scorers, find_scorer, naming_package
 from aitia.concepts import SHUFFLES, load_concept
 from aitia.engine import LOCAL, Engine
@@ -58,9 +58,10 @@ class Rank(Step[Ranking]):
         positive: texts that show the concept; none for those that it names.
         negative: texts that do not, likewise.
         label: name of a true-or-false column, or its values, [n].
-        random_controls: random directions to score as controls.
+        random_controls: null directions to draw and score as controls.
         shuffled_controls: the most of the concept's shuffled directions to score as controls; none for all.
-        seed: of the random directions.
+        nulls: how null directions are drawn.
+        seed: of the null directions.
         recorded: the recorded training run, for the scorers that go through it; none where none does.
         base: the model that it started from; none to load the one that the run names.
         folder: of a run that was recorded before, in the place of `recorded`.
@@ -86,6 +87,7 @@ class Rank(Step[Ranking]):
     label: np.ndarray | str | None = None
     random_controls: int = RANDOM_CONTROLS
     shuffled_controls: int | None = None
+    nulls: NullSettings = field(default_factory=NullSettings)
     seed: int = 0
     recorded: RecordRun | None = None
     base: BaseModel | None = None
@@ -111,7 +113,7 @@ class Rank(Step[Ranking]):
             None if self.damping is None else asdict(self.damping),
             None if self.solve is None else asdict(self.solve),
             label,
-            [self.random_controls, self.shuffled_controls, self.seed],
+            [self.random_controls, self.shuffled_controls, asdict(self.nulls), self.seed],
             dict(self.cutting),
             None if self.folder is None else file_digest(self.folder / RUN),
         ]
@@ -136,6 +138,7 @@ class Rank(Step[Ranking]):
             base=None if self.base is None else results[self.base](None),
             random_controls=self.random_controls,
             shuffled_controls=self.shuffled_controls,
+            nulls=self.nulls,
             seed=self.seed,
             engine=self.engine,
             **self.cutting,
@@ -191,7 +194,7 @@ class Rank(Step[Ranking]):
         shuffled = SHUFFLES if loaded is None or loaded.shuffled is None else len(loaded.shuffled)
         if self.shuffled_controls is not None:
             shuffled = min(shuffled, self.shuffled_controls)
-        return {ControlKind.RANDOM: self.random_controls, ControlKind.SHUFFLED: shuffled}
+        return {control_kind(self.nulls.control): self.random_controls, ControlKind.SHUFFLED: shuffled}
 
 
 def _passes(
