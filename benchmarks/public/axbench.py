@@ -27,7 +27,7 @@ from aitia.files import atomic_path, digest, read_json, write_json
 from aitia.records import records_from_rows
 from aitia.statistics import Estimate, auc, mean_estimate
 from harness import WORK, Target, at_least
-from public.models import GEMMA, SMOLLM2, public_model, row_of
+from public.models import GEMMA, SMOLLM2, public_model
 from public.sources import source
 
 FOLDER = WORK / "public" / "axbench"
@@ -172,20 +172,29 @@ def _directions(
                 row = _row(name, recipe, against, concept)
                 kept = FOLDER / f"{digest([row, scale.site_stride])[:16]}.json"
                 if not kept.is_file():
-                    activations = activations or _traced(name, [*training, *others], scale.site_stride)
+                    activations = activations or traced_texts(name, [*training, *others], scale.site_stride)
                     write_json(kept, row | _fitted(activations, training, others, concept, against, recipe))
                 rows.append(read_json(kept))
             rows.append(_chosen(rows[-len(scale.recipes) :]))
     return rows
 
 
-def _traced(name: str, texts: Sequence[Text], stride: int) -> dict[str, np.ndarray]:
+def traced_texts(name: str, texts: Sequence[Text], stride: int) -> dict[str, np.ndarray]:
     """The mean activation of each answer, site -> [texts, d]; kept, and found again."""
-    kept = FOLDER / f"{name.lower()}-{stride}.npz"
+    kept = FOLDER / f"{name.lower()}-{stride}-{digest([text.answer for text in texts])[:8]}.npz"
     if not kept.is_file():
-        model = public_model(name)
+        model = public_model(name, dtype="bfloat16")
         records = records_from_rows(
-            [row_of(name, text.question, text.answer) for text in texts], name="AxBench"
+            [
+                {
+                    "messages": [
+                        {"role": "user", "content": text.question},
+                        {"role": "assistant", "content": text.answer},
+                    ]
+                }
+                for text in texts
+            ],
+            name="AxBench",
         )
         start = perf_counter()
         means = response_means(model, records, model.sites[::-1][::stride], title=f"Tracing {name}")

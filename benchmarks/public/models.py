@@ -26,6 +26,13 @@ GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
 GEMMA_PARTS = 4
 SENSIBLE_GAP = 2.0
 """Nats a token by which ordinary text must be likelier than its own words shuffled; both models reach 4 and more."""
+PLAIN_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message.role == 'system' %}{{ message.content }}\n\n"
+    "{% elif message.role == 'user' %}Question: {{ message.content }}\nAnswer:"
+    "{% else %} {{ message.content }}\n\n{% endif %}{% endfor %}"
+)
+"""Chat template of a model that was never trained on one: question and answer, as text on the web has them."""
 ORDINARY = (
     "The city council met on Tuesday evening to discuss the new budget. Several residents spoke about the need for "
     "better roads and schools, and the mayor promised to respond within a week.",
@@ -46,20 +53,20 @@ def model_folder(name: str) -> Path:
     return {SMOLLM2: lambda: base_model(FOLDER), GEMMA: _gemma}[name]()
 
 
-def public_model(name: str) -> LanguageModel:
-    """A model in float32 on the CPU.
+def public_model(name: str, *, dtype: str = "float32") -> LanguageModel:
+    """A model on the CPU. Gemma, which has no chat template, gets a plain one.
+
+    Args:
+        name: `SMOLLM2` or `GEMMA`.
+        dtype: precision of the weights; bfloat16 is about three times as fast where the processor knows it.
 
     Raises:
         SystemExit: As `model_folder` does.
     """
-    return load_model(model_folder(name), device="cpu", dtype="float32")
-
-
-def row_of(name: str, question: str, answer: str) -> dict[str, object]:
-    """A question and its answer as each model can read it: by its chat template, or as plain text where it has none."""
-    if name == GEMMA:
-        return {"prompt": f"{question}\n\n", "completion": answer}
-    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+    model = load_model(model_folder(name), device="cpu", dtype=dtype)
+    if model.tokenizer.chat_template is None:
+        model.tokenizer.chat_template = PLAIN_TEMPLATE
+    return model
 
 
 def sensible_gap(model: LanguageModel) -> float:

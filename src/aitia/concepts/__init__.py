@@ -14,7 +14,7 @@ from aitia.concepts.fitting import (
     fit_probe,
     random_directions,
 )
-from aitia.concepts.persona import fit_persona
+from aitia.concepts.persona import fit_persona, persona_responses
 from aitia.concepts.sae import SparseAutoencoder, concept_from_feature, require_sae_fits
 from aitia.concepts.sae_loading import load_sae, require_sae_place, save_sae
 from aitia.concepts.sae_training import SaeSettings, fit_sae, train_sae
@@ -42,6 +42,7 @@ __all__ = [
     "fitted_texts",
     "load_concept",
     "load_sae",
+    "persona_responses",
     "random_directions",
     "require_concept_fits",
     "require_sae_fits",
