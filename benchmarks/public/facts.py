@@ -13,8 +13,6 @@ bergson's own scores are of the same tokens, the same trained model, and its own
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,19 +31,11 @@ from aitia.concepts import response_means
 from aitia.files import atomic_path, digest, read_json, write_json
 from aitia.models import LanguageModel, load_model
 from aitia.records import Records, records_from_rows, tokenize
-from aitia.statistics import Estimate, bootstrap_estimate, reciprocal_rank
 from aitia.training import LoraSettings, read_run, train
-from harness import WORK, Target, at_least
-from peers.environment import peers_python, peers_variables
+from harness import Target, at_least
 from public.models import SMOLLM2, model_folder
-from public.sources import source
+from public.statements import FOLDER, Facts, figures, read_facts, run_peer
 
-FOLDER = WORK / "public" / "facts"
-RUNNER = Path(__file__).parents[1] / "peers" / "run_recall.py"
-LISTS = tuple(
-    f"names/{name}" for name in ("employer", "first_name", "last_name", "town", "university")
-) + tuple(f"templates/{name}" for name in ("birthdate", "birthplace", "employer", "university"))
-K = 10
 NO_WORD = "qqqqqqqq"
 """A text that has no word of the statements, and so adds nothing to a score."""
 PEERS = ("ekfac", "trackstar")
@@ -77,87 +67,6 @@ class Scale:
 
 
 FULL, QUICK = Scale(), Scale(people=4, peers=())
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Facts:
-    """Statements and the questions about them.
-
-    Attributes:
-        statements: with `fact`, `question`, `answer`, `identifier` of the person and `field`.
-    """
-
-    statements: Sequence[dict[str, Any]]
-
-    @cached_property
-    def questions(self) -> list[dict[str, Any]]:
-        """The first statement of each person and field: it has the question and the answer."""
-        return list({(row["identifier"], row["field"]): row for row in reversed(self.statements)}.values())[
-            ::-1
-        ]
-
-    @cached_property
-    def wanted(self) -> np.ndarray:
-        """[questions, statements] bool: which statement is of the fact asked for."""
-        keys = [(row["identifier"], row["field"]) for row in self.statements]
-        return np.array(
-            [[key == (row["identifier"], row["field"]) for key in keys] for row in self.questions], dtype=bool
-        )
-
-    @property
-    def people(self) -> np.ndarray:
-        """[questions] whom each is about."""
-        return np.array([row["identifier"] for row in self.questions])
-
-    def training_records(self) -> Records:
-        """The statements as training texts."""
-        return records_from_rows([{"text": row["fact"]} for row in self.statements], name="statements")
-
-    def query_records(self) -> Records:
-        """Question and answer; the answer is what is measured."""
-        rows = [{"prompt": row["question"], "completion": f" {row['answer']}"} for row in self.questions]
-        return records_from_rows(rows, name="questions")
-
-
-def read_facts(scale: Scale) -> Facts:
-    """The facts, made by the peer's generator the first time."""
-    lists = [source(f"recall/{name}.txt") for name in LISTS]
-    kept = FOLDER / f"facts-{scale.people}-{scale.seed}.json"
-    if not kept.is_file():
-        folder = lists[0].parents[1]
-        if {path.parents[1] for path in lists} != {folder}:
-            raise SystemExit(f"the lists of recall lie in several folders: put all of them into {folder}")
-        with atomic_path(kept) as temporary:
-            _peer("facts", folder, temporary, "--people", str(scale.people), "--seed", str(scale.seed))
-    return Facts(statements=json.loads(kept.read_text(encoding="utf-8")))
-
-
-def _peer(method: str, folder: Path, out: Path, *others: str) -> None:
-    command = [str(peers_python()), str(RUNNER), method, "--folder", str(folder), "--out", str(out), *others]
-    subprocess.run(command, check=True, env=peers_variables())
-
-
-def figures(scores: np.ndarray, facts: Facts, k: int = K) -> dict[str, float]:
-    """MRR, share of questions with a hit among the first k, and share of statements found there; with intervals."""
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    found = np.take_along_axis(facts.wanted, order, axis=1)
-    each = {
-        "mrr": np.array(
-            [reciprocal_rank(row, wanted) for row, wanted in zip(scores, facts.wanted, strict=True)]
-        ),
-        f"hit@{k}": found.any(axis=1).astype(float),
-        f"recall@{k}": found.sum(axis=1) / np.minimum(facts.wanted.sum(axis=1), k),
-    }
-    return {
-        name: value for key, values in each.items() for name, value in _figure(key, values, facts).items()
-    }
-
-
-def _figure(name: str, values: np.ndarray, facts: Facts) -> dict[str, float]:
-    people = np.unique(facts.people)
-    by_person = np.array([values[facts.people == person].mean() for person in people])
-    found: Estimate = bootstrap_estimate(len(people), lambda drawn: float(by_person[drawn].mean()))
-    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -277,11 +186,11 @@ class Study:
         return (vectorizer.transform(asked) @ vectorizer.transform(stated).T).toarray()
 
     def peer(self, method: str) -> np.ndarray:
-        """bergson's scores of the same tokens."""
+        """Scores of the same tokens by bergson."""
         rows = self._write_tokens()
         out = self.folder / f"bergson-{method}.npz"
         if not out.is_file():
-            _peer(method, rows, out)
+            run_peer(method, rows, out)
         with np.load(out, allow_pickle=False) as found:
             return found["scores"]
 
@@ -373,7 +282,7 @@ def run(*, quick: bool = False) -> tuple[list[dict[str, Any]], list[Target]]:
         a row that says so.
     """
     scale = QUICK if quick else FULL
-    facts = read_facts(scale)
+    facts = read_facts(scale.people, scale.seed)
     known_as = digest([list(facts.statements), repr(LORA)])[:12]
     study = Study(facts=facts, folder=FOLDER / f"{scale.people}-people-{known_as}")
     study.folder.mkdir(parents=True, exist_ok=True)
