@@ -66,7 +66,7 @@ class Scale:
     seed: int = 0
 
 
-FULL, QUICK = Scale(), Scale(people=4, peers=())
+FULL, QUICK = Scale(), Scale(people=2, peers=())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -177,13 +177,14 @@ class Study:
     def words(self, *, bm25: bool) -> np.ndarray:
         """Search by words: of question and answer among the statements."""
         from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.metrics.pairwise import linear_kernel
 
         asked = [f"{row['question']} {row['answer']}" for row in self.facts.questions]
         stated = [row["fact"] for row in self.facts.statements]
         if bm25:
             return np.stack([bm25_similarity(self.data, _text(each), _text(NO_WORD)) for each in asked])
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit(stated)
-        return (vectorizer.transform(asked) @ vectorizer.transform(stated).T).toarray()
+        return linear_kernel(vectorizer.transform(asked), vectorizer.transform(stated))
 
     def peer(self, method: str) -> np.ndarray:
         """Scores of the same tokens by bergson."""

@@ -240,7 +240,7 @@ def carry_over(projections: np.ndarray, activations: Mapping[str, np.ndarray]) -
         scaler = StandardScaler().fit(values[~held_out])
         ridge = RidgeCV(alphas=np.logspace(0, 5, 6), alpha_per_target=True)
         ridge.fit(scaler.transform(values[~held_out]), projections[~held_out])
-        weights = np.atleast_2d(ridge.coef_) / scaler.scale_
+        weights = np.atleast_2d(np.asarray(ridge.coef_)) / scaler.scale_
         foretold = values[held_out] @ weights.T
         for number, so_far in enumerate(best):
             correlation = float(np.corrcoef(foretold[:, number], projections[held_out, number])[0, 1])

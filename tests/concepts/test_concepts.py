@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from aitia.concepts import (
     Concept,
+    Recipe,
     fit_concept,
     fit_direction,
     fitted_texts,
@@ -76,6 +78,10 @@ def test_lda_probe_is_fishers_discriminant_however_many_negatives_there_are():
     lda = DIRECTIONS["lda-probe"]
     for texts in (negative, np.repeat(negative, 3, axis=0)):
         assert lda(positive, texts) @ expected / np.linalg.norm(expected) > 0.9999
+
+
+def test_every_recipe_can_be_named_in_a_configuration():
+    assert set(get_args(Recipe)) == set(DIRECTIONS)
 
 
 def test_one_tracing_serves_every_recipe():

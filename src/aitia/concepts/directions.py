@@ -98,7 +98,7 @@ def _probe(classifier: object, positive: np.ndarray, negative: np.ndarray) -> np
     return unit_rows(weight).astype(np.float32)
 
 
-DIRECTIONS: dict[Recipe, DirectionMethod] = {
+DIRECTIONS: dict[str, DirectionMethod] = {
     "contrast": difference_of_means,
     "logistic-probe": logistic_probe,
     "ridge-probe": ridge_probe,
