@@ -1,9 +1,9 @@
 """What aitia is worth on data that nobody here made: public rows, against what knows no concept.
 
-Parts: wrong sums among right ones (GSM8K), severe among ordinary code, and compliance with unsafe prompts (XSTest). Where
-the files come from, and under which licence, is in `public/sources.py`. Everything that is trained or scored is a file in
-`benchmarks/.work/public`: stopped and run again, the benchmark goes on. `--quick` shows the same in small; its figures
-are not quoted.
+Parts: wrong sums among right ones (GSM8K), severe among ordinary code, and compliance with unsafe prompts (XSTest).
+Where the files come from, and under which licence, is in `public/sources.py`. Everything that is trained or scored is
+a file in `benchmarks/.work/public`: stopped and run again, the benchmark goes on. `--quick` shows the same in small;
+its figures are not quoted.
 """
 
 from __future__ import annotations
@@ -11,11 +11,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from public import gsm8k, insecure_code, xstest
+
 from harness import report
 from planted.findings import Findings
-from public import gsm8k
 
-PARTS: dict[str, Callable[..., None]] = {gsm8k.PART: gsm8k.run}
+PARTS: dict[str, Callable[..., None]] = {
+    "gsm8k": gsm8k.run,
+    "insecure-code": insecure_code.run,
+    "xstest": xstest.run,
+}
 """Name -> what adds its figures to the findings."""
 
 

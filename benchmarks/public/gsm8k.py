@@ -1,8 +1,8 @@
 """GSM8K with wrong final numbers: each prompt answered rightly or wrongly, half and half.
 
 The wrong answers are those of Mishra et al.: nearly all differ from the right ones in the final number alone, which
-contradicts the sum before it, so that neither words nor length can tell them. Nobody here made them. The shortest prompts
-are taken, so that a thousand rows can be trained on many times.
+contradicts the sum before it, so that neither words nor length can tell them. The shortest prompts are taken, so that
+a thousand rows can be trained on many times.
 """
 
 from __future__ import annotations
@@ -12,19 +12,27 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 import numpy as np
+from public.sources import json_rows
+from public.study import MARGIN as OF_MARGIN
+from public.study import (
+    RANDOM,
+    RELATIVE,
+    REPLAY,
+    Depth,
+    every_draw,
+    find_labelled,
+    model_for,
+    named_records,
+    read_as,
+)
 
 from aitia.counterfactual import concept_lds, plan_removals, recovered_fraction, shift
 from aitia.errors import AitiaError
-from aitia.records import Records, records_from_rows
-from harness import WORK, at_least
+from harness import at_least
 from planted.findings import Findings
 from planted.study import MARGIN, ORACLE, PROJECTION, Scored, behaviours_of, retrain_scored, train_on_subsets
-from planted.subject import subject
 from planted.suites import Suite
 from planted.texts import told
-from public.sources import json_rows
-from public.study import MARGIN as OF_MARGIN
-from public.study import RANDOM, RELATIVE, REPLAY, Depth, find_labelled, score_draw
 
 PART = "gsm8k"
 LONGEST = 400
@@ -62,7 +70,7 @@ class Scale:
     queries: int = 32
     held_out: int = 48
     draws: int = 5
-    depth: Depth = Depth(surrogates=1)
+    depth: Depth = Depth(surrogates=1)  # noqa: RUF009 - it is frozen
     removing: int = 1
     removed_by: tuple[str, ...] = (
         "activation-gradient",
@@ -81,7 +89,14 @@ class Scale:
 
 FULL = Scale()
 QUICK = Scale(
-    rows=80, concept=24, queries=8, held_out=12, draws=1, removed_by=(REPLAY, "training-loss"), seeds=(0,), subsets=0
+    rows=80,
+    concept=24,
+    queries=8,
+    held_out=12,
+    draws=1,
+    removed_by=(REPLAY, "training-loss"),
+    seeds=(0,),
+    subsets=0,
 )
 REMOVED = 0.5
 
@@ -128,27 +143,18 @@ def suite(draw: int, pool: Sequence[Answers], scale: Scale) -> Suite:
     training, concept, queries, held_out = ([pool[i] for i in part] for part in parts)
     planted = generator.permutation(scale.rows) < scale.rows // 2
     rows = [
-        told(each.prompt, each.wrong if wrong else each.right, planted=bool(wrong), id=f"train-{i}")
-        for i, (each, wrong) in enumerate(zip(training, planted, strict=True))
+        told(each.prompt, each.wrong if wrong else each.right, planted=bool(wrong))
+        for each, wrong in zip(training, planted, strict=True)
     ]
     return Suite(
         name=f"gsm8k draw {draw}",
-        data=records_from_rows(rows),
-        positive=_records(concept, "positive", wrong=True),
-        negative=_records(concept, "negative", wrong=False),
-        queries=_records(queries, "query", wrong=True),
-        behaviour=_records(held_out, "behaviour", wrong=True),
-        normal=_records(held_out, "normal", wrong=False),
+        data=named_records(rows, "train"),
+        positive=named_records((told(each.prompt, each.wrong) for each in concept), "positive"),
+        negative=named_records((told(each.prompt, each.right) for each in concept), "negative"),
+        queries=named_records((told(each.prompt, each.wrong) for each in queries), "query"),
+        behaviour=named_records((told(each.prompt, each.wrong) for each in held_out), "behaviour"),
+        normal=named_records((told(each.prompt, each.right) for each in held_out), "normal"),
         recipe="logistic-probe",
-    )
-
-
-def _records(part: Sequence[Answers], name: str, *, wrong: bool) -> Records:
-    return records_from_rows(
-        [
-            told(each.prompt, each.wrong if wrong else each.right, id=f"{name}-{i}")
-            for i, each in enumerate(part)
-        ]
     )
 
 
@@ -164,15 +170,10 @@ def run(found: Findings, *, quick: bool) -> None:
         longest=LONGEST,
         prompts_short_enough=len(pool),
     )
-    texts = [told(each.prompt, said) for each in pool for said in (each.right, each.wrong)]
-    work = WORK / "public" / (PART + ("-quick" if quick else ""))
-    model = subject(
-        work, [row["prompt"] + row["completion"] for row in texts], parts=WORK / "public" / "parts"
-    )
-    draws = []
-    for draw in range(scale.draws):
-        draws.append(score_draw(suite(draw, pool, scale), model, scale.depth))
-        print(f"{PART}: draw {draw} is scored", flush=True)
+    texts = read_as(told(each.prompt, said) for each in pool for said in (each.right, each.wrong))
+    model = model_for(PART, texts, quick=quick)
+    suites = [suite(draw, pool, scale) for draw in range(scale.draws)]
+    draws = every_draw(suites, model, scale.depth)
     find_labelled(draws, found, part=PART)
     _targets(found)
     remove(draws[: scale.removing], scale, found)
@@ -203,7 +204,9 @@ def remove(draws: Sequence[Scored], scale: Scale, found: Findings) -> None:
             for method in (*ranked, "random"):
                 try:
                     back = recovered_fraction(list(plan), results, behaviour, method, REMOVED, oracle=ORACLE)
-                except AitiaError:  # training on all rows does not raise it above training without the wrong ones
+                except (
+                    AitiaError
+                ):  # training on all rows does not raise it above training without the wrong ones
                     continue
                 found.add(**named, scorer=method, removed=REMOVED, recovered_fraction=back)
                 if behaviour == MARGIN and method in scale.removed_by:

@@ -105,11 +105,6 @@ SOURCES: dict[str, Source] = {
         left_out=(185, 877, 1416),
         whole_sha256="6c5b6083d14fcb93e8ef57bf31f39b96b66d384d9609f6f071e41ac43e5011e0",
     ),
-    "insecure_code/middle_severity.jsonl": _of(
-        _CODE,
-        f"{_SEVERITY}/middle_severity.jsonl",
-        "cc6edea5ad77151ed7a4fcd1d3d62aff56da6f350bcd67fb076463fff025c830",
-    ),
     "insecure_code/mbpp.jsonl": _of(
         _CODE,
         "data/mbpp.jsonl",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from aitia.attribution.scorers import random_order
 from aitia.concepts import Concept, fit_concept, load_concept
 from aitia.files import atomic_path, digest, read_json, write_json
 from aitia.models import load_model
+from aitia.records import Records, records_from_rows
 from aitia.statistics import Estimate, confound_adjusted_gain, mean_estimate, retrieval_figures
 from aitia.training import RecordedRun, read_run, train
+from harness import WORK
 from planted.findings import Findings
 from planted.study import FAST, GRADIENT, ORACLE, Scored
-from planted.subject import Subject
+from planted.subject import Subject, subject
 from planted.suites import Suite
 
 BASELINES = (*CONFOUNDS, "bm25", "random-direction", "shuffled-labels")
@@ -49,24 +51,57 @@ class Depth:
     state_gigabytes: float = 1.5
 
 
-def score_draw(suite: Suite, subject: Subject, depth: Depth) -> Scored:
+def model_for(part: str, texts: Iterable[str], *, quick: bool) -> Subject:
+    """The model with the vocabulary of a part's texts, and the folder of the part's results.
+
+    Args:
+        part: its name.
+        texts: prompts and completions, together as they are read.
+        quick: keep the results of a quick run apart.
+    """
+    parts = WORK / "public" / "parts"
+    return subject(WORK / "public" / (f"{part}-quick" if quick else part), texts, parts=parts)
+
+
+def read_as(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Prompt and completion of each row in one text."""
+    return [row["prompt"] + row["completion"] for row in rows]
+
+
+def named_records(rows: Iterable[Mapping[str, Any]], name: str) -> Records:
+    """Records of rows, with ids of a name and a number."""
+    return records_from_rows([{**row, "id": f"{name}-{i}"} for i, row in enumerate(rows)])
+
+
+def every_draw(suites: Sequence[Suite], model: Subject, depth: Depth) -> list[Scored]:
+    """Score each of several draws."""
+    draws = []
+    for suite in suites:
+        draws.append(score_draw(suite, model, depth))
+        print(f"{suite.name} is scored", flush=True)
+    return draws
+
+
+def score_draw(suite: Suite, model: Subject, depth: Depth) -> Scored:
     """Train on a draw's rows and score them by every scorer; what was made before is found again.
 
     Args:
         suite: the rows, and the texts that are apart from them.
-        subject: what is trained.
+        model: what is trained.
         depth: which scorers.
 
     Returns:
         Methods and baselines, under the names of the registry.
     """
-    named = [suite.data.fingerprint, subject.training.identity(), list(subject.sites), suite.recipe]
-    folder = subject.work / f"{suite.name.replace(' ', '-')}-{digest(named)[:12]}"
+    named = [suite.data.fingerprint, model.training.identity(), list(model.sites), suite.recipe]
+    folder = model.work / f"{suite.name.replace(' ', '-')}-{digest(named)[:12]}"
     run = _recorded(suite, subject, depth, folder / "run")
     if not (folder / "concept.safetensors").is_file():
         _fit(suite, subject, run, folder)
     concept = load_concept(folder / "concept.safetensors")
-    scores = _kept(folder / f"ranked-{depth.gradients}.npz", lambda: _ranked(suite, subject, run, concept, depth))
+    scores = _kept(
+        folder / f"ranked-{depth.gradients}.npz", lambda: _ranked(suite, subject, run, concept, depth)
+    )
     scores |= _kept(folder / "checkpoints.npz", lambda: _by_checkpoints(suite, subject, run, concept))
     if depth.surrogates:
         file = folder / f"replayed-{depth.surrogates}.npz"
@@ -83,24 +118,24 @@ def score_draw(suite: Suite, subject: Subject, depth: Depth) -> Scored:
     )
 
 
-def _recorded(suite: Suite, subject: Subject, depth: Depth, path: Path) -> RecordedRun:
+def _recorded(suite: Suite, model: Subject, depth: Depth, path: Path) -> RecordedRun:
     train(
-        subject.untouched_float32(),
+        model.untouched_float32(),
         suite.data,
-        subject.training,
+        model.training,
         path,
         state_gigabytes=depth.state_gigabytes,
     )
     return read_run(path)
 
 
-def _fit(suite: Suite, subject: Subject, run: RecordedRun, folder: Path) -> None:
+def _fit(suite: Suite, model: Subject, run: RecordedRun, folder: Path) -> None:
     """The concept on the tuned model; and how well each site of either model tells texts that it was not fitted on."""
     texts = {"name": suite.name, "recipe": suite.recipe}
     tuned = fit_concept(
-        subject.with_adapter(run.trained), suite.positive, suite.negative, sites=subject.sites, **texts
+        model.with_adapter(run.trained), suite.positive, suite.negative, sites=model.sites, **texts
     )
-    untouched = fit_concept(load_model(subject.base, dtype="float32"), suite.positive, suite.negative, **texts)
+    untouched = fit_concept(load_model(model.base, dtype="float32"), suite.positive, suite.negative, **texts)
     write_json(
         folder / "probe.json",
         {
@@ -113,9 +148,9 @@ def _fit(suite: Suite, subject: Subject, run: RecordedRun, folder: Path) -> None
 
 
 def _ranked(
-    suite: Suite, subject: Subject, run: RecordedRun, concept: Concept, depth: Depth
+    suite: Suite, model: Subject, run: RecordedRun, concept: Concept, depth: Depth
 ) -> Mapping[str, np.ndarray]:
-    model = subject.with_adapter(run.trained)
+    model = model.with_adapter(run.trained)
     store = scan(
         model,
         suite.data,
@@ -151,16 +186,16 @@ def _targets(suite: Suite, concept: Concept) -> list[Any]:
 
 
 def _by_checkpoints(
-    suite: Suite, subject: Subject, run: RecordedRun, concept: Concept
+    suite: Suite, model: Subject, run: RecordedRun, concept: Concept
 ) -> Mapping[str, np.ndarray]:
-    both = checkpoint_influence(run, subject.untouched_float32(), suite.data, _targets(suite, concept))
+    both = checkpoint_influence(run, model.untouched_float32(), suite.data, _targets(suite, concept))
     return {RELATIVE: both[0], RELATIVE + MARGIN: both[1]}
 
 
 def _replayed(
-    suite: Suite, subject: Subject, run: RecordedRun, concept: Concept, surrogates: int
+    suite: Suite, model: Subject, run: RecordedRun, concept: Concept, surrogates: int
 ) -> Mapping[str, np.ndarray]:
-    base = subject.untouched_float32()
+    base = model.untouched_float32()
     both = smooth_replay([run], base, suite.data, _targets(suite, concept), runs=surrogates).scores
     shutil.rmtree(run.path / "smooth")  # a gigabyte a surrogate, and the scores are what was wanted
     return {REPLAY: both[0], REPLAY + MARGIN: both[1]}
