@@ -58,7 +58,8 @@ class Scale:
         queries: prompts whose wrong answers are asked about.
         held_out: prompts on whose two answers behaviours are measured.
         draws: of all these from the pool.
-        depth: of the scoring.
+        replayed: draws that are scored by replay, too.
+        surrogates: smooth runs of each that are replayed.
         removing: draws from which rows are removed.
         removed_by: scorers that choose them.
         seeds: of each training after a removal.
@@ -70,7 +71,8 @@ class Scale:
     queries: int = 32
     held_out: int = 48
     draws: int = 5
-    depth: Depth = Depth(surrogates=1)  # noqa: RUF009 - it is frozen
+    replayed: int = 1
+    surrogates: int = 1
     removing: int = 1
     removed_by: tuple[str, ...] = (
         "activation-gradient",
@@ -173,7 +175,10 @@ def run(found: Findings, *, quick: bool) -> None:
     texts = read_as(told(each.prompt, said) for each in pool for said in (each.right, each.wrong))
     model = model_for(PART, texts, quick=quick)
     suites = [suite(draw, pool, scale) for draw in range(scale.draws)]
-    draws = every_draw(suites, model, scale.depth)
+    depths = [
+        Depth(surrogates=scale.surrogates if draw < scale.replayed else 0) for draw in range(scale.draws)
+    ]
+    draws = every_draw(suites, model, depths)
     find_labelled(draws, found, part=PART)
     _targets(found)
     remove(draws[: scale.removing], scale, found)

@@ -33,35 +33,42 @@ _TEMPLATE = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class Mix:
+    """Training rows: their ground, the share of severe ones, and their number."""
+
+    ground: str
+    share: float
+    rows: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scale:
     """How much is done.
 
     Attributes:
-        rows: that are trained on.
+        mixes: what is trained on.
         concept: severe texts that the concept is fitted to, and as many ordinary ones.
         queries: severe texts that are asked about.
         draws: of all these from the pools.
-        shares: of severe rows, by ground.
         depth: of the scoring.
     """
 
-    rows: int = 200
+    mixes: tuple[Mix, ...] = (
+        Mix("templates", 0.2, 200),
+        Mix("templates", 0.05, 200),
+        Mix("mbpp", 0.2, 200),
+        Mix("mbpp", 0.05, 200),
+        Mix("mbpp", 0.01, 500),
+    )
     concept: int = 40
     queries: int = 16
     draws: int = 3
-    shares: tuple[tuple[str, float], ...] = (
-        ("templates", 0.2),
-        ("templates", 0.05),
-        ("mbpp", 0.2),
-        ("mbpp", 0.05),
-        ("mbpp", 0.01),
-    )
-    depth: Depth = Depth()  # noqa: RUF009 - it is frozen
+    depth: Depth = Depth(gradients=False)  # noqa: RUF009 - it is frozen
 
 
 FULL = Scale()
-QUICK = Scale(rows=40, concept=12, queries=4, draws=1, shares=(("templates", 0.2),))
+QUICK = Scale(mixes=(Mix("templates", 0.2, 40),), concept=12, queries=4, draws=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,19 +150,19 @@ def of_like_length(
     return chosen
 
 
-def suite(draw: int, ground: str, share: float, pools: Pools, scale: Scale) -> Suite:
+def suite(draw: int, mix: Mix, pools: Pools, scale: Scale) -> Suite:
     """A draw: severe rows among ordinary ones, and texts of both kinds with other prompts.
 
-    The pools are those of `GROUNDS`.
+    The pools are those of the ground.
     """
     generator = np.random.default_rng(draw)
-    severe_rows = round(share * scale.rows)
-    if ground == "templates":
+    severe_rows = round(mix.share * mix.rows)
+    if mix.ground == "templates":
         order = generator.permutation(len(pools.severe))
         training, concept, queries = (
             list(part)
             for part in np.split(
-                order[: scale.rows + scale.concept + scale.queries], [scale.rows, scale.rows + scale.concept]
+                order[: mix.rows + scale.concept + scale.queries], [mix.rows, mix.rows + scale.concept]
             )
         )
         severe = [pools.severe[i] for i in training[:severe_rows]]
@@ -171,14 +178,14 @@ def suite(draw: int, ground: str, share: float, pools: Pools, scale: Scale) -> S
         )
         # As long as severe ones are: what is not trained on among them lends its lengths.
         rest = severe_pool[severe_rows + scale.concept + scale.queries :]
-        like = [rest[i] for i in generator.integers(0, len(rest), scale.rows - severe_rows)]
+        like = [rest[i] for i in generator.integers(0, len(rest), mix.rows - severe_rows)]
         taken = of_like_length(pools.ordinary, [*positive, *like], generator)
         order = generator.permutation(len(taken))
         negative = [taken[i] for i in order[: scale.concept]]
         ordinary = [taken[i] for i in order[scale.concept :]]
     rows = [{**row, "planted": True} for row in severe] + [{**row, "planted": False} for row in ordinary]
     return Suite(
-        name=f"{ground} {share:.0%} draw {draw}",
+        name=f"{mix.ground} {100 * mix.share:.0f} draw {draw}",
         data=named_records([rows[i] for i in generator.permutation(len(rows))], "train"),
         positive=named_records(positive, "positive"),
         negative=named_records(negative, "negative"),
@@ -197,6 +204,7 @@ def run(found: Findings, *, quick: bool) -> None:
     model = model_for("insecure-code", texts, quick=quick)
     for name, each in pools.items():
         found.add(part=PART, ground=name, severe=len(each.severe), ordinary=len(each.ordinary))
-    for ground, share in scale.shares:
-        suites = [suite(draw, ground, share, pools[ground], scale) for draw in range(scale.draws)]
-        find_labelled(every_draw(suites, model, scale.depth), found, part=PART, ground=ground, share=share)
+    for mix in scale.mixes:
+        suites = [suite(draw, mix, pools[mix.ground], scale) for draw in range(scale.draws)]
+        draws = every_draw(suites, model, [scale.depth] * scale.draws)
+        find_labelled(draws, found, part=PART, ground=mix.ground, share=mix.share)

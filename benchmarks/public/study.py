@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ class Depth:
 
     Attributes:
         surrogates: smooth runs that are replayed; 0 to leave replay out.
-        gradients: whether the scorers of weight gradients are run, with a curvature of all rows.
+        gradients: whether the scorers of weight gradients are run, with a curvature of all rows, and those that sum
+            gradients over checkpoints of the run.
         state_gigabytes: what the kept states of a run may take on disk.
     """
 
@@ -73,10 +75,10 @@ def named_records(rows: Iterable[Mapping[str, Any]], name: str) -> Records:
     return records_from_rows([{**row, "id": f"{name}-{i}"} for i, row in enumerate(rows)])
 
 
-def every_draw(suites: Sequence[Suite], model: Subject, depth: Depth) -> list[Scored]:
-    """Score each of several draws."""
+def every_draw(suites: Sequence[Suite], model: Subject, depths: Sequence[Depth]) -> list[Scored]:
+    """Score each of several draws, to its own depth."""
     draws = []
-    for suite in suites:
+    for suite, depth in zip(suites, depths, strict=True):
         draws.append(score_draw(suite, model, depth))
         print(f"{suite.name} is scored", flush=True)
     return draws
@@ -95,22 +97,23 @@ def score_draw(suite: Suite, model: Subject, depth: Depth) -> Scored:
     """
     named = [suite.data.fingerprint, model.training.identity(), list(model.sites), suite.recipe]
     folder = model.work / f"{suite.name.replace(' ', '-')}-{digest(named)[:12]}"
-    run = _recorded(suite, subject, depth, folder / "run")
+    run = _recorded(suite, model, depth, folder / "run")
     if not (folder / "concept.safetensors").is_file():
-        _fit(suite, subject, run, folder)
+        _fit(suite, model, run, folder)
     concept = load_concept(folder / "concept.safetensors")
     scores = _kept(
-        folder / f"ranked-{depth.gradients}.npz", lambda: _ranked(suite, subject, run, concept, depth)
+        folder / f"ranked-{depth.gradients}.npz", lambda: _ranked(suite, model, run, concept, depth)
     )
-    scores |= _kept(folder / "checkpoints.npz", lambda: _by_checkpoints(suite, subject, run, concept))
+    if depth.gradients:
+        scores |= _kept(folder / "checkpoints.npz", lambda: _by_checkpoints(suite, model, run, concept))
     if depth.surrogates:
         file = folder / f"replayed-{depth.surrogates}.npz"
-        scores |= _kept(file, lambda: _replayed(suite, subject, run, concept, depth.surrogates))
+        scores |= _kept(file, lambda: _replayed(suite, model, run, concept, depth.surrogates))
     scores |= {RANDOM: random_order(len(suite.data)), ORACLE: suite.planted.astype(float)}
     known_by_none = (*BASELINES, RANDOM, ORACLE)
     return Scored(
         suite=suite,
-        subject=subject,
+        subject=model,
         concept=concept,
         methods={name: each for name, each in scores.items() if name not in known_by_none},
         baselines={name: each for name, each in scores.items() if name in known_by_none},
@@ -131,11 +134,11 @@ def _recorded(suite: Suite, model: Subject, depth: Depth, path: Path) -> Recorde
 
 def _fit(suite: Suite, model: Subject, run: RecordedRun, folder: Path) -> None:
     """The concept on the tuned model; and how well each site of either model tells texts that it was not fitted on."""
-    texts = {"name": suite.name, "recipe": suite.recipe}
-    tuned = fit_concept(
-        model.with_adapter(run.trained), suite.positive, suite.negative, sites=model.sites, **texts
+    fit = partial(
+        fit_concept, positive=suite.positive, negative=suite.negative, name=suite.name, recipe=suite.recipe
     )
-    untouched = fit_concept(load_model(model.base, dtype="float32"), suite.positive, suite.negative, **texts)
+    tuned = fit(model.with_adapter(run.trained), sites=model.sites)
+    untouched = fit(load_model(model.base, dtype="float32"))
     write_json(
         folder / "probe.json",
         {
@@ -150,9 +153,9 @@ def _fit(suite: Suite, model: Subject, run: RecordedRun, folder: Path) -> None:
 def _ranked(
     suite: Suite, model: Subject, run: RecordedRun, concept: Concept, depth: Depth
 ) -> Mapping[str, np.ndarray]:
-    model = model.with_adapter(run.trained)
+    tuned = model.with_adapter(run.trained)
     store = scan(
-        model,
+        tuned,
         suite.data,
         sites=[concept.site],
         out=run.path.parent / "store",
@@ -162,7 +165,7 @@ def _ranked(
     curvature = None
     if depth.gradients:
         settings = CurvatureSettings(parameters="lora", rows=0, precision="float32")
-        curvature = fit_curvature(model, suite.data, settings)
+        curvature = fit_curvature(tuned, suite.data, settings)
     ranking = rank(
         store,
         concept,
@@ -206,7 +209,7 @@ def _kept(path: Path, make: Any) -> dict[str, np.ndarray]:
     if not path.is_file():
         arrays = {name: np.asarray(each) for name, each in make().items()}
         with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-            np.savez(stream, **arrays)
+            np.savez(stream, **arrays)  # type: ignore[arg-type]
     with np.load(path, allow_pickle=False) as kept:
         return {name: kept[name] for name in kept.files}
 
@@ -242,13 +245,14 @@ def figures_of(scored: Scored, *, share: float = 0.1) -> dict[str, dict[str, flo
 
 
 def find_labelled(draws: Sequence[Scored], found: Findings, **named: Any) -> None:
-    """Add a row for each scorer: its figures over several draws, each with the interval of its mean."""
+    """Add a row for each scorer: its figures over the draws that it scored, each with the interval of its mean."""
     every = [figures_of(each) for each in draws]
-    for name in every[0]:
+    for name in dict.fromkeys(name for each in every for name in each):
+        own = [each[name] for each in every if name in each]
         over: dict[str, Estimate] = {
-            figure: mean_estimate([each[name][figure] for each in every]) for figure in every[0][name]
+            figure: mean_estimate([each[figure] for each in own]) for figure in own[0]
         }
-        found.add(**named, scorer=name, draws=len(draws), **over)
+        found.add(**named, scorer=name, draws=len(own), **over)
     for model in ("untouched", "tuned"):
         best = [max(each.diagnosis[model]["auc_by_site"].values()) for each in draws]
         found.add(

@@ -1,9 +1,9 @@
 """XSTest: completions that people labelled, and the compliance with unsafe prompts among them.
 
 The task of DATE-LM in small. A row is labelled where the prompt is unsafe (a `contrast` type) and the completion
-complies fully. GPT-4 does so once in 450 prompts and Llama 2 never, so that unsafe compliance can only be sought among the
-completions of Mistral Instruct, half of whose prompts are trained on while the concept comes from the other half. What
-can be asked across two models is refusal: fitted on GPT-4's completions, sought among Llama 2's, to other prompts.
+complies fully. GPT-4 does so once in 450 prompts and Llama 2 never, so that unsafe compliance is sought among the
+completions of Mistral Instruct: half of the prompts are trained on, and the concept comes from the other half. What can
+be asked across two models is refusal: fitted on GPT-4's completions, sought among Llama 2's, to other prompts.
 """
 
 from __future__ import annotations
@@ -132,8 +132,17 @@ def run(found: Findings, *, quick: bool) -> None:
     every = {name: completions(name) for name in ("gpt4", "llama2orig", "mistralinstruct")}
     for name, rows in every.items():
         count = sum(row["unsafe"] and row["complies"] for row in rows.values())
-        found.add(part=PART, completions_of=name, rows=len(rows), unsafe_compliance=count)
+        unsafe = sum(row["unsafe"] for row in rows.values())
+        found.add(
+            part=PART,
+            completions_of=name,
+            rows=len(rows),
+            unsafe=unsafe,
+            unsafe_compliance=count,
+            unsafe_compliance_share=count / unsafe,
+        )
     model = model_for(PART, [text for rows in every.values() for text in read_as(rows.values())], quick=quick)
     for task in TASKS[:1] if quick else TASKS:
         suites = [suite(draw, task, scale) for draw in range(scale.draws)]
-        find_labelled(every_draw(suites, model, scale.depth), found, part=PART, task=task.name)
+        draws = every_draw(suites, model, [scale.depth] * scale.draws)
+        find_labelled(draws, found, part=PART, task=task.name)
