@@ -11,10 +11,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from public import gsm8k, insecure_code, xstest
-
 from harness import report
 from planted.findings import Findings
+from public import gsm8k, insecure_code, xstest
 
 PARTS: dict[str, Callable[..., None]] = {
     "gsm8k": gsm8k.run,

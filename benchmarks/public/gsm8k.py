@@ -12,6 +12,14 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 import numpy as np
+
+from aitia.counterfactual import concept_lds, plan_removals, recovered_fraction, shift
+from aitia.errors import AitiaError
+from harness import at_least
+from planted.findings import Findings
+from planted.study import MARGIN, ORACLE, PROJECTION, Scored, behaviours_of, retrain_scored, train_on_subsets
+from planted.suites import Suite
+from planted.texts import told
 from public.sources import json_rows
 from public.study import MARGIN as OF_MARGIN
 from public.study import (
@@ -25,14 +33,6 @@ from public.study import (
     named_records,
     read_as,
 )
-
-from aitia.counterfactual import concept_lds, plan_removals, recovered_fraction, shift
-from aitia.errors import AitiaError
-from harness import at_least
-from planted.findings import Findings
-from planted.study import MARGIN, ORACLE, PROJECTION, Scored, behaviours_of, retrain_scored, train_on_subsets
-from planted.suites import Suite
-from planted.texts import told
 
 PART = "gsm8k"
 LONGEST = 400

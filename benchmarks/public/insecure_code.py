@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from public.sources import json_rows
-from public.study import Depth, every_draw, find_labelled, model_for, named_records, read_as
 
 from planted.findings import Findings
 from planted.suites import Suite
 from planted.texts import told
+from public.sources import json_rows
+from public.study import Depth, every_draw, find_labelled, model_for, named_records, read_as
 
 PART = "insecure code"
 LONGEST_PROMPT, LONGEST_ANSWER, LONGEST_ADDITION = 700, 500, 60

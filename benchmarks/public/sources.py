@@ -67,14 +67,12 @@ _AXBENCH = ("stanfordnlp/axbench", "e9b8cd4783c983e350d78af76f3fb2b8b15fc7d3", "
 _TRAITS = ("ewernn/trait-interp", "eda7c50bb83de2a1ec8d744a08543f5d6b5dabeb", "MIT")
 
 
-def _of(at: tuple[str, str, str], path: str, sha256: str, **others: Any) -> Source:
-    repository, commit, licence = at
+def _of(
+    at: tuple[str, str, str], path: str, sha256: str, *, licence: str | None = None, **others: Any
+) -> Source:
+    repository, commit, usual = at
     return Source(
-        repository=repository,
-        commit=commit,
-        path=path,
-        sha256=sha256,
-        **{"licence": licence} | others,
+        repository=repository, commit=commit, path=path, sha256=sha256, licence=licence or usual, **others
     )
 
 

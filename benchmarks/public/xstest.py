@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from public.sources import source
-from public.study import Depth, every_draw, find_labelled, model_for, named_records, read_as
 
 from planted.findings import Findings
 from planted.suites import Suite
 from planted.texts import told
+from public.sources import source
+from public.study import Depth, every_draw, find_labelled, model_for, named_records, read_as
 
 PART = "xstest"
 LETTERS = 240
