@@ -27,10 +27,12 @@ from aitia.files import atomic_path, digest, read_json, write_json
 from aitia.records import records_from_rows
 from aitia.statistics import Estimate, auc, mean_estimate
 from harness import WORK, Target, at_least
+from planted.findings import Findings
 from public.models import GEMMA, SMOLLM2, public_model
 from public.sources import source
 
-FOLDER = WORK / "public" / "axbench"
+PART = "axbench"
+FOLDER = WORK / "public" / PART
 CONCEPTS = 16
 HARD = "hard negative"
 WORDS = "tf-idf and logistic regression"
@@ -123,20 +125,19 @@ def detect(scores: np.ndarray, texts: Sequence[Text]) -> dict[str, float]:
     return {"auc": auc(scores, labels), "auc_hard": auc(scores[hard], labels[hard])}
 
 
-def run(*, quick: bool = False) -> tuple[list[dict[str, Any]], list[Target]]:
+def run(found: Findings, *, quick: bool) -> None:
     """Fit and try every concept; what was found before is read.
 
-    Returns:
-        A row for each model, recipe and set of negatives, and one for each concept; and the targets.
+    Adds a row for each model, recipe and set of negatives, one for each concept, and the targets.
     """
     scale = QUICK if quick else FULL
     training, others = read_texts("train"), read_texts("evaluate")
-    found = [_words(training, others, scale)]
+    each = _words(training, others, scale)
     for name in scale.models:
-        found.append(_directions(name, training, others, scale))
-    each = [row for rows in found for row in rows]
+        each += _directions(name, training, others, scale)
     means = _means(each)
-    return [*means, *each], _targets(means)
+    found.rows += [*means, *each]
+    found.targets += _targets(means)
 
 
 def _words(training: Sequence[Text], others: Sequence[Text], scale: Scale) -> list[dict[str, Any]]:
@@ -153,7 +154,7 @@ def _words(training: Sequence[Text], others: Sequence[Text], scale: Scale) -> li
 
 def _row(model: str, method: str, against: str, concept: int) -> dict[str, Any]:
     return {
-        "benchmark": "axbench",
+        "part": PART,
         "model": model,
         "method": method,
         "against": against,

@@ -38,6 +38,7 @@ from public.statements import FOLDER, Facts, figures, read_facts, run_peer
 
 NO_WORD = "qqqqqqqq"
 """A text that has no word of the statements, and so adds nothing to a score."""
+PART = "facts"
 PEERS = ("ekfac", "trackstar")
 OURS = ("influence (EK-FAC)", "influence (EK-FAC) per unit of gradient", "tracin", "checkpoint-influence")
 LORA = LoraSettings(
@@ -275,12 +276,10 @@ def _mean_loss(model: LanguageModel, records: Records) -> float:
     return float(np.mean(found))
 
 
-def run(*, quick: bool = False) -> tuple[list[dict[str, Any]], list[Target]]:
+def run(found: Findings, *, quick: bool) -> None:
     """Score the statements by every method; what was scored before is read.
 
-    Returns:
-        A row for each method, and the target: aitia's best against bergson's best. A method of bergson's that fails is
-        a row that says so.
+    Adds a row for each method, and the target: aitia's best against bergson's best.
     """
     scale = QUICK if quick else FULL
     facts = read_facts(scale.people, scale.seed)
@@ -288,7 +287,7 @@ def run(*, quick: bool = False) -> tuple[list[dict[str, Any]], list[Target]]:
     study = Study(facts=facts, folder=FOLDER / f"{scale.people}-people-{known_as}")
     study.folder.mkdir(parents=True, exist_ok=True)
     common = {
-        "benchmark": "facts",
+        "part": PART,
         "model": SMOLLM2,
         "people": scale.people,
         "statements": len(facts.statements),
@@ -298,7 +297,8 @@ def run(*, quick: bool = False) -> tuple[list[dict[str, Any]], list[Target]]:
     rows: list[dict[str, Any]] = [common | {"method": "answers, nats a token"} | learned]
     for method in study.methods(scale.peers):
         rows.append(common | {"method": method} | figures(study.scores(method, scale.peers), facts))
-    return rows, _targets(rows)
+    found.rows += rows
+    found.targets += _targets(rows)
 
 
 def _targets(rows: Sequence[dict[str, Any]]) -> list[Target]:

@@ -29,12 +29,14 @@ from aitia.concepts import DIRECTIONS, FittedDirection, fit_direction, persona_r
 from aitia.files import atomic_path, digest, read_json, write_json
 from aitia.records import records_from_rows
 from aitia.statistics import Estimate, auc, bootstrap_estimate, spearman
-from harness import WORK, Target
+from harness import WORK
+from planted.findings import Findings
 from public.axbench import read_texts, traced_texts
 from public.models import GEMMA, SMOLLM2, public_model
 from public.sources import json_rows
 
-FOLDER = WORK / "public" / "traits"
+PART = "traits"
+FOLDER = WORK / "public" / PART
 TRAITS = ("evil", "hallucination", "sycophancy")
 SIDES = ("positive", "negative")
 ALONE, UNDER_PROMPT, WORDS = "answers alone", "with the system prompt", "tf-idf and logistic regression"
@@ -249,14 +251,12 @@ def carry_over(projections: np.ndarray, activations: Mapping[str, np.ndarray]) -
     return [each for each in best if each is not None]
 
 
-def run(*, quick: bool = False) -> tuple[list[dict[str, Any]], list[Target]]:
+def run(found: Findings, *, quick: bool) -> None:
     """Every trait in every model, and from each model to the other; what was found before is read.
 
-    Returns:
-        The rows, and no target: a model that cannot express a trait is reported.
+    There is no target: a model that cannot express a trait is reported.
     """
     scale = QUICK if quick else FULL
-    rows: list[dict[str, Any]] = []
     studied: dict[tuple[str, str], tuple[Answers, dict[str, np.ndarray]]] = {}
     for name in scale.models:
         model = cache(partial(public_model, name, dtype="bfloat16"))
@@ -264,7 +264,7 @@ def run(*, quick: bool = False) -> tuple[list[dict[str, Any]], list[Target]]:
             answers = answers_of(name, trait, scale, model)
             read = {way: _traced(name, trait, answers, way, scale, model) for way in (ALONE, UNDER_PROMPT)}
             studied[name, trait] = answers, read[ALONE]
-            rows += _kept([name, trait, scale], partial(_in_one, name, trait, answers, read, scale))
+            found.rows += _kept([name, trait, scale], partial(_in_one, name, trait, answers, read, scale))
     for first, second in permutations(scale.models, 2):
         for trait in scale.traits:
             made = partial(
@@ -276,8 +276,7 @@ def run(*, quick: bool = False) -> tuple[list[dict[str, Any]], list[Target]]:
                 studied[second, trait],
                 scale,
             )
-            rows += _kept([first, second, trait, scale], made)
-    return rows, []
+            found.rows += _kept([first, second, trait, scale], made)
 
 
 def _kept(named: object, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -310,7 +309,7 @@ def _traced(
 def _in_one(
     name: str, trait: str, answers: Answers, read: Mapping[str, Mapping[str, np.ndarray]], scale: Scale
 ) -> list[dict[str, Any]]:
-    row = {"benchmark": "traits", "trait": trait, "model": name, "answers": len(answers.rows)}
+    row = {"part": PART, "trait": trait, "model": name, "answers": len(answers.rows)}
     found = [row | {"method": WORDS, "read": ALONE} | _figure(held_out(answers, words_scores(answers))[1])]
     for way, activations in read.items():
         for recipe in scale.recipes:
@@ -349,7 +348,7 @@ def _from_one_to_another(
         real, *shuffled = (held_out(answers, lambda _, test, s=each: s[test])[1] for each in scores)
         found.append(
             {
-                "benchmark": "traits",
+                "part": PART,
                 "trait": trait,
                 "model": second,
                 "fitted_on": first,
