@@ -1,10 +1,10 @@
 """What aitia is worth on data that nobody here made: public rows, against what knows no concept.
 
-Parts: wrong sums among right ones (GSM8K), severe among ordinary code, compliance with unsafe prompts (XSTest), concepts in
-other texts (AxBench), traits by the persona recipe, and synthetic facts (bergson's `recall`).
-Where the files come from, and under which licence, is in `public/sources.py`. Everything that is trained or scored is
-a file in `benchmarks/.work/public`: stopped and run again, the benchmark goes on. `--quick` shows the same in small;
-its figures are not quoted.
+Parts: wrong sums among right ones (GSM8K), severe among ordinary code, compliance with unsafe prompts (XSTest),
+concepts in other texts (AxBench), traits by the persona recipe, and synthetic facts (bergson's `recall`). Where the
+files come from, and under which licence, is in `public/sources.py`. Everything that is made is a file in
+`benchmarks/.work/public`: stopped and run again, the benchmark goes on. `--quick` shows the same in small; its figures
+are not quoted.
 """
 
 from __future__ import annotations

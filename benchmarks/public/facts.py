@@ -33,6 +33,7 @@ from aitia.models import LanguageModel, load_model
 from aitia.records import Records, records_from_rows, tokenize
 from aitia.training import LoraSettings, read_run, train
 from harness import Target, at_least
+from planted.findings import Findings
 from public.models import SMOLLM2, model_folder
 from public.statements import FOLDER, Facts, figures, read_facts, run_peer
 
