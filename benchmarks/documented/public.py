@@ -136,7 +136,83 @@ def counts(results: Mapping[str, Any]) -> str:
     return table(["completions of", "unsafe prompts", "full compliance with them", "share"], cells)
 
 
+def concepts(results: Mapping[str, Any]) -> str:
+    """Mean AUC over AxBench's concepts, of all texts and of hard negatives alone; words in italics."""
+    rows = [row for row in results["rows"] if row.get("part") == "axbench" and row.get("concept") == "mean"]
+    cells = [
+        [
+            "*none*" if row["model"] == "none" else row["model"],
+            row["against"],
+            f"*{row['method']}*" if row["model"] == "none" else row["method"],
+            interval(row, "auc", 3),
+            interval(row, "auc_gain", 3),
+            f"{row['auc_least']:.3f}",
+            interval(row, "auc_hard", 3),
+        ]
+        for row in rows
+    ]
+    header = [
+        "model",
+        "fitted against",
+        "method",
+        "mean AUC",
+        "gain over words",
+        "least AUC",
+        "hard negatives",
+    ]
+    return table(header, cells)
+
+
+def traits(results: Mapping[str, Any]) -> str:
+    """Held-out AUC of every trait in each model."""
+    rows = [row for row in results["rows"] if row.get("part") == "traits" and "fitted_on" not in row]
+    names = list(dict.fromkeys(row["trait"] for row in rows))
+    ways = list(dict.fromkeys((row["model"], row["read"], row["method"]) for row in rows))
+    at = {(row["model"], row["read"], row["method"], row["trait"]): row for row in rows}
+    cells = [[*way, *(interval(at.get((*way, name), {}), "auc") for name in names)] for way in ways]
+    return table(["model", "read", "method", *names], cells)
+
+
+def carried(results: Mapping[str, Any]) -> str:
+    """A trait's direction of one model on another model's answers, beside shuffled ones that are carried over too."""
+    rows = [row for row in results["rows"] if row.get("part") == "traits" and "fitted_on" in row]
+    cells = [
+        [
+            row["trait"],
+            row["fitted_on"],
+            row["model"],
+            row["method"].removesuffix(", carried over"),
+            interval(row, "auc"),
+            f"{row['auc_shuffled_mean']:.2f} ({row['auc_shuffled_highest']:.2f})",
+            f"{row['shared_correlation']:.2f}",
+        ]
+        for row in rows
+    ]
+    header = [
+        "trait",
+        "fitted on",
+        "tried on",
+        "recipe",
+        "AUC",
+        "shuffled: mean (highest)",
+        "correlation carried over",
+    ]
+    return table(header, cells)
+
+
+def facts(results: Mapping[str, Any]) -> str:
+    """How well every method finds the statements of a fact, best MRR first."""
+    rows = sorted(_of(results, "facts", "mrr"), key=lambda row: -row["mrr"])
+    figures = ("mrr", "hit@10", "recall@10")
+    cells = [[row["method"], *(interval(row, figure) for figure in figures)] for row in rows]
+    return table(["method", "MRR", "hit among the first 10", "recall among the first 10"], cells)
+
+
 TABLES = {
+    "public.axbench": Documented("public", concepts),
+    "public.traits": Documented("public", traits),
+    "public.traits.carried": Documented("public", carried),
+    "public.facts": Documented("public", facts),
     "public.probes": Documented("public", probes),
     "public.gsm8k": Documented("public", finding("gsm8k")),
     "public.removing": Documented("public", removing),

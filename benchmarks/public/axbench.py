@@ -119,10 +119,11 @@ def tfidf_scores(training: Sequence[Text], labels: np.ndarray, others: Sequence[
 
 
 def detect(scores: np.ndarray, texts: Sequence[Text]) -> dict[str, float]:
-    """AUC among all texts of a concept, and among its positives and hard negatives alone (NaN without these)."""
+    """AUC among all texts of a concept, and among its positives and hard negatives alone, where it has these."""
     labels = np.array([text.category == "positive" for text in texts])
     hard = labels | np.array([text.category == HARD for text in texts])
-    return {"auc": auc(scores, labels), "auc_hard": auc(scores[hard], labels[hard])}
+    found = {"auc": auc(scores, labels), "auc_hard": auc(scores[hard], labels[hard])}
+    return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def run(found: Findings, *, quick: bool) -> None:
@@ -253,8 +254,8 @@ def _means(each: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         words = _of(each, "none", WORDS, against)
         row = _row(model, method, against, -1) | {"concept": "mean", "concepts": len(rows)}
         for figure in ("auc", "auc_hard"):
-            values = np.array([each[figure] for each in rows], dtype=float)
-            floor = np.array([each[figure] for each in words], dtype=float)
+            values = np.array([each.get(figure, np.nan) for each in rows])
+            floor = np.array([each.get(figure, np.nan) for each in words])
             usable = np.isfinite(values)
             row |= _estimate(figure, mean_estimate(values[usable]))
             row |= _estimate(f"{figure}_gain", mean_estimate((values - floor)[usable]))
@@ -268,7 +269,8 @@ def _of(rows: Sequence[dict[str, Any]], model: str, method: str, against: str) -
 
 
 def _estimate(name: str, found: Estimate) -> dict[str, float]:
-    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+    figures = {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+    return {key: value for key, value in figures.items() if np.isfinite(value)}
 
 
 def _targets(means: Sequence[dict[str, Any]]) -> list[Target]:
