@@ -25,7 +25,7 @@ GEMMA_FILE = "gemma-3-270m-q4_k_m.gguf"
 GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 GEMMA_PARTS = 4
 SENSIBLE_GAP = 2.0
-"""Nats a token by which ordinary text must be likelier than its own words shuffled; both models reach 4 and more."""
+"""Nats a token by which ordinary text must be likelier than its own words shuffled; Gemma-3-270M reaches 3.7."""
 PLAIN_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message.role == 'system' %}{{ message.content }}\n\n"
