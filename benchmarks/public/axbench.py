@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache, partial
 from time import perf_counter
 from typing import Any
 
@@ -24,7 +24,7 @@ import numpy as np
 
 from aitia.concepts import DIRECTIONS, fit_direction, response_means
 from aitia.files import atomic_path, digest, read_json, write_json
-from aitia.records import records_from_rows
+from aitia.records import Records, records_from_rows
 from aitia.statistics import Estimate, auc, mean_estimate
 from harness import WORK, Target, at_least
 from planted.findings import Findings
@@ -33,7 +33,7 @@ from public.sources import source
 
 PART = "axbench"
 FOLDER = WORK / "public" / PART
-CONCEPTS = 16
+CONCEPTS, SHARD = 16, 256
 HARD = "hard negative"
 WORDS = "tf-idf and logistic regression"
 GOAL = 0.985
@@ -54,6 +54,11 @@ class Text:
     answer: str
     concept: int
     category: str
+
+    @property
+    def said(self) -> str:
+        """Question and answer."""
+        return f"{self.question}\n{self.answer}"
 
     @property
     def shows(self) -> int:
@@ -108,14 +113,14 @@ def held_out_rows(texts: Sequence[Text], concept: int) -> np.ndarray:
 
 
 def tfidf_scores(training: Sequence[Text], labels: np.ndarray, others: Sequence[Text]) -> np.ndarray:
-    """Logistic regression on TF-IDF of the answers' words, without a model: [others]."""
+    """Logistic regression on TF-IDF of the words that a model would read, question and answer: [others]."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
     vectorizer = TfidfVectorizer()
-    known = vectorizer.fit_transform([text.answer for text in training])
+    known = vectorizer.fit_transform([text.said for text in training])
     classifier = LogisticRegression(max_iter=2000, class_weight="balanced").fit(known, labels)
-    return classifier.decision_function(vectorizer.transform([text.answer for text in others]))
+    return classifier.decision_function(vectorizer.transform([text.said for text in others]))
 
 
 def detect(scores: np.ndarray, texts: Sequence[Text]) -> dict[str, float]:
@@ -182,34 +187,30 @@ def _directions(
 
 
 def traced_texts(name: str, texts: Sequence[Text], stride: int) -> dict[str, np.ndarray]:
-    """The mean activation of each answer, site -> [texts, d]; kept, and found again."""
-    kept = FOLDER / f"{name.lower()}-{stride}-{digest([text.answer for text in texts])[:8]}.npz"
-    if not kept.is_file():
-        model = public_model(name, dtype="bfloat16")
-        records = records_from_rows(
-            [
-                {
-                    "messages": [
-                        {"role": "user", "content": text.question},
-                        {"role": "assistant", "content": text.answer},
-                    ]
-                }
-                for text in texts
-            ],
-            name="AxBench",
-        )
-        start = perf_counter()
-        means = response_means(model, records, model.sites[::-1][::stride], title=f"Tracing {name}")
-        print(f"axbench: {name} traced in {perf_counter() - start:.0f} s", flush=True)
-        _save(kept, means)
-    with np.load(kept, allow_pickle=False) as found:
-        return {site: found[site] for site in found.files}
+    """The mean activation of each answer, site -> [texts, d]; kept in shards, so that a stopped run goes on."""
+    folder = (
+        FOLDER / f"{name.lower()}-{stride}-{digest([[text.question, text.answer] for text in texts])[:8]}"
+    )
+    model = cache(partial(public_model, name, dtype="bfloat16"))
+    shards = []
+    for start in range(0, len(texts), SHARD):
+        kept = folder / f"{start:05d}.npz"
+        if not kept.is_file():
+            sites = model().sites[::-1][::stride]
+            records = _records(texts[start : start + SHARD])
+            means = response_means(model(), records, sites, title=f"Tracing {name} from text {start}")
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(kept) as temporary, temporary.open("wb") as out:
+                np.savez(out, **means)  # type: ignore[arg-type]
+        with np.load(kept, allow_pickle=False) as found:
+            shards.append({site: found[site] for site in found.files})
+    return {site: np.concatenate([shard[site] for shard in shards]) for site in shards[0]}
 
 
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary, temporary.open("wb") as out:
-        np.savez(out, **arrays)  # type: ignore[arg-type]
+def _records(texts: Sequence[Text]) -> Records:
+    turns = [(("user", text.question), ("assistant", text.answer)) for text in texts]
+    rows = [{"messages": [{"role": role, "content": said} for role, said in each]} for each in turns]
+    return records_from_rows(rows, name="AxBench")
 
 
 def _fitted(

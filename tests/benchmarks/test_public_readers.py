@@ -216,3 +216,21 @@ def test_quick_runs_are_smaller_than_full_ones():
     for module in (axbench, traits, facts):
         assert module.QUICK != module.FULL
     assert len(axbench.QUICK.concepts) < len(axbench.FULL.concepts)
+
+
+def test_texts_are_traced_in_shards_that_a_stopped_run_leaves_behind(tiny_model, tmp_path, monkeypatch):
+    from aitia.concepts import response_means
+
+    texts = [text(0, answer=f"Very well, {'and so on ' * i}indeed.") for i in range(5)]
+    monkeypatch.setattr(axbench, "FOLDER", tmp_path)
+    monkeypatch.setattr(axbench, "SHARD", 2)
+    monkeypatch.setattr(axbench, "public_model", lambda name, dtype: tiny_model)
+    found = axbench.traced_texts("tiny", texts, 2)
+    sites = tiny_model.sites[::-1][::2]
+    expected = response_means(tiny_model, axbench._records(texts), sites)
+    assert set(found) == set(sites)
+    for site in sites:
+        np.testing.assert_allclose(found[site], expected[site], rtol=1e-4, atol=1e-5)
+    next(tmp_path.rglob("00002.npz")).unlink()
+    again = axbench.traced_texts("tiny", texts, 2)
+    np.testing.assert_array_equal(again[sites[0]], found[sites[0]])
