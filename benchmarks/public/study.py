@@ -224,8 +224,8 @@ def figures_of(scored: Scored, name: str, *, share: float = 0.1, resamplings: in
         resamplings: of the rows, for the intervals; 1 where intervals are not wanted.
 
     Returns:
-        `auc`, `auprc`, precision at the number of labelled rows and at the top share; and `gain`, but not for a confound
-        nor where fewer than `FOLDS` rows are labelled.
+        `auc`, `auprc`, precision at the number of labelled rows and at the top share; and `gain`, but not for a
+        confound, nor where fewer than `FOLDS` rows are labelled.
     """
     labels = scored.suite.planted
     scores, top = scored.scores_of([name])[name], round(share * len(labels))
