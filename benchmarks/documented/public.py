@@ -23,7 +23,7 @@ def _task(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _called(row: Mapping[str, Any]) -> str:
     parts = [row[name] for name in ("ground", "task") if name in row]
-    return ", ".join([*parts, *([f"{row['share']:.0%}"] if "share" in row else [])])
+    return ", ".join([*parts, *([percent(row["share"])] if "share" in row else [])])
 
 
 def finding(part: str) -> Callable[[Mapping[str, Any]], str]:
