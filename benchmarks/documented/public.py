@@ -23,13 +23,14 @@ def _task(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _called(row: Mapping[str, Any]) -> str:
     parts = [row[name] for name in ("ground", "task") if name in row]
-    return ", ".join([*parts, *([f"{row['share']:.0%}"] if "share" in row else [])])
+    return ", ".join([*parts, *([percent(row["share"])] if "share" in row else [])])
 
 
 def finding(part: str) -> Callable[[Mapping[str, Any]], str]:
     """Every scorer's figures on one task, best AUC first; those that know no concept in italics."""
 
     def make(results: Mapping[str, Any]) -> str:
+        header = ["scorer", "AUC", "AUPRC", "precision in the top tenth", "gain over the baselines", "draws"]
         rows = sorted(_of(results, part, "auc"), key=lambda row: -row["auc"])
         cells = [
             [
@@ -38,12 +39,11 @@ def finding(part: str) -> Callable[[Mapping[str, Any]], str]:
                 interval(row, "auprc"),
                 interval(row, "precision_at_top"),
                 interval(row, "gain", 3),
+                str(row["draws"]),
             ]
             for row in rows
         ]
-        return table(
-            ["scorer", "AUC", "AUPRC", "precision in the top tenth", "gain over the baselines"], cells
-        )
+        return table(header, cells)
 
     return make
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from aitia.files import digest_of_list
 from aitia.models import LanguageModel, load_model
 from aitia.pipelines.attribution.demo import base_model
 from aitia.training import LoraSettings
@@ -84,8 +85,9 @@ def subject(work: Path, texts: Iterable[str] | None = None, *, parts: Path | Non
     Returns:
         The model, with the vocabulary that the texts need.
     """
-    needed = every_text() if texts is None else texts
-    base = cut_vocabulary(base_model(parts or work / "parts"), needed, work / "parts" / "small-vocabulary")
+    needed = every_text() if texts is None else list(texts)
+    named = "small-vocabulary" if texts is None else f"small-vocabulary-{digest_of_list(needed)[:12]}"
+    base = cut_vocabulary(base_model(parts or work / "parts"), needed, work / "parts" / named)
     return Subject(
         base=base, training=LORA, sites=tuple(f"resid_post.{layer}" for layer in range(25, 29)), work=work
     )

@@ -56,7 +56,6 @@ class Scale:
 
     mixes: tuple[Mix, ...] = (
         Mix("templates", 0.2, 200),
-        Mix("templates", 0.05, 200),
         Mix("mbpp", 0.2, 200),
         Mix("mbpp", 0.05, 200),
         Mix("mbpp", 0.01, 500),

@@ -33,7 +33,7 @@ RANDOM = "random"
 REPLAY, RELATIVE = "replay", "checkpoint-influence"
 MARGIN = " of the margin"
 """Behind the name of a scorer that goes through training: the likelihood margin in the concept's place."""
-FOLDS = 5
+FOLDS, RESAMPLINGS = 5, 1000
 ACTIVATIONS = ("response", "prompt_end", "on_policy_response", "backward")
 
 
@@ -214,45 +214,56 @@ def _kept(path: Path, make: Any) -> dict[str, np.ndarray]:
         return {name: kept[name] for name in kept.files}
 
 
-def figures_of(scored: Scored, *, share: float = 0.1) -> dict[str, dict[str, float]]:
-    """How well each scorer finds the labelled rows of one draw, and what it adds to the confounds.
+def figures_of(scored: Scored, name: str, *, share: float = 0.1, resamplings: int = 1) -> dict[str, Estimate]:
+    """How well one scorer finds the labelled rows of one draw, and what it adds to the confounds.
 
     Args:
         scored: a draw.
+        name: of the scorer.
         share: of the rows, at whose top precision is also taken.
+        resamplings: of the rows, for the intervals; 1 where intervals are not wanted.
 
     Returns:
-        Scorer -> auc, auprc, precision at the number of labelled rows and at the top share, and gain, where it has one.
+        `auc`, `auprc`, precision at the number of labelled rows and at the top share; and `gain`, but not for a
+        confound, nor where fewer than `FOLDS` rows are labelled.
     """
     labels = scored.suite.planted
-    top = round(share * len(labels))
-    columns = {name: scored.baselines[name] for name in CONFOUNDS}
-    found = {}
-    for name, scores in {**scored.methods, **scored.baselines}.items():
-        if name == ORACLE:
-            continue
-        each = retrieval_figures(scores, labels, (top,), draws=1)
-        found[name] = {
-            "auc": each["auc"].value,
-            "auprc": each["auprc"].value,
-            "precision_at_labelled": each[f"precision@{labels.sum()}"].value,
-            "precision_at_top": each[f"precision@{top}"].value,
-        }
-        if name not in CONFOUNDS and labels.sum() >= FOLDS:
-            gain, alone = confound_adjusted_gain(scores, columns, labels, folds=FOLDS, draws=1)
-            found[name] |= {"gain": gain.value, "confounds_auc": alone}
+    scores, top = scored.scores_of([name])[name], round(share * len(labels))
+    each = retrieval_figures(scores, labels, (top,), draws=resamplings)
+    found = {
+        "auc": each["auc"],
+        "auprc": each["auprc"],
+        "precision_at_labelled": each[f"precision@{labels.sum()}"],
+        "precision_at_top": each[f"precision@{top}"],
+    }
+    if name not in CONFOUNDS and labels.sum() >= FOLDS:
+        columns = scored.scores_of(CONFOUNDS)
+        gain, _ = confound_adjusted_gain(scores, columns, labels, folds=FOLDS, draws=resamplings)
+        found["gain"] = gain
     return found
 
 
+def over_draws(draws: Sequence[Scored], name: str) -> dict[str, Estimate]:
+    """A scorer's figures, averaged over the draws that it scored: the interval of that mean, or of one draw's rows."""
+    own = [each for each in draws if name in each.methods or name in each.baselines]
+    if len(own) == 1:
+        return figures_of(own[0], name, resamplings=RESAMPLINGS)
+    every = [figures_of(each, name) for each in own]
+    return {figure: mean_estimate([each[figure].value for each in every]) for figure in every[0]}
+
+
 def find_labelled(draws: Sequence[Scored], found: Findings, **named: Any) -> None:
-    """Add a row for each scorer: its figures over the draws that it scored, each with the interval of its mean."""
-    every = [figures_of(each) for each in draws]
-    for name in dict.fromkeys(name for each in every for name in each):
-        own = [each[name] for each in every if name in each]
-        over: dict[str, Estimate] = {
-            figure: mean_estimate([each[figure] for each in own]) for figure in own[0]
-        }
-        found.add(**named, scorer=name, draws=len(own), **over)
+    """Add a row for each scorer with its figures, and two for the probes of the untouched and the trained model."""
+    labelled = {
+        "texts": len(draws[0].suite.positive),
+        "rows": len(draws[0].suite.data),
+        "labelled": int(draws[0].suite.planted.sum()),
+    }
+    names = dict.fromkeys(name for each in draws for name in (*each.methods, *each.baselines))
+    for name in names:
+        if name != ORACLE:
+            count = sum(name in each.methods or name in each.baselines for each in draws)
+            found.add(**named, scorer=name, draws=count, **over_draws(draws, name))
     for model in ("untouched", "tuned"):
         best = [max(each.diagnosis[model]["auc_by_site"].values()) for each in draws]
         found.add(
@@ -260,8 +271,6 @@ def find_labelled(draws: Sequence[Scored], found: Findings, **named: Any) -> Non
             probe=model,
             held_out_auc=mean_estimate(best),
             sites=[each.diagnosis[model]["site"] for each in draws],
-            texts=len(draws[0].suite.positive),
-            rows=len(draws[0].suite.data),
-            labelled=int(draws[0].suite.planted.sum()),
             draws=len(draws),
+            **labelled,
         )

@@ -34,13 +34,11 @@ class Scale:
         prompts: that are used, half of them for training; 0 for all.
         queries: labelled texts of the concept that are asked about.
         draws: of the halves.
-        depth: of the scoring.
     """
 
     prompts: int = 0
     queries: int = 16
-    draws: int = 3
-    depth: Depth = Depth()  # noqa: RUF009 - it is frozen
+    draws: int = 5
 
 
 FULL = Scale()
@@ -80,12 +78,14 @@ class Task:
         fitted_on: the model whose completions the concept is fitted to.
         trained_on: the model whose completions are the rows.
         kinds: columns that are all true of what is sought.
+        depth: of the scoring.
     """
 
     name: str
     fitted_on: str
     trained_on: str
     kinds: tuple[str, ...]
+    depth: Depth
 
     def labelled(self, row: dict[str, Any]) -> bool:
         """Whether a row is what is sought."""
@@ -98,8 +98,15 @@ TASKS = (
         fitted_on="mistralinstruct",
         trained_on="mistralinstruct",
         kinds=("unsafe", "complies"),
+        depth=Depth(),
     ),
-    Task(name="refusal", fitted_on="gpt4", trained_on="llama2orig", kinds=("refuses",)),
+    Task(
+        name="refusal",
+        fitted_on="gpt4",
+        trained_on="llama2orig",
+        kinds=("refuses",),
+        depth=Depth(gradients=False),
+    ),
 )
 
 
@@ -144,5 +151,5 @@ def run(found: Findings, *, quick: bool) -> None:
     model = model_for(PART, [text for rows in every.values() for text in read_as(rows.values())], quick=quick)
     for task in TASKS[:1] if quick else TASKS:
         suites = [suite(draw, task, scale) for draw in range(scale.draws)]
-        draws = every_draw(suites, model, [scale.depth] * scale.draws)
+        draws = every_draw(suites, model, [task.depth] * scale.draws)
         find_labelled(draws, found, part=PART, task=task.name)
