@@ -224,7 +224,7 @@ def test_texts_are_traced_in_shards_that_a_stopped_run_leaves_behind(tiny_model,
     texts = [text(0, answer=f"Very well, {'and so on ' * i}indeed.") for i in range(5)]
     monkeypatch.setattr(axbench, "FOLDER", tmp_path)
     monkeypatch.setattr(axbench, "SHARD", 2)
-    monkeypatch.setattr(axbench, "public_model", lambda name, dtype: tiny_model)
+    monkeypatch.setattr(axbench, "public_model", lambda _, **__: tiny_model)
     found = axbench.traced_texts("tiny", texts, 2)
     sites = tiny_model.sites[::-1][::2]
     expected = response_means(tiny_model, axbench._records(texts), sites)
