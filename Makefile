@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Idle threads wait quietly instead of spinning, which costs other processes dearly on small machines.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow test-newest docs figures tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-replay bench-control bench-slices bench-nulls bench-simplicity bench-networks bench-proofs bench-virtues bench-scale attack faults fuzz browser audit lock schemas clean
+.PHONY: help demo test test-slow test-newest docs figures tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-public bench-replay bench-control bench-slices bench-nulls bench-simplicity bench-networks bench-proofs bench-virtues bench-scale attack faults fuzz browser audit lock schemas clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -76,7 +76,7 @@ format: $(READY) ## format the code in place
 
 check: lint test ## what CI runs, and lint
 
-bench: bench-scan bench-ranking bench-influence bench-truth bench-replay bench-control bench-slices bench-nulls bench-simplicity bench-networks bench-proofs bench-virtues bench-scale ## every benchmark; results in benchmarks/results
+bench: bench-scan bench-ranking bench-influence bench-truth bench-public bench-replay bench-control bench-slices bench-nulls bench-simplicity bench-networks bench-proofs bench-virtues bench-scale ## every benchmark; results in benchmarks/results
 
 bench-scan: $(READY) ## how much a scan costs beside a bare pass
 	$(BIN)/python benchmarks/scan.py
@@ -89,6 +89,9 @@ bench-influence: $(READY) $(DEMO_READY) ## influence beside kronfluence, bergson
 
 bench-truth: $(READY) $(DEMO_READY) ## every method held against retraining, on planted behaviours; resumable
 	$(BIN)/python benchmarks/truth.py $(if $(QUICK),--quick)
+
+bench-public: $(READY) $(DEMO_READY) ## what scorers are worth on public data that nobody here made; resumable
+	$(BIN)/python benchmarks/public_data.py $(if $(QUICK),--quick)
 
 bench-replay: $(READY) $(DEMO_READY) ## derivatives through training held against training on random halves; resumable
 	$(BIN)/python benchmarks/replay.py $(if $(QUICK),--quick)

@@ -7,10 +7,12 @@ touches what is asked.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from aitia.files import digest_of_list
 from aitia.models import LanguageModel, load_model
 from aitia.pipelines.attribution.demo import base_model
 from aitia.training import LoraSettings
@@ -72,9 +74,20 @@ class Subject:
         return LowerBlocks(FROZEN).skip_in(tuned)
 
 
-def subject(work: Path) -> Subject:
-    """SmolLM2-135M-Instruct, in the folder that everything is kept in."""
-    base = cut_vocabulary(base_model(work / "parts"), every_text(), work / "parts" / "small-vocabulary")
+def subject(work: Path, texts: Iterable[str] | None = None, *, parts: Path | None = None) -> Subject:
+    """SmolLM2-135M-Instruct, in the folder that everything is kept in.
+
+    Args:
+        work: folder of its results and of its cut vocabulary.
+        texts: all that it is to read and write; default: those of the planted suites.
+        parts: folder of the whole model; default: in `work`.
+
+    Returns:
+        The model, with the vocabulary that the texts need.
+    """
+    needed = every_text() if texts is None else list(texts)
+    named = "small-vocabulary" if texts is None else f"small-vocabulary-{digest_of_list(needed)[:12]}"
+    base = cut_vocabulary(base_model(parts or work / "parts"), needed, work / "parts" / named)
     return Subject(
         base=base, training=LORA, sites=tuple(f"resid_post.{layer}" for layer in range(25, 29)), work=work
     )

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import strategies as st
 
 from aitia.concepts import (
     Concept,
+    Recipe,
     fit_concept,
+    fit_direction,
     fitted_texts,
     load_concept,
     random_directions,
@@ -55,13 +58,55 @@ def test_difference_of_means_is_the_unit_difference():
     )
 
 
-@pytest.mark.parametrize("name", ["logistic-probe", "ridge-probe"])
+@pytest.mark.parametrize("name", ["logistic-probe", "ridge-probe", "lda-probe"])
 def test_probes_ignore_a_loud_nuisance(name):
     positive, negative = clouds()
     direction = DIRECTIONS[name](positive, negative)
     assert np.linalg.norm(direction) == pytest.approx(1, abs=1e-6)
     assert direction[3] > 0.5
     assert abs(direction[0]) < 0.1
+
+
+def test_lda_probe_is_fishers_discriminant_however_many_negatives_there_are():
+    """With many texts the shrinkage vanishes, and the weight is S^-1 (difference of means) over both sets alike."""
+    generator = np.random.default_rng(3)
+    mixing = generator.standard_normal((6, 6))
+    positive = generator.standard_normal((20_000, 6)) @ mixing + generator.standard_normal(6)
+    negative = generator.standard_normal((20_000, 6)) @ mixing.T
+    within = (np.cov(positive.T) + np.cov(negative.T)) / 2
+    expected = np.linalg.solve(within, positive.mean(0) - negative.mean(0))
+    lda = DIRECTIONS["lda-probe"]
+    for texts in (negative, np.repeat(negative, 3, axis=0)):
+        assert lda(positive, texts) @ expected / np.linalg.norm(expected) > 0.9999
+
+
+def test_every_recipe_can_be_named_in_a_configuration():
+    assert set(get_args(Recipe)) == set(DIRECTIONS)
+
+
+def test_one_tracing_serves_every_recipe():
+    """`fit_direction` picks the site that separates, and does at each what cross-validation by hand does."""
+    positive, negative = clouds(gap=4)
+    generator = np.random.default_rng(4)
+    sites = {
+        "resid_post.0": generator.standard_normal((120, 20)),
+        "resid_post.1": np.concatenate([positive, negative]),
+    }
+    groups = [str(i) for i in range(120)]
+    labels = np.repeat([True, False], 60)
+    for recipe, method in DIRECTIONS.items():
+        fitted = fit_direction(
+            {site: rows[:60] for site, rows in sites.items()},
+            {site: rows[60:] for site, rows in sites.items()},
+            groups,
+            recipe=recipe,
+        )
+        if recipe != "contrast":  # which the loud nuisance deafens
+            assert fitted.site == "resid_post.1"
+        rows = sites[fitted.site]
+        np.testing.assert_array_equal(fitted.direction, method(rows[:60], rows[60:]))
+        held_out = held_out_projections(rows[:60], rows[60:], groups, method)
+        assert fitted.auc_by_site[fitted.site] == auc(held_out, labels) == max(fitted.auc_by_site.values())
 
 
 def test_held_out_projections_are_honest_on_noise():
@@ -180,7 +225,7 @@ def test_a_concept_of_another_model_or_site_is_refused(tiny_model, make_model, t
         require_concept_fits(concept, make_model("llama", layers=2))
     with pytest.raises(SiteError):
         fit_concept(tiny_model, *texts, sites=["resid_post.7"])
-    with pytest.raises(ConceptError, match="contrast, logistic-probe, ridge-probe"):
+    with pytest.raises(ConceptError, match="contrast, logistic-probe, ridge-probe, lda-probe"):
         fit_concept(tiny_model, *texts, recipe="magic")
 
 

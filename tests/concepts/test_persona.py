@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from aitia.concepts import fit_concept, fit_persona, fit_probe, persona
+from aitia.concepts import fit_concept, fit_persona, fit_probe, persona, persona_responses
 from aitia.concepts.activations import response_means
 from aitia.concepts.directions import DIRECTIONS
 from aitia.errors import ConceptError
@@ -48,6 +48,17 @@ def greedy(model: LanguageModel, system: str, question: str) -> str:
         if tokens[-1] == model.tokenizer.eos_token_id:
             break
     return model.tokenizer.decode(tokens[start:], skip_special_tokens=True).strip()
+
+
+def test_persona_responses_are_what_the_model_says_to_every_question_under_every_prompt(tiny_model):
+    systems = SETTINGS["positive_systems"]
+    rows = persona_responses(tiny_model, systems, QUESTIONS, max_new_tokens=6, temperature=0)
+    said = [tuple(turn["content"] for turn in row["messages"]) for row in rows]
+    expected = [(system, q, greedy(tiny_model, system, q)) for system in systems for q in QUESTIONS]
+    assert said == [each for each in expected if each[2]]
+    assert {tuple(turn["role"] for turn in row["messages"]) for row in rows} == {
+        ("system", "user", "assistant")
+    }
 
 
 def test_a_persona_is_fitted_to_what_the_model_says_under_each_system_prompt(tiny_model, fitted_to):

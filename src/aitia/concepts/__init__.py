@@ -1,17 +1,26 @@
 """Concepts: directions at a site of a model, fitted to texts, with their controls."""
 
+from aitia.concepts.activations import response_means
 from aitia.concepts.concept import Concept, Separation, load_concept, require_concept_fits, require_same_base
 from aitia.concepts.directions import (
     DEFAULT_RECIPE,
     DIRECTIONS,
+    Recipe,
     contrast_weights,
     matched_directions,
     random_directions,
 )
 from aitia.concepts.features import DEFAULT_POOLING, FeatureMatrix, feature_matrix, token_features
 from aitia.concepts.fitted_texts import fitted_texts
-from aitia.concepts.fitting import SHUFFLES, fit_concept, fit_contrast, fit_probe
-from aitia.concepts.persona import fit_persona
+from aitia.concepts.fitting import (
+    SHUFFLES,
+    FittedDirection,
+    fit_concept,
+    fit_contrast,
+    fit_direction,
+    fit_probe,
+)
+from aitia.concepts.persona import fit_persona, persona_responses
 from aitia.concepts.sae import SparseAutoencoder, concept_from_feature, require_sae_fits
 from aitia.concepts.sae_loading import load_sae, require_sae_place, save_sae
 from aitia.concepts.sae_training import SaeSettings, fit_sae, train_sae
@@ -25,6 +34,8 @@ __all__ = [
     "SHUFFLES",
     "Concept",
     "FeatureMatrix",
+    "FittedDirection",
+    "Recipe",
     "SaeSettings",
     "Separation",
     "SparseAutoencoder",
@@ -33,6 +44,7 @@ __all__ = [
     "feature_matrix",
     "fit_concept",
     "fit_contrast",
+    "fit_direction",
     "fit_persona",
     "fit_probe",
     "fit_sae",
@@ -40,11 +52,13 @@ __all__ = [
     "load_concept",
     "load_sae",
     "matched_directions",
+    "persona_responses",
     "random_directions",
     "require_concept_fits",
     "require_sae_fits",
     "require_sae_place",
     "require_same_base",
+    "response_means",
     "save_sae",
     "token_features",
     "train_sae",

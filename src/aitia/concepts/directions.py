@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
 from aitia.concepts.concept import unit_rows
 
+Recipe = Literal["contrast", "logistic-probe", "ridge-probe", "lda-probe"]
+"""Names of the methods in `DIRECTIONS`."""
 DirectionMethod = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -60,6 +63,27 @@ def ridge_probe(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
 
     return _probe(
         RidgeClassifierCV(alphas=np.logspace(0, 5, 11), class_weight="balanced"), positive, negative
+    )
+
+
+def lda_probe(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    """Weight of Fisher's linear discriminant: the difference of means over the covariance within the two sets.
+
+    Both sets count alike, whatever their sizes. The covariance is that of standardised activations, shrunk towards
+    a multiple of the identity as much as Ledoit and Wolf (2004) estimate, so that fewer texts than dimensions will
+    do. Scaled back to the space of the activations themselves, and to unit length.
+
+    Args:
+        positive: [n, d].
+        negative: [m, d].
+
+    Returns:
+        [d].
+    """
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    return _probe(
+        LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5]), positive, negative
     )
 
 
@@ -125,7 +149,8 @@ DIRECTIONS: dict[str, DirectionMethod] = {
     "contrast": difference_of_means,
     "logistic-probe": logistic_probe,
     "ridge-probe": ridge_probe,
+    "lda-probe": lda_probe,
 }
 """Every way to get a direction from labelled activations."""
-DEFAULT_RECIPE = "contrast"
+DEFAULT_RECIPE: Recipe = "contrast"
 """Name of the method that fits a direction by default."""

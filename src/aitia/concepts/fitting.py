@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,75 @@ from aitia.statistics import auc, effect_size
 
 SHUFFLES = 8
 """Directions fitted to shuffled labels that a concept keeps by default."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedDirection:
+    """A direction at the site where it separates best, with its separation everywhere.
+
+    Attributes:
+        site: where it was fitted.
+        direction: [d] float32, of unit length, from negative to positive.
+        auc_by_site: site -> held-out AUC.
+        effect_size_by_site: site -> difference of the held-out projections' means over their pooled deviation.
+        effect_over_nulls: saturated site -> its effect size as a multiple of what null directions get; empty where the
+            AUC decided.
+    """
+
+    site: str
+    direction: np.ndarray
+    auc_by_site: Mapping[str, float]
+    effect_size_by_site: Mapping[str, float]
+    effect_over_nulls: Mapping[str, float]
+
+
+def fit_direction(
+    positive: Mapping[str, np.ndarray],
+    negative: Mapping[str, np.ndarray],
+    groups: Sequence[str],
+    *,
+    recipe: str = DEFAULT_RECIPE,
+    folds: int = 5,
+    seed: int = 0,
+) -> FittedDirection:
+    """Fit a direction between two sets of activations, at the site where it separates held-out ones best.
+
+    This is what `fit_concept` does once it has traced the texts. Call it yourself to fit many concepts or several
+    recipes to texts that you trace once, with `response_means`.
+
+    Args:
+        positive: site -> [n, d] activations of texts that show the concept.
+        negative: site -> [m, d] activations of texts that do not, at the same sites.
+        groups: n + m names, positives first; texts of one name are held out together.
+        recipe: a name in `DIRECTIONS`.
+        folds: of the cross-validation.
+        seed: of the split.
+
+    Returns:
+        The direction, fitted to all texts at the site that `aitia.concepts.separation.choose_site` takes.
+
+    Raises:
+        ConceptError: unknown recipe, too few texts, or two sets that are the same.
+    """
+    method = _method(recipe)
+    aucs, effects = {}, {}
+    for site, above in positive.items():
+        below = negative[site]
+        labels = np.repeat([True, False], [len(above), len(below)])
+        held_out = held_out_projections(above, below, groups, method, folds=folds, seed=seed)
+        aucs[site], effects[site] = auc(held_out, labels), effect_size(held_out, labels)
+    site, multiples = choose_site(
+        aucs,
+        effects,
+        lambda place: null_effect_sizes(positive[place], negative[place], groups, folds=folds, seed=seed),
+    )
+    return FittedDirection(
+        site=site,
+        direction=method(positive[site], negative[site]),
+        auc_by_site=aucs,
+        effect_size_by_site=effects,
+        effect_over_nulls=multiples,
+    )
 
 
 def fit_concept(
@@ -50,7 +120,7 @@ def fit_concept(
         positive: texts that show the concept: records, or a file of them.
         negative: texts that do not.
         name: for people.
-        recipe: a name in `DIRECTIONS`: `contrast`, `logistic-probe` or `ridge-probe`.
+        recipe: a name in `DIRECTIONS`: `contrast`, `logistic-probe`, `ridge-probe` or `lda-probe`.
         sites: where to look; default: all sites.
         folds: of the cross-validation.
         shuffles: directions fitted to shuffled labels, kept as controls.
@@ -66,8 +136,7 @@ def fit_concept(
         ConceptError: unknown recipe, too few texts, or two sets that are the same.
         RecordError, SiteError, NumericalError: as for tracing.
     """
-    if recipe not in DIRECTIONS:
-        raise ConceptError(f"recipe {recipe!r} is not one of {', '.join(DIRECTIONS)}")
+    method = _method(recipe)
     cutting = {"max_length": max_length, "truncate": truncate, "on_error": on_error}
     positive, positive_rows = _usable(model, positive, cutting)
     negative, negative_rows = _usable(model, negative, cutting)
@@ -78,21 +147,12 @@ def fit_concept(
     groups = [
         record.question or record.id for record in [*positive, *negative]
     ]  # never on both sides of a split
-    labels = np.repeat([True, False], [len(positive), len(negative)])
-    method = DIRECTIONS[recipe]
-    aucs, effects = {}, {}
-    for site in above:
-        held_out = held_out_projections(above[site], below[site], groups, method, folds=folds, seed=seed)
-        aucs[site], effects[site] = auc(held_out, labels), effect_size(held_out, labels)
-    site, multiples = choose_site(
-        aucs,
-        effects,
-        lambda place: null_effect_sizes(above[place], below[place], groups, folds=folds, seed=seed),
-    )
+    fitted = fit_direction(above, below, groups, recipe=recipe, folds=folds, seed=seed)
+    site = fitted.site
     return Concept(
         name=name,
         site=site,
-        direction=method(above[site], below[site]),
+        direction=fitted.direction,
         model_name=model.name,
         model_fingerprint=model.fingerprint,
         base_fingerprint=model.base_fingerprint,
@@ -109,12 +169,12 @@ def fit_concept(
             "adapter": model.adapter,
         },
         separation=Separation(
-            auc=aucs[site],
-            effect_size=effects[site],
+            auc=fitted.auc_by_site[site],
+            effect_size=fitted.effect_size_by_site[site],
             positives=len(positive),
             negatives=len(negative),
-            auc_by_site=aucs,
-            effect_over_nulls=multiples,
+            auc_by_site=fitted.auc_by_site,
+            effect_over_nulls=fitted.effect_over_nulls,
         ),
         shuffled=shuffled_directions(above[site], below[site], method, count=shuffles, seed=seed),
     )
@@ -143,7 +203,7 @@ def fit_probe(
     sites: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Concept:
-    """Fit a linear probe, `logistic` or `ridge`, between two sets of texts (see `fit_concept`)."""
+    """Fit a linear probe, `logistic`, `ridge` or `lda`, between two sets of texts (see `fit_concept`)."""
     return fit_concept(model, positive, negative, name=name, recipe=f"{kind}-probe", sites=sites, seed=seed)
 
 
@@ -169,6 +229,12 @@ def shuffled_directions(
         shuffled = activations[generator.permutation(len(activations))]
         found[i, 0] = method(shuffled[: len(positive)], shuffled[len(positive) :])
     return found
+
+
+def _method(recipe: str) -> DirectionMethod:
+    if recipe not in DIRECTIONS:
+        raise ConceptError(f"recipe {recipe!r} is not one of {', '.join(DIRECTIONS)}")
+    return DIRECTIONS[recipe]
 
 
 def _usable(

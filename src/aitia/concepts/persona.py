@@ -8,6 +8,7 @@ traced without the system prompt's influence on the masks: only response tokens 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from aitia.concepts.concept import Concept
 from aitia.concepts.directions import DEFAULT_RECIPE
@@ -58,9 +59,18 @@ def fit_persona(
     Raises:
         ConceptError: no response is left on a side: all were empty, or the judge took none.
     """
-    settings = {"max_new_tokens": max_new_tokens, "temperature": temperature}
-    positive = _rollouts(model, positive_systems, questions, rollouts, seed, settings)
-    negative = _rollouts(model, negative_systems, questions, rollouts, seed + 1, settings)
+    positive, negative = (
+        persona_responses(
+            model,
+            systems,
+            questions,
+            rollouts=rollouts,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed + side,
+        )
+        for side, systems in enumerate((positive_systems, negative_systems))
+    )
     if judge is not None:
         positive = [
             row
@@ -82,14 +92,30 @@ def fit_persona(
     )
 
 
-def _rollouts(
+def persona_responses(
     model: LanguageModel,
     systems: Sequence[str],
     questions: Sequence[str],
-    rollouts: int,
-    seed: int,
-    settings: dict[str, float],
-) -> list[dict]:
+    *,
+    rollouts: int = 1,
+    max_new_tokens: int = 96,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """What the model itself says to questions under system prompts: the texts that `fit_persona` fits to.
+
+    Args:
+        model: must have a chat template that takes a system turn.
+        systems: system prompts; each is used with every question.
+        questions: the user turns.
+        rollouts: responses per question and system prompt.
+        max_new_tokens: longest response.
+        temperature: of the sampling.
+        seed: of the sampling.
+
+    Returns:
+        Rows with `messages`: system, user and assistant. Empty responses are left out, and noted.
+    """
     conversations = [
         [{"role": "system", "content": system}, {"role": "user", "content": question}]
         for system in systems
@@ -103,8 +129,15 @@ def _rollouts(
         for conversation in conversations
     ]
     with progress_bar("Generating responses", len(prompts), unit="responses") as advance:
-        responses = generate_responses(model, prompts, seed=seed, on_batch=advance, **settings)  # type: ignore[arg-type]
-    rows = []
+        responses = generate_responses(
+            model,
+            prompts,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            on_batch=advance,
+        )
+    rows: list[dict[str, Any]] = []
     for conversation, response in zip(conversations, responses, strict=True):
         text = model.tokenizer.decode(response, skip_special_tokens=True).strip()
         if text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -22,7 +22,7 @@ from aitia.cli.options import (
     with_model,
     with_rows,
 )
-from aitia.concepts import DEFAULT_RECIPE
+from aitia.concepts import DEFAULT_RECIPE, Recipe
 
 concept_app = typer.Typer(
     no_args_is_help=True, help="Fit a concept, or show one.", rich_markup_mode="markdown"
@@ -41,7 +41,7 @@ def concept_fit(
     out: Annotated[Path, file_out("Concept file to write.")],
     name: Annotated[str, typer.Option(help="Name, for people.")] = "concept",
     recipe: Annotated[
-        Literal["contrast", "logistic-probe", "ridge-probe"],
+        Recipe,
         typer.Option(help="Method that fits the direction."),
     ] = DEFAULT_RECIPE,
     site: SitesOption = None,

@@ -18,7 +18,7 @@ from aitia.attribution.influence import SolveSettings
 from aitia.attribution.ranking import RANDOM_CONTROLS, ROWS_SHOWN
 from aitia.attribution.scorers import DEFAULT_METHOD
 from aitia.attribution.slices import SMALLEST_CONTROLS
-from aitia.concepts import DEFAULT_POOLING, DEFAULT_RECIPE, SaeSettings
+from aitia.concepts import DEFAULT_POOLING, DEFAULT_RECIPE, Recipe, SaeSettings
 from aitia.engine import Engine
 from aitia.errors import AitiaError, UnreadableError, reason_of
 from aitia.files import address_of, in_words
@@ -75,9 +75,7 @@ class ConceptPart(CutPart):
     name: Annotated[str, Field(description="Name of the concept, for people.")] = "concept"
     positive: Path | None = Field(None, description="Texts that show the concept.")
     negative: Path | None = Field(None, description="Texts that do not.")
-    recipe: Literal["contrast", "logistic-probe", "ridge-probe"] = Field(
-        DEFAULT_RECIPE, description="Method that fits the direction."
-    )
+    recipe: Recipe = Field(DEFAULT_RECIPE, description="Method that fits the direction.")
     sites: tuple[str, ...] = Field((), description="Where to look; default: all sites.")
     seed: Seed = 0
 
