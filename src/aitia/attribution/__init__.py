@@ -1,6 +1,14 @@
 """Attribution: scan training data once, then rank it by its influence on any concept."""
 
-from aitia.attribution.control import ControlSettings, WeightChoice, choose_weights, pareto_front
+from aitia.attribution.control import (
+    ControlSettings,
+    Expansion,
+    FrontSettings,
+    RoundSettings,
+    WeightChoice,
+    choose_weights,
+    pareto_front,
+)
 from aitia.attribution.ranking.controls import Control, ControlKind
 from aitia.attribution.ranking.ranking import Ranking, read_ranking
 from aitia.attribution.ranking.scoring import rank
@@ -31,10 +39,13 @@ __all__ = [
     "Control",
     "ControlKind",
     "ControlSettings",
+    "Expansion",
+    "FrontSettings",
     "Needs",
     "Ranking",
     "RankingContext",
     "Reading",
+    "RoundSettings",
     "RowScores",
     "ScanSettings",
     "Scorer",

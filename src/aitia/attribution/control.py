@@ -10,8 +10,9 @@ derivatives. So the question is a linear programme (ours):
                 0 <= w <= highest_weight            (w in {0, 1} where whole rows are taken out)
 
 where s is the sum of a measurement's absolute derivatives, which makes units irrelevant. The solution is as good as
-the linearisation: training again on the chosen rows says what it is worth, and a large share is better taken in
-several steps, each from derivatives of a run on the rows that were left.
+the linearisation: training again on the chosen rows says what it is worth. A large share is better taken in several
+rounds (sequential linear programming). Each takes the derivatives D' of a run with the weights w' that the round before
+chose, and foretells the change from weights of one by c' + D' (w - w'), where c' is the change that was measured there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Annotated, Any, cast
 import numpy as np
 
 from aitia.errors import AitiaError, NumericalError
-from aitia.settings import Above, AtLeast, AtMost, check
+from aitia.settings import Above, AtLeast, AtMost, Count, check
 
 _SECONDS = 60.0
 _GAP = 1e-4  # of the optimum; far below what the linearisation is worth
@@ -53,6 +54,60 @@ class ControlSettings:
     def whole_rows(self) -> bool:
         """Whether rows stay or go whole."""
         return not self.use_weights and self.highest_weight == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundSettings:
+    """Settings for taking the derivatives of a recorded run, once or in several rounds.
+
+    Attributes:
+        rounds: times that rows are chosen. Each further round trains with the weights of the one before, takes
+            derivatives there, and chooses again, with an equal part of the share more.
+        surrogates: smooth runs whose derivatives are averaged, where the recorded run is not smooth itself.
+    """
+
+    rounds: Count = 1
+    surrogates: Count = 2
+
+    def __post_init__(self) -> None:
+        check(self, "control")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontSettings:
+    """Settings for the trade-off between several measurements.
+
+    Attributes:
+        shares: largest shares of the rows' weight that may be taken out, one line of the picture each.
+        points: tolerances to try for each share.
+        verify: train again at each point, and measure.
+        seeds: trainings at each point, with as many seeds.
+    """
+
+    shares: Annotated[tuple[float, ...], Above(0), AtMost(1)] = (0.1, 0.2, 0.3)
+    points: Annotated[int, AtLeast(2)] = 3
+    verify: bool = False
+    seeds: Count = 1
+
+    def __post_init__(self) -> None:
+        check(self, "front")
+        if not self.shares or len(set(self.shares)) < len(self.shares):
+            raise AitiaError("front: give at least one share, and none twice")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expansion:
+    """Where derivatives were taken, if not at weights of one each, and what was measured there.
+
+    Attributes:
+        weights: [n] of the training that was replayed.
+        lowered: [a] change of each measurement that is to fall, from weights of one to these.
+        kept: [b] likewise of those that are to stay.
+    """
+
+    weights: np.ndarray
+    lowered: np.ndarray
+    kept: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +142,11 @@ class WeightChoice:
 
 
 def choose_weights(
-    lower: np.ndarray, keep: np.ndarray | None = None, settings: ControlSettings | None = None
+    lower: np.ndarray,
+    keep: np.ndarray | None = None,
+    settings: ControlSettings | None = None,
+    *,
+    about: Expansion | None = None,
 ) -> WeightChoice:
     """Weights of the training rows that lower some measurements most and keep others.
 
@@ -95,6 +154,7 @@ def choose_weights(
         lower: [a, n] or [n] derivatives of the measurements that are to fall, by row.
         keep: [b, n] or [n] derivatives of those that are to stay; none for none.
         settings: how much may be taken out, and how much the kept ones may fall.
+        about: where the derivatives were taken; default: at weights of one each.
 
     Returns:
         The best weights: of a linear programme (HiGHS), or of an integer one where whole rows are taken out.
@@ -115,21 +175,32 @@ def choose_weights(
     if settings.whole_rows and round(settings.share * rows, 6) < 1:
         raise AitiaError(f"control: share {settings.share:g} of {rows} rows is less than one row; give more")
     low, high = _scale(lower), _scale(keep)
-    down, up = _solve((lower / low).sum(0), keep / high, settings)
+    # What the linearisation foretells at weights of one: nothing where the derivatives were taken there.
+    off_low, off_high = np.zeros(len(lower)), np.zeros(len(keep))
+    if about is not None:
+        off_low = about.lowered + lower @ (1 - about.weights)
+        off_high = about.kept + keep @ (1 - about.weights)
+    falls = settings.tolerance + off_high / high[:, 0]
+    down, up = _solve((lower / low).sum(0), keep / high, falls, settings)
     weights = 1 - down + up
-    change = weights - 1
+    lowered, kept = off_low + lower @ (weights - 1), off_high + keep @ (weights - 1)
     return WeightChoice(
         weights=weights,
-        lowered=lower @ change,
-        kept=keep @ change,
-        lowered_share=(lower / low) @ change,
-        kept_share=(keep / high) @ change,
+        lowered=lowered,
+        kept=kept,
+        lowered_share=lowered / low[:, 0],
+        kept_share=kept / high[:, 0],
         tolerance=settings.tolerance,
     )
 
 
 def pareto_front(
-    lower: np.ndarray, keep: np.ndarray, settings: ControlSettings | None = None, *, points: int = 6
+    lower: np.ndarray,
+    keep: np.ndarray,
+    settings: ControlSettings | None = None,
+    *,
+    points: int = 6,
+    about: Expansion | None = None,
 ) -> list[WeightChoice]:
     """Choices from the most careful to the most effective: each lowers more, and lets the kept measurements fall more.
 
@@ -138,6 +209,7 @@ def pareto_front(
         keep: [b, n] or [n] derivatives of those that are to stay.
         settings: of the most careful choice; its tolerance is where the front begins.
         points: how many tolerances to try, at least two.
+        about: where the derivatives were taken; default: at weights of one each.
 
     Returns:
         At most so many choices; ones that no other choice beats in both respects.
@@ -148,11 +220,11 @@ def pareto_front(
     if points < 2:
         raise AitiaError(f"control: a front has at least two points, not {points}")
     settings = settings or ControlSettings()
-    free = choose_weights(lower, None, settings)
-    falls = -(_matrix(keep, "keep") / _scale(_matrix(keep, "keep"))) @ (free.weights - 1)
-    most = min(1.0, max(float(falls.max()), settings.tolerance))
+    # With a tolerance of all, nothing is kept: so far the kept ones fall at most.
+    free = choose_weights(lower, keep, replace(settings, tolerance=1.0), about=about)
+    most = min(1.0, max(float(-free.kept_share.min()), settings.tolerance))
     found = [
-        choose_weights(lower, keep, replace(settings, tolerance=float(each)))
+        choose_weights(lower, keep, replace(settings, tolerance=float(each)), about=about)
         for each in np.linspace(settings.tolerance, most, points)
     ]
     return _undominated(found)
@@ -167,9 +239,12 @@ def _undominated(choices: Sequence[WeightChoice]) -> list[WeightChoice]:
 
 
 def _solve(
-    objective: np.ndarray, keep: np.ndarray, settings: ControlSettings
+    objective: np.ndarray, keep: np.ndarray, falls: np.ndarray, settings: ControlSettings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How much each row is weighed down, [n] in 0 to 1, and up, [n] in 0 to highest_weight - 1."""
+    """How much each row is weighed down, [n] in 0 to 1, and up, [n] in 0 to highest_weight - 1.
+
+    `falls` [b] is how far each kept measurement may fall, in its shares.
+    """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     rows, room = len(objective), settings.share * len(objective)
@@ -180,7 +255,7 @@ def _solve(
     blocks = 2 if raised else 1
     cost = np.concatenate([-objective, objective][:blocks])
     limits = [np.concatenate([-each, each][:blocks]) for each in keep]
-    lows, highs = [-settings.tolerance] * len(keep), [np.inf] * len(keep)
+    lows, highs = (-falls).tolist(), [np.inf] * len(keep)
     for block in range(blocks):
         limits.append(np.repeat(np.eye(blocks)[block], rows))
         lows.append(-np.inf)
