@@ -91,8 +91,8 @@ class FrontSettings:
 
     def __post_init__(self) -> None:
         check(self, "front")
-        if not self.shares or len(set(self.shares)) < len(self.shares):
-            raise AitiaError("front: give at least one share, and none twice")
+        if not self.shares:
+            raise AitiaError("front: give at least one share")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,10 +241,7 @@ def _undominated(choices: Sequence[WeightChoice]) -> list[WeightChoice]:
 def _solve(
     objective: np.ndarray, keep: np.ndarray, falls: np.ndarray, settings: ControlSettings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How much each row is weighed down, [n] in 0 to 1, and up, [n] in 0 to highest_weight - 1.
-
-    `falls` [b] is how far each kept measurement may fall, in its shares.
-    """
+    """How much each row is weighed down, [n] in 0 to 1, and up, [n] in 0 to highest_weight - 1; `falls` is [b]."""
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     rows, room = len(objective), settings.share * len(objective)

@@ -36,7 +36,9 @@ from aitia.training.updates import State
 
 RUN = "run.json"
 """The file of a recorded run's folder that says what was trained, and how."""
-ADAPTER, MODEL, SMOOTH, CONTROL = "adapter", "model", "smooth", "control"
+ADAPTER, MODEL, SMOOTH = "adapter", "model", "smooth"
+CONTROL = "control"
+"""The folder in a recorded run's that holds what `aitia curate` made of it."""
 PARTS = (RUN, STATES, ADAPTER, MODEL, SMOOTH, CONTROL)
 """All that lies in the folder of a recorded run."""
 _FORMAT = 1

@@ -19,7 +19,7 @@ from aitia.errors import AitiaError, StoreError
 from aitia.files import require_only
 from aitia.models import LanguageModel, in_tokens
 from aitia.records import Records, TokenizedRecords, read_records
-from aitia.training.recording import ADAPTER, MODEL, PARTS, RUN, describe, open_run
+from aitia.training.recording import PARTS, RUN, describe, open_run
 from aitia.training.trainable import Trainable
 from aitia.training.trainer import STATE_GIGABYTES
 from aitia.training.trainer_checks import require_exact, require_plain, settings_of, trained_parameters

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -82,29 +83,27 @@ def kept_derivatives(
         values = np.mean([each.values for each in found.runs], axis=0)
         for place, file in enumerate(missing):
             said = asdict(found.smoothness[place]) | {"value": float(values[place])}
-            save_tensors(
-                file, {"scores": found.scores[place]}, {"format": _FORMAT, "said": json.dumps(said)}
-            )
+            save_tensors(file, {"scores": found.scores[place]}, {"format": _FORMAT, "said": json.dumps(said)})
     read = [_read(file, len(data)) for file in files]
     return Derivatives(
         targets=tuple(each.name for each in targets),
         values=np.array([value for _, value, _ in read]),
         scores=np.stack([scores for scores, _, _ in read]),
         smoothness=tuple(
-            Metasmoothness(**said | {"target": each.name})
-            for each, (_, _, said) in zip(targets, read, strict=True)
+            replace(smooth, target=each.name) for each, (_, _, smooth) in zip(targets, read, strict=True)
         ),
     )
 
 
-def _read(file: Path, rows: int) -> tuple[np.ndarray, float, dict]:
+def _read(file: Path, rows: int) -> tuple[np.ndarray, float, Metasmoothness]:
     try:
         with open_tensors(file) as kept:
-            said, scores = json.loads(kept.metadata["said"]), kept["scores"]
+            said: dict[str, Any] = json.loads(kept.metadata["said"])
+            scores = kept["scores"]
         if scores.shape != (rows,):
             raise ValueError(f"{len(scores)} scores for {rows} rows")
         value = float(said.pop("value"))
-        Metasmoothness(**said)
+        smooth = Metasmoothness(**said)
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{file}: damaged ({error}); delete the file and run again") from error
-    return scores, value, said
+    return scores, value, smooth
