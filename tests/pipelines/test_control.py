@@ -171,7 +171,15 @@ def test_rounds_take_derivatives_where_the_round_before_led(made):
     assert change[0] == pytest.approx(
         target_value(tuned, targets[0]) - target_value(plain, targets[0]), rel=1e-3, abs=1e-6
     )
-    about = Expansion(weights=first.choice.weights, lowered=change[:1], kept=change[1:])
+    at_one = choose_in_rounds(data, asked, control, RoundSettings()).linearised
+    about = Expansion(
+        weights=first.choice.weights,
+        lowered=change[:1],
+        kept=change[1:],
+        lower_scale=np.abs(at_one.lower).sum(1),
+        keep_scale=np.abs(at_one.keep).sum(1),
+        reach=0.25,
+    )
     expected = choose_weights(there.scores[:1], there.scores[1:], control, about=about)
     np.testing.assert_allclose(last.choice.weights, expected.weights, atol=1e-3)
 

@@ -6,6 +6,7 @@ from aitia.attribution.control import (
     FrontSettings,
     RoundSettings,
     WeightChoice,
+    absolute_sums,
     choose_weights,
     pareto_front,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "SliceInfluence",
     "SliceSettings",
     "WeightChoice",
+    "absolute_sums",
     "available_methods",
     "choose_weights",
     "find_scorer",

@@ -154,7 +154,7 @@ def curate_by_control(
     found = steered.linearised
     front: tuple[WeightChoice, ...] = ()
     if found.keep is not None:
-        front = tuple(pareto_front(found.lower, found.keep, settings, points=points, about=found.about))
+        front = tuple(pareto_front(found.lower, found.keep, settings, points=points, about=found.anywhere()))
     if settings.whole_rows:
         assert removed is not None
         gone = [data.ids[int(place)] for place in steered.choice.removed]

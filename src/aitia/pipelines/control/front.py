@@ -118,10 +118,10 @@ def predicted_front(
     for share in sorted(set(settings.shares)):
         part = replace(control, share=share)
         if linearised.keep is None:
-            found = [choose_weights(linearised.lower, None, part, about=linearised.about)]
+            found = [choose_weights(linearised.lower, None, part, about=linearised.anywhere())]
         else:
             found = pareto_front(
-                linearised.lower, linearised.keep, part, points=settings.points, about=linearised.about
+                linearised.lower, linearised.keep, part, points=settings.points, about=linearised.anywhere()
             )
         points += [
             FrontPoint(share=share, choice=each, lowered=nothing[0], kept=nothing[1]) for each in found
@@ -129,8 +129,8 @@ def predicted_front(
     return Front(
         lower=tuple(each.name for each in question.lower),
         keep=tuple(each.name for each in question.keep),
-        lower_scale=np.abs(linearised.lower).sum(1),
-        keep_scale=np.zeros(0) if linearised.keep is None else np.abs(linearised.keep).sum(1),
+        lower_scale=linearised.scales()[0],
+        keep_scale=linearised.scales()[1],
         points=tuple(points),
     )
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from aitia.attribution import Expansion, Ranking, RoundSettings, read_ranking
+from aitia.attribution import Expansion, Ranking, RoundSettings, absolute_sums, read_ranking
 from aitia.attribution.replay import (
     Derivatives,
     Target,
@@ -271,6 +271,20 @@ class Linearised:
     lower: np.ndarray
     keep: np.ndarray | None
     about: Expansion | None = None
+
+    def anywhere(self) -> Expansion | None:
+        """Where the derivatives were taken, without a limit to how far weights may be from there."""
+        return None if self.about is None else replace(self.about, reach=None)
+
+    def scales(self) -> tuple[np.ndarray, np.ndarray]:
+        """[a] and [b] by which a change becomes a share."""
+        if (
+            self.about is not None
+            and self.about.lower_scale is not None
+            and self.about.keep_scale is not None
+        ):
+            return self.about.lower_scale, self.about.keep_scale
+        return absolute_sums(self.lower), np.zeros(0) if self.keep is None else absolute_sums(self.keep)
 
     @classmethod
     def of(

@@ -107,10 +107,10 @@ def _note(front: Front) -> str:
 
 def _shares(front: Front, point: FrontPoint | RandomPoint) -> tuple[float, float]:
     """Measured changes as shares: the least of what is to stay, and the sum of what is to fall."""
-    lowered = (point.lowered.mean(0) / np.where(front.lower_scale > 0, front.lower_scale, 1)).sum()
+    lowered = (point.lowered.mean(0) / front.lower_scale).sum()
     if not front.keep:
         return 0.0, float(lowered)
-    kept = (point.kept.mean(0) / np.where(front.keep_scale > 0, front.keep_scale, 1)).min()
+    kept = (point.kept.mean(0) / front.keep_scale).min()
     return float(kept), float(lowered)
 
 

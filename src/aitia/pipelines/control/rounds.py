@@ -59,7 +59,8 @@ def choose_in_rounds(
     """Choose weights, train with them, take the derivatives there, and choose again.
 
     Every training and every derivative is kept in the run's folder, so that this goes on where it was stopped. The
-    round k of N may take out k / N of the share. A row that an earlier round took out may come back.
+    round k of N may take out k / N of the share, and move the weights by 1 / N of it from those of the round before. A
+    row that an earlier round took out may come back.
 
     Args:
         data: the rows.
@@ -81,6 +82,7 @@ def choose_in_rounds(
         found = first = run.derivatives(question.asked, settings)
         _warn(first)
     linearised, rounds = Linearised.of(question, data, found), []
+    scales = linearised.scales()
     for number in range(1, settings.rounds + 1):
         least = 1 / len(data) if control.whole_rows and control.share * len(data) >= 1 else 0.0
         part = replace(control, share=max(control.share * number / settings.rounds, least))
@@ -101,6 +103,9 @@ def choose_in_rounds(
             weights=choice.weights,
             lowered=np.array([change[each.name] for each in question.lower]),
             kept=np.array([change[each.name] for each in question.keep]),
+            lower_scale=scales[0],
+            keep_scale=scales[1],
+            reach=control.share / settings.rounds,
         )
         linearised = Linearised.of(question, data, found, about)
     return Steered(rounds=tuple(rounds), linearised=linearised)
