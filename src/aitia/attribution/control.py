@@ -228,6 +228,7 @@ def pareto_front(
 
     Raises:
         AitiaError: fewer than two points, or see `choose_weights`.
+        NumericalError: a derivative is not finite.
     """
     if points < 2:
         raise AitiaError(f"control: a front has at least two points, not {points}")
