@@ -295,6 +295,13 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(made, make_mode
     assert not (made / "run" / "control").exists()
     with pytest.raises(AitiaError, match="give its --front"):
         raise curate(made, "--verify", "--removed", made / "b.jsonl").exception
+    both = ("--keep", made / "skill.jsonl", "--removed", made / "b.jsonl", "--front")
+    for page, said in (
+        (made / "kept.html", "the rows that stay .* place of its figures"),
+        (made / "f.json", "its figures"),
+    ):
+        with pytest.raises(StoreError, match=said):
+            raise curate(made, *both, page, out="kept.json").exception
     with pytest.raises(AitiaError, match="go with --lower"):
         line = ["curate", "--data", "x", "--out", "y", "--ranking", "r", "--drop", "1", "--removed", "z"]
         raise CliRunner().invoke(app, [*line, "--rounds", "2"]).exception

@@ -18,6 +18,7 @@ from aitia.cli.options import (
     with_settings,
 )
 from aitia.errors import AitiaError
+from aitia.files import require_apart
 
 if TYPE_CHECKING:
     from aitia.pipelines.attribution.curation import Controlled
@@ -124,6 +125,11 @@ def curate_command(
             raise AitiaError("--verify trains as a recorded run was trained; give its folder as --run")
         records = read_records(data, on_error=on_error)
         question = Question.read(records, lower, keep or [], run=run, queries=queries, base=base)
+        inputs = {f"the file {path.name}": path for path in (*lower, *(keep or []))}
+        if front is not None:
+            pages = {"the page": front, "its figures": front.with_suffix(".json"), "the rows that stay": out}
+            read = inputs | {"the data": data} | ({} if queries is None else {"the queries": queries})
+            require_apart(pages | ({} if removed is None else {"the rows that go": removed}), read)
         made = curate_by_control(
             records,
             question,
@@ -132,7 +138,7 @@ def curate_command(
             curated=out,
             removed=removed,
             left_out=left_out,
-            inputs={f"the file {path.name}": path for path in (*lower, *(keep or []))},
+            inputs=inputs,
         )
         drawn = {} if front is None else _draw(front, made, question, control, trade_off)
         _controlled(made, lower, keep or [], drawn, as_json)
