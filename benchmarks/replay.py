@@ -4,6 +4,7 @@ On planted suites (`planted/suites.py`): the model is trained on all rows and re
 replayed, and the scores are held against trainings on random halves of the rows, each in an order of its own with
 default AdamW. Beside replay stand its cheap relatives and the scorers at the final weights. Texts that are asked about
 (queries, or the texts of the concept) are apart from those that are measured (held out).
+Peak memory is that of processes of their own (`planted/memory.py`).
 
 Every training run is a file of its own in `benchmarks/.work/truth`, shared with `truth.py`: stopped and run again, the
 benchmark goes on. `--quick` shows the same in small; its figures are not quoted.
@@ -36,8 +37,9 @@ from aitia.errors import AitiaError
 from aitia.files import atomic_path, digest, write_json
 from aitia.models import load_sentence_encoder
 from aitia.training import RecordedRun, read_run, train
-from harness import WORK, Target, at_least, at_most, peak_memory, report
+from harness import WORK, Target, at_least, at_most, report
 from planted.findings import Findings
+from planted.memory import add_memory, memory_of
 from planted.solved import with_exact_solve
 from planted.study import (
     GRADIENT,
@@ -137,12 +139,9 @@ def _score(scored: Scored, model: Subject, scale: Scale, folder: Path) -> None:
 
     # The first training fills the memory of the frozen blocks; the second is the one that is timed.
     train(model.untouched_float32(), data, model.training, run)
-    before = peak_memory()
     timed("training", lambda: train(model.untouched_float32(), data, model.training, progress=False))
-    trained = peak_memory()
     recorded = read_run(run)
     smooth = smooth_replay([recorded], base, data, targets, runs=scale.runs)
-    replayed = peak_memory()
 
     def summed(runs: Sequence[RecordedRun], **how: Any) -> np.ndarray:
         return np.mean([checkpoint_influence(each, base, data, targets, **how) for each in runs], axis=0)
@@ -177,7 +176,6 @@ def _score(scored: Scored, model: Subject, scale: Scale, folder: Path) -> None:
             "cost": {name: each / seconds["training"] for name, each in seconds.items()}
             if scale.variants
             else {},
-            "memory": {"before": before, "training": trained, "replay": replayed},
             "smoothness": {
                 each.target: {
                     "agreement": each.agreement,
@@ -305,6 +303,8 @@ def main() -> None:
             scored = with_exact_solve(scored)
         through = through_training(scored, model, scale)
         foretell(name, scored, through, scale, found)
+        if scale.variants:
+            add_memory(name, memory_of(name, model.work), found)
         if scale.removed:
             remove(name, scored, through, scale, found)
     if not options.quick:  # needs the environment of the peers

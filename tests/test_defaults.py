@@ -19,7 +19,16 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from typer.testing import CliRunner
 
 import aitia
-from aitia.attribution import ControlSettings, NullSettings, Ranking, ScanSettings, SliceSettings, rank
+from aitia.attribution import (
+    ControlSettings,
+    FrontSettings,
+    NullSettings,
+    Ranking,
+    RoundSettings,
+    ScanSettings,
+    SliceSettings,
+    rank,
+)
 from aitia.attribution.gradients.cost_model import Data
 from aitia.attribution.gradients.curvature import CurvatureSettings, Damping
 from aitia.attribution.influence import SolveSettings
@@ -112,6 +121,11 @@ PLACES = {
     TrainingSettings: Place(commands=("network train",)),  # no configuration trains networks
     ControlSettings: Place(commands=("curate",)),
     TailPatchSettings: Place(commands=("tail-patch",)),
+    RoundSettings: Place(commands=("curate",)),
+    FrontSettings: Place(
+        commands=("curate",),
+        flags={"shares": "--front-share", "points": "--front-points", "seeds": "--verify-seeds"},
+    ),
     InterpretationSettings: Place(commands=("network explain",)),
 }
 FIELDS = [(kind, each) for kind in PLACES for each in described(kind)]

@@ -1,5 +1,6 @@
 """Choosing rows: against brute force over all subsets, exact solutions, and properties that any choice has."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -7,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aitia.attribution.control import ControlSettings, choose_weights, pareto_front
+from aitia.attribution.control import (
+    ControlSettings,
+    Expansion,
+    FrontSettings,
+    RoundSettings,
+    absolute_sums,
+    choose_weights,
+    pareto_front,
+)
 from aitia.errors import AitiaError, NumericalError
 
 
@@ -121,3 +130,63 @@ def test_what_makes_no_sense_is_refused(lower, keep, chosen, said):
 def test_a_front_of_one_point_is_refused():
     with pytest.raises(AitiaError, match="at least two points"):
         pareto_front(np.ones(5), np.ones(5), points=1)
+
+
+def test_derivatives_of_a_linear_measurement_say_the_same_wherever_they_were_taken():
+    lower, keep = np.random.default_rng(2).standard_normal((2, 30))
+    chosen = ControlSettings(share=0.3, tolerance=0.1, use_weights=True)
+    at = np.random.default_rng(3).uniform(0, 1, 30)
+    about = Expansion(weights=at, lowered=np.array([lower @ (at - 1)]), kept=np.array([keep @ (at - 1)]))
+    one, other = choose_weights(lower, keep, chosen), choose_weights(lower, keep, chosen, about=about)
+    np.testing.assert_allclose(one.weights, other.weights, atol=1e-9)
+    assert other.kept[0] == pytest.approx(one.kept[0])
+    fronts = [pareto_front(lower, keep, chosen, points=3, about=each) for each in (None, about)]
+    assert [each.lowered[0] for each in fronts[0]] == pytest.approx([each.lowered[0] for each in fronts[1]])
+
+
+def test_rounds_keep_what_one_linearisation_loses():
+    """Of a curved measurement, derivatives at the chosen weights foretell what those at one did not."""
+    generator = np.random.default_rng(0)
+    rows = 40
+    bad, slope = generator.uniform(0.5, 1, rows), generator.uniform(0.5, 1, rows)
+    bend = np.eye(rows) * 1.5  # each row taken out costs more of the skill than its derivative says
+
+    def skill(weights):
+        return slope @ (weights - 1) - 0.5 * (weights - 1) @ bend @ (weights - 1)
+
+    chosen = ControlSettings(share=0.6, tolerance=0.2, use_weights=True)
+    allowed = -0.2 * slope.sum()
+    first = choose_weights(bad, slope, chosen)
+    assert first.kept[0] == pytest.approx(allowed)
+    assert skill(first.weights) < 1.5 * allowed
+    choice, rounds = choose_weights(bad, slope, replace(chosen, share=0.6 / 8)), 8
+    scales = {"lower_scale": absolute_sums(bad[None]), "keep_scale": absolute_sums(slope[None])}
+    for number in range(2, rounds + 1):
+        here = slope - bend @ (choice.weights - 1)
+        about = Expansion(
+            weights=choice.weights,
+            lowered=np.array([bad @ (choice.weights - 1)]),
+            kept=np.array([skill(choice.weights)]),
+            reach=0.6 / rounds,
+            **scales,
+        )
+        choice = choose_weights(bad, here, replace(chosen, share=0.6 * number / rounds), about=about)
+        assert np.abs(choice.weights - about.weights).sum() <= 0.6 / rounds * rows + 1e-6
+        # What is foretold is the tangent of the measurement.
+        expected = skill(about.weights) + here @ (choice.weights - about.weights)
+        assert choice.kept[0] == pytest.approx(expected)
+    assert abs(skill(choice.weights) - allowed) < 0.3 * abs(skill(first.weights) - allowed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        (FrontSettings, {"shares": ()}, "at least one share"),
+        (FrontSettings, {"shares": (0.1, 2)}, "shares"),
+        (FrontSettings, {"points": 1}, "points"),
+        (RoundSettings, {"rounds": 0}, "rounds"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(kind, given, said):
+    with pytest.raises(AitiaError, match=said):
+        kind(**given)

@@ -10,7 +10,7 @@ from cli.conftest import LINES, commands, paths_of
 from aitia.cli.endings import run
 
 COMMANDS = commands()
-WRITTEN = {"--out", "--removed", "--left-out", "--report", "--scorecard"}
+WRITTEN = {"--out", "--removed", "--left-out", "--report", "--scorecard", "--front"}
 FOLDERS = {"scan", "demo", "sae train", "network train"}  # whose --out is a folder
 READ = [
     (name, path, argument)
@@ -24,6 +24,8 @@ NEEDS = {  # what a command must be given besides, so that the path is looked at
     "--run": ["--method", "tracin", "--queries", "@data.jsonl"],
     "--slices": ["--drop-slice", "1"],
     "--keep": ["--lower", "@r.parquet"],
+    "curate --run": ["--lower", "@c.concept.safetensors"],
+    "curate --queries": ["--lower", "@c.concept.safetensors", "--run", "@recorded"],
 }
 
 
@@ -70,10 +72,10 @@ def test_a_file_that_is_no_such_file(name, path, argument, kind, line_of, desk, 
         wrong.write_bytes(random.Random(0).randbytes(300))
     if (name, kind) == ("push", "folder"):
         return  # which is what it wants
-    needed = () if name in ("tail-patch", "init") else NEEDS.get(path, ())
-    extra = [word.replace("@", f"{desk}/") for word in needed]
+    needed = NEEDS.get(f"{name} {path}", NEEDS.get(path, ()))
+    extra = [word.replace("@", f"{desk}/") for word in needed if name not in ("init", "tail-patch")]
     line = [*replaced(line_of(name), name, path, argument, wrong), *extra]
-    if path in ("--slices", "--lower", "--keep"):
+    if name == "curate" and path in ("--slices", "--lower", "--keep", "--run", "--queries"):
         for option in ("--ranking", "--drop"):
             place = line.index(option)
             line = line[:place] + line[place + 2 :]

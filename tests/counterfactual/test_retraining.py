@@ -1,5 +1,7 @@
 """Cells: trained once, resumed, and measured rightly; and the harness on a real (tiny) model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from aitia.counterfactual.retraining import RetrainingRun, retrain, run_files
 from aitia.errors import AitiaError, JudgeError, StoreError
 from aitia.models import load_model, run, save_model
 from aitia.records import pad_batch, records_from_rows, tokenize
-from aitia.training import LoraSettings, finetune_lora
+from aitia.training import LoraSettings, finetune_lora, train
 
 SETTINGS = LoraSettings(
     rank=4,
@@ -203,3 +205,18 @@ def test_own_answers_with_the_highest_grades_become_queries(make_model, rows):
 
     with pytest.raises(JudgeError, match="nothing to ask about"):
         on_policy_queries(model, data, Mute(), **settings)
+
+
+def test_a_cell_with_weights_is_trained_with_them_and_one_without_keeps_its_name(base, tmp_path):
+    load, _ = base
+    data = records_from_rows([{"prompt": f"{i}:", "completion": "The sun.", "id": f"r{i}"} for i in range(4)])
+    behaviours = [LikelihoodMargin(behaviour=asked(3, "The sun is out."), name="sun")]
+    weights = (1.0, 0.0, 0.5, 2.0)
+    cell = RetrainingRun(kept=data.ids, seed=0, weights=weights)
+    (found,) = retrain(load, data, [cell], behaviours, SETTINGS, tmp_path)
+    tuned = train(load(), data, SETTINGS, weights=np.array(weights), progress=False)
+    np.testing.assert_allclose(found.values["sun"], behaviours[0].values(tuned), rtol=1e-6)
+    assert retrain(load, data, [cell], behaviours, SETTINGS, tmp_path)[0] == found
+    assert RetrainingRun(kept=data.ids, seed=0).as_json().keys() == {"kept", "seed", "epochs"}
+    with pytest.raises(AitiaError, match="keeps 4 rows and has 1 weights"):
+        retrain(load, data, [replace(cell, weights=(1.0,))], behaviours, SETTINGS, tmp_path)

@@ -14,6 +14,7 @@ from test_architecture import faces
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.ipynb"))
+SLOW = {"control"}  # which trains with TRL, three times
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +25,11 @@ def run_tutorial():
     return module.run_tutorial
 
 
-@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.slow if path.stem in SLOW else ()) for path in TUTORIALS],
+    ids=[path.stem for path in TUTORIALS],
+)
 def test_a_tutorial_runs_and_shows_what_it_showed(path, run_tutorial):
     """Cell by cell it shows the same kinds of things; figures may differ in their last digits between machines."""
 

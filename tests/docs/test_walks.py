@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aitia.attribution import read_ranking
+from aitia.records import read_records
 from aitia.training import read_run
 
 ROOT = Path(__file__).parents[2]
@@ -122,6 +124,9 @@ def test_recording_a_training(tiny):
     assert len(run.steps) == 26
     ranking = read_ranking(tiny / "ranking.parquet")
     assert set(ranking.scores) >= {"replay", "checkpoint-influence"}
+    weights = read_records(tiny / "weighted.jsonl").column("weight")
+    assert min(weights) == 0
+    assert 1 - np.mean(weights) == pytest.approx(0.15, abs=1e-6)
     assert len((tiny / "clean.jsonl").read_text().splitlines()) == 160
 
 

@@ -183,11 +183,11 @@ def test_rows_are_weighed_into_a_column(tmp_path):
     ("options", "said"),
     [
         (["--lower", "@bad", "--ranking", "@bad"], "neither --ranking"),
-        (["--keep", "@bad"], "several rankings choose the rows with --lower"),
+        (["--keep", "@bad"], "several measurements choose the rows with --lower"),
         (["--ranking", "@bad", "--drop", "1", "--share", "0.3"], "go with --lower"),
         (["--lower", "@bad"], "give `removed`"),
         (["--ranking", "@bad", "--drop", "1"], "give --removed"),
-        (["--lower", "@bad", "--use-weights", "--out", "@bad"], "the ranking bad.parquet"),
+        (["--lower", "@bad", "--use-weights", "--out", "@bad"], "the file bad.parquet"),
     ],
 )
 def test_options_that_do_not_fit_together_are_refused(options, said, tmp_path):

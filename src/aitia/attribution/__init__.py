@@ -1,6 +1,15 @@
 """Attribution: scan training data once, then rank it by its influence on any concept."""
 
-from aitia.attribution.control import ControlSettings, WeightChoice, choose_weights, pareto_front
+from aitia.attribution.control import (
+    ControlSettings,
+    Expansion,
+    FrontSettings,
+    RoundSettings,
+    WeightChoice,
+    absolute_sums,
+    choose_weights,
+    pareto_front,
+)
 from aitia.attribution.ranking.controls import Control, ControlKind
 from aitia.attribution.ranking.ranking import Ranking, read_ranking
 from aitia.attribution.ranking.scoring import rank
@@ -32,11 +41,14 @@ __all__ = [
     "Control",
     "ControlKind",
     "ControlSettings",
+    "Expansion",
+    "FrontSettings",
     "Needs",
     "NullSettings",
     "Ranking",
     "RankingContext",
     "Reading",
+    "RoundSettings",
     "RowScores",
     "ScanSettings",
     "Scorer",
@@ -45,6 +57,7 @@ __all__ = [
     "SliceInfluence",
     "SliceSettings",
     "WeightChoice",
+    "absolute_sums",
     "available_methods",
     "choose_weights",
     "find_scorer",

@@ -10,8 +10,10 @@ derivatives. So the question is a linear programme (ours):
                 0 <= w <= highest_weight            (w in {0, 1} where whole rows are taken out)
 
 where s is the sum of a measurement's absolute derivatives, which makes units irrelevant. The solution is as good as
-the linearisation: training again on the chosen rows says what it is worth, and a large share is better taken in
-several steps, each from derivatives of a run on the rows that were left.
+the linearisation: training again on the chosen rows says what it is worth. A large share is better taken in several
+rounds (sequential linear programming). Each takes the derivatives D' of a run with the weights w' that the round before
+chose, foretells the change from weights of one by c' + D' (w - w'), where c' is the change that was measured there, and
+moves the weights no further than the sum over rows of |w - w'| <= reach * n.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Annotated, Any, cast
 import numpy as np
 
 from aitia.errors import AitiaError, NumericalError
-from aitia.settings import Above, AtLeast, AtMost, check
+from aitia.settings import Above, AtLeast, AtMost, Count, check
 
 _SECONDS = 60.0
 _GAP = 1e-4  # of the optimum; far below what the linearisation is worth
@@ -53,6 +55,68 @@ class ControlSettings:
     def whole_rows(self) -> bool:
         """Whether rows stay or go whole."""
         return not self.use_weights and self.highest_weight == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundSettings:
+    """Settings for taking the derivatives of a recorded run, once or in several rounds.
+
+    Attributes:
+        rounds: times that rows are chosen. Each further round trains with the weights of the one before, takes
+            derivatives there, and chooses again, with an equal part of the share more.
+        surrogates: smooth runs whose derivatives are averaged, where the recorded run is not smooth itself.
+    """
+
+    rounds: Count = 1
+    surrogates: Count = 2
+
+    def __post_init__(self) -> None:
+        check(self, "control")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontSettings:
+    """Settings for the trade-off between several measurements.
+
+    Attributes:
+        shares: largest shares of the rows' weight that may be taken out, one line of the picture each.
+        points: tolerances to try for each share.
+        verify: train again at each point, and measure.
+        seeds: trainings at each point, with as many seeds.
+    """
+
+    shares: Annotated[tuple[float, ...], Above(0), AtMost(1)] = (0.1, 0.2, 0.3)
+    points: Annotated[int, AtLeast(2)] = 3
+    verify: bool = False
+    seeds: Count = 1
+
+    def __post_init__(self) -> None:
+        check(self, "front")
+        if not self.shares:
+            raise AitiaError("front: give at least one share")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expansion:
+    """Where derivatives were taken, if not at weights of one each, and what was measured there.
+
+    Attributes:
+        weights: [n] of the training that was replayed.
+        lowered: [a] change of each measurement that is to fall, from weights of one to these.
+        kept: [b] likewise of those that are to stay.
+        lower_scale: [a] what makes a change a share; default: the sum of the absolute derivatives given. To be compared
+            between rounds, shares are of the derivatives at weights of one.
+        keep_scale: [b] likewise.
+        reach: the most that the weights may move from here together, as a share of the rows; none for no limit. Far
+            from here the derivatives foretell nothing.
+    """
+
+    weights: np.ndarray
+    lowered: np.ndarray
+    kept: np.ndarray
+    lower_scale: np.ndarray | None = None
+    keep_scale: np.ndarray | None = None
+    reach: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +151,11 @@ class WeightChoice:
 
 
 def choose_weights(
-    lower: np.ndarray, keep: np.ndarray | None = None, settings: ControlSettings | None = None
+    lower: np.ndarray,
+    keep: np.ndarray | None = None,
+    settings: ControlSettings | None = None,
+    *,
+    about: Expansion | None = None,
 ) -> WeightChoice:
     """Weights of the training rows that lower some measurements most and keep others.
 
@@ -95,6 +163,7 @@ def choose_weights(
         lower: [a, n] or [n] derivatives of the measurements that are to fall, by row.
         keep: [b, n] or [n] derivatives of those that are to stay; none for none.
         settings: how much may be taken out, and how much the kept ones may fall.
+        about: where the derivatives were taken; default: at weights of one each.
 
     Returns:
         The best weights: of a linear programme (HiGHS), or of an integer one where whole rows are taken out.
@@ -114,22 +183,35 @@ def choose_weights(
         )
     if settings.whole_rows and round(settings.share * rows, 6) < 1:
         raise AitiaError(f"control: share {settings.share:g} of {rows} rows is less than one row; give more")
-    low, high = _scale(lower), _scale(keep)
-    down, up = _solve((lower / low).sum(0), keep / high, settings)
+    low, high = absolute_sums(lower)[:, None], absolute_sums(keep)[:, None]
+    if about is not None and about.lower_scale is not None and about.keep_scale is not None:
+        low, high = about.lower_scale[:, None], about.keep_scale[:, None]
+    # What the linearisation foretells at weights of one: nothing where the derivatives were taken there.
+    off_low, off_high = np.zeros(len(lower)), np.zeros(len(keep))
+    if about is not None:
+        off_low = about.lowered + lower @ (1 - about.weights)
+        off_high = about.kept + keep @ (1 - about.weights)
+    falls = settings.tolerance + off_high / high[:, 0]
+    down, up = _solve((lower / low).sum(0), keep / high, falls, settings, about)
     weights = 1 - down + up
-    change = weights - 1
+    lowered, kept = off_low + lower @ (weights - 1), off_high + keep @ (weights - 1)
     return WeightChoice(
         weights=weights,
-        lowered=lower @ change,
-        kept=keep @ change,
-        lowered_share=(lower / low) @ change,
-        kept_share=(keep / high) @ change,
+        lowered=lowered,
+        kept=kept,
+        lowered_share=lowered / low[:, 0],
+        kept_share=kept / high[:, 0],
         tolerance=settings.tolerance,
     )
 
 
 def pareto_front(
-    lower: np.ndarray, keep: np.ndarray, settings: ControlSettings | None = None, *, points: int = 6
+    lower: np.ndarray,
+    keep: np.ndarray,
+    settings: ControlSettings | None = None,
+    *,
+    points: int = 6,
+    about: Expansion | None = None,
 ) -> list[WeightChoice]:
     """Choices from the most careful to the most effective: each lowers more, and lets the kept measurements fall more.
 
@@ -138,24 +220,32 @@ def pareto_front(
         keep: [b, n] or [n] derivatives of those that are to stay.
         settings: of the most careful choice; its tolerance is where the front begins.
         points: how many tolerances to try, at least two.
+        about: where the derivatives were taken; default: at weights of one each. Tolerances that no weights keep, by
+            what was measured there, are left out.
 
     Returns:
         At most so many choices; ones that no other choice beats in both respects.
 
     Raises:
         AitiaError: fewer than two points, or see `choose_weights`.
+        NumericalError: a derivative is not finite.
     """
     if points < 2:
         raise AitiaError(f"control: a front has at least two points, not {points}")
     settings = settings or ControlSettings()
-    free = choose_weights(lower, None, settings)
-    falls = -(_matrix(keep, "keep") / _scale(_matrix(keep, "keep"))) @ (free.weights - 1)
-    most = min(1.0, max(float(falls.max()), settings.tolerance))
-    found = [
-        choose_weights(lower, keep, replace(settings, tolerance=float(each)))
-        for each in np.linspace(settings.tolerance, most, points)
-    ]
-    return _undominated(found)
+    # With a tolerance of all, nothing is kept: so far the kept ones fall at most.
+    free = choose_weights(lower, keep, replace(settings, tolerance=1.0), about=about)
+    most = min(1.0, max(float(-free.kept_share.min()), settings.tolerance))
+    found = []
+    for each in np.linspace(settings.tolerance, most, points):
+        try:
+            found.append(choose_weights(lower, keep, replace(settings, tolerance=float(each)), about=about))
+        except NumericalError:
+            if (
+                about is None
+            ):  # by derivatives at weights of one, to leave all rows as they are keeps everything
+                raise
+    return _undominated(found or [free])
 
 
 def _undominated(choices: Sequence[WeightChoice]) -> list[WeightChoice]:
@@ -167,32 +257,51 @@ def _undominated(choices: Sequence[WeightChoice]) -> list[WeightChoice]:
 
 
 def _solve(
-    objective: np.ndarray, keep: np.ndarray, settings: ControlSettings
+    objective: np.ndarray,
+    keep: np.ndarray,
+    falls: np.ndarray,
+    settings: ControlSettings,
+    about: Expansion | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How much each row is weighed down, [n] in 0 to 1, and up, [n] in 0 to highest_weight - 1."""
+    """How much each row is weighed down, [n] in 0 to 1, and up, [n] in 0 to highest_weight - 1; `falls` is [b]."""
     from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import block_array, csr_array, eye_array
 
     rows, room = len(objective), settings.share * len(objective)
     if settings.whole_rows:
         room = float(np.floor(room + 1e-9))
-    raised = settings.highest_weight > 1
-    # Columns: what is taken out of each row and, where rows may be weighed up, what is added. Both cost their share.
-    blocks = 2 if raised else 1
-    cost = np.concatenate([-objective, objective][:blocks])
-    limits = [np.concatenate([-each, each][:blocks]) for each in keep]
-    lows, highs = [-settings.tolerance] * len(keep), [np.inf] * len(keep)
-    for block in range(blocks):
-        limits.append(np.repeat(np.eye(blocks)[block], rows))
-        lows.append(-np.inf)
-        highs.append(room)
+    # Columns: what is taken out of each row, what is added where rows may be weighed up, and how far a row moves from
+    # where the derivatives were taken, where that is limited.
+    raised, limited = settings.highest_weight > 1, about is not None and about.reach is not None
+    signs, bounds = [-1.0], [1.0]
+    if raised:
+        signs, bounds = [-1.0, 1.0], [1.0, settings.highest_weight - 1]
+    free = csr_array((len(keep), rows))
+    limits: list[Any] = [[*(sign * csr_array(keep) for sign in signs), *([free] if limited else [])]]
+    lows, highs = [-falls], [np.full(len(keep), np.inf)]
+    one, none = csr_array(np.ones((1, rows))), csr_array((1, rows))
+    for block in range(len(signs)):
+        limits.append([one if each == block else none for each in range(len(signs) + limited)])
+        lows.append(np.array([-np.inf]))
+        highs.append(np.array([room]))
+    if about is not None and about.reach is not None:
+        each, gap = eye_array(rows), 1 - about.weights
+        for side in (1.0, -1.0):  # moved >= side * (w - w'), of w = 1 - down + up
+            limits.append([*(-side * sign * each for sign in signs), each])
+            lows.append(side * gap)
+            highs.append(np.full(rows, np.inf))
+        limits.append([*([none] * len(signs)), one])
+        lows.append(np.array([0.0]))
+        highs.append(np.array([about.reach * rows + 1e-9]))
     # SciPy's types know single numbers alone here; arrays are documented.
-    upper: Any = np.repeat([1.0, settings.highest_weight - 1][:blocks], rows)
-    least, most = cast(Any, lows), cast(Any, highs)
+    upper: Any = np.repeat([*bounds, *([np.inf] if limited else [])], rows)
+    least, most = cast(Any, np.concatenate(lows)), cast(Any, np.concatenate(highs))
+    whole = [int(settings.whole_rows)] * len(signs) + [0] * limited
     result = milp(
-        cost,
-        constraints=LinearConstraint(np.array(limits), least, most),
+        np.concatenate([*(sign * objective for sign in signs), *([np.zeros(rows)] if limited else [])]),
+        constraints=LinearConstraint(block_array(limits, format="csr"), least, most),
         bounds=Bounds(0, upper),
-        integrality=np.full(rows * blocks, int(settings.whole_rows)),
+        integrality=np.repeat(whole, rows),
         options={"time_limit": _SECONDS, "mip_rel_gap": _GAP},
     )
     if result.x is None:
@@ -200,12 +309,12 @@ def _solve(
     x = np.clip(result.x, 0, upper)
     if settings.whole_rows:
         x = x.round()
-    return x[:rows], x[rows:] if raised else np.zeros(rows)
+    return x[:rows], x[rows : 2 * rows] if raised else np.zeros(rows)
 
 
-def _scale(derivatives: np.ndarray) -> np.ndarray:
-    """[m, 1] sum of a measurement's absolute derivatives; 1 for one that no row moves."""
-    total = np.abs(derivatives).sum(1, keepdims=True)
+def absolute_sums(derivatives: np.ndarray) -> np.ndarray:
+    """[m] sum of a measurement's absolute derivatives, which a share of 1 stands for; 1 for one that no row moves."""
+    total = np.abs(derivatives).sum(1)
     return np.where(total > 0, total, 1.0)
 
 

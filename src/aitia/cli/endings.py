@@ -27,6 +27,7 @@ AFTER_A_STOP = {
     "demo": _GO_ON,
     "counterfactual": _GO_ON,
     "train": _GO_ON,
+    "curate": "every training and derivative that was made is kept; " + _GO_ON,
     "network train": _GO_ON,
     "push": "the copy is not whole; run the same command again to copy all of it",
 }

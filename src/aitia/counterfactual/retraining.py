@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from aitia.errors import AitiaError, StoreError
 from aitia.files import LOCK, digest, only_here, read_json, remove_parts, write_json
 from aitia.models import LanguageModel
 from aitia.records import Records
-from aitia.training import LoraSettings, finetune_lora
+from aitia.training import LoraSettings, finetune_lora, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +32,17 @@ class RetrainingRun:
         kept: ids of the rows trained on; none leaves the model as it was.
         seed: of the adapter's start and of the order of rows.
         epochs: passes over the kept rows; 0 for the settings' own number.
+        weights: loss weight of each kept row, in the order of the data; empty for one each.
     """
 
     kept: tuple[str, ...]
     seed: int
     epochs: int = 0
+    weights: tuple[float, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Its fields; without weights where there are none, so that results from before have the same names."""
+        return {name: each for name, each in asdict(self).items() if name != "weights" or each}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,9 +162,13 @@ def run_files(
         missing = next((name for name in cell.kept if name not in known), None)
         if missing is not None:
             raise AitiaError(f"a cell keeps row {missing!r}, which {data.source or 'the data'} does not have")
+        if cell.weights and len(cell.weights) != len(cell.kept):
+            raise AitiaError(
+                f"a cell keeps {len(cell.kept)} rows and has {len(cell.weights)} weights; give one a row"
+            )
     shared = [base, data.fingerprint, settings.identity()]
     shared += [[behaviour.name, behaviour.identity()] for behaviour in behaviours]
-    return {cell: Path(out) / f"{digest([*shared, asdict(cell)])[:24]}.json" for cell in cells}
+    return {cell: Path(out) / f"{digest([*shared, cell.as_json()])[:24]}.json" for cell in cells}
 
 
 def _train_and_measure(
@@ -174,7 +185,7 @@ def _train_and_measure(
 
 
 def _write(path: Path, cell: RetrainingRun, values: Mapping[str, list[float]]) -> None:
-    content = {"run": asdict(cell), "values": values}
+    content = {"run": cell.as_json(), "values": values}
     content = json.loads(json.dumps(content))
     write_json(path, content | {"sha256": digest(content)})
 
@@ -183,7 +194,10 @@ def _trained(
     model: LanguageModel, data: Records, cell: RetrainingRun, settings: LoraSettings
 ) -> LanguageModel:
     chosen = replace(settings, seed=cell.seed, epochs=cell.epochs or settings.epochs)
-    return finetune_lora(model, data.only(list(cell.kept)), chosen, progress=False)
+    rows = data.only(list(cell.kept))
+    if cell.weights:
+        return train(model, rows, chosen, weights=np.array(cell.weights), progress=False)
+    return finetune_lora(model, rows, chosen, progress=False)
 
 
 def _measured(model: LanguageModel, behaviours: Sequence[Behaviour]) -> dict[str, list[float]]:
@@ -204,6 +218,7 @@ def read_result(path: Path) -> RunResult:
         if found.pop("sha256", digest(found)) != digest(found):
             raise StoreError(f"{path}: not as it was written; delete the file and run again")
         cell = found["run"] | {"kept": tuple(found["run"]["kept"])}
+        cell["weights"] = tuple(map(float, cell.get("weights", ())))
         values = {name: tuple(map(float, numbers)) for name, numbers in found["values"].items()}
         return RunResult(run=RetrainingRun(**cell), values=values)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aitia.training.loop import Step, TrainingLoop, flatten
-from aitia.training.recording import RUN, RecordedRun, open_run, read_run
+from aitia.training.recording import CONTROL, RUN, RecordedRun, open_run, read_run
 from aitia.training.saved_checkpoints import SavedCheckpoints, holds_checkpoints, read_checkpoints
 from aitia.training.settings import LoraSettings
 from aitia.training.trainable import Trainable, make_trainable, temporarily_trainable
-from aitia.training.trainer import STATE_GIGABYTES, finetune_lora, train, train_smooth
+from aitia.training.trainer import STATE_GIGABYTES, finetune_lora, train, train_smooth, train_weighted
 from aitia.training.updates import State, preconditioner, pull_back
 
 if TYPE_CHECKING:
     from aitia.training.trainer_callback import RecordingCallback
 
 __all__ = [
+    "CONTROL",
     "RUN",
     "STATE_GIGABYTES",
     "LoraSettings",
@@ -38,6 +39,7 @@ __all__ = [
     "temporarily_trainable",
     "train",
     "train_smooth",
+    "train_weighted",
 ]
 
 

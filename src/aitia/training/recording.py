@@ -4,6 +4,7 @@
     states/step-000040.safetensors   parameters and moments before step 40; the last is that of the trained model
     adapter/ or model/               the trained weights, as PEFT or transformers read them
     smooth/                          smooth surrogates of the run, where a replay trained them
+    control/                         derivatives, and trainings with other row weights, where `aitia curate` made them
 
 States are kept every so many steps, as a budget in bytes allows; those between are computed again, to the same bits.
 """
@@ -28,7 +29,7 @@ from aitia.models import LanguageModel, in_tokens
 from aitia.records import Records, TokenizedRecord, TokenizedRecords
 from aitia.training.loop import Step, TrainingLoop
 from aitia.training.settings import LoraSettings
-from aitia.training.states import kept_states, read_state
+from aitia.training.states import STATES, kept_states, read_state
 from aitia.training.trainable import Trainable
 from aitia.training.trainer_rows import with_masks
 from aitia.training.updates import State
@@ -36,6 +37,10 @@ from aitia.training.updates import State
 RUN = "run.json"
 """The file of a recorded run's folder that says what was trained, and how."""
 ADAPTER, MODEL, SMOOTH = "adapter", "model", "smooth"
+CONTROL = "control"
+"""The folder in a recorded run's that holds what `aitia curate` made of it."""
+PARTS = (RUN, STATES, ADAPTER, MODEL, SMOOTH, CONTROL)
+"""All that lies in the folder of a recorded run."""
 _FORMAT = 1
 
 

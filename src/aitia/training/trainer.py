@@ -11,19 +11,22 @@ import numpy as np
 
 from aitia.engine import Advance, progress_bar
 from aitia.errors import StoreError
-from aitia.files import LOCK, atomic_path, only_here, remove_parts, require_only
+from aitia.files import LOCK, atomic_path, digest, only_here, remove_parts, require_only
 from aitia.models import LanguageModel, in_tokens
 from aitia.records import Records, TokenizedRecords
 from aitia.training.loop import Step, TrainingLoop, plan_steps, require_weights
 from aitia.training.recording import (
     ADAPTER,
+    CONTROL,
     MODEL,
+    PARTS,
     RUN,
     SMOOTH,
     RecordedRun,
     describe,
     differences,
     open_run,
+    read_run,
     spacing,
     write_run,
 )
@@ -148,6 +151,41 @@ def train_smooth(
     return found
 
 
+def train_weighted(
+    model: LanguageModel, data: Records | TokenizedRecords, run: RecordedRun, weights: np.ndarray
+) -> RecordedRun:
+    """Train as a run was trained, with other row weights, into its folder.
+
+    Steps and learning rates are those of the run, so a row of weight 0 shortens nothing. A training that was stopped
+    goes on, and one that is finished is read.
+
+    Args:
+        model: the base model; it is given back as it was.
+        data: the n rows.
+        run: the recorded run.
+        weights: [n] loss weight of each row.
+
+    Returns:
+        The recorded run with these weights.
+
+    Raises:
+        StoreError: model or data are not the run's.
+        AitiaError: weights are not one finite number a row.
+    """
+    run.require_steps()
+    run.require_model(model)
+    tokenized = run.rows_of(model, data)
+    weights = require_weights(weights, tokenized)
+    folder = run.path / CONTROL / "weighted" / digest(weights.tolist())[:16]
+    recording = _Recording.plan(
+        model, tokenized, run.said["data"]["source"], run.settings, folder, weights, like=run
+    )
+    with temporarily_trainable(model, run.settings) as trainable:
+        # A run that is not smooth is never reversed itself, so its first and last state are enough.
+        recording.record(trainable, STATE_GIGABYTES if run.settings.smooth else 0.0, progress=True)
+    return read_run(folder)
+
+
 def _in_tokens(
     model: LanguageModel, data: Records | TokenizedRecords, settings: LoraSettings, out: Path | str | None
 ) -> TokenizedRecords:
@@ -197,7 +235,7 @@ class _Recording:
         weights: np.ndarray | None,
         like: RecordedRun | None = None,
     ) -> _Recording:
-        require_only(out, (RUN, STATES, ADAPTER, MODEL, SMOOTH))
+        require_only(out, PARTS)
         # A surrogate has the rates of its run, which may be those of another trainer's schedule, and its masks.
         steps = plan_steps(tokenized, settings, [each.learning_rate for each in like.steps] if like else ())
         masks = like.said["data"]["masks"] if like else None

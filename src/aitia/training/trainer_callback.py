@@ -19,8 +19,7 @@ from aitia.errors import AitiaError, StoreError
 from aitia.files import require_only
 from aitia.models import LanguageModel, in_tokens
 from aitia.records import Records, TokenizedRecords, read_records
-from aitia.training.recording import ADAPTER, MODEL, RUN, SMOOTH, describe, open_run
-from aitia.training.states import STATES
+from aitia.training.recording import PARTS, RUN, describe, open_run
 from aitia.training.trainable import Trainable
 from aitia.training.trainer import STATE_GIGABYTES
 from aitia.training.trainer_checks import require_exact, require_plain, settings_of, trained_parameters
@@ -124,7 +123,7 @@ def _begin(callback: RecordingCallback, args: Any, state: Any, given: Mapping[st
     if not hasattr(tokenizer, "apply_chat_template") or hasattr(tokenizer, "tokenizer"):
         raise AitiaError("recording: the trainer has no tokenizer; give it as processing_class")
     out, number, adapted = callback.out, int(state.global_step), hasattr(network, "peft_config")
-    require_only(out, (RUN, STATES, ADAPTER, MODEL, SMOOTH))
+    require_only(out, PARTS)
     known = open_run(out) if (out / RUN).is_file() else None
     if known is not None and number == 0 and any(known.kept):  # one without a step is begun again
         ended = "is recorded" if known.finished else f"was stopped at step {known.kept[-1]}"

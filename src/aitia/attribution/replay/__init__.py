@@ -6,6 +6,7 @@ from aitia.attribution.replay.checkpoints import (
     choose_checkpoints,
     last_checkpoint,
 )
+from aitia.attribution.replay.derivatives import Derivatives, kept_derivatives
 from aitia.attribution.replay.reverse import Replayed, replay
 from aitia.attribution.replay.smoothness import (
     EPSILON_ROOT,
@@ -29,6 +30,7 @@ __all__ = [
     "CHECKPOINTS",
     "EPSILON_ROOT",
     "SURROGATES",
+    "Derivatives",
     "Metasmoothness",
     "Replayed",
     "SmoothReplay",
@@ -37,6 +39,7 @@ __all__ = [
     "TargetPart",
     "checkpoint_influence",
     "choose_checkpoints",
+    "kept_derivatives",
     "last_checkpoint",
     "margin_target",
     "metasmoothness",

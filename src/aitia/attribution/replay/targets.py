@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aitia.attribution.gradients.measurements import (
     ConceptMeasurement,
@@ -54,6 +54,31 @@ class Target:
     def __post_init__(self) -> None:
         if not self.parts or not all(len(part.texts) for part in self.parts):
             raise AitiaError(f"target {self.name!r}: no texts to measure")
+
+    def identity(self) -> list[Any]:
+        """What the number depends on beside the model, for naming results: plain JSON, without the name.
+
+        Returns:
+            Measurement, texts and factor of each part.
+
+        Raises:
+            AitiaError: a function of one's own is measured, which nothing tells from another.
+        """
+        found = []
+        for part in self.parts:
+            measurement = part.measurement
+            if isinstance(measurement, ConceptMeasurement):
+                said: list[Any] = [measurement.concept.fingerprint, measurement.tokens, measurement.aggregate]
+            elif isinstance(measurement, LogProbability):
+                weights = measurement.weights
+                said = ["log-probability", measurement.aggregate, None if weights is None else list(weights)]
+            else:
+                raise AitiaError(
+                    f"target {self.name!r}: its function cannot be told from another, so results for it cannot be "
+                    "kept; replay it with `smooth_replay`"
+                )
+            found.append([*said, part.texts.fingerprint, part.factor])
+        return found
 
     def in_tokens(self, model: LanguageModel) -> Target:
         """The same with its texts cut by the model's tokenizer."""

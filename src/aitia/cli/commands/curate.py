@@ -1,4 +1,4 @@
-"""`aitia curate`: the training data without one end of a ranking, a slice, or the rows that several rankings choose."""
+"""`aitia curate`: the data without one end of a ranking, a slice, or the rows that several measurements choose."""
 
 from __future__ import annotations
 
@@ -7,18 +7,34 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from aitia.attribution import ControlSettings
-from aitia.cli.options import JsonOption, OnErrorOption, amount_of, answer, app, with_settings
+from aitia.attribution import ControlSettings, FrontSettings, RoundSettings
+from aitia.cli.options import (
+    JsonOption,
+    OnErrorOption,
+    amount_of,
+    answer,
+    app,
+    file_out,
+    with_settings,
+)
 from aitia.errors import AitiaError
+from aitia.files import require_apart
 
 if TYPE_CHECKING:
     from aitia.pipelines.attribution.curation import Controlled
-    from aitia.records import Records, Split
+    from aitia.pipelines.control.measurements import Question
+    from aitia.records import Split
+
+
+FRONT_FLAGS = {"shares": "--front-share", "points": "--front-points", "seeds": "--verify-seeds"}
 
 
 @app.command("curate")
 @with_settings(ControlSettings)
+@with_settings(RoundSettings)
+@with_settings(FrontSettings, FRONT_FLAGS)
 def curate_command(
+    *,
     data: Annotated[Path, typer.Option(help="The training data that was ranked.")],
     out: Annotated[Path, typer.Option(help="Where to write the rows that stay.")],
     control: ControlSettings,
@@ -42,11 +58,33 @@ def curate_command(
         Literal["top", "bottom"], typer.Option("--from", help="Drop (or keep) from the top or the bottom.")
     ] = "top",
     lower: Annotated[
-        list[Path] | None, typer.Option(help="A ranking by a measurement that is to fall. Repeatable.")
+        list[Path] | None,
+        typer.Option(
+            help="What is to fall: a .concept.safetensors file, a file of texts, or a ranking. Repeatable."
+        ),
     ] = None,
     keep: Annotated[
-        list[Path] | None, typer.Option(help="A ranking by a measurement that is to stay. Repeatable.")
+        list[Path] | None,
+        typer.Option(help="What is to stay: a concept, texts (as a skill), or a ranking. Repeatable."),
     ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the recorded run that concepts and texts are asked of.")
+    ] = None,
+    rounds: RoundSettings,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            help="Texts whose projection on a concept is measured; default: the positive texts it was fitted to."
+        ),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", help="The model that the run started from, if it was moved.")
+    ] = None,
+    front: Annotated[
+        Path | None,
+        file_out("HTML page with the trade-off to write too; its figures lie beside it, as JSON."),
+    ] = None,
+    trade_off: FrontSettings,
     on_error: OnErrorOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
@@ -56,32 +94,60 @@ def curate_command(
     is written. With --on-error skip, rows that cannot be read go to a file of their own. A ranking (or slices) of
     other data is refused, even if the ids are the same.
 
-    With --lower and --keep, rankings by the method replay say how each row moves each measurement. The rows that go
-    lower the first most, take out at most --share of the rows, and let the others fall by at most --tolerance. With
-    --use-weights all rows are written, with a column `weight` for the trainer. Train again to see what it is worth.
+    With --lower and --keep, the derivatives of a recorded --run say how each row moves each measurement: the mean
+    projection on a concept, the log-probability of texts, or what a ranking by the method replay is about. They are
+    kept in the run's folder. The rows that go lower the first most, take out at most --share of the rows, and let the
+    others fall by at most --tolerance. With --use-weights all rows are written, with a column `weight` for the trainer.
+    With --rounds, the model is trained with the chosen weights, and they are chosen again from the derivatives there.
+    --front draws the trade-off, and with --verify trains again at each of its points. Stopped, it goes on.
 
     Examples:
     `aitia curate --data train.jsonl --ranking ranking.parquet --drop 20% --out clean.jsonl --removed gone.jsonl`,
     `aitia curate --data train.jsonl --slices slices.json --drop-slice 17 --out clean.jsonl --removed gone.jsonl`,
-    `aitia curate --data train.jsonl --lower evil.parquet --keep skill.parquet --share 0.1 --out clean.jsonl
-    --removed gone.jsonl`
+    `aitia curate --data train.jsonl --run runs/recorded --lower evil.concept.safetensors --keep skill.jsonl
+    --share 0.1 --out clean.jsonl --removed gone.jsonl`
     """
     from aitia.attribution import read_ranking
-    from aitia.pipelines.attribution.curation import curate, curate_slice
+    from aitia.pipelines.attribution.curation import curate, curate_by_control, curate_slice
+    from aitia.pipelines.control.measurements import Question
     from aitia.records import read_records
 
     by_rank = not (ranking is drop is keep_only is None)
     if lower or keep:
         if not lower or by_rank or slices is not None or drop_slice is not None:
             raise AitiaError(
-                "several rankings choose the rows with --lower, and --keep if you wish; give neither --ranking, "
+                "several measurements choose the rows with --lower, and --keep if you wish; give neither --ranking, "
                 "--drop, --keep-only nor --slices with them"
             )
+        if trade_off != FrontSettings() and front is None:
+            raise AitiaError("--verify, --front-share and the like are about a page; give its --front")
+        if front is not None and trade_off.verify and run is None:
+            raise AitiaError("--verify trains as a recorded run was trained; give its folder as --run")
         records = read_records(data, on_error=on_error)
-        _curate_by_control(records, lower, keep or [], control, out, removed, left_out, as_json)
+        question = Question.read(records, lower, keep or [], run=run, queries=queries, base=base)
+        inputs = {f"the file {path.name}": path for path in (*lower, *(keep or []))}
+        if front is not None:
+            pages = {"the page": front, "its figures": front.with_suffix(".json"), "the rows that stay": out}
+            read = inputs | {"the data": data} | ({} if queries is None else {"the queries": queries})
+            require_apart(pages | ({} if removed is None else {"the rows that go": removed}), read)
+        made = curate_by_control(
+            records,
+            question,
+            control,
+            rounds=rounds,
+            curated=out,
+            removed=removed,
+            left_out=left_out,
+            inputs=inputs,
+        )
+        drawn = {} if front is None else _draw(front, made, question, control, trade_off)
+        _controlled(made, lower, keep or [], drawn, as_json)
         return
-    if control != ControlSettings():
-        raise AitiaError("--share, --tolerance, --highest-weight and --use-weights go with --lower; give it")
+    given = (control, rounds, trade_off) != (ControlSettings(), RoundSettings(), FrontSettings())
+    if given or not (run is queries is base is front is None):
+        raise AitiaError(
+            "--run, --share, --rounds, --front and what belongs to them go with --lower; give it"
+        )
     if removed is None:
         raise AitiaError("give --removed, where the rows that go are written")
     if slices is not None or drop_slice is not None:
@@ -110,36 +176,27 @@ def curate_command(
     _curated(split, len(records) - len(ranked), as_json)
 
 
-def _curate_by_control(
-    data: Records,
-    lower: list[Path],
-    keep: list[Path],
-    control: ControlSettings,
-    out: Path,
-    removed: Path | None,
-    left_out: Path | None,
-    as_json: bool,
+def _draw(
+    front: Path, made: Controlled, question: Question, control: ControlSettings, settings: FrontSettings
+) -> dict[str, str]:
+    """Write the page of the trade-off, trained again where that is asked for."""
+    from aitia.pipelines.control.front import predicted_front, verified_front
+    from aitia.pipelines.control.page import write_front
+
+    found = predicted_front(question, made.steered.linearised, control, settings)
+    if settings.verify:
+        found = verified_front(found, question, control, settings)
+    facts = [] if question.run is None else [("run", str(question.run.run.path))]
+    return write_front(found, front, facts=[*facts, ("rows", f"{len(made.choice.weights):,}")])
+
+
+def _controlled(
+    found: Controlled, lower: list[Path], keep: list[Path], drawn: dict[str, str], as_json: bool
 ) -> None:
-    from aitia.attribution import read_ranking
-    from aitia.pipelines.attribution.curation import curate_by_control
-
-    found = curate_by_control(
-        data,
-        [read_ranking(path) for path in lower],
-        [read_ranking(path) for path in keep],
-        control,
-        curated=out,
-        removed=removed,
-        left_out=left_out,
-        inputs={f"the ranking {path.name}": path for path in (*lower, *keep)},
-    )
-    _controlled(found, lower, keep, as_json)
-
-
-def _controlled(found: Controlled, lower: list[Path], keep: list[Path], as_json: bool) -> None:
     choice = found.choice
     files = {"weighted": found.weighted} if found.split is None else found.split.files
     answered = {name: str(path) for name, path in files.items()} | {
+        "files": drawn,
         "rows_removed": len(choice.removed),
         "removed_share": choice.removed_share,
         "lowered": dict(zip(map(str, lower), choice.lowered_share.tolist(), strict=True)),
@@ -152,6 +209,10 @@ def _controlled(found: Controlled, lower: list[Path], keep: list[Path], as_json:
                 "kept": each.kept_share.tolist(),
             }
             for each in found.front
+        ],
+        "rounds": [
+            {"share": each.share, "removed_share": each.choice.removed_share, "measured": each.measured}
+            for each in found.steered.rounds
         ],
     }
     lines = [f"{name}: {path}" for name, path in files.items()]
@@ -169,6 +230,10 @@ def _controlled(found: Controlled, lower: list[Path], keep: list[Path], as_json:
             f"{each.tolerance:9.3f} {each.lowered_share.sum():8.3f} {each.kept_share.min():+8.3f}"
             for each in found.front
         ]
+    for number, each in enumerate(found.steered.rounds[:-1], 1):
+        measured = ", ".join(f"{name} {change:+.4g}" for name, change in (each.measured or {}).items())
+        lines.append(f"round {number}, {each.choice.removed_share:.1%} taken out, measured: {measured}")
+    lines += [f"{name}: {path}" for name, path in drawn.items()]
     answer(answered, as_json, "\n".join(lines))
 
 

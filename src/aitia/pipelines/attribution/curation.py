@@ -1,17 +1,17 @@
-"""Curated data: the training data without one end of a ranking, a slice, or the rows that several rankings choose."""
+"""Curated data: without one end of a ranking, without a slice, or without the rows that several measurements choose."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from aitia.attribution import ControlSettings, Ranking, WeightChoice, choose_weights, pareto_front
+from aitia.attribution import ControlSettings, Ranking, RoundSettings, WeightChoice, pareto_front
 from aitia.errors import AitiaError
 from aitia.files import require_apart
 from aitia.pipelines.attribution.slices import slice_members
+from aitia.pipelines.control.measurements import Question
+from aitia.pipelines.control.rounds import Steered, choose_in_rounds
 from aitia.records import Records, Split, split_records, write_weighted
 
 
@@ -92,42 +92,48 @@ def curate_slice(
 
 @dataclass(frozen=True, kw_only=True)
 class Controlled:
-    """Data curated by several rankings.
+    """Data curated by several measurements.
 
     Attributes:
-        choice: the weights that were chosen, in the order of the data.
+        steered: the weights that were chosen, in the order of the data, round by round.
         front: further choices, from the most careful to the most effective; empty where nothing is to be kept.
         split: the rows that stay and go; none where rows are weighed.
         weighted: where all rows were written with their weights; none where rows go whole.
     """
 
-    choice: WeightChoice
+    steered: Steered
     front: tuple[WeightChoice, ...] = ()
     split: Split | None = None
     weighted: Path | None = None
 
+    @property
+    def choice(self) -> WeightChoice:
+        """The weights that were written."""
+        return self.steered.choice
+
 
 def curate_by_control(
     data: Records,
-    lower: Sequence[Ranking],
-    keep: Sequence[Ranking],
+    question: Question,
     settings: ControlSettings,
     *,
+    rounds: RoundSettings | None = None,
     curated: Path | str,
     removed: Path | str | None = None,
     left_out: Path | str | None = None,
     points: int = 6,
     inputs: Mapping[str, Path | str] | None = None,
 ) -> Controlled:
-    """Write the data that lower some measurements most while others stay, as rankings of the rows say.
+    """Write the data that lower some measurements most while others stay, as derivatives by the rows' weights say.
 
-    The rankings' scores are taken for derivatives of the measurements, which those by replay are.
+    The scores of rankings are taken for derivatives, which those by replay are. Concepts and texts are asked of a
+    recorded run (`Question.read`).
 
     Args:
-        data: the data that were ranked, every row of them.
-        lower: rankings by what is to fall.
-        keep: rankings by what is to stay.
+        data: the data that were ranked or trained on, every row of them.
+        question: what is to fall and to stay, and the run that is asked.
         settings: how much may go, and how.
+        rounds: how often derivatives are taken; default: once.
         curated: file (or folder) for what stays, or for all rows with their weights.
         removed: file (or folder) for what goes; not used where rows are weighed.
         left_out: file (or folder) for rows that could not be read; default: beside `removed`.
@@ -138,24 +144,25 @@ def curate_by_control(
         The choice, its alternatives, and what was written where.
 
     Raises:
-        AitiaError: no ranking is to be lowered, whole rows have no `removed`, or a row was not ranked.
+        AitiaError: whole rows have no `removed`, a row was not ranked, or see `choose_in_rounds`.
         RecordError: a ranking is of other data.
-        StoreError: a file would be written over another, or over what is read.
+        StoreError: a file would be written over another, or over what is read; or data or model are not the run's.
     """
-    if not lower:
-        raise AitiaError("control: name at least one ranking whose measurement is to fall: `lower`")
     if settings.whole_rows and removed is None:
         raise AitiaError("control: rows that go whole are written too: give `removed`")
-    falls = np.stack([ranking.score_of(data) for ranking in lower])
-    stays = np.stack([ranking.score_of(data) for ranking in keep]) if keep else None
-    choice = choose_weights(falls, stays, settings)
-    front = () if stays is None else tuple(pareto_front(falls, stays, settings, points=points))
+    steered = choose_in_rounds(data, question, settings, rounds or RoundSettings())
+    found = steered.linearised
+    front: tuple[WeightChoice, ...] = ()
+    if found.keep is not None:
+        front = tuple(pareto_front(found.lower, found.keep, settings, points=points, about=found.anywhere()))
     if settings.whole_rows:
         assert removed is not None
-        gone = [data.ids[int(place)] for place in choice.removed]
+        gone = [data.ids[int(place)] for place in steered.choice.removed]
         split = split_records(data, gone, kept=curated, removed=removed, left_out=left_out, inputs=inputs)
-        return Controlled(choice=choice, front=front, split=split)
+        return Controlled(steered=steered, front=front, split=split)
     require_apart({"the weighted rows": curated}, dict(inputs or {}))
     return Controlled(
-        choice=choice, front=front, weighted=write_weighted(data, choice.weights.tolist(), curated)
+        steered=steered,
+        front=front,
+        weighted=write_weighted(data, steered.choice.weights.tolist(), curated),
     )
