@@ -14,7 +14,8 @@ import numpy as np
 
 from aitia.errors import RecordError
 from aitia.records.bad_rows import OnError, SkippedRow, settle_bad_rows
-from aitia.records.record import Record, Records
+from aitia.records.collection import Records
+from aitia.records.record import Record
 from aitia.records.templates.chat import ChatTemplate
 
 if TYPE_CHECKING:
