@@ -76,7 +76,9 @@ def parse_row(row: Any, reading: ReadingSettings) -> tuple[Shape, dict[str, Any]
     if reading.side != "both" and "rejected" in fields:
         fields = one_side(fields, reading.side)
         used = used - {"chosen", "rejected"} | {reading.side}
-    return shape, fields | {"extra": {name: value for name, value in row.items() if name not in {*used, "id"}}}
+    return shape, fields | {
+        "extra": {name: value for name, value in row.items() if name not in {*used, "id"}}
+    }
 
 
 def parse_id(value: Any) -> str | None:

@@ -123,7 +123,9 @@ class Record:
         preference: dict[str, Any] = {} if self.desirable is None else {"desirable": self.desirable}
         if self.rejected is not None:
             other = self.rejected
-            preference["rejected"] = other if isinstance(other, str) else [_plain_turn(turn) for turn in other]
+            preference["rejected"] = (
+                other if isinstance(other, str) else [_plain_turn(turn) for turn in other]
+            )
         if self.messages is not None:
             turns = [_plain_turn(message) for message in self.messages]
             more = {"context": self.context, "template_arguments": dict(self.template_arguments)}
@@ -146,7 +148,9 @@ class Record:
                 [_flagged(turn) for turn in turns]
                 for turns in (self.messages[: self.context], self.messages[self.context :])
             )
-        row: dict[str, Any] = {"prompt": prompt, "completion": answer} if prompt != [] else {"messages": answer}
+        row: dict[str, Any] = (
+            {"prompt": prompt, "completion": answer} if prompt != [] else {"messages": answer}
+        )
         if self.rejected is not None:
             other = self.rejected
             other = other if isinstance(other, str) else [_flagged(turn) for turn in other]

@@ -10,9 +10,8 @@ from pathlib import Path
 from aitia.files import atomic_path, require_apart
 from aitia.files import require_place as require_writable
 from aitia.records.bad_rows import SkippedRow
-from aitia.records.formats.source import ENDINGS, require_place
 from aitia.records.collection import Records
-
+from aitia.records.formats.source import ENDINGS, require_place
 
 
 @dataclass(frozen=True, kw_only=True)

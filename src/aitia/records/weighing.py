@@ -13,10 +13,10 @@ from typing import Any
 
 from aitia.errors import RecordError
 from aitia.files import atomic_path, require_apart
+from aitia.records.collection import Records
 from aitia.records.formats.opening import open_source
 from aitia.records.formats.packing import write_bytes
 from aitia.records.formats.source import require_place
-from aitia.records.collection import Records
 
 WEIGHT = "weight"
 """The column that holds a row's loss weight."""

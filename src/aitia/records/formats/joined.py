@@ -61,9 +61,7 @@ def join_sources(parts: Sequence[Source]) -> Source:
             _MERGED[first.format](written, target)
 
     located = [row for each in rows for row in each]
-    return Source(
-        path=None, format=first.format, rows=located, write_rows=write, paths=tuple(paths)
-    )
+    return Source(path=None, format=first.format, rows=located, write_rows=write, paths=tuple(paths))
 
 
 def _named(part: Source, folders: bool) -> list[tuple[str, Any]]:

@@ -75,5 +75,7 @@ def _paths(data: Path | str) -> list[Path]:
         return [local_copy(data)]
     found = sorted(Path(each) for each in glob(str(data), recursive=True))
     if not found:
-        raise RecordError(f"{data}: no file fits this pattern; look at the folder, or give the files one by one")
+        raise RecordError(
+            f"{data}: no file fits this pattern; look at the folder, or give the files one by one"
+        )
     return found

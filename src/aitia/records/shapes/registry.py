@@ -30,7 +30,9 @@ def shape_of(given: Given, wanted: str) -> Shape:
         shape = SHAPES[wanted]
         if shape.fits(given):
             return shape
-        raise RecordError(f"is not of the shape {wanted}, which needs {shape.needs}; its columns: {_names(given)}")
+        raise RecordError(
+            f"is not of the shape {wanted}, which needs {shape.needs}; its columns: {_names(given)}"
+        )
     for shape in SHAPES.values():
         if shape.fits(given):
             return shape
