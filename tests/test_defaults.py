@@ -40,6 +40,7 @@ from aitia.pipelines.attribution.configuration import (
     ConceptPart,
     CurvaturePart,
     RankPart,
+    ReadingPart,
     ScanPart,
     SlicesPart,
 )
@@ -54,6 +55,7 @@ from aitia.pipelines.retraining.counterfactual_configuration import (
     QueriesPart,
     RankingsPart,
 )
+from aitia.records import ReadingSettings
 from aitia.settings import Setting, described
 from aitia.training import LoraSettings
 
@@ -109,6 +111,13 @@ PLACES = {
     ),
     TrainingSettings: Place(commands=("network train",)),  # no configuration trains networks
     ControlSettings: Place(commands=("curate",)),
+    ReadingSettings: Place(
+        part=ReadingPart,
+        commands=(
+            *("scan", "fit-curvature", "curate", "evaluate-ranking"),
+            *("concept fit", "sae train", "discover"),
+        ),
+    ),
     InterpretationSettings: Place(commands=("network explain",)),
 }
 FIELDS = [(kind, each) for kind in PLACES for each in described(kind)]

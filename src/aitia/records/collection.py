@@ -14,7 +14,7 @@ import numpy as np
 from aitia.errors import RecordError
 from aitia.files import digest, digest_of_list, same_place
 from aitia.records.bad_rows import SkippedRow, some_of
-from aitia.records.record import Format, Record
+from aitia.records.record import ENDING_OF, Format, Record
 
 DIGEST_LENGTH = 16
 """Hex digits of the digest of a row's content: enough to tell mix-ups apart, which is what it is for."""
@@ -31,7 +31,7 @@ class Reading:
     """
 
     shapes: Mapping[str, int] = field(default_factory=dict)
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -146,6 +146,11 @@ class Records:
         if isinstance(self._records, Stored):
             return tuple(self._records.ids)
         return tuple(record.id for record in self._records)
+
+    @property
+    def ending(self) -> str:
+        """The ending of a file that `write` can write: "" for a folder."""
+        return ENDING_OF[self.format]
 
     @property
     def files(self) -> dict[str, Path]:

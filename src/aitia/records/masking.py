@@ -153,8 +153,8 @@ def tokenize(
     with their end-of-turn tokens, are responses, unless flags of theirs say otherwise. Prompt and completion
     are cut as one text too, with the tokenizer's special tokens before and its end token after it, or in turns
     by the chat template. The response begins at the first token that is not one of the prompt cut alone, as in TRL's
-    `completion_only_loss`, and goes on to the end, the end token with it; a token that straddles the boundary belongs to
-    it. Of a completion in turns with flags, it is the turns of the assistant. All of a text is response. (A tokenizer
+    `completion_only_loss`, and goes on to the end, the end token with it; a token that straddles the boundary belongs
+    to it. Of a completion in turns with flags, it is the turns of the assistant. All of a text is response. (A tokenizer
     that does not give the place of its tokens cuts a prompt and its completion in strings apart.)
 
     Args:
@@ -286,8 +286,8 @@ def _preference(record: Record) -> RecordError:
             "side, as a prompt with that answer: `side=chosen` or `side=rejected`"
         )
     return RecordError(
-        "is an answer marked as wanted or unwanted by its `label`, and no scorer takes a loss with such marks yet; read "
-        "it as a prompt with its completion, the label beside it: `shape=prompt-completion`"
+        "is an answer marked as wanted or unwanted by its `label`, and no scorer takes a loss with such marks yet; "
+        "read it as a prompt with its completion, the label beside it: `shape=prompt-completion`"
     )
 
 

@@ -34,7 +34,8 @@ def read_records(
     ShareGPT's `conversations`), `prompt` with `completion`, `text`, Alpaca's `instruction` with `output`, pairs of
     `chosen` and `rejected`, and `prompt` with `completion` and a true-or-false `label`. `Records.reading` says which
     it was. Columns that are not used are carried along. A row's `id` (string or whole number) is kept; without it, the
-    id is the first 16 hex digits of the SHA-256 of the content, with `-2`, `-3`, ... where the same content comes again.
+    id is the first 16 hex digits of the SHA-256 of the content, with `-2`, `-3`, ... where the same content comes
+    again.
 
     Args:
         data: a `.jsonl`, `.ndjson`, `.json` (an array of objects), `.csv`, `.tsv` or `.parquet` file, all but the last

@@ -11,6 +11,16 @@ from aitia.errors import RecordError
 
 Kind = Literal["messages", "prompt-completion", "text"]
 Format = Literal["jsonl", "json", "csv", "tsv", "parquet", "datasets", "memory"]
+ENDING_OF: Mapping[Format, str] = {
+    "jsonl": ".jsonl",
+    "memory": ".jsonl",
+    "json": ".json",
+    "csv": ".csv",
+    "tsv": ".tsv",
+    "parquet": ".parquet",
+    "datasets": "",
+}
+"""The ending of a file of each format; a dataset is a folder."""
 
 
 @dataclass(frozen=True, slots=True)

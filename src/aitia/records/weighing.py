@@ -63,7 +63,7 @@ def write_weighted(data: Records, weights: Sequence[float], path: Path | str) ->
     require_apart({"the weighted rows": path}, data.files)
     require_place(path, data.format)
     with TemporaryDirectory() as folder:
-        plain = Path(folder) / f"rows{_ENDINGS.get(data.format, '.jsonl')}"
+        plain = Path(folder) / f"rows{data.ending}"
         data.write_rows(data.rows, plain)
         with atomic_path(path) as temporary:
             # The name says how the file is packed, and the temporary one ends like it.
@@ -117,7 +117,6 @@ def _line(row: Any, weight: float) -> str:
     return json.dumps(row | {WEIGHT: weight}, ensure_ascii=False) + "\n"
 
 
-_ENDINGS = {"parquet": ".parquet", "json": ".json", "csv": ".csv", "tsv": ".tsv", "datasets": ""}
 _WRITERS = {
     "json": _write_array,
     "csv": _write_table,

@@ -36,10 +36,12 @@ from aitia.cli.options import (
 )
 from aitia.engine import Engine
 from aitia.errors import AitiaError
+from aitia.records import ReadingSettings
 
 
 @app.command("scan")
 @with_settings(ScanSettings, {"sites": "--site", "activations": "--activation"})
+@with_settings(ReadingSettings)
 @with_model
 @with_engine
 def scan_command(
@@ -47,10 +49,13 @@ def scan_command(
     model: ModelOptions,
     data: Annotated[
         Path,
-        typer.Option(help="JSONL, Parquet, their s3:// address, or a datasets folder."),
+        typer.Option(
+            help="JSONL, JSON, CSV or Parquet, an s3:// address, a pattern in quotes, or a datasets folder."
+        ),
     ],
     out: Annotated[Path, folder_out("Folder of the store.")],
     settings: ScanSettings,
+    reading: ReadingSettings,
     on_error: OnErrorOption = "stop",
     engine: Engine,
     as_json: JsonOption = False,
@@ -65,7 +70,7 @@ def scan_command(
     from aitia.attribution import scan
     from aitia.records import read_records
 
-    records = read_records(data, on_error=on_error)
+    records = read_records(data, reading, on_error=on_error)
     loaded = model.load()
     store = scan(loaded, records, settings, out=out, on_error=on_error, engine=engine)
     skipped = store.manifest["data"]["skipped"]
@@ -74,9 +79,10 @@ def scan_command(
         "rows": len(store),
         "sites": store.sites,
         "activations": store.activations,
+        "read": str(records.reading),
         "skipped": skipped,
     }
-    lines = [f"{len(store)} rows scanned at {', '.join(store.sites)}, in {out}"]
+    lines = [str(records.reading), f"{len(store)} rows scanned at {', '.join(store.sites)}, in {out}"]
     lines += left_out(skipped)
     answer(found, as_json, "\n".join(lines))
 
@@ -209,6 +215,7 @@ def rank_command(
 
 @app.command("fit-curvature")
 @with_settings(CurvatureSettings)
+@with_settings(ReadingSettings)
 @with_model
 @with_engine
 def fit_curvature_command(
@@ -217,6 +224,7 @@ def fit_curvature_command(
     data: Annotated[Path, typer.Option(help="The training data.")],
     out: Annotated[Path, file_out("Curvature file to write.")],
     settings: CurvatureSettings,
+    reading: ReadingSettings,
     on_error: OnErrorOption = "stop",
     engine: Engine,
     as_json: JsonOption = False,
@@ -229,14 +237,15 @@ def fit_curvature_command(
     from aitia.attribution.gradients import announce_curvature, fit_curvature
     from aitia.records import read_records
 
-    records = read_records(data, on_error=on_error)
+    records = read_records(data, reading, on_error=on_error)
     loaded = model.load()
     plan, seconds = announce_curvature(loaded, records, settings, on_error=on_error)
     curvature = fit_curvature(loaded, records, settings, out=out, engine=engine, on_error=on_error)
     skipped = [*([row.location, row.reason] for row in records.skipped), *curvature.provenance["skipped"]]
     found = {"curvature": str(out), "kind": settings.kind, "layers": len(curvature.layers)} | plan.numbers()
-    found |= {"estimated_seconds": seconds, "skipped": skipped}
-    lines = [f"{settings.kind} curvature of {len(curvature.layers)} layers, in {out}", *left_out(skipped)]
+    found |= {"read": str(records.reading), "estimated_seconds": seconds, "skipped": skipped}
+    line = f"{settings.kind} curvature of {len(curvature.layers)} layers, in {out}"
+    lines = [str(records.reading), line, *left_out(skipped)]
     answer(found, as_json, "\n".join(lines))
 
 
@@ -255,7 +264,7 @@ def attribute_command(
     from aitia.pipelines.attribution.configuration import read_configuration
 
     result = attribute(read_configuration(configuration))
-    lines = [f"{len(result.ranking)} rows ranked by {result.ranking.method}"]
+    lines = [result.summary["read"], f"{len(result.ranking)} rows ranked by {result.ranking.method}"]
     lines += left_out(result.summary["skipped"])
     lines += [f"{name}: {path}" for name, path in result.files.items()]
     answer(result.summary, as_json, "\n".join(lines))

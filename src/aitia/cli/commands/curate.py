@@ -10,6 +10,7 @@ import typer
 from aitia.attribution import ControlSettings
 from aitia.cli.options import JsonOption, OnErrorOption, amount_of, answer, app, with_settings
 from aitia.errors import AitiaError
+from aitia.records import ReadingSettings
 
 if TYPE_CHECKING:
     from aitia.pipelines.attribution.curation import Controlled
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 @app.command("curate")
 @with_settings(ControlSettings)
+@with_settings(ReadingSettings)
 def curate_command(
+    *,
     data: Annotated[Path, typer.Option(help="The training data that was ranked.")],
     out: Annotated[Path, typer.Option(help="Where to write the rows that stay.")],
     control: ControlSettings,
@@ -47,6 +50,7 @@ def curate_command(
     keep: Annotated[
         list[Path] | None, typer.Option(help="A ranking by a measurement that is to stay. Repeatable.")
     ] = None,
+    reading: ReadingSettings,
     on_error: OnErrorOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
@@ -77,7 +81,7 @@ def curate_command(
                 "several rankings choose the rows with --lower, and --keep if you wish; give neither --ranking, "
                 "--drop, --keep-only nor --slices with them"
             )
-        records = read_records(data, on_error=on_error)
+        records = read_records(data, reading, on_error=on_error)
         _curate_by_control(records, lower, keep or [], control, out, removed, left_out, as_json)
         return
     if control != ControlSettings():
@@ -87,7 +91,7 @@ def curate_command(
     if slices is not None or drop_slice is not None:
         if slices is None or drop_slice is None or by_rank:
             raise AitiaError("a slice is dropped with --slices and --drop-slice, and without --ranking")
-        records = read_records(data, on_error=on_error)
+        records = read_records(data, reading, on_error=on_error)
         split = curate_slice(records, slices, drop_slice, curated=out, removed=removed, left_out=left_out)
         _curated(split, 0, as_json)
         return
@@ -95,7 +99,7 @@ def curate_command(
         raise AitiaError("give --ranking, or --slices with --drop-slice, or --lower")
     if (drop is None) == (keep_only is None):
         raise AitiaError("give either --drop or --keep-only")
-    ranked, records = read_ranking(ranking), read_records(data, on_error=on_error)
+    ranked, records = read_ranking(ranking), read_records(data, reading, on_error=on_error)
     split = curate(
         records,
         ranked,

@@ -15,12 +15,7 @@ from aitia.training import read_run
 
 def curated_places(configuration: AttributeConfiguration, data: Records) -> dict[str, Path]:
     """Where the parts of the data go, `curated` and `removed`."""
-    suffix = (
-        ""
-        if data.format == "datasets"
-        else {"parquet": ".parquet", "json": ".json"}.get(data.format, ".jsonl")
-    )
-    return {name: configuration.out / f"{name}{suffix}" for name in ("curated", "removed")}
+    return {name: configuration.out / f"{name}{data.ending}" for name in ("curated", "removed")}
 
 
 def check_input(configuration: AttributeConfiguration, data: Records) -> None:
@@ -29,11 +24,10 @@ def check_input(configuration: AttributeConfiguration, data: Records) -> None:
     Raises:
         AitiaError: a place that cannot be written, a method that lacks what it needs, or files that cannot be read.
     """
-    if data.source is not None:
-        require_apart(
-            {f"out/{path.name}": path for path in curated_places(configuration, data).values()},
-            {"data.path": data.source},
-        )
+    require_apart(
+        {f"out/{path.name}": path for path in curated_places(configuration, data).values()},
+        {what.replace("the data", "data.path"): path for what, path in data.files.items()},
+    )
     require_place(configuration.out, folder=True)
     for key, name in (
         ("method", configuration.rank.method),

@@ -175,6 +175,7 @@ class Summarise(Step[AttributeResult]):
                 "held_out_auc": None if concept.separation is None else concept.separation.auc,
             },
             "method": ranking.method,
+            "read": str(results[self.scan].load_records().reading),
             "rows": len(ranking),
             "rows_skipped": len(skipped),
             "skipped": skipped,

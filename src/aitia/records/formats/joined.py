@@ -13,7 +13,7 @@ from aitia.errors import RecordError
 from aitia.files import atomic_path, same_place
 from aitia.records.formats.packing import write_bytes
 from aitia.records.formats.source import Source, require_place
-from aitia.records.record import Format
+from aitia.records.record import ENDING_OF, Format
 
 
 def join_sources(parts: Sequence[Source]) -> Source:
@@ -36,8 +36,8 @@ def join_sources(parts: Sequence[Source]) -> Source:
     for part in parts:
         if part.format != first.format:
             raise RecordError(
-                f"{part.path}: is of the format {part.format}, but {first.path} is of {first.format}; give files of one "
-                "format at once, so that the rows kept can be written as they stand"
+                f"{part.path}: is of the format {part.format}, but {first.path} is of {first.format}; give files of "
+                "one format at once, so that the rows kept can be written as they stand"
             )
     repeated = len({path.name for path in paths}) < len(paths)
     rows = [_named(part, repeated) for part in parts]
@@ -56,7 +56,7 @@ def join_sources(parts: Sequence[Source]) -> Source:
             written = []
             for number, (part, chosen) in enumerate(zip(parts, of_parts(positions), strict=True)):
                 if chosen or part is first:  # the first, so that no rows are a file of this format too
-                    written.append(Path(folder) / f"{number}{_PLAIN[first.format]}")
+                    written.append(Path(folder) / f"{number}{ENDING_OF[first.format]}")
                     part.write_rows(chosen, written[-1])
             _MERGED[first.format](written, target)
 
@@ -124,14 +124,6 @@ def _merge_datasets(paths: Sequence[Path], target: Path) -> None:
         whole.save_to_disk(str(temporary), num_shards=None if len(whole) else 1)
 
 
-_PLAIN: Mapping[Format, str] = {
-    "jsonl": ".jsonl",
-    "json": ".json",
-    "csv": ".csv",
-    "tsv": ".tsv",
-    "parquet": ".parquet",
-    "datasets": "",
-}
 _MERGED: Mapping[Format, Callable[[Sequence[Path], Path], None]] = {
     "jsonl": _merge_lines,
     "json": _merge_arrays,

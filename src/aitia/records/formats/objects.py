@@ -40,16 +40,16 @@ def open_object(data: Any, name: str | None = None) -> Source:
     if _is_of_datasets(data, "Dataset"):
         if data.format["type"] == "custom":
             raise RecordError(
-                f"{kind}: has a transform (`with_transform`), which may give other rows each time; give the rows that it "
-                "makes, by `map`"
+                f"{kind}: has a transform (`with_transform`), which may give other rows each time; give the rows that "
+                "it makes, by `map`"
             )
         return dataset_source(data, None, name or kind)
     if hasattr(data, "__arrow_c_stream__"):
         return table_source(_table_of(data, kind), None, name or kind)
     if isinstance(data, str | bytes | Mapping) or not isinstance(data, Iterable):
         raise RecordError(
-            f"{kind}: rows are read from a path, a list of paths, a list of dicts, a datasets.Dataset, a data frame or an "
-            "Arrow table"
+            f"{kind}: rows are read from a path, a list of paths, a list of dicts, a datasets.Dataset, a data frame or "
+            "an Arrow table"
         )
     return memory_source(data, name or "rows")
 
@@ -68,6 +68,6 @@ def _table_of(data: Any, kind: str) -> Any:
     except Exception as error:  # whatever the frame's library makes of a column that mixes types
         reason = " ".join(str(error).split())
         raise RecordError(
-            f"{kind}: cannot be turned into an Arrow table ({reason}); give each column one type, or the rows as a list of "
-            "dicts"
+            f"{kind}: cannot be turned into an Arrow table ({reason}); give each column one type, or the rows as a "
+            "list of dicts"
         ) from error

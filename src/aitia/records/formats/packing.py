@@ -63,6 +63,7 @@ def _arrow(path: Path) -> Any:
 
     if not pa.Codec.is_available("zstd"):
         raise RecordError(
-            f"{path}: the installed pyarrow was built without Zstandard; unpack the file, or install pyarrow's own build"
+            f"{path}: the installed pyarrow was built without Zstandard; unpack the file, or install "
+            "another build"
         )
     return pa
