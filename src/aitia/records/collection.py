@@ -13,6 +13,7 @@ import numpy as np
 
 from aitia.errors import RecordError
 from aitia.files import digest, digest_of_list, same_place
+from aitia.notebook import SHOWN, html_block, one_line
 from aitia.records.bad_rows import SkippedRow, some_of
 from aitia.records.record import ENDING_OF, Format, Record
 
@@ -138,7 +139,21 @@ class Records:
         return self._records[int(index)]
 
     def __repr__(self) -> str:
-        return f"Records({len(self)} from {self.source or 'memory'}, {len(self.skipped)} skipped)"
+        where = one_line(", ".join(map(str, self.sources)) or "memory")
+        return f"Records({len(self)} from {where}, {len(self.skipped)} skipped)"
+
+    def _repr_html_(self) -> str:
+        rows = [self[place] for place in range(min(len(self), SHOWN))]
+        return html_block(
+            f"{_rows(len(self))} of training data",
+            {
+                "read": self.reading,
+                "from": ", ".join(map(str, self.sources)) or "memory",
+                "left out": len(self.skipped) or None,
+            },
+            ("id", "location", "prompt", "completion"),
+            [(row.id, row.location, row.prompt_text, row.completion_text) for row in rows],
+        )
 
     @property
     def ids(self) -> tuple[str, ...]:

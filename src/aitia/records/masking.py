@@ -154,8 +154,8 @@ def tokenize(
     are cut as one text too, with the tokenizer's special tokens before and its end token after it, or in turns
     by the chat template. The response begins at the first token that is not one of the prompt cut alone, as in TRL's
     `completion_only_loss`, and goes on to the end, the end token with it; a token that straddles the boundary belongs
-    to it. Of a completion in turns with flags, it is the turns of the assistant. All of a text is response. (A tokenizer
-    that does not give the place of its tokens cuts a prompt and its completion in strings apart.)
+    to it. Of a completion in turns with flags, it is the turns of the assistant. All of a text is response. (A
+    tokenizer that does not give the place of its tokens cuts a prompt and its completion in strings apart.)
 
     Args:
         records: n records.

@@ -8,6 +8,7 @@ from aitia.attribution.ranking.evaluation import (
     ScorerFigures,
     evaluate_ranking,
 )
+from aitia.attribution.ranking.ranked_rows import RankedIds, RankedRow
 from aitia.attribution.ranking.reporting import ROWS_SHOWN
 from aitia.attribution.ranking.scoring import require_concept_of_store
 from aitia.attribution.ranking.shift_diagnostic import diagnose_shift
@@ -16,6 +17,8 @@ __all__ = [
     "CONFOUNDS",
     "RANDOM_CONTROLS",
     "ROWS_SHOWN",
+    "RankedIds",
+    "RankedRow",
     "RankingEvaluation",
     "ScorerFigures",
     "controls_kept",

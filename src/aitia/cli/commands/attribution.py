@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from aitia.attribution import ScanSettings
@@ -107,7 +108,13 @@ def rank_command(
         ),
     ] = None,
     report: Annotated[Path | None, file_out("HTML report to write too.")] = None,
-    label: Annotated[str | None, typer.Option(help="True-or-false column to measure against.")] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            help="True-or-false column to measure against; or column=value, where it has two words and this is the "
+            "positive one."
+        ),
+    ] = None,
     queries: Annotated[Path | None, typer.Option(help="Texts to measure, for the influence methods.")] = None,
     curvature: Annotated[Path | None, typer.Option(help="Curvature file, for the influence methods.")] = None,
     run: Annotated[
@@ -153,6 +160,7 @@ def rank_command(
     """
     from aitia.attribution import ActivationStore, available_methods, find_scorer, rank
     from aitia.attribution.ranking import sweep_of_ranking
+    from aitia.attribution.scorers import label_values
     from aitia.concepts import load_concept
 
     require_used(
@@ -163,11 +171,6 @@ def rank_command(
         cg_rows=solve.cg_rows,
         **asdict(cut),
     )
-    known = any(find_scorer(name).needs().labels for name in (method, *(compare or ())))
-    if label is not None and report is None and not sweep_damping and not known:
-        raise AitiaError(
-            "--label is measured against in a --report or with --sweep-damping; give one of them"
-        )
     chosen = load_concept(concept)
     settings: dict[str, Any] = {"queries": queries, "curvature": curvature, "damping": damping, **asdict(cut)}
     if run is not None and not any(find_scorer(name).needs().run for name in (method, *(compare or ()))):
@@ -175,6 +178,10 @@ def rank_command(
     if base is not None and run is None:
         raise AitiaError("--base is the model that a --run started from; give that, or leave it out")
     opened = ActivationStore.open(store)
+    labels = None
+    if label is not None:  # a column that is no label is refused before any work
+        opened.give(data=scanned.data)
+        labels = label_values(opened.load_records(), label, opened.column("id"))
     ranking = rank(
         opened,
         chosen,
@@ -200,17 +207,32 @@ def rank_command(
         "methods": list(ranking.scores),
         "rows": len(ranking),
         "top": ranking.top(10),
+        "top_rows": [asdict(row) for row in ranking.top(10).rows],
         "skipped": ranking.provenance["queries_skipped"],
     }
     lines = [
         f"{len(ranking)} rows ranked by {method}, in {out}",
-        "most influential: " + ", ".join(ranking.top(10)),
+        " rank        score  row",
+        *(row.line for row in ranking.top(10).rows),
         *left_out(found["skipped"]),
     ]
+    if labels is not None:
+        found["auc"] = {name: _auc(scores, labels) for name, scores in ranking.scores.items()}
+        lines += [
+            f"AUC of {name} for {label}: {'unknown, all rows are alike' if each is None else f'{each:.3f}'}"
+            for name, each in found["auc"].items()
+        ]
     if sweep_damping:
         found["damping"] = sweep_of_ranking(ranking, label=label, **settings)
         lines += [json.dumps(row) for row in found["damping"]]
     answer(found, as_json, "\n".join(lines))
+
+
+def _auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
+    """AUC; none where all rows have the same label."""
+    from aitia.statistics import find_labelled
+
+    return find_labelled(scores, labels)["auc"] if 0 < labels.sum() < len(labels) else None
 
 
 @app.command("fit-curvature")

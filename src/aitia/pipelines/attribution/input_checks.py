@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aitia.attribution.scorers import find_scorer, scorer_names
+from aitia.attribution.scorers import find_scorer, label_values, scorer_names
 from aitia.concepts import fitted_texts, load_concept, load_sae
 from aitia.errors import AitiaError, ConceptError
 from aitia.files import require_apart, require_place
@@ -37,7 +37,7 @@ def check_input(configuration: AttributeConfiguration, data: Records) -> None:
             raise AitiaError(f"rank.{key}: {name!r} is not one of {', '.join(scorer_names())}")
         _require_needs(configuration, key, name)
     if configuration.data.label is not None:
-        data.column(configuration.data.label)
+        label_values(data, configuration.data.label, data.ids)
     slices = configuration.slices
     if slices is not None:
         for column in (*slices.columns, *([slices.strata] if slices.strata else [])):
