@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from glob import glob, has_magic
 from pathlib import Path
@@ -17,6 +18,7 @@ from aitia.records.formats.objects import open_object
 from aitia.records.formats.source import CSV, JSON, LINES, PARQUET, TSV, Source
 from aitia.remote_files import local_copy
 
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-]+")
 _BY_ENDING: Mapping[tuple[str, ...], Callable[[Path], Source]] = {
     LINES: open_lines,
     JSON: open_json,
@@ -57,7 +59,12 @@ def open_source(path: Path) -> Source:
         RecordError: there is no such file, it is of no known format, or it is damaged.
     """
     if not path.exists():
-        raise RecordError(f"{path}: no such file or folder")
+        hub = (
+            f"; if it is a data set of the hub, give the object: datasets.load_dataset({str(path)!r}, split='train')"
+            if _HUB_ID.fullmatch(str(path))
+            else ""
+        )
+        raise RecordError(f"{path}: no such file or folder{hub}")
     if path.is_dir():
         return open_dataset(path)
     for endings, opened in _BY_ENDING.items():
