@@ -176,7 +176,7 @@ def _usable(
     """The texts that can be used, as they are and in tokens."""
     records = texts if isinstance(texts, Records) else read_records(texts, on_error=cutting["on_error"])
     if not len(records):
-        raise ConceptError(f"{records.source or 'records'}: no texts to fit a concept to")
+        raise ConceptError(f"{records.name}: no texts to fit a concept to")
     rows = in_tokens(model, records, **cutting)
     return (records.only([row.id for row in rows]) if rows.skipped else records), rows
 

@@ -143,7 +143,7 @@ def run_files(
     for cell in cells:
         missing = next((name for name in cell.kept if name not in known), None)
         if missing is not None:
-            raise AitiaError(f"a cell keeps row {missing!r}, which {data.source or 'the data'} does not have")
+            raise AitiaError(f"a cell keeps row {missing!r}, which {data.name} does not have")
     shared = [base, data.fingerprint, settings.identity()]
     shared += [[behaviour.name, behaviour.identity()] for behaviour in behaviours]
     return {cell: Path(out) / f"{digest([*shared, asdict(cell)])[:24]}.json" for cell in cells}

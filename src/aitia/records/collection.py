@@ -163,6 +163,11 @@ class Records:
         return tuple(record.id for record in self._records)
 
     @property
+    def name(self) -> str:
+        """What the data are called in messages: the files that they come from, or `records`."""
+        return ", ".join(map(str, self.sources)) or "records"
+
+    @property
     def ending(self) -> str:
         """The ending of a file that `write` can write: "" for a folder."""
         return ENDING_OF[self.format]
@@ -213,7 +218,7 @@ class Records:
             present |= dict.fromkeys(record.extra)
         if name not in present:
             listed = ", ".join(map(str, present)) or "none"
-            raise RecordError(f"{self.source or 'records'}: no column {name!r}; there are: {listed}")
+            raise RecordError(f"{self.name}: no column {name!r}; there are: {listed}")
         return values
 
     def without(self, ids: Iterable[str]) -> Records:
@@ -279,7 +284,7 @@ class Records:
         if unknown:
             listed = some_of(sorted(map(repr, unknown)), ", ")
             raise RecordError(
-                f"{self.source or 'records'}: no record has the id {listed}; ids are those of the column "
+                f"{self.name}: no record has the id {listed}; ids are those of the column "
                 "`id`, or come from the content where there is none"
             )
         if isinstance(ids, RowIds):
@@ -297,7 +302,7 @@ class Records:
         if others:
             listed = some_of([f"{self[place].location} (id {self.ids[place]!r})" for place in others], ", ")
             raise RecordError(
-                f"{self.source or 'records'}: {ids.chosen_by} was made from other data: {len(others)} of "
+                f"{self.name}: {ids.chosen_by} was made from other data: {len(others)} of "
                 f"{len(ids)} chosen rows have the same id here but another content: {listed}; give the data that "
                 "it was made from, or make it again from these"
             )

@@ -177,7 +177,7 @@ def tokenize(
     bad: list[SkippedRow] = []
     template = ChatTemplate(tokenizer, today)
     done = PackedRecords(_usable(records, tokenizer, template, max_length, truncate, bad))
-    settle_bad_rows(str(records.source or "records"), bad, len(records), on_error)
+    settle_bad_rows(records.name, bad, len(records), on_error)
     return TokenizedRecords(
         records=done, skipped=tuple(bad), today=template.today if template.dated else None
     )

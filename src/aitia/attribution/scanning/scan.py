@@ -134,7 +134,7 @@ def scan(
         today=today or (None if begun is None else begun.today),
     )
     if not len(tokenized):
-        raise RecordError(f"{records.source or 'records'}: no row that can be used")
+        raise RecordError(f"{records.name}: no row that can be used")
     if "on_policy_response" in chosen.activations:
         _require_prompts(tokenized)
     if begun is None:
