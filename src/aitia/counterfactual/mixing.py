@@ -50,7 +50,7 @@ def mix_answers(
         if alone and not shared_only:
             shown = some_of([f"{each.location}: {shorten(each.prompt_text)}" for each in alone], "\n  ")
             raise RecordError(
-                f"{len(alone)} of {len(one)} prompts have no answer in {records.name}:\n"
+                f"{len(alone)} of {len(one)} prompts have no answer in {records.source or 'the other rows'}:\n"
                 f"  {shown}\nBoth files must answer the same prompts; take those that both have with "
                 "shared_prompts_only: true"
             )
