@@ -345,3 +345,57 @@ def test_a_shape_that_is_named_goes_before_what_is_recognised():
 def test_a_column_that_changes_the_loss_is_named():
     records = records_from_rows([{"text": "a", "weight": 0.5}, {"text": "b", "weight": None}])
     assert str(records.reading) == "read 2 rows as texts; `weight` is carried along, and changes no score"
+
+
+def cached(folder, splits):
+    """A data set as `datasets` keeps it after it was loaded from the hub once."""
+    import pyarrow as pa
+
+    place = folder / "owner___words" / "default" / "0.0.0" / "0123456789abcdef"
+    place.mkdir(parents=True)
+    for name, rows in splits.items():
+        table = pa.Table.from_pylist(rows)
+        with (
+            pa.OSFile(str(place / f"words-{name}.arrow"), "wb") as file,
+            pa.ipc.new_stream(file, table.schema) as out,
+        ):
+            out.write_table(table)
+    (place / "dataset_info.json").write_text(
+        json.dumps(
+            {
+                "builder_name": "json",
+                "dataset_name": "words",
+                "config_name": "default",
+                "version": {"version_str": "0.0.0", "major": 0, "minor": 0, "patch": 0},
+                "features": {"text": {"dtype": "string", "_type": "Value"}},
+                "splits": {
+                    name: {"name": name, "num_bytes": 1, "num_examples": len(rows), "dataset_name": "words"}
+                    for name, rows in splits.items()
+                },
+            }
+        )
+    )
+
+
+def test_a_data_set_of_the_hub_comes_from_the_cache_alone(tmp_path, monkeypatch):
+    import socket
+
+    import datasets
+
+    def refuse(*_):
+        raise AssertionError("the network is asked")
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with pytest.raises(
+        RecordError, match=r"owner/words: no such file or folder, and no data set .*load it once"
+    ):
+        read_records("owner/words")
+    cached(tmp_path, {"train": [{"text": "a"}, {"text": "b"}], "test": [{"text": "c"}]})
+    records = read_records("owner/words:test")
+    assert [(record.text, record.location) for record in records] == [("c", "owner/words:test row 0")]
+    with pytest.raises(RecordError, match="give one of its splits: owner/words:train, owner/words:test"):
+        read_records("owner/words")
+    with pytest.raises(RecordError, match=r"data/none.jsonl: no such file"):
+        read_records("data/none.jsonl")

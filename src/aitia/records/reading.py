@@ -40,9 +40,10 @@ def read_records(
     Args:
         data: a `.jsonl`, `.ndjson`, `.json` (an array of objects), `.csv`, `.tsv` or `.parquet` file, all but the last
             also packed as `.gz` or `.zst`, or a folder made by `datasets.Dataset.save_to_disk`; the address of such a
-            file (`s3://bucket/train.jsonl`, see `aitia.remote_files.local_copy`); a pattern (`data/*.jsonl`, sorted); a
-            list of these; a `datasets.Dataset`; a data frame or Arrow table; or an iterable of dicts, which must not be
-            changed afterwards. Blank lines are passed over.
+            file (`s3://bucket/train.jsonl`, see `aitia.remote_files.local_copy`); a pattern (`data/*.jsonl`, sorted);
+            a list of these; a data set of the hub that `datasets` has in its cache (`owner/name:split`); a
+            `datasets.Dataset`; a data frame or Arrow table; or an iterable of dicts, which must not be changed
+            afterwards. Blank lines are passed over.
         settings: how to read the rows.
         on_error: `stop` finds all rows that cannot be used and raises one error; `skip` leaves them out.
         records_limit: read no more than this many records, from the start.

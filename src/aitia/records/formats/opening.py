@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from glob import glob, has_magic
 from pathlib import Path
@@ -12,13 +11,13 @@ from aitia.errors import RecordError
 from aitia.files import address_of
 from aitia.records.formats.arrow_files import open_dataset, open_parquet
 from aitia.records.formats.delimited import open_delimited
+from aitia.records.formats.hub_cache import is_hub_id, open_cached
 from aitia.records.formats.joined import join_sources
 from aitia.records.formats.json_files import open_json, open_lines
 from aitia.records.formats.objects import open_object
 from aitia.records.formats.source import CSV, JSON, LINES, PARQUET, TSV, Source
 from aitia.remote_files import local_copy
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-]+")
 _BY_ENDING: Mapping[tuple[str, ...], Callable[[Path], Source]] = {
     LINES: open_lines,
     JSON: open_json,
@@ -31,7 +30,8 @@ def open_data(data: Any, name: str | None = None) -> Source:
     """Open whatever holds rows.
 
     Args:
-        data: a path, an address or a pattern of paths; a list of them; or rows in memory (see `open_object`).
+        data: a path, an address, a pattern of paths, or the name of a data set in the cache of `datasets`; a list of
+            paths; or rows in memory (see `open_object`).
         name: said before the number of a row in memory; default: what the object is.
 
     Returns:
@@ -41,6 +41,8 @@ def open_data(data: Any, name: str | None = None) -> Source:
         RecordError: it cannot be opened.
     """
     if isinstance(data, str | Path):
+        if _is_cached(str(data)):
+            return open_cached(str(data))
         paths = _paths(data)
     elif isinstance(data, list | tuple) and data and all(isinstance(each, str | Path) for each in data):
         paths = [path for each in data for path in _paths(each)]
@@ -59,12 +61,7 @@ def open_source(path: Path) -> Source:
         RecordError: there is no such file, it is of no known format, or it is damaged.
     """
     if not path.exists():
-        hub = (
-            f"; if it is a data set of the hub, give the object: datasets.load_dataset({str(path)!r}, split='train')"
-            if _HUB_ID.fullmatch(str(path))
-            else ""
-        )
-        raise RecordError(f"{path}: no such file or folder{hub}")
+        raise RecordError(f"{path}: no such file or folder")
     if path.is_dir():
         return open_dataset(path)
     for endings, opened in _BY_ENDING.items():
@@ -74,6 +71,12 @@ def open_source(path: Path) -> Source:
         f"{path}: the format is not known by its name; give a .jsonl (one JSON object a line), a .json (an "
         "array of objects), a .csv or .tsv, a .parquet, or a folder made by datasets' save_to_disk"
     )
+
+
+def _is_cached(name: str) -> bool:
+    """Whether a name is that of a data set, and not of a file that is there or missed."""
+    known = tuple(ending for endings in _BY_ENDING for ending in endings)
+    return is_hub_id(name) and not Path(name).exists() and not name.endswith(known)
 
 
 def _paths(data: Path | str) -> list[Path]:
