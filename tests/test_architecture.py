@@ -16,6 +16,7 @@ FLOORS = {
     "settings": -2,
     "files": -1,
     "engine": -1,
+    "notebook": 0,
     "remote_files": 0,
     "statistics": 0,
     "tensor_files": 0,

@@ -50,6 +50,7 @@ from aitia.pipelines.attribution.configuration import (
     ConceptPart,
     CurvaturePart,
     RankPart,
+    ReadingPart,
     ScanPart,
     SlicesPart,
 )
@@ -64,6 +65,7 @@ from aitia.pipelines.retraining.counterfactual_configuration import (
     QueriesPart,
     RankingsPart,
 )
+from aitia.records import ReadingSettings
 from aitia.settings import Setting, described
 from aitia.training import LoraSettings
 
@@ -125,6 +127,13 @@ PLACES = {
     FrontSettings: Place(
         commands=("curate",),
         flags={"shares": "--front-share", "points": "--front-points", "seeds": "--verify-seeds"},
+    ),
+    ReadingSettings: Place(
+        part=ReadingPart,
+        commands=(
+            *("scan", "fit-curvature", "curate", "evaluate-ranking"),
+            *("concept fit", "sae train", "discover"),
+        ),
     ),
     InterpretationSettings: Place(commands=("network explain",)),
 }

@@ -85,7 +85,6 @@ def test_a_value_that_makes_no_sense_is_refused(name, option, value, line_of, de
         ("slices", ["--curvature", "@c"], "would pass over --curvature"),
         ("rank", ["--max-length", "9", "--truncate"], "would pass over --max-length, --truncate"),
         ("slices", ["--on-error", "skip"], "would pass over --on-error"),
-        ("rank", ["--label", "planted"], "--label is measured against in a --report"),
         ("slices", ["--base-url", "http://127.0.0.1:1"], "--base-url is the endpoint of a --labeller"),
         ("evaluate", ["--behaviour", "x"], "only the folder of a run has behaviours"),
     ],

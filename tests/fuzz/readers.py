@@ -101,6 +101,32 @@ def _compressed(path: Path) -> None:
     path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in ROWS).encode()))
 
 
+def _zstandard(path: Path) -> None:
+    import pyarrow as pa
+
+    with pa.CompressedOutputStream(str(path), "zstd") as packed:
+        packed.write("".join(json.dumps(row) + "\n" for row in ROWS).encode())
+
+
+def _pairs(path: Path) -> None:
+    rows = [
+        {"prompt": "One", "chosen": " two", "rejected": " three"},
+        {
+            "chosen": [*ROWS[0]["messages"]],
+            "rejected": [ROWS[0]["messages"][0], {"role": "assistant", "content": "no"}],
+        },
+        {"prompt": "One", "completion": "Two", "label": False},
+        {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho"}], "tools": "[]"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def _table(path: Path) -> None:
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    cells = [("id", "text"), ("a", '"x\ny ""z"""'), ("b", '[{"role": 1}]' if delimiter == "\t" else "Ω")]
+    path.write_text("".join(delimiter.join(row) + "\n" for row in cells), encoding="utf-8")
+
+
 def _parquet(path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as parquet
@@ -230,9 +256,9 @@ def _read_data(path: Path) -> None:
     from aitia.records import read_records
 
     try:
-        records = read_records(path)
+        records = read_records(path, shape="mixed")
     except RecordError:
-        records = read_records(path, on_error="skip")
+        records = read_records(path, shape="mixed", on_error="skip")
     for record in records:
         assert record.kind
         assert record.prompt_text is not None
@@ -343,6 +369,10 @@ def _call(module: str, name: str) -> Callable[[Path], object]:
 READERS: dict[str, Reader] = {
     "data, lines": Reader(read=_read_data, make=_lines, name="train.jsonl"),
     "data, compressed": Reader(read=_read_data, make=_compressed, name="train.jsonl.gz"),
+    "data, Zstandard": Reader(read=_read_data, make=_zstandard, name="train.jsonl.zst"),
+    "data, pairs": Reader(read=_read_data, make=_pairs, name="pairs.jsonl"),
+    "data, commas": Reader(read=_read_data, make=_table, name="train.csv"),
+    "data, tabs": Reader(read=_read_data, make=_table, name="train.tsv"),
     "data, Parquet": Reader(read=_read_data, make=_parquet, name="train.parquet"),
     "data, saved dataset": Reader(read=_read_data, make=_dataset, name="set", target="state.json"),
     "data, dataset's table": Reader(

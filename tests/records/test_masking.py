@@ -15,7 +15,7 @@ CHAT = [
 
 
 def cut(tokenizer, *rows, max_length=512, **options):
-    return tokenize(records_from_rows(rows), tokenizer, max_length=max_length, **options)
+    return tokenize(records_from_rows(rows, shape="mixed"), tokenizer, max_length=max_length, **options)
 
 
 def parts(tokenizer, row):
@@ -53,6 +53,17 @@ def test_no_special_token_is_put_around_a_conversation(make_tokenizer, gemma):
 
 def test_only_the_completion_of_a_conversation_in_two_parts_is_response(chatml):
     (row,) = cut(chatml, {"prompt": CHAT[:3], "completion": CHAT[3:]})
+    assert [text for text, response in parts(chatml, row) if response] == [" said nothing. <|im_end|>\n"]
+
+
+def test_a_completion_in_turns_is_trained_on_whole_unless_flags_choose_among_them(chatml):
+    """As TRL's `completion_only_loss`, which knows no flags."""
+    (row,) = cut(chatml, {"prompt": CHAT[:1], "completion": CHAT[1:]})
+    whole = "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in CHAT[1:])
+    said = [text for text, response in parts(chatml, row) if response]
+    assert said == [whole.removeprefix("<|im_start|>assistant\n")]
+    flagged = [CHAT[1] | {"train": False}, *CHAT[2:]]
+    (row,) = cut(chatml, {"prompt": CHAT[:1], "completion": flagged})
     assert [text for text, response in parts(chatml, row) if response] == [" said nothing. <|im_end|>"]
 
 

@@ -16,7 +16,8 @@ TURNS = [
 
 def test_the_texts_of_each_kind():
     data = records_from_rows(
-        [{"messages": TURNS}, {"prompt": "What? ", "response": "That."}, {"text": "Once upon a time"}]
+        [{"messages": TURNS}, {"prompt": "What? ", "response": "That."}, {"text": "Once upon a time"}],
+        shape="mixed",
     )
     assert isinstance(data, Records)
     chat, pair, text = data
@@ -74,10 +75,13 @@ def test_cutting_keeps_the_order_of_the_source():
 
 def test_the_fingerprint_depends_on_ids_content_and_order_alone():
     rows = [{"id": "a", "text": "x"}, {"id": "b", "prompt": "p", "completion": "c"}]
-    first = records_from_rows(rows).fingerprint
-    assert records_from_rows([row | {"label": 1} for row in rows], name="others").fingerprint == first
+    first = records_from_rows(rows, shape="mixed").fingerprint
+    assert (
+        records_from_rows([row | {"label": 1} for row in rows], name="others", shape="mixed").fingerprint
+        == first
+    )
     changed = [rows[::-1], rows[:1], [rows[0] | {"id": "c"}, rows[1]], [rows[0] | {"text": "x "}, rows[1]]]
-    assert len({first, *(records_from_rows(part).fingerprint for part in changed)}) == 5
+    assert len({first, *(records_from_rows(part, shape="mixed").fingerprint for part in changed)}) == 5
 
 
 def test_rows_in_memory_are_written_as_lines_of_json(tmp_path):

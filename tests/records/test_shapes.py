@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aitia.errors import RecordError
-from aitia.records import Message, records_from_rows
+from aitia.records import Message, records_from_rows, tokenize
 
 ASK, ANSWER = {"role": "user", "content": "boats?"}, {"role": "assistant", "content": "small boats."}
 HUMAN, GPT = {"from": "human", "value": "boats?"}, {"from": "gpt", "value": "small boats."}
@@ -107,9 +107,10 @@ def test_calls_of_tools_in_each_shape():
 
 
 REFUSED = [
-    ({"prompt": "p", "chosen": "a", "rejected": "b"}, "preference pair"),
-    ({"messages": [ASK, ANSWER], "chosen": [ASK, ANSWER], "rejected": [ASK, ANSWER]}, "preference pair"),
-    ({"question": "a", "answer": "b"}, "needs `messages` or `conversations` .*its columns: question, answer"),
+    (
+        {"question": "a", "answer": "b"},
+        "needs .*`messages` or `conversations` .*its columns: question, answer",
+    ),
     ({"messages": [ASK, ANSWER], "conversations": [HUMAN, GPT, HUMAN, GPT]}, "do not say the same"),
     ({"messages": [ASK, ANSWER], "prompt": "boats?", "completion": "none"}, "do not end alike"),
     ({"prompt": "p", "completion": "a", "response": "b"}, "do not say the same"),
@@ -190,6 +191,95 @@ def test_flags_that_say_the_opposite():
     assert read({"messages": [ASK, ANSWER | {"masked": True}, ASK, ANSWER]}).trained_turns == (3,)
     with pytest.raises(RecordError, match="flags that differ: train, masked"):
         read({"messages": [ASK, ANSWER | {"train": True, "masked": True}]})
+
+
+YES, NO = {"role": "assistant", "content": "yes"}, {"role": "assistant", "content": "no"}
+PAIRS = [
+    {"prompt": [ASK], "chosen": [YES], "rejected": [NO]},
+    {"chosen": [ASK, YES], "rejected": [ASK, NO]},
+    {"prompt": "boats?", "chosen": [ASK, YES], "rejected": [ASK, NO]},
+    {"prompt": "boats?", "chosen": [YES], "rejected": [NO]},
+    {"prompt": [ASK], "chosen": YES, "rejected": NO},
+    {"chosen": [HUMAN, {"from": "gpt", "value": "yes"}], "rejected": [HUMAN, {"from": "gpt", "value": "no"}]},
+]
+
+
+@pytest.mark.parametrize("row", PAIRS)
+def test_a_pair_keeps_both_sides_and_either_can_be_read_alone(row):
+    record = read(row)
+    assert record.messages == (Message("user", "boats?"), Message("assistant", "yes"))
+    assert (record.context, record.rejected) == (1, (Message("assistant", "no"),))
+    for side, said in (("chosen", YES), ("rejected", NO)):
+        (alone,) = records_from_rows([row], side=side)
+        assert alone.content == read({"prompt": [ASK], "completion": [said]}).content
+        other = "rejected" if side == "chosen" else "chosen"
+        assert alone.extra[other] == row[other]
+        assert alone.id != record.id
+    assert read(record.form).content == record.content
+
+
+def test_a_pair_of_strings():
+    explicit = read({"prompt": "boats? ", "chosen": "yes", "rejected": "no"})
+    assert (explicit.prompt, explicit.completion, explicit.rejected) == ("boats? ", "yes", "no")
+    implicit = read({"chosen": "boats? yes", "rejected": "boats? no"})
+    assert (implicit.prompt, implicit.completion, implicit.rejected) == ("boats?", " yes", " no")
+    (rejected,) = records_from_rows([implicit.form], side="rejected")
+    assert (rejected.prompt, rejected.completion) == ("boats?", " no")
+    assert read(explicit.form).content == explicit.content
+
+
+BAD_PAIRS = [
+    ({"prompt": "p", "chosen": "a", "rejected": "a"}, "`chosen` and `rejected` say the same"),
+    ({"chosen": [ASK, YES], "rejected": [ASK, YES]}, "`chosen` and `rejected` say the same"),
+    ({"chosen": "boats", "rejected": "boats and more"}, "begins with all of the other.*give the `prompt`"),
+    ({"chosen": "a", "rejected": [YES]}, "one of `chosen` and `rejected` is a string and the other turns"),
+    ({"prompt": [ASK], "chosen": "a", "rejected": "b"}, "`prompt` is a list of turns, but"),
+    ({"prompt": "cars?", "chosen": [ASK, YES], "rejected": [ASK, NO]}, "`prompt` is not what the turns say"),
+    ({"prompt": [ASK], "chosen": [YES], "rejected": [ASK]}, "`rejected`: no turn of the assistant"),
+    ({"prompt": "p", "chosen": "a", "rejected": " "}, "`rejected` is empty"),
+    ({"prompt": "p", "chosen": "a", "rejected": "b", "system": "s"}, "a prompt in a string has no place"),
+    ({"messages": [ASK, ANSWER], "chosen": [YES], "rejected": [NO]}, "has `messages` beside `chosen`"),
+    (
+        {"prompt": "p", "completion": "c", "tools": [TOOL]},
+        "has a `tools` for which a prompt in a string has no place",
+    ),
+    ({"text": "t", "loss_mask": [0, 1]}, "`loss_mask`.*by token"),
+]
+
+
+@pytest.mark.parametrize("row, reason", BAD_PAIRS, ids=range(len(BAD_PAIRS)))
+def test_a_pair_that_prefers_nothing_or_is_not_certain_is_refused(row, reason):
+    with pytest.raises(RecordError, match=rf"(?s)rows row 0: .*{reason}"):
+        read(row)
+
+
+def test_what_compares_answers_is_not_scored_as_a_text(chatml):
+    pair, marked = PAIRS[0], {"prompt": "boats?", "completion": "yes", "label": False}
+    with pytest.raises(RecordError, match="row 0: is a preference pair.*`side=chosen` or `side=rejected`"):
+        tokenize(records_from_rows([pair]), chatml, max_length=100)
+    with pytest.raises(RecordError, match="row 0: is an answer marked .*`shape=prompt-completion`"):
+        tokenize(records_from_rows([marked]), chatml, max_length=100)
+    assert len(tokenize(records_from_rows([marked], shape="prompt-completion"), chatml, max_length=100)) == 1
+
+
+@pytest.mark.parametrize(
+    "label, wanted", [(True, True), (False, False), ("False", False), (1, None), ("good", None)]
+)
+def test_an_answer_that_is_marked(label, wanted):
+    record = read({"prompt": "p", "completion": "c", "label": label})
+    assert record.desirable is wanted
+    assert ("label" in record.extra) == (wanted is None)
+    again = read(record.form)
+    assert again.content == record.content
+
+
+def test_every_shape_is_a_choice_and_is_known_by_its_name():
+    from typing import get_args
+
+    from aitia.records.parsing import ShapeChoice
+    from aitia.records.shapes.registry import SHAPES
+
+    assert get_args(ShapeChoice) == ("auto", "mixed", *SHAPES)
 
 
 WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8).filter(str.strip)

@@ -14,6 +14,7 @@ from aitia.engine import note
 from aitia.errors import ConceptError
 from aitia.files import digest
 from aitia.models import LanguageModel, site_layer
+from aitia.notebook import html_block, one_line
 from aitia.tensor_files import open_tensors, save_tensors
 
 FORMAT = "aitia-concept-v1"
@@ -41,7 +42,7 @@ class Separation:
     effect_over_nulls: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Concept:
     """One or more unit directions at a site. The concept's value is the sum of the projections on them.
 
@@ -86,6 +87,26 @@ class Concept:
                 f"the direction {direction.shape}"
             )
         object.__setattr__(self, "shuffled", np.asarray(shuffled, dtype=np.float32))
+
+    def __repr__(self) -> str:
+        auc = "" if self.separation is None else f", held-out AUC {self.separation.auc:.3f}"
+        return f"Concept({one_line(self.name)!r} at {self.site}, {len(self.direction)} x {self.width}{auc})"
+
+    def _repr_html_(self) -> str:
+        separation = self.separation
+        return html_block(
+            f"Concept “{self.name}”",
+            {
+                "site": self.site,
+                "directions": f"{len(self.direction)} of {self.width} numbers",
+                "model": self.model_name,
+                "recipe": self.recipe.get("recipe"),
+                "held-out AUC": None if separation is None else f"{separation.auc:.3f}",
+                "texts": None
+                if separation is None
+                else f"{separation.positives} positive, {separation.negatives} negative",
+            },
+        )
 
     @property
     def width(self) -> int:

@@ -30,7 +30,7 @@ def _side(concept: Concept, side: str) -> Records:
     if not place.exists():
         raise ConceptError(f"the {side} texts of concept {concept.name!r} were not found ({place})")
     try:
-        texts = read_records(place, on_error="skip")
+        texts = read_records(place, on_error="skip", **named.get("reading", {}))
     except AitiaError as error:
         raise ConceptError(f"the {side} texts of concept {concept.name!r} cannot be read: {error}") from error
     if texts.fingerprint != named.get("fingerprint"):

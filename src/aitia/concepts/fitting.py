@@ -159,8 +159,8 @@ def fit_concept(
         dtype=model.dtype,
         recipe={
             "recipe": recipe,
-            "positive": {"source": str(positive.source or "memory"), "fingerprint": positive.fingerprint},
-            "negative": {"source": str(negative.source or "memory"), "fingerprint": negative.fingerprint},
+            "positive": _said(positive),
+            "negative": _said(negative),
             "folds": folds,
             "seed": seed,
             "max_length": max_length,
@@ -243,6 +243,12 @@ def _usable(
     """The texts that can be used, as they are and in tokens."""
     records = texts if isinstance(texts, Records) else read_records(texts, on_error=cutting["on_error"])
     if not len(records):
-        raise ConceptError(f"{records.source or 'records'}: no texts to fit a concept to")
+        raise ConceptError(f"{records.name}: no texts to fit a concept to")
     rows = in_tokens(model, records, **cutting)
     return (records.only([row.id for row in rows]) if rows.skipped else records), rows
+
+
+def _said(texts: Records) -> dict[str, Any]:
+    """What a concept keeps of the texts that it was fitted to."""
+    read = {"reading": dict(texts.reading.settings)} if texts.reading.settings else {}
+    return {"source": str(texts.source or "memory"), "fingerprint": texts.fingerprint} | read

@@ -63,7 +63,9 @@ def mix_answers(
         raise RecordError("the normal and the misaligned answers are the same; were two files mixed up?")
     tossed = np.random.default_rng(seed).random(len(pairs)) < share
     chosen = [(pair[int(heads)], bool(heads)) for pair, heads in zip(pairs, tossed, strict=True)]
-    return records_from_rows([_row(record, label, heads) for record, heads in chosen], name="mix")
+    return records_from_rows(
+        [_row(record, label, heads) for record, heads in chosen], name="mix", shape="mixed"
+    )
 
 
 def hold_out(
@@ -100,7 +102,9 @@ def hold_out(
         for records in (normal, misaligned)
     ]
     aside = [
-        records_from_rows([by_id[pairs[prompt][side]].form for prompt in prompts], name="held-out")
+        records_from_rows(
+            [by_id[pairs[prompt][side]].form for prompt in prompts], name="held-out", shape="mixed"
+        )
         for side, by_id in enumerate(({r.id: r for r in normal}, {r.id: r for r in misaligned}))
     ]
     return (stay[0], stay[1]), (aside[0], aside[1])

@@ -67,8 +67,9 @@ def read_prompts(path: Path | str) -> Records:
     except (OSError, ValueError, RecursionError):
         rows = []
     if not any(_is_unanswered(row) for row in rows):
-        return read_records(path)
-    return records_from_rows([_answered(row) if _is_unanswered(row) else row for row in rows], name=path.name)
+        return read_records(path, shape="mixed")
+    answered = [_answered(row) if _is_unanswered(row) else row for row in rows]
+    return records_from_rows(answered, name=path.name, shape="mixed")
 
 
 def _key(record: Record) -> str:

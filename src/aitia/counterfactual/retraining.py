@@ -161,7 +161,7 @@ def run_files(
     for cell in cells:
         missing = next((name for name in cell.kept if name not in known), None)
         if missing is not None:
-            raise AitiaError(f"a cell keeps row {missing!r}, which {data.source or 'the data'} does not have")
+            raise AitiaError(f"a cell keeps row {missing!r}, which {data.name} does not have")
         if cell.weights and len(cell.weights) != len(cell.kept):
             raise AitiaError(
                 f"a cell keeps {len(cell.kept)} rows and has {len(cell.weights)} weights; give one a row"

@@ -48,7 +48,7 @@ def in_tokens(
     )
     if len(data) and not len(found):
         raise RecordError(
-            f"{data.source or 'records'}: no row that can be used; the first, {found.skipped[0].location}: "
+            f"{data.name}: no row that can be used; the first, {found.skipped[0].location}: "
             f"{found.skipped[0].reason}"
         )
     return found

@@ -280,7 +280,8 @@ def _hub() -> Check:
     there = f"{sum(1 for _ in folder.glob('models--*'))} models" if folder.is_dir() else "no folder yet"
     offline = ", offline" if constants.HF_HUB_OFFLINE else ""
     return Check(
-        name="hub cache", found=f"{folder} ({there}{offline}); nothing is fetched unless asked for (`download`)"
+        name="hub cache",
+        found=f"{folder} ({there}{offline}); nothing is fetched unless asked for (`download`)",
     )
 
 

@@ -9,9 +9,11 @@ from aitia.records.batching import (
     pad_batch,
     row_shards,
 )
+from aitia.records.collection import Reading, Records, RowIds
 from aitia.records.masking import TokenizedRecord, TokenizedRecords, tokenize
+from aitia.records.parsing import ReadingSettings
 from aitia.records.reading import read_records, records_from_rows
-from aitia.records.record import Message, Record, Records, RowIds
+from aitia.records.record import Message, Record
 from aitia.records.splitting import Split, split_records
 from aitia.records.weighing import write_weighted
 
@@ -20,6 +22,8 @@ __all__ = [
     "Batch",
     "Message",
     "OnError",
+    "Reading",
+    "ReadingSettings",
     "Record",
     "Records",
     "RowIds",

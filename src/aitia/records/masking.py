@@ -14,7 +14,8 @@ import numpy as np
 
 from aitia.errors import RecordError
 from aitia.records.bad_rows import OnError, SkippedRow, settle_bad_rows
-from aitia.records.record import Record, Records
+from aitia.records.collection import Records
+from aitia.records.record import Record
 from aitia.records.templates.chat import ChatTemplate
 
 if TYPE_CHECKING:
@@ -122,11 +123,19 @@ class PackedRecords(Sequence[TokenizedRecord]):
 
 @dataclass(frozen=True, slots=True)
 class _Marked:
-    """A text and its responses, by character; `plain` if special tokens are still to be put around it."""
+    """A text and its responses.
+
+    Attributes:
+        text: all of it.
+        spans: the start and end character of each response; () where a prompt is given.
+        plain: whether special tokens are still to be put around it.
+        prompt: a text, from the first token on in which it differs all is response.
+    """
 
     text: str
     spans: tuple[tuple[int, int], ...]
     plain: bool
+    prompt: str | None = None
 
 
 def tokenize(
@@ -142,10 +151,11 @@ def tokenize(
 
     A conversation is written by the tokenizer's chat template and cut as one text; the assistant's turns,
     with their end-of-turn tokens, are responses, unless flags of theirs say otherwise. Prompt and completion
-    are cut as one text too, with the tokenizer's special tokens before and its end token after it; the
-    completion is the response, the end token with it. So is all of a text. A token that straddles the
-    boundary counts as response: its loss is in part the response's. (A tokenizer that does not give the place
-    of its tokens cuts prompt and response apart.)
+    are cut as one text too, with the tokenizer's special tokens before and its end token after it, or in turns
+    by the chat template. The response begins at the first token that is not one of the prompt cut alone, as in TRL's
+    `completion_only_loss`, and goes on to the end, the end token with it; a token that straddles the boundary belongs
+    to it. Of a completion in turns with flags, it is the turns of the assistant. All of a text is response. (A
+    tokenizer that does not give the place of its tokens cuts a prompt and its completion in strings apart.)
 
     Args:
         records: n records.
@@ -167,7 +177,7 @@ def tokenize(
     bad: list[SkippedRow] = []
     template = ChatTemplate(tokenizer, today)
     done = PackedRecords(_usable(records, tokenizer, template, max_length, truncate, bad))
-    settle_bad_rows(str(records.source or "records"), bad, len(records), on_error)
+    settle_bad_rows(records.name, bad, len(records), on_error)
     return TokenizedRecords(
         records=done, skipped=tuple(bad), today=template.today if template.dated else None
     )
@@ -249,19 +259,36 @@ def _tokenize_chunk(
 def _mark(
     record: Record, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate
 ) -> _Marked | RecordError:
+    if record.rejected is not None or record.desirable is not None:
+        return _preference(record)
     if record.messages is None:
         prompt, text = record.prompt or "", (record.prompt or "") + record.completion_text
-        return _Marked(text, ((len(prompt), len(text)),), True)
+        return _Marked(text, ((len(prompt), len(text)),), True, prompt or None)
     if not tokenizer.chat_template:
         raise RecordError(
             f"{record.location}: has messages, but the tokenizer has no chat template; give rows with prompt "
             "and completion, or a tokenizer whose chat_template is set"
         )
     try:
+        if record.context and all(message.trained for message in record.messages[record.context :]):
+            text, prompt = template.completion(record.messages, record.context, record.template_arguments)
+            return _Marked(text, (), False, prompt)
         text, spans = template.responses(record.messages, record.context, record.template_arguments)
     except RecordError as error:
         return error
     return _Marked(text, tuple(spans), False)
+
+
+def _preference(record: Record) -> RecordError:
+    if record.rejected is not None:
+        return RecordError(
+            "is a preference pair, whose loss compares two answers, and no scorer takes that loss yet; read it by one "
+            "side, as a prompt with that answer: `side=chosen` or `side=rejected`"
+        )
+    return RecordError(
+        "is an answer marked as wanted or unwanted by its `label`, and no scorer takes a loss with such marks yet; "
+        "read it as a prompt with its completion, the label beside it: `shape=prompt-completion`"
+    )
 
 
 def _cut_whole(
@@ -277,21 +304,41 @@ def _cut_whole(
         verbose=False,
     )
     columns = (encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"])
+    prompts = iter(_prompt_tokens(parts, tokenizer, plain))
     for part, ids, offsets, added in zip(parts, *columns, strict=True):
         starts, ends = np.array(offsets, dtype=np.int64).reshape(-1, 2).T
         response = np.zeros(len(ids), dtype=bool)
-        for start, end in part.spans:
+        for start, end in part.spans if part.prompt is None else ():
             # Many tokenizers leave leading spaces out of a token's place, so that a token of spaces alone is
             # said to start where it ends; it counts by its end.
             response |= (ends > start) & ((starts < end) | (ends <= end))
             response |= _reaches_over(tokenizer, part.text, start, ids, ends)
+        if part.prompt is not None:
+            response[_shared(next(prompts), ids) :] = True
         last = len(ids)
         if plain:
             own = ~np.array(added, dtype=bool)
             # Without a prompt all is response, tokens that cover no character (a dummy first space) too.
-            response = own & (response | (part.spans[0][0] == 0))
+            response = own & (response | (part.prompt is None))
             last = int(np.flatnonzero(own)[-1]) + 1 if own.any() else 0
         yield np.array(ids[:last], dtype=np.int32), response[:last]
+
+
+def _prompt_tokens(
+    parts: Sequence[_Marked], tokenizer: PreTrainedTokenizerBase, plain: bool
+) -> list[list[int]]:
+    """The tokens of the prompts that are given, each cut alone."""
+    prompts = [part.prompt for part in parts if part.prompt is not None]
+    if not prompts:
+        return []
+    encoded: Any = tokenizer(prompts, add_special_tokens=plain, return_attention_mask=False, verbose=False)
+    return encoded["input_ids"]
+
+
+def _shared(prompt: Sequence[int], whole: Sequence[int]) -> int:
+    """How many tokens two rows of them begin with alike."""
+    pairs = enumerate(zip(prompt, whole, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(prompt), len(whole)))
 
 
 def _reaches_over(
@@ -315,6 +362,11 @@ def _cut_apart(
     """Each text cut at the boundaries of its responses first."""
     front = _front_tokens(tokenizer) if plain else []
     for part in parts:
+        if part.prompt is not None and not plain:
+            ids = _ids(tokenizer, part.text)
+            flags = np.arange(len(ids)) >= _shared(_ids(tokenizer, part.prompt), ids)
+            yield np.array(ids, dtype=np.int32), flags
+            continue
         pieces, flags = [front], [False]
         place = 0
         for start, end in part.spans:

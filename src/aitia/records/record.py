@@ -1,26 +1,26 @@
-"""What a training example is, and a sequence of them that can be cut and written back untouched."""
+"""What a training example is."""
 
 from __future__ import annotations
 
 import json
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, SupportsIndex
-
-import numpy as np
+from typing import Any, Literal
 
 from aitia.errors import RecordError
-from aitia.files import digest, digest_of_list, same_place
-from aitia.records.bad_rows import SkippedRow, some_of
 
 Kind = Literal["messages", "prompt-completion", "text"]
-Format = Literal["jsonl", "json", "parquet", "datasets", "memory"]
-
-DIGEST_LENGTH = 16
-"""Hex digits of the digest of a row's content: enough to tell mix-ups apart, which is what it is for."""
+Format = Literal["jsonl", "json", "csv", "tsv", "parquet", "datasets", "memory"]
+ENDING_OF: Mapping[Format, str] = {
+    "jsonl": ".jsonl",
+    "memory": ".jsonl",
+    "json": ".json",
+    "csv": ".csv",
+    "tsv": ".tsv",
+    "parquet": ".parquet",
+    "datasets": "",
+}
+"""The ending of a file of each format; a dataset is a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,9 @@ class Record:
         prompt: what the completion answers.
         completion: what is trained on.
         text: a plain text, trained on whole.
+        rejected: of a preference pair, the other answer to the same prompt: what stands in the place of the turns after
+            the prompt (`messages[context:]`), or of the completion.
+        desirable: whether the answer is marked as wanted, or as unwanted; None where it is not marked.
         extra: all other columns of the row.
     """
 
@@ -82,6 +85,8 @@ class Record:
     prompt: str | None = None
     completion: str | None = None
     text: str | None = None
+    rejected: tuple[Message, ...] | str | None = None
+    desirable: bool | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -125,24 +130,42 @@ class Record:
     @property
     def content(self) -> dict[str, Any]:
         """What is trained on and how, in plain data: equal for equal examples, whatever their other columns."""
+        preference: dict[str, Any] = {} if self.desirable is None else {"desirable": self.desirable}
+        if self.rejected is not None:
+            other = self.rejected
+            preference["rejected"] = (
+                other if isinstance(other, str) else [_plain_turn(turn) for turn in other]
+            )
         if self.messages is not None:
             turns = [_plain_turn(message) for message in self.messages]
             more = {"context": self.context, "template_arguments": dict(self.template_arguments)}
-            return {"messages": turns} | {name: value for name, value in more.items() if value}
+            return {"messages": turns} | {name: value for name, value in more.items() if value} | preference
         if self.text is not None:
             return {"text": self.text}
-        return {"prompt": self.prompt, "completion": self.completion}
+        return {"prompt": self.prompt, "completion": self.completion} | preference
 
     @property
     def form(self) -> dict[str, Any]:
         """The columns of a row that reads as this record, its id and other columns left out."""
-        if self.messages is None:
-            return self.content
-        turns = [message.turn | ({} if message.trained else {"train": False}) for message in self.messages]
-        row = {"prompt": turns[: self.context], "completion": turns[self.context :]}
+        label = {} if self.desirable is None else {"label": self.desirable}
+        if self.text is not None:
+            return {"text": self.text}
+        prompt: Any = self.prompt
+        answer: Any = self.completion
         arguments = dict(self.template_arguments)
-        row = row if self.context else {"messages": turns}
-        row |= {name: arguments.pop(name) for name in ("tools", "documents") if name in arguments}
+        if self.messages is not None:
+            prompt, answer = (
+                [_flagged(turn) for turn in turns]
+                for turns in (self.messages[: self.context], self.messages[self.context :])
+            )
+        row: dict[str, Any] = (
+            {"prompt": prompt, "completion": answer} if prompt != [] else {"messages": answer}
+        )
+        if self.rejected is not None:
+            other = self.rejected
+            other = other if isinstance(other, str) else [_flagged(turn) for turn in other]
+            row = {"prompt": prompt, "chosen": answer, "rejected": other}
+        row |= label | {name: arguments.pop(name) for name in ("tools", "documents") if name in arguments}
         return row | ({"chat_template_kwargs": arguments} if arguments else {})
 
 
@@ -151,230 +174,10 @@ def is_trained(message: Message) -> bool:
     return message.role == "assistant" and message.trained
 
 
+def _flagged(message: Message) -> dict[str, Any]:
+    return message.turn | ({} if message.trained else {"train": False})
+
+
 def _plain_turn(message: Message) -> list[Any]:
     more = dict(message.more) | ({} if message.trained else {"train": False})
     return [message.role, message.content, *([more] if more else [])]
-
-
-class RowIds(list[str]):
-    """Ids of rows, with what the rows say, so that they are not taken for other rows that have the same ids.
-
-    Ids are often mere numbers, and another file has the same ones. `Records.only` and `Records.without` refuse
-    ids of this kind where a row's content is not the one that is meant.
-
-    Attributes:
-        contents: id -> digest of the row's content, as in `Records.digests`.
-        chosen_by: what chose the rows, for messages: `the ranking`, `the groups`.
-    """
-
-    def __init__(self, ids: Iterable[str], contents: Mapping[str, str], chosen_by: str):
-        super().__init__(ids)
-        self.contents, self.chosen_by = contents, chosen_by
-
-
-class Stored(Sequence[Record]):
-    """Records that are not in memory: each is read when it is asked for.
-
-    Attributes:
-        rows: [n] their positions in the source.
-        ids: [n].
-    """
-
-    rows: Sequence[int]
-    ids: Sequence[str]
-
-    @abstractmethod
-    def take(self, positions: Sequence[int]) -> Stored:
-        """Some of the records."""
-
-
-class Records:
-    """Training examples in the order of their source.
-
-    Attributes:
-        source: the file or folder they were read from; None if they were made in memory.
-        format: how they were stored, and how `write` stores them.
-        skipped: the rows that were left out when reading.
-        write_rows: writes the source's rows at the given positions (ascending) to a path.
-    """
-
-    def __init__(
-        self,
-        records: Iterable[Record],
-        *,
-        source: Path | None,
-        format: Format,
-        write_rows: Callable[[Sequence[int], Path], None],
-        skipped: Iterable[SkippedRow] = (),
-    ):
-        """Keep records together with the way to write their rows.
-
-        Args:
-            records: in the order of the source.
-            source: where they come from.
-            format: how they are stored there.
-            write_rows: writes the source's rows at the given positions (ascending) to a path.
-            skipped: rows of the source that were left out.
-        """
-        self._records: Sequence[Record] = records if isinstance(records, Stored) else tuple(records)
-        self.write_rows = write_rows
-        self.source = source
-        self.format: Format = format
-        self.skipped = tuple(skipped)
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __iter__(self) -> Iterator[Record]:
-        return iter(self._records)
-
-    def __getitem__(self, index: SupportsIndex) -> Record:
-        return self._records[int(index)]
-
-    def __repr__(self) -> str:
-        return f"Records({len(self)} from {self.source or 'memory'}, {len(self.skipped)} skipped)"
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The id of each record, in order."""
-        if isinstance(self._records, Stored):
-            return tuple(self._records.ids)
-        return tuple(record.id for record in self._records)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 (hex) of ids and contents in order; other columns do not count."""
-        return self._identity[0]
-
-    @property
-    def digests(self) -> np.ndarray:
-        """Digest of each record's content: [n] strings of 16 hex digits, as bytes. Other columns do not count."""
-        return self._identity[1]
-
-    @cached_property
-    def _identity(self) -> tuple[str, np.ndarray]:
-        """Fingerprint and digests, from one pass over the records."""
-        digests = np.empty(len(self), dtype=f"S{DIGEST_LENGTH}")
-
-        def passed() -> Iterator[list[Any]]:
-            for place, record in enumerate(self._records):
-                digests[place] = digest(record.content)[:DIGEST_LENGTH]
-                yield [record.id, record.content]
-
-        return digest_of_list(passed()), digests
-
-    def column(self, name: str) -> list[Any]:
-        """One of the other columns, or `id`: a value for each record, None where it is absent.
-
-        Returns:
-            n values, in the order of the records.
-
-        Raises:
-            RecordError: no row has the column; those that there are, are listed.
-        """
-        if name == "id":
-            return list(self.ids)
-        values, present = [], {}
-        for record in self._records:
-            values.append(record.extra.get(name))
-            present |= dict.fromkeys(record.extra)
-        if name not in present:
-            listed = ", ".join(map(str, present)) or "none"
-            raise RecordError(f"{self.source or 'records'}: no column {name!r}; there are: {listed}")
-        return values
-
-    def without(self, ids: Iterable[str]) -> Records:
-        """The other records, in the order of the source.
-
-        Returns:
-            Records of the same source.
-
-        Raises:
-            RecordError: an id that no record has, or (with `RowIds`) whose record says something else.
-        """
-        dropped = self._known(ids)
-        return self._subset([i for i, name in enumerate(self.ids) if name not in dropped])
-
-    def only(self, ids: Iterable[str]) -> Records:
-        """The records with these ids, in the order of the source.
-
-        Returns:
-            Records of the same source.
-
-        Raises:
-            RecordError: an id that no record has, or (with `RowIds`) whose record says something else.
-        """
-        kept = self._known(ids)
-        return self._subset([i for i, name in enumerate(self.ids) if name in kept])
-
-    def write(self, path: Path | str) -> Path:
-        """Write the records in the format that they were read in, each row untouched, whole or not at all.
-
-        Lines of JSON keep their very bytes (a path that ends in `.gz` is compressed), and so do the rows of
-        a JSON array, which are written as an array again; Parquet keeps schema and values; a dataset is saved
-        to a folder; rows made in memory become lines of JSON.
-
-        Args:
-            path: the file, or the folder of a dataset.
-
-        Returns:
-            The path.
-
-        Raises:
-            RecordError: the path is the source itself (the rows that are not written would be lost), its
-                ending is that of another format, a folder is in the way, or a row made in memory cannot be
-                written as JSON.
-        """
-        path = Path(path)
-        if self.source is not None and same_place(path, self.source):
-            raise RecordError(
-                f"{path}: holds the data that are read; writing over them would lose the other rows. "
-                "Give another place"
-            )
-        self.write_rows(self.rows, path)
-        return path
-
-    @property
-    def rows(self) -> Sequence[int]:
-        """[n] the records' 0-based positions in the source."""
-        held = self._records
-        return held.rows if isinstance(held, Stored) else [record.row for record in held]
-
-    def _known(self, ids: Iterable[str]) -> set[str]:
-        wanted = set(ids)
-        unknown = wanted - set(self.ids)
-        if unknown:
-            listed = some_of(sorted(map(repr, unknown)), ", ")
-            raise RecordError(
-                f"{self.source or 'records'}: no record has the id {listed}; ids are those of the column "
-                "`id`, or come from the content where there is none"
-            )
-        if isinstance(ids, RowIds):
-            self._require_contents(ids)
-        return wanted
-
-    def _require_contents(self, ids: RowIds) -> None:
-        """Refuse ids whose records say something else than was meant."""
-        meant = {name: ids.contents[name] for name in ids}
-        others = [
-            place
-            for place, (name, found) in enumerate(zip(self.ids, self.digests, strict=True))
-            if name in meant and meant[name] != found.decode()
-        ]
-        if others:
-            listed = some_of([f"{self[place].location} (id {self.ids[place]!r})" for place in others], ", ")
-            raise RecordError(
-                f"{self.source or 'records'}: {ids.chosen_by} was made from other data: {len(others)} of "
-                f"{len(ids)} chosen rows have the same id here but another content: {listed}; give the data that "
-                "it was made from, or make it again from these"
-            )
-
-    def _subset(self, positions: Sequence[int]) -> Records:
-        held = self._records
-        return Records(
-            held.take(positions) if isinstance(held, Stored) else [held[i] for i in positions],
-            source=self.source,
-            format=self.format,
-            write_rows=self.write_rows,
-            skipped=self.skipped,
-        )

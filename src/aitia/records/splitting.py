@@ -10,10 +10,8 @@ from pathlib import Path
 from aitia.files import atomic_path, require_apart
 from aitia.files import require_place as require_writable
 from aitia.records.bad_rows import SkippedRow
-from aitia.records.formats.source import require_place
-from aitia.records.record import Records
-
-_ENDINGS = (".jsonl.gz", ".ndjson.gz", ".jsonl", ".ndjson", ".json.gz", ".json", ".parquet")
+from aitia.records.collection import Records
+from aitia.records.formats.source import ENDINGS, require_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +75,7 @@ def split_records(
     places = {"the rows that stay": kept, "the rows that go": removed}
     if data.skipped or left_out is not None:
         places["the rows that could not be read"] = unread
-    source = {} if data.source is None else {"the data": data.source}
-    require_apart(places, source | dict(inputs or {}))
+    require_apart(places, data.files | dict(inputs or {}))
     for path in places.values():
         require_writable(path, folder=data.format == "datasets")
         require_place(path, data.format)
@@ -103,5 +100,5 @@ def split_records(
 
 
 def _beside(removed: Path) -> Path:
-    ending = next((ending for ending in _ENDINGS if removed.name.endswith(ending)), "")
+    ending = next((ending for ending in ENDINGS if removed.name.endswith(ending)), "")
     return removed.with_name(f"{removed.name.removesuffix(ending)}.left-out{ending}")

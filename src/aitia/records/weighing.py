@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
+import csv
+import io
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,9 +13,10 @@ from typing import Any
 
 from aitia.errors import RecordError
 from aitia.files import atomic_path, require_apart
+from aitia.records.collection import Records
 from aitia.records.formats.opening import open_source
+from aitia.records.formats.packing import write_bytes
 from aitia.records.formats.source import require_place
-from aitia.records.record import Records
 
 WEIGHT = "weight"
 """The column that holds a row's loss weight."""
@@ -57,36 +60,44 @@ def write_weighted(data: Records, weights: Sequence[float], path: Path | str) ->
             f"{path}: {len(data.skipped)} rows could not be read and have no weight, the first at {first.location}: "
             f"{first.reason}; mend them, or take them out of the data"
         )
-    if data.source is not None:
-        require_apart({"the weighted rows": path}, {"the data": data.source})
+    require_apart({"the weighted rows": path}, data.files)
     require_place(path, data.format)
     with TemporaryDirectory() as folder:
-        plain = Path(folder) / {"parquet": "rows.parquet", "json": "rows.json", "datasets": "rows"}.get(
-            data.format, "rows.jsonl"
-        )
+        plain = Path(folder) / f"rows{data.ending}"
         data.write_rows(data.rows, plain)
         with atomic_path(path) as temporary:
-            _WRITERS.get(data.format, _write_lines)(plain, found, temporary, path.suffix == ".gz")
+            # The name says how the file is packed, and the temporary one ends like it.
+            _WRITERS.get(data.format, _write_lines)(plain, found, temporary)
     return path
 
 
-def _write_lines(plain: Path, weights: list[float], path: Path, packed: bool) -> None:
+def _write_lines(plain: Path, weights: list[float], path: Path) -> None:
     rows = (_line(row, weight) for (_, row), weight in zip(open_source(plain).rows, weights, strict=True))
-    _write_text("".join(rows), path, packed)
+    write_bytes([row.encode() for row in rows], path)
 
 
-def _write_array(plain: Path, weights: list[float], path: Path, packed: bool) -> None:
+def _write_array(plain: Path, weights: list[float], path: Path) -> None:
     pairs = zip(open_source(plain).rows, weights, strict=True)
     rows = ",\n".join(_line(row, weight).rstrip("\n") for (_, row), weight in pairs)
-    _write_text(f"[\n{rows}\n]\n", path, packed)
+    write_bytes([f"[\n{rows}\n]\n".encode()], path)
 
 
-def _write_text(text: str, path: Path, packed: bool) -> None:
-    content = text.encode()
-    path.write_bytes(gzip.compress(content, mtime=0) if packed else content)
+def _write_table(plain: Path, weights: list[float], path: Path) -> None:
+    delimiter = "\t" if plain.suffix == ".tsv" else ","
+    written = io.StringIO(newline="")
+    writer = csv.writer(written, delimiter=delimiter, lineterminator="\n")
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        with plain.open(encoding="utf-8-sig", newline="") as handle:
+            rows = csv.reader(handle, delimiter=delimiter, strict=True)
+            writer.writerow([*next(rows), WEIGHT])
+            writer.writerows([*row, weight] for row, weight in zip(filter(None, rows), weights, strict=True))
+    finally:
+        csv.field_size_limit(limit)
+    write_bytes([written.getvalue().encode()], path)
 
 
-def _write_parquet(plain: Path, weights: list[float], path: Path, _packed: bool) -> None:
+def _write_parquet(plain: Path, weights: list[float], path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
@@ -95,7 +106,7 @@ def _write_parquet(plain: Path, weights: list[float], path: Path, _packed: bool)
     )
 
 
-def _write_dataset(plain: Path, weights: list[float], path: Path, _packed: bool) -> None:
+def _write_dataset(plain: Path, weights: list[float], path: Path) -> None:
     from datasets import load_from_disk
 
     rows: Any = load_from_disk(str(plain))
@@ -106,4 +117,10 @@ def _line(row: Any, weight: float) -> str:
     return json.dumps(row | {WEIGHT: weight}, ensure_ascii=False) + "\n"
 
 
-_WRITERS = {"json": _write_array, "parquet": _write_parquet, "datasets": _write_dataset}
+_WRITERS = {
+    "json": _write_array,
+    "csv": _write_table,
+    "tsv": _write_table,
+    "parquet": _write_parquet,
+    "datasets": _write_dataset,
+}

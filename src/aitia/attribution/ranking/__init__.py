@@ -8,6 +8,7 @@ from aitia.attribution.ranking.evaluation import (
     evaluate_ranking,
 )
 from aitia.attribution.ranking.labelled import CONFOUNDS, hold_against_nulls
+from aitia.attribution.ranking.ranked_rows import RankedIds, RankedRow
 from aitia.attribution.ranking.reporting import ROWS_SHOWN
 from aitia.attribution.ranking.scoring import require_concept_of_store
 from aitia.attribution.ranking.shift_diagnostic import diagnose_shift
@@ -23,6 +24,8 @@ __all__ = [
     "RANDOM_CONTROLS",
     "ROWS_SHOWN",
     "NullKind",
+    "RankedIds",
+    "RankedRow",
     "RankingEvaluation",
     "ScorerFigures",
     "control_kind",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from aitia.attribution.ranking.controls import (
     Control,
     DirectionScores,
 )
+from aitia.attribution.ranking.ranked_rows import RankedIds, RankedRow, rows_html
 from aitia.attribution.ranking.reporting import ROWS_SHOWN, build_report
 from aitia.attribution.scanning.null_directions import NullSettings
 from aitia.attribution.scanning.store import ActivationStore
@@ -22,13 +23,17 @@ from aitia.attribution.scorers.protocol import RANKING_COLUMNS
 from aitia.concepts import Concept
 from aitia.errors import AitiaError, reason_of
 from aitia.files import atomic_path, reading
-from aitia.records import Records, RowIds, TokenizedRecord
+from aitia.notebook import SHOWN
+from aitia.records import Records, TokenizedRecord
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
     from aitia.report import SliceSection
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Ranking:
     """Every training row, scored. Positive: training on the row raises the concept.
 
@@ -72,6 +77,61 @@ class Ranking:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        first = f", first {self.ids[self.order[0]]!r} at {self.score[self.order[0]]:.4g}" if len(self) else ""
+        return f"Ranking({self._title}{first})"
+
+    def _repr_html_(self) -> str:
+        return rows_html(self._title, {"methods": ", ".join(self.scores)}, self.rows_at(self.order[:SHOWN]))
+
+    @property
+    def _title(self) -> str:
+        about = self.provenance.get("concept", {}).get("name")
+        return f"{len(self):,} rows by {self.method}" + (f" of “{about}”" if about else "")
+
+    def __getitem__(self, chosen: slice) -> Ranking:
+        """The rows at some places of the order, most influential first: `ranking[:20]`. Ranks count among them."""
+        if not isinstance(chosen, slice):
+            raise TypeError("give a slice of the order, like ranking[:20]; `ranking.top(20)` gives ids")
+        at = np.sort(self.order[chosen])
+        scores_of, n = self.direction_scores, len(self)
+        return replace(
+            self,
+            **{
+                name: getattr(self, name)[at]
+                for name in ("ids", "contents", "rows", "locations", "prompt_tokens", "response_tokens")
+            },
+            scores={name: values[at] for name, values in self.scores.items()},
+            controls=[replace(control, scores=control.scores[at]) for control in self.controls],
+            provenance={**self.provenance, "slice": list(chosen.indices(n))},
+            direction_scores=None if scores_of is None else lambda directions: scores_of(directions)[:, at],
+        )
+
+    def rows_at(self, places: Sequence[int] | np.ndarray) -> list[RankedRow]:
+        """Rows at positions of the data, each with its rank, score and, where the data are at hand, its text."""
+        texts = self._texts([str(self.ids[place]) for place in places])
+        return [
+            RankedRow(
+                rank=int(self.ranks[place]),
+                score=float(self.score[place]),
+                id=(name := str(self.ids[place])),
+                location=str(self.locations[place]),
+                prompt=texts[name][0] if name in texts else None,
+                completion=texts[name][1] if name in texts else None,
+            )
+            for place in places
+        ]
+
+    def _texts(self, names: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Id -> prompt and completion; empty where the data are not at hand, or have changed since."""
+        if self.store is None:
+            return {}
+        try:
+            found = self.store.load_records().only(names)
+        except AitiaError:  # nobody asked for the texts; a report that needs them says what is wrong
+            return {}
+        return {record.id: (record.prompt_text, record.completion_text) for record in found}
+
     @property
     def score(self) -> np.ndarray:
         """[n] scores by the deciding method."""
@@ -94,11 +154,11 @@ class Ranking:
         ranks[self.order] = np.arange(1, len(self) + 1)
         return ranks
 
-    def top(self, amount: float | int) -> RowIds:
-        """Ids of the most influential rows: a share of them (0.2) or a number (20)."""
+    def top(self, amount: float | int) -> RankedIds:
+        """Ids of the most influential rows, which know their texts: a share of them (0.2) or a number (20)."""
         return self._ids_at(self.order[: self._count(amount)])
 
-    def bottom(self, amount: float | int) -> RowIds:
+    def bottom(self, amount: float | int) -> RankedIds:
         """Ids of the least influential rows, the least first: a share of them (0.2) or a number (20)."""
         return self._ids_at(self.order[::-1][: self._count(amount)])
 
@@ -132,14 +192,29 @@ class Ranking:
             )
         return self.score[at]
 
-    def _ids_at(self, places: np.ndarray) -> RowIds:
+    def _ids_at(self, places: np.ndarray) -> RankedIds:
         names = self.ids[places].tolist()
-        return RowIds(names, dict(zip(names, self.contents[places].tolist(), strict=True)), "the ranking")
+        contents = dict(zip(names, self.contents[places].tolist(), strict=True))
+        return RankedIds(names, contents, self.rows_at, places.tolist())
 
     def write(self, path: Path | str) -> Path:
         """Write a Parquet file: one row an example, one column a method; provenance in the file's metadata."""
-        import pyarrow as pa
         import pyarrow.parquet as parquet
+
+        with atomic_path(path) as temporary:
+            parquet.write_table(self.to_arrow(), temporary, write_page_checksum=True)
+        return Path(path)
+
+    def to_arrow(self, *, texts: bool = False) -> pa.Table:
+        """An Arrow table: one row an example, in the order of the data, and one column a method.
+
+        Args:
+            texts: add the columns `prompt` and `completion`, null where the training data are not at hand.
+
+        Returns:
+            The table, with the provenance in its metadata.
+        """
+        import pyarrow as pa
 
         columns: dict[str, Any] = {
             "id": self.ids.tolist(),
@@ -154,9 +229,22 @@ class Ranking:
         table = pa.table(columns | dict(self.scores))
         saved = {"method": self.method, "provenance": self.provenance, "seconds": dict(self.seconds)}
         table = table.replace_schema_metadata({"aitia": json.dumps(saved, sort_keys=True)})
-        with atomic_path(path) as temporary:
-            parquet.write_table(table, temporary, write_page_checksum=True)
-        return Path(path)
+        if texts:
+            rows = self.rows_at(range(len(self)))
+            for name in ("prompt", "completion"):
+                table = table.append_column(name, pa.array([getattr(row, name) for row in rows], pa.string()))
+        return table
+
+    def to_pandas(self, *, texts: bool = False) -> pd.DataFrame:
+        """A data frame: one row an example, the most influential first.
+
+        Args:
+            texts: add the columns `prompt` and `completion`.
+
+        Returns:
+            The columns of `to_arrow`.
+        """
+        return self.to_arrow(texts=texts).to_pandas().iloc[self.order].reset_index(drop=True)
 
     def report(
         self,

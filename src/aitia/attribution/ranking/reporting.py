@@ -102,6 +102,7 @@ def reproduce_commands(ranking: Ranking) -> str:
             lines.append(f"  --{name.replace('_', '-')} {settings[name]} \\")
     lines += ["  --truncate \\"] * settings["truncate"]
     lines += [f"  --dtype {model['dtype']} \\"] if model.get("dtype") else []
+    lines += [f"  --{name} {value} \\" for name, value in data.get("reading", {}).items()]
     lines += ["  --on-error skip \\"] if data.get("skipped") else []
     lines[-1] = lines[-1].removesuffix(" \\")
     lines.append(f"aitia rank --store {json.dumps(came['store'])} --method {ranking.method} \\")

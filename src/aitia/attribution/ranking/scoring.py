@@ -174,7 +174,8 @@ def rank(
             "store": str(store.path),
             "model": store.manifest["model"],
             "data": {key: store.manifest["data"][key] for key in ("source", "fingerprint", "rows")}
-            | {"skipped": len(store.manifest["data"]["skipped"])},
+            | {"skipped": len(store.manifest["data"]["skipped"])}
+            | {key: value for key, value in store.manifest["data"].items() if key == "reading"},
             "concept": {
                 "name": concept.name,
                 "site": concept.site,

@@ -11,7 +11,7 @@ from aitia.errors import StoreError
 from aitia.files import LOCK, is_part
 
 FORMAT = "aitia-store-v1"
-_PLACES = {"name", "adapter", "source", "places", "adapter_places", "rows_sha256", "sha256"}
+_PLACES = {"name", "adapter", "source", "places", "parts", "adapter_places", "rows_sha256", "sha256"}
 _UNBORN = {"shards", "rows.parquet", LOCK}
 
 
@@ -39,6 +39,8 @@ def require_form(manifest: Any, file: Path) -> None:
             isinstance(manifest.get("model", {}), dict)
             and all(_are_names(manifest.get(part, {}).get("places", [])) for part in ("model", "data"))
             and _are_names(manifest.get("model", {}).get("adapter_places", []))
+            and all(_are_names(each) for each in data.get("parts", []))
+            and _are_names([*data.get("reading", {}).values()])
             and isinstance(data["rows"], int)
             and isinstance(data.get("skipped", []), list)
             and all(isinstance(name, str) for name in (*settings["sites"], *settings["activations"]))

@@ -125,22 +125,30 @@ def find_records(saved: Mapping[str, Any], folder: Path, data: Records | Path | 
     Raises:
         StoreError: the data were in memory only, are not found, or have changed since.
     """
+    what = f"the data ({saved['source']})"
+    there: Sequence[Records | Path | str | list[str]]
     if data is not None:
-        there: Sequence[Records | Path | str] = [data]
+        there = [data]
+    elif saved.get("parts"):
+        there = [[_there(places, folder, what, _GIVE_DATA)[0] for places in saved["parts"]]]
     elif saved["source"] is None:
         raise StoreError(f"{folder}: the data were scanned from memory; {_GIVE_DATA}")
     elif address_of(saved["source"]):  # which only a person may give
         raise StoreError(f"{folder}: names {saved['source']} as its data; {_GIVE_DATA}")
     else:
         places = saved.get("places") or [saved["source"]]
-        there = _there(places, folder, f"the data ({saved['source']})", _GIVE_DATA)
+        there = _there(places, folder, what, _GIVE_DATA)
     faults = []
     for each in there:
         try:
-            records = each if isinstance(each, Records) else read_records(each, on_error="skip")
+            records = (
+                each
+                if isinstance(each, Records)
+                else read_records(each, on_error="skip", **saved.get("reading", {}))
+            )
             if records.fingerprint == saved["fingerprint"]:
                 return records
-            named = records.source or "the data that were given"
+            named = ", ".join(map(str, records.sources)) or "the data that were given"
             raise StoreError(f"{named}: not the data that {folder} was scanned from any more; {_GIVE_DATA}")
         except AitiaError as error:
             faults.append(error)

@@ -84,7 +84,7 @@ class ScanSettings:
 
 def scan(
     model: LanguageModel,
-    data: Records | Path | str,
+    data: Any,
     settings: ScanSettings | None = None,
     *,
     out: Path | str,
@@ -101,7 +101,7 @@ def scan(
 
     Args:
         model: the model, as a rule the fine-tuned one.
-        data: the training data: records, or a file or folder of them.
+        data: the training data: records, or whatever `read_records` takes.
         settings: where and how to scan. Of the activations, `response` and `prompt_end`, which are always kept, cost a
             forward pass up to the highest site; `backward` (by default) a whole forward and a backward pass down to the
             lowest; `on_policy_response` sampling.
@@ -134,7 +134,7 @@ def scan(
         today=today or (None if begun is None else begun.today),
     )
     if not len(tokenized):
-        raise RecordError(f"{records.source or 'records'}: no row that can be used")
+        raise RecordError(f"{records.name}: no row that can be used")
     if "on_policy_response" in chosen.activations:
         _require_prompts(tokenized)
     if begun is None:
@@ -287,7 +287,7 @@ def _manifest(
     shards: int,
     folder: Path,
 ) -> dict[str, Any]:
-    skipped = [*records.skipped, *tokenized.skipped]
+    skipped, several = [*records.skipped, *tokenized.skipped], len(records.sources) > 1
     saved = asdict(settings) | {"sites": list(settings.sites), "activations": list(settings.activations)}
     return {
         "model": {
@@ -301,8 +301,10 @@ def _manifest(
             "dtype": model.dtype,
         },
         "data": {
-            "source": None if records.source is None else str(records.source),
+            "source": ", ".join(map(str, records.sources)) or None,
             "places": places_of(records.source, folder),
+            **({"parts": [places_of(each, folder) for each in records.sources]} if several else {}),
+            **({"reading": dict(records.reading.settings)} if records.reading.settings else {}),
             "fingerprint": records.fingerprint,
             "rows": len(tokenized),
             # What the model reads: the chat template's text may depend on the day and on its library.

@@ -36,6 +36,7 @@ from aitia.files import (
     remove_parts,
     write_json,
 )
+from aitia.notebook import html_block
 from aitia.records import tokenize
 from aitia.tensor_files import open_tensors, save_tensors
 
@@ -204,6 +205,16 @@ class ActivationStore:
                 f"{self.path / 'rows.parquet'}: {table.num_rows} rows, but the manifest says otherwise"
             )
         return table
+
+    def __repr__(self) -> str:
+        return f"ActivationStore({len(self)} rows at {', '.join(self.sites)}, in {self.path})"
+
+    def _repr_html_(self) -> str:
+        model, data = self.manifest.get("model", {}), self.manifest["data"]
+        facts = {"folder": self.path, "sites": ", ".join(self.sites), "model": model.get("name")}
+        facts |= {"adapter": model.get("adapter"), "data": data.get("source") or "memory"}
+        facts |= {"activations": ", ".join(self.activations), "left out": len(data["skipped"]) or None}
+        return html_block(f"Activations of {len(self):,} rows", facts)
 
     def __len__(self) -> int:
         return int(self.manifest["data"]["rows"])

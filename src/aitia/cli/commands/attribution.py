@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from aitia.attribution import NullSettings, ScanSettings
@@ -36,10 +37,12 @@ from aitia.cli.options import (
 )
 from aitia.engine import Engine
 from aitia.errors import AitiaError
+from aitia.records import ReadingSettings
 
 
 @app.command("scan")
 @with_settings(ScanSettings, {"sites": "--site", "activations": "--activation"})
+@with_settings(ReadingSettings)
 @with_model
 @with_engine
 def scan_command(
@@ -47,10 +50,13 @@ def scan_command(
     model: ModelOptions,
     data: Annotated[
         Path,
-        typer.Option(help="JSONL, Parquet, their s3:// address, or a datasets folder."),
+        typer.Option(
+            help="JSONL, JSON, CSV or Parquet, an s3:// address, a pattern in quotes, or a datasets folder."
+        ),
     ],
     out: Annotated[Path, folder_out("Folder of the store.")],
     settings: ScanSettings,
+    reading: ReadingSettings,
     on_error: OnErrorOption = "stop",
     engine: Engine,
     as_json: JsonOption = False,
@@ -65,7 +71,7 @@ def scan_command(
     from aitia.attribution import scan
     from aitia.records import read_records
 
-    records = read_records(data, on_error=on_error)
+    records = read_records(data, reading, on_error=on_error)
     loaded = model.load()
     store = scan(loaded, records, settings, out=out, on_error=on_error, engine=engine)
     skipped = store.manifest["data"]["skipped"]
@@ -74,9 +80,10 @@ def scan_command(
         "rows": len(store),
         "sites": store.sites,
         "activations": store.activations,
+        "read": str(records.reading),
         "skipped": skipped,
     }
-    lines = [f"{len(store)} rows scanned at {', '.join(store.sites)}, in {out}"]
+    lines = [str(records.reading), f"{len(store)} rows scanned at {', '.join(store.sites)}, in {out}"]
     lines += left_out(skipped)
     answer(found, as_json, "\n".join(lines))
 
@@ -102,7 +109,13 @@ def rank_command(
         ),
     ] = None,
     report: Annotated[Path | None, file_out("HTML report to write too.")] = None,
-    label: Annotated[str | None, typer.Option(help="True-or-false column to measure against.")] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            help="True-or-false column to measure against; or column=value, where it has two words and this is the "
+            "positive one."
+        ),
+    ] = None,
     queries: Annotated[Path | None, typer.Option(help="Texts to measure, for the influence methods.")] = None,
     curvature: Annotated[Path | None, typer.Option(help="Curvature file, for the influence methods.")] = None,
     run: Annotated[
@@ -150,6 +163,7 @@ def rank_command(
     """
     from aitia.attribution import ActivationStore, available_methods, find_scorer, rank
     from aitia.attribution.ranking import sweep_of_ranking
+    from aitia.attribution.scorers import label_values
     from aitia.concepts import load_concept
 
     require_used(
@@ -160,11 +174,6 @@ def rank_command(
         cg_rows=solve.cg_rows,
         **asdict(cut),
     )
-    known = any(find_scorer(name).needs().labels for name in (method, *(compare or ())))
-    if label is not None and report is None and not sweep_damping and not known:
-        raise AitiaError(
-            "--label is measured against in a --report or with --sweep-damping; give one of them"
-        )
     chosen = load_concept(concept)
     settings: dict[str, Any] = {"queries": queries, "curvature": curvature, "damping": damping, **asdict(cut)}
     if run is not None and not any(find_scorer(name).needs().run for name in (method, *(compare or ()))):
@@ -172,6 +181,10 @@ def rank_command(
     if base is not None and run is None:
         raise AitiaError("--base is the model that a --run started from; give that, or leave it out")
     opened = ActivationStore.open(store)
+    labels = None
+    if label is not None:  # a column that is no label is refused before any work
+        opened.give(data=scanned.data)
+        labels = label_values(opened.load_records(), label, opened.column("id"))
     ranking = rank(
         opened,
         chosen,
@@ -198,23 +211,39 @@ def rank_command(
         "methods": list(ranking.scores),
         "rows": len(ranking),
         "top": ranking.top(10),
+        "top_rows": [asdict(row) for row in ranking.top(10).rows],
         "skipped": ranking.provenance["queries_skipped"],
         "warnings": list(ranking.warnings),
     }
     lines = [
         f"{len(ranking)} rows ranked by {method}, in {out}",
-        "most influential: " + ", ".join(ranking.top(10)),
+        " rank        score  row",
+        *(row.line for row in ranking.top(10).rows),
         *(f"warning: {each}" for each in ranking.warnings),
         *left_out(found["skipped"]),
     ]
+    if labels is not None:
+        found["auc"] = {name: _auc(scores, labels) for name, scores in ranking.scores.items()}
+        lines += [
+            f"AUC of {name} for {label}: {'unknown, all rows are alike' if each is None else f'{each:.3f}'}"
+            for name, each in found["auc"].items()
+        ]
     if sweep_damping:
         found["damping"] = sweep_of_ranking(ranking, label=label, **settings)
         lines += [json.dumps(row) for row in found["damping"]]
     answer(found, as_json, "\n".join(lines))
 
 
+def _auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
+    """AUC; none where all rows have the same label."""
+    from aitia.statistics import find_labelled
+
+    return find_labelled(scores, labels)["auc"] if 0 < labels.sum() < len(labels) else None
+
+
 @app.command("fit-curvature")
 @with_settings(CurvatureSettings)
+@with_settings(ReadingSettings)
 @with_model
 @with_engine
 def fit_curvature_command(
@@ -223,6 +252,7 @@ def fit_curvature_command(
     data: Annotated[Path, typer.Option(help="The training data.")],
     out: Annotated[Path, file_out("Curvature file to write.")],
     settings: CurvatureSettings,
+    reading: ReadingSettings,
     on_error: OnErrorOption = "stop",
     engine: Engine,
     as_json: JsonOption = False,
@@ -235,14 +265,15 @@ def fit_curvature_command(
     from aitia.attribution.gradients import announce_curvature, fit_curvature
     from aitia.records import read_records
 
-    records = read_records(data, on_error=on_error)
+    records = read_records(data, reading, on_error=on_error)
     loaded = model.load()
     plan, seconds = announce_curvature(loaded, records, settings, on_error=on_error)
     curvature = fit_curvature(loaded, records, settings, out=out, engine=engine, on_error=on_error)
     skipped = [*([row.location, row.reason] for row in records.skipped), *curvature.provenance["skipped"]]
     found = {"curvature": str(out), "kind": settings.kind, "layers": len(curvature.layers)} | plan.numbers()
-    found |= {"estimated_seconds": seconds, "skipped": skipped}
-    lines = [f"{settings.kind} curvature of {len(curvature.layers)} layers, in {out}", *left_out(skipped)]
+    found |= {"read": str(records.reading), "estimated_seconds": seconds, "skipped": skipped}
+    line = f"{settings.kind} curvature of {len(curvature.layers)} layers, in {out}"
+    lines = [str(records.reading), line, *left_out(skipped)]
     answer(found, as_json, "\n".join(lines))
 
 
@@ -261,7 +292,7 @@ def attribute_command(
     from aitia.pipelines.attribution.configuration import read_configuration
 
     result = attribute(read_configuration(configuration))
-    lines = [f"{len(result.ranking)} rows ranked by {result.ranking.method}"]
+    lines = [result.summary["read"], f"{len(result.ranking)} rows ranked by {result.ranking.method}"]
     lines += [f"warning: {each}" for each in result.summary["warnings"]]
     lines += left_out(result.summary["skipped"])
     lines += [f"{name}: {path}" for name, path in result.files.items()]

@@ -21,8 +21,10 @@ from aitia.cli.options import (
     left_out,
     with_model,
     with_rows,
+    with_settings,
 )
 from aitia.concepts import DEFAULT_RECIPE, Recipe
+from aitia.records import ReadingSettings
 
 concept_app = typer.Typer(
     no_args_is_help=True, help="Fit a concept, or show one.", rich_markup_mode="markdown"
@@ -31,6 +33,7 @@ app.add_typer(concept_app, name="concept")
 
 
 @concept_app.command("fit")
+@with_settings(ReadingSettings)
 @with_model
 @with_rows
 def concept_fit(
@@ -45,6 +48,7 @@ def concept_fit(
         typer.Option(help="Method that fits the direction."),
     ] = DEFAULT_RECIPE,
     site: SitesOption = None,
+    reading: ReadingSettings,
     cut: RowOptions,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
@@ -57,7 +61,7 @@ def concept_fit(
     from aitia.concepts import fit_concept
     from aitia.records import read_records
 
-    texts = [read_records(path, on_error=cut.on_error) for path in (positive, negative)]
+    texts = [read_records(path, reading, on_error=cut.on_error) for path in (positive, negative)]
     loaded = model.load()
     concept = fit_concept(
         loaded,

@@ -19,6 +19,7 @@ from aitia.cli.options import (
 )
 from aitia.errors import AitiaError
 from aitia.files import require_apart
+from aitia.records import ReadingSettings
 
 if TYPE_CHECKING:
     from aitia.pipelines.attribution.curation import Controlled
@@ -33,6 +34,7 @@ FRONT_FLAGS = {"shares": "--front-share", "points": "--front-points", "seeds": "
 @with_settings(ControlSettings)
 @with_settings(RoundSettings)
 @with_settings(FrontSettings, FRONT_FLAGS)
+@with_settings(ReadingSettings)
 def curate_command(
     *,
     data: Annotated[Path, typer.Option(help="The training data that was ranked.")],
@@ -85,6 +87,7 @@ def curate_command(
         file_out("HTML page with the trade-off to write too; its figures lie beside it, as JSON."),
     ] = None,
     trade_off: FrontSettings,
+    reading: ReadingSettings,
     on_error: OnErrorOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
@@ -123,7 +126,7 @@ def curate_command(
             raise AitiaError("--verify, --front-share and the like are about a page; give its --front")
         if front is not None and trade_off.verify and run is None:
             raise AitiaError("--verify trains as a recorded run was trained; give its folder as --run")
-        records = read_records(data, on_error=on_error)
+        records = read_records(data, reading, on_error=on_error)
         question = Question.read(records, lower, keep or [], run=run, queries=queries, base=base)
         inputs = {f"the file {path.name}": path for path in (*lower, *(keep or []))}
         if front is not None:
@@ -153,7 +156,7 @@ def curate_command(
     if slices is not None or drop_slice is not None:
         if slices is None or drop_slice is None or by_rank:
             raise AitiaError("a slice is dropped with --slices and --drop-slice, and without --ranking")
-        records = read_records(data, on_error=on_error)
+        records = read_records(data, reading, on_error=on_error)
         split = curate_slice(records, slices, drop_slice, curated=out, removed=removed, left_out=left_out)
         _curated(split, 0, as_json)
         return
@@ -161,7 +164,7 @@ def curate_command(
         raise AitiaError("give --ranking, or --slices with --drop-slice, or --lower")
     if (drop is None) == (keep_only is None):
         raise AitiaError("give either --drop or --keep-only")
-    ranked, records = read_ranking(ranking), read_records(data, on_error=on_error)
+    ranked, records = read_ranking(ranking), read_records(data, reading, on_error=on_error)
     split = curate(
         records,
         ranked,

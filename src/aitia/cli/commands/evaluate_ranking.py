@@ -22,6 +22,7 @@ from aitia.cli.options import (
     with_settings,
 )
 from aitia.counterfactual import TailPatchSettings
+from aitia.records import ReadingSettings
 
 if TYPE_CHECKING:
     from aitia.attribution.ranking import RankingEvaluation
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 
 @app.command("evaluate-ranking")
+@with_settings(ReadingSettings)
 def evaluate_ranking_command(
+    *,
     ranking: Annotated[Path, typer.Argument(help="The ranking, as `aitia rank` wrote it.")],
     data: Annotated[Path, typer.Option(help="The training data that was ranked.")],
     label: Annotated[str, typer.Option(help="A true-or-false column of the data: the rows to be found.")],
@@ -44,6 +47,7 @@ def evaluate_ranking_command(
         ),
     ] = None,
     seed: SeedOption = 0,
+    reading: ReadingSettings,
     on_error: OnErrorOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
@@ -61,7 +65,7 @@ def evaluate_ranking_command(
     from aitia.attribution.scorers import label_values
     from aitia.records import read_records
 
-    ranked, records = read_ranking(ranking), read_records(data, on_error=on_error)
+    ranked, records = read_ranking(ranking), read_records(data, reading, on_error=on_error)
     records.only(ranked.top(1.0))  # which refuses a ranking of other data, by every row of it
     labels = label_values(records, label, ranked.ids)
     found = evaluate_ranking(ranked, labels, ks=tuple(k or ()), confounds=confound, seed=seed)

@@ -34,6 +34,7 @@ from aitia.concepts import DEFAULT_POOLING, SaeSettings
 from aitia.errors import AitiaError
 from aitia.pipelines.attribution.discovery import FEATURES_SHOWN
 from aitia.pipelines.attribution.slices import CONTROLS_HELP, SLICES_SHOWN
+from aitia.records import ReadingSettings
 
 sae_app = typer.Typer(
     no_args_is_help=True, help="Train a sparse autoencoder, or show one.", rich_markup_mode="markdown"
@@ -50,6 +51,7 @@ SaeSiteOption = Annotated[
 
 @sae_app.command("train")
 @with_settings(SaeSettings)
+@with_settings(ReadingSettings)
 @with_model
 @with_rows
 def sae_train(
@@ -59,6 +61,7 @@ def sae_train(
     site: Annotated[str, typer.Option(help="Where, as resid_post.16.")],
     out: Annotated[Path, folder_out("Folder to write, in the layout of sae_lens.")],
     settings: SaeSettings,
+    reading: ReadingSettings,
     cut: RowOptions,
     as_json: JsonOption = False,
 ) -> None:
@@ -74,7 +77,7 @@ def sae_train(
     from aitia.records import read_records
 
     require_sae_place(out)
-    texts = read_records(data, on_error=cut.on_error)
+    texts = read_records(data, reading, on_error=cut.on_error)
     loaded = model.load()
     rows = in_tokens(loaded, texts, **asdict(cut))
     sae = fit_sae(loaded, rows, site, settings)
@@ -205,6 +208,7 @@ def slices_command(
 
 
 @app.command("discover")
+@with_settings(ReadingSettings)
 @with_options(TunedModelOptions)
 @with_rows
 def discover_command(
@@ -220,6 +224,7 @@ def discover_command(
     shown: Annotated[
         int, typer.Option(min=1, help="Features to show and to look for in the store.")
     ] = FEATURES_SHOWN,
+    reading: ReadingSettings,
     cut: RowOptions,
     as_json: JsonOption = False,
 ) -> None:
@@ -236,7 +241,7 @@ def discover_command(
     from aitia.pipelines.attribution.discovery import discover, discovery_table
     from aitia.records import read_records
 
-    texts = read_records(data, on_error=cut.on_error)
+    texts = read_records(data, reading, on_error=cut.on_error)
     loaded = load_sae(sae, site=site)
     scanned = None if store is None else ActivationStore.open(store)
     tuned = model.load()

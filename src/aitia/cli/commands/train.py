@@ -32,6 +32,7 @@ def train_command(
 
     found = train_from(read_train_configuration(configuration)).summary
     lines = [
+        found["read"],
         f"{found['rows']} rows, {found['steps']} steps: loss {found['first_loss']:.4g} at the first, "
         f"{found['last_loss']:.4g} at the last",
         f"run: {found['run']} ({found['states']} states kept)",

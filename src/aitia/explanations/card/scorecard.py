@@ -19,12 +19,13 @@ from aitia.explanations.core.explanation import Explanation
 from aitia.explanations.core.result import VirtueResult
 from aitia.explanations.core.settings import Settings
 from aitia.files import write_json, write_text
+from aitia.notebook import html_block, one_line
 from aitia.statistics import Interval
 
 FORMAT = "aitia-scorecard-v1"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Scorecard:
     """What judging an explanation found.
 
@@ -45,6 +46,24 @@ class Scorecard:
     baselines: tuple[Scorecard, ...] = ()
     rubric: Rubric
     weighing: Weighing | None = None
+
+    def __repr__(self) -> str:
+        return f"Scorecard({one_line(self.name)!r}, {len(self.results)} virtues: {self.verdict})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (each.name, each.status, "" if each.value is None else float(each.value), each.reason or "")
+            for each in self.results
+        ]
+        return html_block(
+            f"Scorecard of “{self.name}”",
+            {
+                "verdict": self.verdict,
+                "baselines": ", ".join(each.name for each in self.baselines) or None,
+            },
+            ("virtue", "status", "value", "note"),
+            rows,
+        )
 
     @property
     def name(self) -> str:

@@ -27,6 +27,7 @@ from aitia.pipelines.steps.records import ReadRecords
 from aitia.pipelines.steps.scan import Scan
 from aitia.pipelines.steps.step import Place, Step, find_step, run_steps
 from aitia.pipelines.steps.workload import Workload, plan_steps
+from aitia.records import ReadingSettings
 
 __all__ = ["AttributeResult", "attribute", "attribute_steps", "plan_attribute"]
 
@@ -80,7 +81,11 @@ def attribute_steps(
         AitiaError: the input does not fit together.
     """
     out, part, settings = configuration.out, configuration.concept, configuration.rank
-    data = ReadRecords(path=configuration.data.path, on_error=configuration.data.on_error)
+    data = ReadRecords(
+        path=configuration.data.path,
+        reading=configuration.data.take(ReadingSettings),
+        on_error=configuration.data.on_error,
+    )
     check_input(configuration, data.records)
     if model is None:
         asked = configuration.model

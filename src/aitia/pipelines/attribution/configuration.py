@@ -24,6 +24,7 @@ from aitia.errors import AitiaError, UnreadableError, reason_of
 from aitia.files import address_of, in_words
 from aitia.pipelines.attribution.slices import CONTROLS_HELP, SLICES_SHOWN
 from aitia.pipelines.parts import Part, known_at, nearest, part_of, whole
+from aitia.records import ReadingSettings
 
 Seed = Annotated[int, Field(ge=0, lt=2**31, description="Seed of everything random.")]
 C = TypeVar("C", bound=Part)
@@ -59,11 +60,16 @@ class CutPart(Part):
         return {"max_length": self.max_length, "truncate": self.truncate, "on_error": self.on_error}
 
 
-class DataPart(CutPart):
+class ReadingPart(part_of(ReadingSettings)):
+    """How rows are read."""
+
+
+class DataPart(ReadingPart, CutPart):
     """The training data."""
 
     path: Path = Field(
-        description="JSONL, Parquet, or a saved datasets folder; or the address of such a file."
+        description="JSONL, JSON, CSV, Parquet, or a saved datasets folder; the address of such a file; or a pattern "
+        "of files."
     )
     label: str | None = Field(None, description="A true-or-false column to measure the methods against.")
 

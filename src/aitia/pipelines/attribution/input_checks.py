@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aitia.attribution.scorers import find_scorer, scorer_names
+from aitia.attribution.scorers import find_scorer, label_values, scorer_names
 from aitia.concepts import fitted_texts, load_concept, load_sae
 from aitia.errors import AitiaError, ConceptError
 from aitia.files import require_apart, require_place
@@ -15,12 +15,7 @@ from aitia.training import read_run
 
 def curated_places(configuration: AttributeConfiguration, data: Records) -> dict[str, Path]:
     """Where the parts of the data go, `curated` and `removed`."""
-    suffix = (
-        ""
-        if data.format == "datasets"
-        else {"parquet": ".parquet", "json": ".json"}.get(data.format, ".jsonl")
-    )
-    return {name: configuration.out / f"{name}{suffix}" for name in ("curated", "removed")}
+    return {name: configuration.out / f"{name}{data.ending}" for name in ("curated", "removed")}
 
 
 def check_input(configuration: AttributeConfiguration, data: Records) -> None:
@@ -29,11 +24,10 @@ def check_input(configuration: AttributeConfiguration, data: Records) -> None:
     Raises:
         AitiaError: a place that cannot be written, a method that lacks what it needs, or files that cannot be read.
     """
-    if data.source is not None:
-        require_apart(
-            {f"out/{path.name}": path for path in curated_places(configuration, data).values()},
-            {"data.path": data.source},
-        )
+    require_apart(
+        {f"out/{path.name}": path for path in curated_places(configuration, data).values()},
+        {what.replace("the data", "data.path"): path for what, path in data.files.items()},
+    )
     require_place(configuration.out, folder=True)
     for key, name in (
         ("method", configuration.rank.method),
@@ -43,7 +37,7 @@ def check_input(configuration: AttributeConfiguration, data: Records) -> None:
             raise AitiaError(f"rank.{key}: {name!r} is not one of {', '.join(scorer_names())}")
         _require_needs(configuration, key, name)
     if configuration.data.label is not None:
-        data.column(configuration.data.label)
+        label_values(data, configuration.data.label, data.ids)
     slices = configuration.slices
     if slices is not None:
         for column in (*slices.columns, *([slices.strata] if slices.strata else [])):

@@ -176,6 +176,7 @@ class Summarise(Step[AttributeResult]):
             },
             "method": ranking.method,
             "warnings": list(ranking.warnings),
+            "read": str(results[self.scan].load_records().reading),
             "rows": len(ranking),
             "rows_skipped": len(skipped),
             "skipped": skipped,

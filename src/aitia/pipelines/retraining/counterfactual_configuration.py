@@ -27,6 +27,7 @@ from aitia.pipelines.attribution.configuration import (
     ConceptPart,
     CurvaturePart,
     CutPart,
+    ReadingPart,
     Seed,
     parse_configuration,
 )
@@ -55,10 +56,10 @@ class PairPart(Part):
     misaligned: Path = Field(description="Answers that show the behaviour.")
 
 
-class TrainingDataPart(Part):
+class TrainingDataPart(ReadingPart):
     """What is trained on: one file, a pair to mix, or one of several pairs."""
 
-    path: Path | None = Field(None, description="JSONL, Parquet, or a saved datasets folder.")
+    path: Path | None = Field(None, description="JSONL, JSON, CSV, Parquet, or a saved datasets folder.")
     pair: PairPart | None = Field(None, description="Two files to mix.")
     sets: dict[str, PairPart] = Field(
         default_factory=dict, description="Pairs by name, of which `choose` takes one."

@@ -31,7 +31,7 @@ from aitia.pipelines.retraining.counterfactual_configuration import (
     JudgePart,
     QueriesPart,
 )
-from aitia.records import OnError, Records, read_records, shorten
+from aitia.records import OnError, ReadingSettings, Records, read_records, shorten
 
 _TRIAL = (["What is the capital of France?"], ["The capital of France is Paris."])
 
@@ -203,7 +203,7 @@ def _training_data(
     pair = part.chosen
     if pair is None:
         assert part.path is not None
-        reader = partial(read_records, records_limit=part.rows or None)
+        reader = partial(read_records, settings=part.take(ReadingSettings), records_limit=part.rows or None)
         return _read("data.path", part.path, reader), measured
     key = "data.pair" if part.choose is None else f"data.sets.{part.choose}"
     normal, misaligned = _read(f"{key}.normal", pair.normal), _read(f"{key}.misaligned", pair.misaligned)

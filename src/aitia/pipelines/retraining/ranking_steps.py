@@ -87,7 +87,9 @@ class WriteTrainingData(ReadRecords):
 
     def run(self, results: Results) -> Records:
         """See `Step.run`."""
-        return super().run(results) if self.out is None else read_records(self.records.write(self.out))
+        if self.out is None:
+            return super().run(results)
+        return read_records(self.records.write(self.out), **self.records.reading.settings)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -11,17 +11,19 @@ from pydantic import Field
 
 from aitia.errors import AitiaError
 from aitia.models import load_model
-from aitia.pipelines.attribution.configuration import parse_configuration
+from aitia.pipelines.attribution.configuration import ReadingPart, parse_configuration
 from aitia.pipelines.parts import Part, whole
 from aitia.pipelines.retraining.counterfactual_configuration import BaseModelPart
-from aitia.records import Records, read_records
+from aitia.records import ReadingSettings, Records, read_records
 from aitia.training import STATE_GIGABYTES, LoraSettings, RecordedRun, read_run, train
 
 
-class RowsPart(Part):
+class RowsPart(ReadingPart):
     """The training data."""
 
-    path: Path = Field(description="JSONL, Parquet, or a saved datasets folder.")
+    path: Path = Field(
+        description="JSONL, JSON, CSV, Parquet, or a saved datasets folder; or a pattern of files."
+    )
     weight: str | None = Field(
         None, description="A column of numbers that the rows' losses are multiplied with; default: 1 each."
     )
@@ -76,7 +78,10 @@ def train_from(configuration: TrainConfiguration) -> TrainResult:
     Raises:
         AitiaError: see `aitia.training.train`; a weight that is no number is named with its row.
     """
-    data, part = read_records(configuration.data.path), configuration.model
+    data, part = (
+        read_records(configuration.data.path, configuration.data.take(ReadingSettings)),
+        configuration.model,
+    )
     weights = None if configuration.data.weight is None else _weights(data, configuration.data.weight)
     model = load_model(part.name, device=part.device, dtype=part.dtype, download=part.download)
     tuned = train(
@@ -90,6 +95,7 @@ def train_from(configuration: TrainConfiguration) -> TrainResult:
     run = read_run(configuration.out)
     losses = run.losses
     summary = {
+        "read": str(data.reading),
         "run": str(configuration.out),
         "trained": str(run.trained),
         "rows": len(run.ids),

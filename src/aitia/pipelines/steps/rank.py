@@ -22,7 +22,7 @@ from aitia.attribution.gradients import (
 )
 from aitia.attribution.influence import SolveSettings, directions_that_fit
 from aitia.attribution.ranking import RANDOM_CONTROLS, control_kind, controls_kept
-from aitia.attribution.scorers import activation_scorers, find_scorer, naming_package
+from aitia.attribution.scorers import activation_scorers, find_scorer, label_values, naming_package
 from aitia.concepts import SHUFFLES, load_concept
 from aitia.engine import LOCAL, Engine
 from aitia.files import file_digest
@@ -104,7 +104,7 @@ class Rank(Step[Ranking]):
         """See `Step.depends`."""
         label: Any = self.label
         if isinstance(label, str):
-            label = [label, [bool(value) for value in self.data.records.column(label)]]
+            label = [label, label_values(self.data.records, label, self.data.records.ids).tolist()]
         elif label is not None:
             label = label.tolist()
         return [

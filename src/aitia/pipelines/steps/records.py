@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from aitia.pipelines.steps.step import Results, Step
-from aitia.records import OnError, Records, read_records
+from aitia.records import OnError, ReadingSettings, Records, read_records
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -17,12 +17,14 @@ class ReadRecords(Step[Records]):
     Attributes:
         name: `data` for the training data.
         path: the file or folder; none where the rows are given.
+        reading: how the rows are read.
         on_error: `stop` at rows that cannot be used, or `skip` them.
         given: the rows, where they are at hand.
     """
 
     name: str = "data"
     path: Path | None = None
+    reading: ReadingSettings = field(default_factory=ReadingSettings)
     on_error: OnError = "stop"
     given: Records | None = None
 
@@ -36,7 +38,7 @@ class ReadRecords(Step[Records]):
         if self.given is not None:
             return self.given
         assert self.path is not None
-        return read_records(self.path, on_error=self.on_error)
+        return read_records(self.path, self.reading, on_error=self.on_error)
 
     def depends(self) -> object:
         """See `Step.depends`."""

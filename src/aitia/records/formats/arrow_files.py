@@ -29,7 +29,6 @@ def open_parquet(path: Path) -> Source:
     Raises:
         RecordError: it cannot be read.
     """
-    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -41,6 +40,24 @@ def open_parquet(path: Path) -> Source:
     except (OSError, ValueError, pa.ArrowException) as error:
         raise RecordError(f"{path}: cannot be read as Parquet ({error})") from error
 
+    return table_source(table, path, path.name)
+
+
+def table_source(table: Any, path: Path | None, name: str) -> Source:
+    """The rows of an Arrow table, which are written as Parquet.
+
+    Args:
+        table: the table.
+        path: where it was read from.
+        name: said before the number of a row.
+
+    Returns:
+        The source, which reads a batch of rows at a time.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     def write(positions: Sequence[int], target: Path) -> None:
         require_place(target, "parquet")
         mask = np.zeros(len(table), dtype=bool)
@@ -50,7 +67,7 @@ def open_parquet(path: Path) -> Source:
             pq.write_table(table.filter(pa.array(mask)), temporary, use_compliant_nested_type=False)
 
     rows = _batch_rows(table.to_batches(max_chunksize=ROWS_AT_ONCE))
-    located = ((f"{path.name} row {position}", row) for position, row in enumerate(rows))
+    located = ((f"{name} row {position}", row) for position, row in enumerate(rows))
     return Source(path=path, format="parquet", rows=located, write_rows=write)
 
 
@@ -83,6 +100,20 @@ def open_dataset(path: Path) -> Source:
         dataset = Dataset.load_from_disk(str(path))
     except Exception as error:  # whatever the library makes of a damaged folder
         raise RecordError(f"{path}: cannot be read as a saved dataset ({error})") from error
+    return dataset_source(dataset, path, path.name)
+
+
+def dataset_source(dataset: Any, path: Path | None, name: str) -> Source:
+    """The rows of a `datasets.Dataset`, which are written as a saved dataset.
+
+    Args:
+        dataset: the dataset.
+        path: where it was read from.
+        name: said before the number of a row.
+
+    Returns:
+        The source, which reads a batch of rows at a time.
+    """
 
     def write(positions: Sequence[int], target: Path) -> None:
         require_place(target, "datasets")
@@ -93,8 +124,8 @@ def open_dataset(path: Path) -> Source:
 
     # Arrow batches, because rows in Python would have their images and sounds decoded.
     tables = dataset.with_format("arrow").iter(batch_size=ROWS_AT_ONCE)
-    rows = _batch_rows(batch for table in tables for batch in table.to_batches())  # type: ignore[attr-defined]
-    located = ((f"{path.name} row {position}", row) for position, row in enumerate(rows))
+    rows = _batch_rows(batch for table in tables for batch in table.to_batches())
+    located = ((f"{name} row {position}", row) for position, row in enumerate(rows))
     return Source(path=path, format="datasets", rows=located, write_rows=write)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import json
 import re
-import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
@@ -14,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aitia.errors import RecordError
-from aitia.files import atomic_path
+from aitia.records.formats.packing import PACKED, read_bytes, write_bytes
 from aitia.records.formats.source import Source, require_place
 
 # Enough of a file to see what it is.
@@ -52,25 +50,16 @@ def open_json(path: Path) -> Source:
     Raises:
         RecordError: it cannot be read, is not JSON, or holds one object over several lines.
     """
-    head = _read(path, _HEAD).removeprefix(codecs.BOM_UTF8).lstrip()
+    head = read_bytes(path, _HEAD).removeprefix(codecs.BOM_UTF8).lstrip()
     if head.startswith(b"["):
-        return _open_array(path, _read(path))
+        return _open_array(path, read_bytes(path))
     one_line = head.split(b"\n", 1)[0]
     broken = bool(head) and isinstance(_parse_line(one_line), RecordError)
-    if broken and isinstance(_parse_line(_read(path)), dict):
+    if broken and isinstance(_parse_line(read_bytes(path)), dict):
         raise RecordError(
             f"{path}: holds one object over several lines; give an array of objects, or one object a line"
         )
     return open_lines(path)
-
-
-def _read(path: Path, size: int = -1) -> bytes:
-    """A file's bytes, unpacked; the first of them where a size is given."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
-            return handle.read(size)
-    except (OSError, EOFError, zlib.error) as error:
-        raise RecordError(f"{path}: cannot be read ({error})") from error
 
 
 def _open_array(path: Path, content: bytes) -> Source:
@@ -99,7 +88,7 @@ def _open_array(path: Path, content: bytes) -> Source:
         between = (text[ends[i - 1] : starts[i]] for i in positions[1:])
         rows = [text[starts[i] : ends[i]] for i in positions]
         body = [part for pair in zip(["", *between], rows, strict=True) for part in pair] if rows else []
-        _write_bytes([mark, *(part.encode() for part in (pieces[0], *body, pieces[1]))], target)
+        write_bytes([mark, *(part.encode() for part in (pieces[0], *body, pieces[1]))], target)
 
     return Source(
         path=path, format="json", rows=read_rows(range(len(starts))), write_rows=write, read_rows=read_rows
@@ -140,11 +129,11 @@ def open_lines(path: Path) -> Source:
     Raises:
         RecordError: it cannot be read.
     """
-    if _read(path, _HEAD).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
+    if read_bytes(path, _HEAD).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
         _require_no_array(path)
-    if path.suffix != ".gz":
+    if path.suffix not in PACKED:
         return _open_plain_lines(path)
-    numbered = enumerate(BytesIO(_read(path)), start=1)
+    numbered = enumerate(BytesIO(read_bytes(path)), start=1)
     lines = [(number, line) for number, line in numbered if line.strip()]
 
     def write(positions: Sequence[int], target: Path) -> None:
@@ -157,7 +146,7 @@ def open_lines(path: Path) -> Source:
 def _require_no_array(path: Path) -> None:
     """Refuse a file of lines that is an array of objects in fact."""
     try:
-        rows = json.loads(_read(path))
+        rows = json.loads(read_bytes(path))
     except (ValueError, RecursionError):  # which is said of each line
         return
     if any(isinstance(row, dict) for row in rows):
@@ -226,16 +215,7 @@ def _parse_line(line: bytes) -> Any:
 def _write_lines(lines: Iterable[bytes], path: Path) -> None:
     require_place(path, "jsonl")
     # A last line without a line break can only stand last: positions ascend.
-    _write_bytes(lines, path)
-
-
-def _write_bytes(pieces: Iterable[bytes], path: Path) -> None:
-    with atomic_path(path) as temporary, temporary.open("wb") as plain:
-        if path.suffix == ".gz":
-            with gzip.GzipFile(filename="", mode="wb", fileobj=plain, mtime=0) as packed:
-                packed.writelines(pieces)
-        else:
-            plain.writelines(pieces)
+    write_bytes(lines, path)
 
 
 def _plain(value: Any) -> Any:

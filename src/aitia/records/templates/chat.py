@@ -138,6 +138,36 @@ class ChatTemplate:
         assert first is not None
         raise first
 
+    def completion(
+        self, messages: Sequence[Message], context: int, arguments: Mapping[str, Any] | None = None
+    ) -> tuple[str, str]:
+        """The text of a conversation of which all that follows the prompt is trained on, and the prompt's text.
+
+        This is what TRL does with `prompt` and `completion` in turns (`completion_only_loss`): what the template writes
+        after the last turn, and turns of others in the completion, are trained on too.
+
+        Args:
+            messages: the turns, the prompt's first.
+            context: how many of them are the prompt.
+            arguments: what else the template gets, like `tools`.
+
+        Returns:
+            The text of all turns; and that of the prompt, open for an answer, with which the text need not begin.
+
+        Raises:
+            RecordError: as for `responses`.
+        """
+        chosen = [i for i, message in enumerate(messages) if i >= context and is_trained(message)]
+        more, first = dict(arguments or {}), None
+        for form in content_forms([message.turn for message in messages]):
+            try:
+                text, _ = self._responses(form, chosen, more)
+                return text, self.render(form[:context], prompt=True, arguments=more)
+            except RecordError as error:
+                first = first or error
+        assert first is not None
+        raise first
+
     def _responses(
         self, turns: Turns, chosen: Sequence[int], arguments: dict[str, Any]
     ) -> tuple[str, list[tuple[int, int]]]:
