@@ -258,14 +258,14 @@ def test_the_command_writes_a_page_and_says_the_rounds(made):
 def test_what_does_not_fit_is_refused_before_anything_is_trained(made, make_model, rows, tmp_path):
     data = read_records(made / "train.jsonl")
     with pytest.raises(
-        AitiaError, match="is measured after training, by a recorded run; give its folder as --run"
+        AitiaError, match="is measured after training, by a recorded run; give its folder as `run`"
     ):
         question(made, run=None, queries=None, base=None)
-    with pytest.raises(AitiaError, match="--queries and --base are about a recorded --run"):
+    with pytest.raises(AitiaError, match="`queries` and `base` are about a recorded `run`"):
         question(made, run=None)
     with pytest.raises(AitiaError, match="named twice"):
         question(made, keep=[made / "c.concept.safetensors"])
-    with pytest.raises(AitiaError, match="--queries are measured by a concept, and none is named"):
+    with pytest.raises(AitiaError, match="`queries` are measured by a concept, and none is named"):
         question(made, lower=[made / "queries.jsonl"])
     with pytest.raises(StoreError, match="no recorded run"):
         question(made, run=made / "base")

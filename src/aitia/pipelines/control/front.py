@@ -157,7 +157,7 @@ def verified_front(
     """
     run = question.run
     if run is None:
-        raise AitiaError("front: each point is trained as a recorded run was; give its folder as --run")
+        raise AitiaError("front: each point is trained as a recorded run was; give its folder as `run`")
     behaviours = {each.name: _nameless(each) for each in question.asked}
     ids, first = np.array(run.data.ids, dtype=object), run.run.settings.seed
     seeds = range(first, first + settings.seeds)
@@ -224,7 +224,7 @@ def _nameless(asked: Asked) -> Any:
     if asked.behaviour is None:
         raise AitiaError(
             f"{asked.name}: a ranking cannot be measured on a model that was trained again; give the concept or the "
-            "texts that it is about, with --run"
+            "texts that it is about, with `run`"
         )
     behaviour: Any = asked.behaviour
     return replace(behaviour, name=digest(asked.behaviour.identity())[:16])

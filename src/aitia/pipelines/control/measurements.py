@@ -95,7 +95,7 @@ def _positive_texts(concept: Concept, path: Path) -> Records:
         return fitted_texts(concept)[0]
     except AitiaError as error:
         raise AitiaError(
-            f"{path}: {error}; give the texts whose projection on the concept is measured: --queries"
+            f"{path}: {error}; give the texts whose projection on the concept is measured: `queries`"
         ) from error
 
 
@@ -208,7 +208,7 @@ class Question:
         to_measure = [each for each in self.asked if each.ranking is None]
         if to_measure and self.run is None:
             raise AitiaError(
-                f"{to_measure[0].name}: is measured after training, by a recorded run; give its folder as --run, or a "
+                f"{to_measure[0].name}: is measured after training, by a recorded run; give its folder as `run`, or a "
                 "ranking by the method replay in its place"
             )
         if self.run is not None and not to_measure:
@@ -249,11 +249,11 @@ class Question:
             ConceptError: a concept is of another model.
         """
         if run is None and not (queries is base is None):
-            raise AitiaError("--queries and --base are about a recorded --run; give it")
+            raise AitiaError("`queries` and `base` are about a recorded `run`; give it")
         texts = None if queries is None else read_records(queries)
         falls, stays = ([read_asked(path, texts) for path in paths] for paths in (lower, keep))
         if texts is not None and not any(each.is_concept for each in (*falls, *stays)):
-            raise AitiaError("--queries are measured by a concept, and none is named; leave them out")
+            raise AitiaError("`queries` are measured by a concept, and none is named; leave them out")
         asked = None if run is None else AskedRun.prepare(run, data, [*falls, *stays], base)
         return cls(lower=tuple(falls), keep=tuple(stays), run=asked)
 

@@ -43,7 +43,7 @@ def front_document(front: Front, *, facts: Sequence[tuple[str, str]], reproduce:
         "same texts."
         if front.verified
         else "Predicted to first order by the derivatives of the recorded run. Nothing was trained again yet; add "
-        "--verify to see what each point is worth."
+        "`verify` to see what each point is worth."
     )
     return Document(
         title="What can fall, and what stays",

@@ -120,7 +120,7 @@ def _choice(linearised: Linearised, control: ControlSettings, before: Sequence[R
             raise
         warn(
             f"round {len(before) + 1}: no weights keep what is to stay within the tolerance, as the training with the "
-            "weights of the round before says; these are taken again. Give a smaller --share or a larger --tolerance"
+            "weights of the round before says; these are taken again. Give a smaller `share` or a larger `tolerance`"
         )
         return before[-1].choice
 
