@@ -344,7 +344,7 @@ def test_a_shape_that_is_named_goes_before_what_is_recognised():
 
 def test_a_column_that_changes_the_loss_is_named():
     records = records_from_rows([{"text": "a", "weight": 0.5}, {"text": "b", "weight": None}])
-    assert str(records.reading) == "read 2 rows as texts; `weight` is carried along, and changes no score"
+    assert str(records.reading) == "read 2 rows as texts; `weight` is carried along and changes no score"
 
 
 def cached(folder, splits):

@@ -48,7 +48,8 @@ class Reading:
         if not self.unused:
             return what
         columns = ", ".join(f"`{name}`" for name in self.unused)
-        return f"{what}; {columns} {'is' if len(self.unused) == 1 else 'are'} carried along, and changes no score"
+        one = len(self.unused) == 1
+        return f"{what}; {columns} {'is carried along and changes' if one else 'are carried along and change'} no score"
 
 
 def _rows(count: int) -> str:
