@@ -109,7 +109,7 @@ class Study:
 
     def influence(self, kind: str) -> np.ndarray:
         """Influence on each answer's log-probability, with a curvature of a kind: [questions, statements]."""
-        settings = CurvatureSettings(kind=kind, rows=0)
+        settings = CurvatureSettings(kind=kind, rows=0, loss="sum")  # as in training
         curvature = fit_curvature(self.tuned, self.data, settings)
         return influence(
             self.tuned, self.data, self.queries, LogProbability(), curvature=curvature, average=False
