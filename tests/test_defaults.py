@@ -131,7 +131,7 @@ PLACES = {
     ReadingSettings: Place(
         part=ReadingPart,
         commands=(
-            *("scan", "fit-curvature", "curate", "evaluate-ranking"),
+            *("scan", "fit-curvature", "curate", "evaluate-ranking", "doctor"),
             *("concept fit", "sae train", "discover"),
         ),
     ),

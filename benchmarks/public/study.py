@@ -118,6 +118,7 @@ def score_draw(suite: Suite, model: Subject, depth: Depth) -> Scored:
         methods={name: each for name, each in scores.items() if name not in known_by_none},
         baselines={name: each for name, each in scores.items() if name in known_by_none},
         diagnosis=read_json(folder / "probe.json"),
+        folder=folder,
     )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from aitia.errors import AitiaError, reason_of
 from aitia.models import LanguageModel, in_tokens, load_model, trace
-from aitia.records import OnError, TokenizedRecord, TokenizedRecords, pad_batch, read_records
+from aitia.records import OnError, ReadingSettings, TokenizedRecord, TokenizedRecords, pad_batch, read_records
 
 if TYPE_CHECKING:
     from aitia.records import Batch
@@ -139,6 +139,7 @@ def check_up(
     dtype: str | None = None,
     download: bool = False,
     rows: int = ROWS,
+    reading: ReadingSettings | None = None,
     max_length: int = 0,
     truncate: bool = False,
     on_error: OnError = "stop",
@@ -153,6 +154,7 @@ def check_up(
         dtype: precision of its weights.
         download: allow fetching from the hub.
         rows: of the data, how many are shown token by token.
+        reading: how the data are read.
         max_length: longest row in tokens; 0 for the model's context.
         truncate: cut longer rows instead of refusing them.
         on_error: stop at a row that cannot be used, or skip it.
@@ -174,8 +176,8 @@ def check_up(
     elif adapter is not None:
         raise AitiaError(f"adapter {adapter}: name the `model` that it was put on")
     if data is not None:
-        records = read_records(data, on_error=on_error)
-        checks.append(Check(name="data", found=f"{len(records)} rows in {data}"))
+        records = read_records(data, reading, on_error=on_error)
+        checks.append(Check(name="data", found=f"{data}: {records.reading}"))
         if loaded is not None:
             first = records.only(records.ids[: max(rows, 2)])
             tokenized = in_tokens(loaded, first, max_length=max_length, truncate=truncate, on_error=on_error)

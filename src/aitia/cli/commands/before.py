@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from aitia.cli.options import Dtype, JsonOption, RowOptions, answer, app, file_out, with_rows
+from aitia.cli.options import Dtype, JsonOption, RowOptions, answer, app, file_out, with_rows, with_settings
+from aitia.records import ReadingSettings
 
 
 @app.command("plan")
@@ -108,8 +109,10 @@ def init_command(
 
 @app.command("doctor")
 @with_rows
+@with_settings(ReadingSettings)
 def doctor_command(
     cut: RowOptions,
+    reading: ReadingSettings,
     model: Annotated[str | None, typer.Option(help="Hub id, folder, or .gguf file.")] = None,
     adapter: Annotated[str | None, typer.Option(help="Folder of a PEFT adapter.")] = None,
     data: Annotated[
@@ -146,6 +149,7 @@ def doctor_command(
         dtype=dtype,
         download=download,
         rows=rows,
+        reading=reading,
         **asdict(cut),
     )
     answer(found.numbers(), as_json, found.text())

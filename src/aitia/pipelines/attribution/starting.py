@@ -82,7 +82,7 @@ def start(
     if out.exists():
         raise AitiaError(f"{out} is there already: give another `out`, or delete it first")
     records = read_records(data)
-    noticed, missing = [_shape(records, data)], []
+    noticed, missing = [f"data: {data}: {records.reading}"], []
     texts: dict[str, Path | None] = {}
     for part, given in (("positive", positive), ("negative", negative), ("queries", queries)):
         found = Path(given) if given is not None else _beside(data, part)
@@ -174,11 +174,6 @@ def _lines(
         "  drop: 0.1  # the most influential tenth goes to removed.jsonl; nothing of yours is changed",
     ]
     return lines
-
-
-def _shape(records: Records, path: Path) -> str:
-    kinds = sorted({record.kind for record in islice(records, 100)})
-    return f"data: {len(records)} rows in {path}, as {' and '.join(kinds)}"
 
 
 def _labels(records: Records) -> list[str]:
