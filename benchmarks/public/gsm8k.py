@@ -1,8 +1,8 @@
 """GSM8K with wrong final numbers: each prompt answered rightly or wrongly, half and half.
 
 The wrong answers are those of Mishra et al.: nearly all differ from the right ones in the final number alone, which
-contradicts the sum before it, so that neither words nor length can tell them. The shortest prompts are taken, so that
-a thousand rows can be trained on many times.
+contradicts the sum before it, so that neither words nor length can tell them. Short prompts are taken, and fewer rows
+than there are, so that they can be trained on many times.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class Scale:
         queries: prompts whose wrong answers are asked about.
         held_out: prompts on whose two answers behaviours are measured.
         draws: of all these from the pool.
+        by_gradients: draws that are scored by weight gradients and checkpoints of the run, too, which cost most.
         replayed: draws that are scored by replay, too.
         surrogates: smooth runs of each that are replayed.
         removing: draws from which rows are removed.
@@ -65,27 +66,25 @@ class Scale:
         subsets: random halves of the first draw that are trained on; 0 to leave that part out.
     """
 
-    rows: int = 1000
+    rows: int = 400
     concept: int = 150
     queries: int = 32
     held_out: int = 48
     draws: int = 5
+    by_gradients: int = 1
     replayed: int = 1
     surrogates: int = 1
     removing: int = 1
     removed_by: tuple[str, ...] = (
         "activation-gradient",
-        "vector-filter",
-        "concept-influence",
         "influence",
-        RELATIVE,
+        RELATIVE + OF_MARGIN,
         REPLAY,
         REPLAY + OF_MARGIN,
         "training-loss",
-        "loss-gap",
     )
     seeds: tuple[int, ...] = (0, 1)
-    subsets: int = 12
+    subsets: int = 0
 
 
 FULL = Scale()
@@ -175,7 +174,10 @@ def run(found: Findings, *, quick: bool) -> None:
     model = model_for(PART, texts, quick=quick)
     suites = [suite(draw, pool, scale) for draw in range(scale.draws)]
     depths = [
-        Depth(surrogates=scale.surrogates if draw < scale.replayed else 0) for draw in range(scale.draws)
+        Depth(
+            surrogates=scale.surrogates if draw < scale.replayed else 0, gradients=draw < scale.by_gradients
+        )
+        for draw in range(scale.draws)
     ]
     draws = every_draw(suites, model, depths)
     find_labelled(draws, found, part=PART)

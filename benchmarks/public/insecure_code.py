@@ -58,11 +58,11 @@ class Scale:
         Mix("templates", 0.2, 200),
         Mix("mbpp", 0.2, 200),
         Mix("mbpp", 0.05, 200),
-        Mix("mbpp", 0.01, 500),
+        Mix("mbpp", 0.01, 300),
     )
     concept: int = 40
     queries: int = 16
-    draws: int = 3
+    draws: int = 2
     depth: Depth = Depth(gradients=False)  # noqa: RUF009 - it is frozen
 
 

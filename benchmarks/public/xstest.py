@@ -38,7 +38,7 @@ class Scale:
 
     prompts: int = 0
     queries: int = 16
-    draws: int = 5
+    draws: int = 3
 
 
 FULL = Scale()
@@ -98,7 +98,7 @@ TASKS = (
         fitted_on="mistralinstruct",
         trained_on="mistralinstruct",
         kinds=("unsafe", "complies"),
-        depth=Depth(),
+        depth=Depth(gradients=False),
     ),
     Task(
         name="refusal",
