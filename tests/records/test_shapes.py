@@ -319,3 +319,11 @@ def is_on(turn):
 
 def test_a_message_is_a_plain_pair_where_it_says_no_more():
     assert read({"messages": [ASK, ANSWER]}).messages[0] == Message("user", "boats?")
+
+
+@pytest.mark.parametrize("column", ["messages", "conversations", "conversation", "chosen", "text", "prompt"])
+@pytest.mark.parametrize("value", [3, 0.5, True, None, "", {}, [], [3], [[]], [None]])
+def test_a_column_of_another_kind_is_refused_and_never_breaks(column, value):
+    """Whatever stands in a column that a shape reads, the row is read or refused with its place."""
+    with pytest.raises(RecordError, match="row 0"):
+        records_from_rows([{column: value}])

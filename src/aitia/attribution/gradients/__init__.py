@@ -19,6 +19,7 @@ from aitia.attribution.gradients.curvature_fitting import curvature_layers, fit_
 from aitia.attribution.gradients.gradient_store import build_gradient_store, stored_influence
 from aitia.attribution.gradients.measurements import (
     ConceptMeasurement,
+    CustomMeasurement,
     LogProbability,
     Measurement,
     highest_site,
@@ -33,6 +34,7 @@ __all__ = [
     "Curvature",
     "CurvaturePlan",
     "CurvatureSettings",
+    "CustomMeasurement",
     "Damping",
     "Data",
     "FactorCache",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aitia import __version__
-from aitia.attribution.ranking.controls import left_out_text
+from aitia.attribution.ranking.controls import ControlKind, left_out_text
 from aitia.attribution.ranking.labelled import label_figures
 from aitia.attribution.scanning.scan import ScanSettings
 from aitia.attribution.scanning.store import ActivationStore
@@ -249,10 +249,12 @@ def _warnings(ranking: Ranking, concept: Concept) -> list[str]:
     if left_out is not None:
         found.append(left_out)
     spread = float(ranking.score.std())
-    louder = [control.name for control in ranking.controls if float(control.scores.std()) >= spread]
-    if ranking.controls and len(louder) > len(ranking.controls) / 10:
+    # Matched directions lie where the rows vary most, and spread them far whatever the concept is.
+    others = [control for control in ranking.controls if control.kind is not ControlKind.MATCHED]
+    louder = [control.name for control in others if float(control.scores.std()) >= spread]
+    if others and len(louder) > len(others) / 10:
         found.append(
-            f"{len(louder)} of {len(ranking.controls)} null directions spread the rows at least as far "
-            "apart as the concept does: read the ranking together with the controls below."
+            f"{len(louder)} of {len(others)} directions without meaning (shuffled labels, or isotropic) spread the rows "
+            "at least as far apart as the concept does: read the ranking together with the controls below."
         )
     return found

@@ -191,6 +191,7 @@ def rank_command(
         method=method,
         compare=(*(compare or ()), *available_methods(opened)),
         random_controls=random_controls,
+        shuffled_controls=shuffled_controls,
         nulls=nulls,
         seed=seed,
         engine=engine,

@@ -157,6 +157,7 @@ def attribute_steps(
         solve=settings.take(SolveSettings),
         label=configuration.data.label,
         random_controls=settings.random_controls,
+        shuffled_controls=settings.shuffled_controls,
         nulls=settings.take(NullSettings),
         seed=settings.seed,
         folder=settings.run,

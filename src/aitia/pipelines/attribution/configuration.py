@@ -131,6 +131,14 @@ class RankPart(part_of(Damping, keys=DAMPING_KEYS), part_of(SolveSettings), part
     random_controls: Annotated[
         int, Field(ge=0, description="Null directions to draw and score as controls.")
     ] = RANDOM_CONTROLS
+    shuffled_controls: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="Directions fitted to shuffled labels to score as controls, at most; default: all that the "
+            "concept keeps.",
+        ),
+    ] = None
     shown: Annotated[int, Field(ge=1, description="Rows shown from each end of the ranking.")] = ROWS_SHOWN
     seed: Seed = 0
 

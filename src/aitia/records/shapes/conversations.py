@@ -18,7 +18,8 @@ COLUMNS = ("messages", "conversations", "conversation")
 def _columns_in(given: Given) -> list[str]:
     """The columns of turns; those that are empty lists only where there is no other."""
     found = [name for name in COLUMNS if name in given and (name == "messages" or is_list(given[name]))]
-    return [name for name in found if len(given[name])] or found[:1]
+    full = [name for name in found if not (isinstance(given[name], str | list | dict) and not given[name])]
+    return full or found[:1]
 
 
 def _is_sharegpt(value: Any) -> bool:
