@@ -254,7 +254,7 @@ def _warnings(ranking: Ranking, concept: Concept) -> list[str]:
     louder = [control.name for control in others if float(control.scores.std()) >= spread]
     if others and len(louder) > len(others) / 10:
         found.append(
-            f"{len(louder)} of {len(others)} directions without meaning (shuffled labels, or isotropic) spread the rows "
+            f"{len(louder)} of {len(others)} directions without meaning (shuffled labels, isotropic) spread the rows "
             "at least as far apart as the concept does: read the ranking together with the controls below."
         )
     return found

@@ -135,7 +135,15 @@ def rank_command(
     ] = False,
     random_controls: Annotated[
         int, typer.Option(min=0, help="Null directions to draw and score as controls.")
-    ] = RANDOM_CONTROLS,
+    ] = RANDOM_CONTROLS
+    shuffled_controls: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Directions fitted to shuffled labels to score as controls, at most; default: all that the concept "
+            "keeps.",
+        ),
+    ] = None,
     nulls: NullSettings,
     shown: Annotated[
         int, typer.Option(min=1, help="Rows that the report shows from each end of the ranking.")
