@@ -135,7 +135,7 @@ def rank_command(
     ] = False,
     random_controls: Annotated[
         int, typer.Option(min=0, help="Null directions to draw and score as controls.")
-    ] = RANDOM_CONTROLS
+    ] = RANDOM_CONTROLS,
     shuffled_controls: Annotated[
         int | None,
         typer.Option(
