@@ -34,7 +34,8 @@ def made(tiny_model, tmp_path_factory):
     """A store with losses, of which one row is a text without a prompt."""
     data = records_from_rows(
         [{"prompt": f"Say {i}.\n", "completion": "a cat " * (1 + i % 4)} for i in range(11)]
-        + [{"text": "Only a text."}]
+        + [{"text": "Only a text."}],
+        shape="mixed",
     )
     store = scan(
         tiny_model,

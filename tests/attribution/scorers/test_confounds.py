@@ -19,7 +19,8 @@ SITE = "resid_post.1"
 def rows_of_text():
     return records_from_rows(
         [{"prompt": f"Say {i}.\n", "completion": "a cat " * (1 + i % 4)} for i in range(9)]
-        + [{"text": "Only a text."}]
+        + [{"text": "Only a text."}],
+        shape="mixed",
     )
 
 
