@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from aitia.files import write_json
+from aitia.files import write_text
 from harness import WORK, Target, report
 from planted.findings import Findings
 from public import axbench, facts, gsm8k, insecure_code, traits, xstest
@@ -56,10 +56,9 @@ def main() -> None:
     for name in options.part or PARTS:
         own = Findings()
         PARTS[name](own, quick=options.quick)
-        write_json(
-            findings_file(name, quick=options.quick),
-            {"rows": own.rows, "targets": [asdict(each) for each in own.targets]},
-        )
+        file = findings_file(name, quick=options.quick)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps({"rows": own.rows, "targets": [asdict(each) for each in own.targets]}))
         found = measured(quick=options.quick)
         report("public", found.rows, found.targets, quick=options.quick)
 
