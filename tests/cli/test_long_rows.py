@@ -18,8 +18,10 @@ READERS = [
     for name, command in commands().items()
     for parameter in command.params
     for option in parameter.opts
-    # `curate` and `evaluate-ranking` cut nothing; to others, --data says where scanned rows lie now.
-    if option in TEXTS and name not in ("curate", "evaluate-ranking") and (name, option) not in MOVED
+    # Some cut nothing, `doctor` looks at the first rows alone; to others, --data says where scanned rows lie now.
+    if option in TEXTS
+    and name not in ("curate", "evaluate-ranking", "init", "doctor")
+    and (name, option) not in MOVED
 ]
 INFLUENCE = ["--method", "influence", "--curvature", "@identity.safetensors"]
 
