@@ -296,6 +296,8 @@ def main() -> None:
     names = options.suite or (DRAWS[:1] if options.quick else DRAWS)
     model, found = subject(WORK / ("truth-quick" if options.quick else "truth")), Findings()
     encoder = load_sentence_encoder()
+    if not options.quick:  # needs the environment of the peers
+        beside_the_peer(model.work / "replay" / "magic", found)
     for name in names:
         scale = QUICK if options.quick else FULL if name == DRAWS[0] else OTHERS
         scored = score(drawn(name), model, encoder)
@@ -307,9 +309,9 @@ def main() -> None:
             add_memory(name, memory_of(name, model.work), found)
         if scale.removed:
             remove(name, scored, through, scale, found)
-    if not options.quick:  # needs the environment of the peers
-        beside_the_peer(model.work / "replay" / "magic", found)
-    report("replay", found.rows, found.targets, quick=options.quick)
+        report(
+            "replay", found.rows, found.targets, quick=options.quick
+        )  # stopped here, it tells what there is
 
 
 if __name__ == "__main__":
