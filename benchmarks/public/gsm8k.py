@@ -70,7 +70,7 @@ class Scale:
     concept: int = 150
     queries: int = 32
     held_out: int = 48
-    draws: int = 5
+    draws: int = 3
     by_gradients: int = 1
     replayed: int = 1
     surrogates: int = 1
@@ -83,7 +83,7 @@ class Scale:
         REPLAY + OF_MARGIN,
         "training-loss",
     )
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0,)
     subsets: int = 0
 
 
