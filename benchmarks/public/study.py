@@ -44,13 +44,14 @@ class Depth:
 
     Attributes:
         surrogates: smooth runs that are replayed; 0 to leave replay out.
-        gradients: whether the scorers of weight gradients are run, with a curvature of all rows, and those that sum
-            gradients over checkpoints of the run.
+        gradients: whether the scorers of weight gradients are run, with a curvature of all rows.
+        checkpoints: whether those that sum gradients over checkpoints of the run are.
         state_gigabytes: what the kept states of a run may take on disk.
     """
 
     surrogates: int = 0
     gradients: bool = True
+    checkpoints: bool = False
     state_gigabytes: float = 1.5
 
 
@@ -107,7 +108,7 @@ def score_draw(suite: Suite, model: Subject, depth: Depth) -> Scored:
     )
     site = read_json(folder / "probe.json")["untouched"]["site"]
     scores |= _kept(folder / "anywhere.npz", lambda: _anywhere(suite, model, site, folder / "anywhere"))
-    if depth.gradients:
+    if depth.checkpoints:
         scores |= _kept(folder / "checkpoints.npz", lambda: _by_checkpoints(suite, model, run, concept))
     if depth.surrogates:
         file = folder / f"replayed-{depth.surrogates}.npz"
