@@ -40,7 +40,6 @@ from aitia.training import RecordedRun, read_run, train
 from harness import WORK, Target, at_least, at_most, report
 from planted.findings import Findings
 from planted.memory import add_memory, memory_of
-from planted.solved import with_exact_solve
 from planted.study import (
     GRADIENT,
     MARGIN,
@@ -301,8 +300,6 @@ def main() -> None:
     for name in names:
         scale = QUICK if options.quick else FULL if name == DRAWS[0] else OTHERS
         scored = score(drawn(name), model, encoder)
-        if scale.variants:
-            scored = with_exact_solve(scored)
         through = through_training(scored, model, scale)
         foretell(name, scored, through, scale, found)
         if scale.variants:
