@@ -35,6 +35,7 @@ LINES = {
     "plan": "@attribute.yaml --teraflops 1",
     "init": "@data.jsonl --model @model --positive @positive.jsonl --negative @negative.jsonl --out %a.yaml",
     "doctor": "--model @model --data @data.jsonl",
+    "completion": "bash",
     "prove": "@n.network.safetensors --verifier cascade --out %p.certificate.json",
     "check": "@n.network.safetensors @n.certificate.json",
     "push": "@sae file://%copy",

@@ -48,6 +48,8 @@ PARTS = {
     "groups": {"plotly", "scipy", "torch"},
 }
 """What a part of the installation brings, as it is imported; pyproject.toml has the same, as it is installed."""
+COMPLETING = "_AITIA_COMPLETE"
+"""The environment variable by which a shell asks for the words that a command line may go on with."""
 _GROUP_COMMANDS = ("network", "prove")
 _READER_GONE = 141
 _SETTING = re.compile(r"`([a-z]+(?:_[a-z]+)*)(?:=([^`\s]+))?`")
@@ -126,6 +128,12 @@ def _invoke(arguments: Sequence[str]) -> None:
 
     quiet_libraries()
     command = _root()
+    asked = os.environ.get(COMPLETING)
+    if asked:
+        from typer.completion import completion_init, shell_complete
+
+        completion_init()
+        sys.exit(shell_complete(command, {}, "aitia", COMPLETING, asked))
     # Not `command.main`, which says nothing on Ctrl-C.
     with command.make_context("aitia", list(arguments)) as context:
         command.invoke(context)
