@@ -21,6 +21,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "xor"
 LINES = {
     "scan": "--model @model --data @data.jsonl --site resid_post.1 --out %store",
     "rank": "--store @store --concept @c.concept.safetensors --out %r.parquet",
+    "score": "--model @model --concept @c.concept.safetensors --data @data.jsonl",
     "fit-curvature": "--model @model --data @data.jsonl --kind diagonal --rows 4 --out %c.safetensors",
     "evaluate-ranking": "@r.parquet --data @data.jsonl --label planted",
     "tail-patch": "@r.parquet --queries @data.jsonl --rows 1",

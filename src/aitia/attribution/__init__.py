@@ -13,6 +13,7 @@ from aitia.attribution.control import (
 from aitia.attribution.ranking.controls import Control, ControlKind
 from aitia.attribution.ranking.ranking import Ranking, read_ranking
 from aitia.attribution.ranking.scoring import rank
+from aitia.attribution.row_stream import RowScore, RowStream, StreamSettings, score_rows
 from aitia.attribution.scanning.activation_products import Reading
 from aitia.attribution.scanning.activations import ACTIVATIONS
 from aitia.attribution.scanning.null_directions import NullSettings
@@ -49,13 +50,16 @@ __all__ = [
     "RankingContext",
     "Reading",
     "RoundSettings",
+    "RowScore",
     "RowScores",
+    "RowStream",
     "ScanSettings",
     "Scorer",
     "Scores",
     "Slice",
     "SliceInfluence",
     "SliceSettings",
+    "StreamSettings",
     "WeightChoice",
     "absolute_sums",
     "available_methods",
@@ -67,6 +71,7 @@ __all__ = [
     "register",
     "scan",
     "score_concepts",
+    "score_rows",
     "scorer",
     "scorer_names",
     "slice_influence",

@@ -48,8 +48,6 @@ PARTS = {
     "groups": {"plotly", "scipy", "torch"},
 }
 """What a part of the installation brings, as it is imported; pyproject.toml has the same, as it is installed."""
-COMPLETING = "_AITIA_COMPLETE"
-"""The environment variable by which a shell asks for the words that a command line may go on with."""
 _GROUP_COMMANDS = ("network", "prove")
 _READER_GONE = 141
 _SETTING = re.compile(r"`([a-z]+(?:_[a-z]+)*)(?:=([^`\s]+))?`")
@@ -128,6 +126,8 @@ def _invoke(arguments: Sequence[str]) -> None:
 
     quiet_libraries()
     command = _root()
+    from aitia.cli.options import COMPLETING
+
     asked = os.environ.get(COMPLETING)
     if asked:
         from typer.completion import completion_init, shell_complete

@@ -23,6 +23,8 @@ from aitia.settings import AtLeast, AtMost, Setting, described
 if TYPE_CHECKING:
     from aitia.models import LanguageModel
 
+COMPLETING = "_AITIA_COMPLETE"
+"""The environment variable by which a shell asks for the words that a command line may go on with."""
 Command = TypeVar("Command", bound=Callable[..., None])
 
 

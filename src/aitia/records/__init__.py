@@ -1,5 +1,6 @@
 """Training examples: read, checked, cut into tokens with their responses marked, and batched."""
 
+from aitia.records.arriving import ArrivingRows
 from aitia.records.bad_rows import OnError, SkippedRow, shorten, some_of
 from aitia.records.batching import (
     BATCH_TOKENS,
@@ -19,6 +20,7 @@ from aitia.records.weighing import write_weighted
 
 __all__ = [
     "BATCH_TOKENS",
+    "ArrivingRows",
     "Batch",
     "Message",
     "OnError",

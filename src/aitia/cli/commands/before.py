@@ -8,7 +8,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from aitia.cli.options import Dtype, JsonOption, RowOptions, answer, app, file_out, with_rows, with_settings
+from aitia.cli.options import (
+    COMPLETING,
+    Dtype,
+    JsonOption,
+    RowOptions,
+    answer,
+    app,
+    file_out,
+    with_rows,
+    with_settings,
+)
 from aitia.records import ReadingSettings
 
 
@@ -172,7 +182,5 @@ def completion_command(
     Example: `eval "$(aitia completion bash)"`
     """
     from typer.completion import get_completion_script
-
-    from aitia.cli.endings import COMPLETING
 
     typer.echo(get_completion_script(prog_name="aitia", complete_var=COMPLETING, shell=shell))
