@@ -78,7 +78,7 @@ def test_rows_come_from_one_place(desk, capsys):
     assert "give either --stream" in capsys.readouterr().err
 
 
-def begun(desk, **pipes):
+def begun(desk):
     line = ["score", "--stream", "--model", f"{desk}/model", "--concept", f"{desk}/c.concept.safetensors"]
     return subprocess.Popen(
         [*PROGRAM, *line],

@@ -1,5 +1,7 @@
 """Attribution: scan training data once, then rank it by its influence on any concept."""
 
+from typing import TYPE_CHECKING
+
 from aitia.attribution.control import (
     ControlSettings,
     Expansion,
@@ -35,6 +37,9 @@ from aitia.attribution.scorers import (
 )
 from aitia.attribution.slices.slices import Slice, SliceInfluence, SliceSettings, slice_influence
 
+if TYPE_CHECKING:
+    from aitia.attribution.scan_callback import ScanCallback
+
 __all__ = [
     "ACTIVATIONS",
     "ActivationScorer",
@@ -53,6 +58,7 @@ __all__ = [
     "RowScore",
     "RowScores",
     "RowStream",
+    "ScanCallback",
     "ScanSettings",
     "Scorer",
     "Scores",
@@ -76,3 +82,12 @@ __all__ = [
     "scorer_names",
     "slice_influence",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import what needs transformers where it is first used, so that settings stay light."""
+    if name != "ScanCallback":
+        raise AttributeError(f"module 'aitia.attribution' has no attribute {name!r}")
+    from aitia.attribution.scan_callback import ScanCallback
+
+    return ScanCallback

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from aitia.records import (
     pad_batch,
     tokenize,
 )
-from aitia.settings import Count, check
+from aitia.settings import AtLeast, AtMost, Count, check
 
 ALONE = {*FORWARD_ACTIVATIONS, "backward"}
 """Activations that a row has by itself, without a sampled response."""
@@ -48,7 +48,7 @@ class StreamSettings:
     """
 
     methods: tuple[str, ...] = (DEFAULT_METHOD,)
-    look_ahead: Count = 64
+    look_ahead: Annotated[int, AtLeast(1), AtMost(100_000)] = 64
     max_batch_tokens: Count = BATCH_TOKENS
 
     def __post_init__(self) -> None:
