@@ -94,6 +94,7 @@ def test_the_data_and_other_formats_are_not_written_over(tmp_path):
 SHAPES = {
     "text": [{"text": f"row {i} naïve", "id": i, "more": 1.5 * i} for i in range(4)],
     "uneven": [{"prompt": "p", "completion": "c"}, {"prompt": "q", "completion": "d", "tag": "x"}],
+    "marked": [{"prompt": "p", "completion": "c", "label": label} for label in (True, False)],
     "turns": [
         {"messages": [{"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": "So."}]}
         for i in range(3)

@@ -122,15 +122,14 @@ def _root() -> Any:
 
 
 def _invoke(arguments: Sequence[str]) -> None:
+    from aitia.cli.options import COMPLETING
     from aitia.engine import quiet_libraries
 
     quiet_libraries()
     command = _root()
-    from aitia.cli.options import COMPLETING
-
     asked = os.environ.get(COMPLETING)
     if asked:
-        from typer.completion import completion_init, shell_complete
+        from typer.completion import completion_init, shell_complete  # type: ignore[attr-defined]
 
         completion_init()
         sys.exit(shell_complete(command, {}, "aitia", COMPLETING, asked))

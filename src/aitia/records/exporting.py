@@ -43,7 +43,8 @@ class Export:
             return self.format
         if path.name.endswith(NAMES[data.format][0]):
             return data.format
-        return next((name for endings, name in _FORMATS if path.name.endswith(endings)), data.format)
+        named: list[Format] = [name for endings, name in _FORMATS if path.name.endswith(endings)]
+        return named[0] if named else data.format
 
     def require(self, data: Records) -> None:
         """Refuse columns that do not go with the data.
@@ -180,11 +181,12 @@ def _require_same(part: Records, path: Path, target: Path, format: Format) -> No
     ):  # its name does not say what it holds
         named = target.rename(target.with_name(f"{target.name}{ENDING_OF[format]}"))
     try:
-        found = read_records(named, **part.reading.settings)
-        wrong = [place for place, one in enumerate(part.digests) if one != found.digests[place]]
+        found = read_records(named, on_error="skip", **part.reading.settings)
+        digests = dict(zip(found.rows, found.digests, strict=True))
     finally:
         if named != target:
             named.rename(target)
+    wrong = [place for place, one in enumerate(part.digests) if one != digests.get(place)]
     if wrong:
         raise RecordError(
             f"{path}: {part[wrong[0]].location} would read as another row in {NAMES[format][1]} ({len(wrong)} such "
@@ -253,7 +255,12 @@ def _texts(rows: Sequence[Mapping[str, Any]], delimiter: str, path: Path) -> Non
         nested = next((name for name, value in row.items() if isinstance(value, dict | list)), None)
         if nested is not None:
             raise ValueError(f"the column {nested!r} holds lists or objects")
-    _table(head, ([row.get(name) for name in head] for row in rows), delimiter, path)
+    _table(head, ([_word(row.get(name)) for name in head] for row in rows), delimiter, path)
+
+
+def _word(value: Any) -> Any:
+    """True and false as JSON has them, which is how a table is read."""
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]], delimiter: str, path: Path) -> None:

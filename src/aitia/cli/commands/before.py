@@ -181,6 +181,6 @@ def completion_command(
 
     Example: `eval "$(aitia completion bash)"`
     """
-    from typer.completion import get_completion_script
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]  # listed by no `__all__`
 
     typer.echo(get_completion_script(prog_name="aitia", complete_var=COMPLETING, shell=shell))
