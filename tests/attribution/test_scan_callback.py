@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from transformers import TrainerCallback
 
 from aitia.attribution import ScanCallback, rank, read_ranking, scan
 from aitia.concepts import Concept
@@ -58,6 +59,20 @@ def make_trainer(base, rows, tmp_path):
         used = [{name: row[name] for name in ("prompt", "completion")} for row in rows[:6]]
         adapter = LoraConfig(r=2, target_modules=["q_proj", "down_proj"], lora_dropout=0.1) if lora else None
         given = {"model": model.network, "processing_class": model.tokenizer, "peft_config": adapter}
+        if kind == "trainer":
+            from peft import get_peft_model
+            from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
+
+            config = given.pop("peft_config")
+            network = given.pop("model")
+            tokens = [model.tokenizer(row["prompt"] + row["completion"])["input_ids"] for row in used]
+            return Trainer(
+                model=network if config is None else get_peft_model(network, config),
+                args=TrainingArguments(**usual | arguments),
+                train_dataset=[{"input_ids": each, "labels": each} for each in tokens],
+                data_collator=DataCollatorForSeq2Seq(model.tokenizer),
+                **given,
+            )
         if kind == "sft":
             return trl.SFTTrainer(
                 args=trl.SFTConfig(**usual | arguments), train_dataset=Dataset.from_list(used), **given
@@ -82,11 +97,21 @@ def by_hand(network, tokenizer, concept):
     return np.mean(found)
 
 
+class Reporter(TrainerCallback):
+    """What W&B and its like are handed."""
+
+    def __init__(self):
+        self.logs = []
+
+    def on_log(self, args, state, control, logs=None, **_):
+        self.logs.append(dict(logs))
+
+
 def weights(trainer):
     return torch.cat([each.detach().flatten() for each in trainer.model.parameters()])
 
 
-@pytest.mark.parametrize(("kind", "lora"), [("sft", True), ("sft", False), ("dpo", True)])
+@pytest.mark.parametrize(("kind", "lora"), [("trainer", True), ("sft", True), ("sft", False), ("dpo", True)])
 def test_figures_are_logged_each_epoch_and_the_training_is_untouched(make_trainer, base, kind, lora):
     plain = make_trainer(kind, lora)
     plain.train()
@@ -95,6 +120,8 @@ def test_figures_are_logged_each_epoch_and_the_training_is_untouched(make_traine
     start = [by_hand(first.network, first.tokenizer, each) for each in concepts]
     trainer = make_trainer(kind, lora)
     callback = ScanCallback(concepts, held_out=HELD_OUT).attach(trainer)
+    reported = Reporter()
+    trainer.add_callback(reported)
     trainer.train()
     assert torch.equal(weights(trainer), weights(plain))  # dropout's draws among them
     assert [each["epoch"] for each in callback.figures] == [0, 1, 2]
@@ -107,6 +134,9 @@ def test_figures_are_logged_each_epoch_and_the_training_is_untouched(make_traine
         assert callback.figures[0][name] == pytest.approx(before, rel=1e-4)
         assert callback.figures[2][name] == pytest.approx(last, rel=1e-3)
         assert logged[2][name] == callback.figures[2][name]
+        assert [each[name] for each in reported.logs if name in each] == [
+            each[name] for each in callback.figures
+        ]
         assert before != pytest.approx(last, rel=1e-4)
     losses = [[each["loss"] for each in run.state.log_history if "loss" in each] for run in (plain, trainer)]
     assert losses[0] == losses[1]
