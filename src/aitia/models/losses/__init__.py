@@ -1,0 +1,21 @@
+"""Rows under their losses: sides, reference log-probabilities, coefficients, and values with a graph."""
+
+from aitia.models.losses.reference import (
+    known_references,
+    log_probabilities,
+    with_references,
+    without_adapter,
+)
+from aitia.models.losses.sides import Sides, coefficients, row_losses, side_batch, sides_of_rows
+
+__all__ = [
+    "Sides",
+    "coefficients",
+    "known_references",
+    "log_probabilities",
+    "row_losses",
+    "side_batch",
+    "sides_of_rows",
+    "with_references",
+    "without_adapter",
+]
