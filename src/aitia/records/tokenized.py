@@ -83,6 +83,14 @@ class TokenizedRecords:
         return self.records[int(index)]
 
     @property
+    def answers(self) -> TokenizedRecords:
+        """Every answer that the rows' loss compares as a row of supervised fine-tuning, those of a row together."""
+        if self.loss.plain:
+            return self
+        flat = [side for record in self.records for side in record.sides]
+        return TokenizedRecords(records=flat, skipped=self.skipped, today=self.today)
+
+    @property
     def fingerprint(self) -> str:
         """Digest of ids, tokens and masks, in order; with another loss than the plain one, of all that it reads."""
         whole = hashlib.sha256()

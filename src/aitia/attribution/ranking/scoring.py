@@ -170,12 +170,13 @@ def rank(
         scores=scored.scores,
         seconds=scored.seconds,
         controls=controls,
+        sides=_sides(method, prepared, store),
         provenance={
             "store": str(store.path),
             "model": store.manifest["model"],
             "data": {key: store.manifest["data"][key] for key in ("source", "fingerprint", "rows")}
             | {"skipped": len(store.manifest["data"]["skipped"])}
-            | {key: value for key, value in store.manifest["data"].items() if key == "reading"},
+            | {key: value for key, value in store.manifest["data"].items() if key in ("reading", "loss")},
             "concept": {
                 "name": concept.name,
                 "site": concept.site,
@@ -258,6 +259,14 @@ def _direction_scores(name: str, prepared: Scores, rows: int) -> DirectionScores
             return _numbers(prepared.under(directions), (len(directions), rows))
 
     return score
+
+
+def _sides(name: str, prepared: Scores, store: ActivationStore) -> dict[str, np.ndarray]:
+    """The parts of scores by the answers that the rows' loss compares."""
+    if not store.sides:
+        return {}
+    with naming_package(name):
+        return {side: _numbers(part, (len(store),)) for side, part in prepared.sides().items()}
 
 
 def _token_shares(name: str, prepared: Scores) -> Callable[[TokenizedRecord], np.ndarray | None]:

@@ -109,6 +109,7 @@ class GradientNorm(Scorer):
     source = "a ranking that agrees with it may be about the size of gradients alone"
     positive = "always"
     baseline = True
+    any_loss = True
 
     def needs(self) -> Needs:
         """See `Scorer.needs`."""

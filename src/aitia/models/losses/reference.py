@@ -93,6 +93,8 @@ def with_references(
             f"{model.name}: `loss={loss.loss}` compares with a reference model, which is this model without its "
             "adapter, and it has none; give the log-probabilities in columns: `reference=columns`"
         )
+    if not len(rows):
+        return []
     sides = [row.sides for row in rows]
     with nullcontext(model) if untrained else without_adapter(model) as reference:
         flat = log_probabilities(

@@ -65,7 +65,8 @@ def sides_of_rows(
         NumericalError: a log-probability is not finite; the row is named.
     """
     loss = loss_of(rows.loss)
-    flat = [side for row in rows for side in row.sides]
+    answers = rows.answers
+    flat = list(answers)
     filled = with_references(model, list(rows), rows.loss, max_batch_tokens=max_batch_tokens)
     if loss.per_token:  # whose coefficients do not depend on the log-probabilities
         log_probs = np.zeros(len(flat))
@@ -73,7 +74,7 @@ def sides_of_rows(
         log_probs = log_probabilities(model, flat, max_batch_tokens=max_batch_tokens)
     found = coefficients(filled, log_probs.reshape(len(rows), -1), rows.loss, mean=mean)
     return Sides(
-        rows=TokenizedRecords(records=flat, skipped=rows.skipped, today=rows.today),
+        rows=answers,
         coefficients=found,
         names=loss.sides,
     )
