@@ -3,6 +3,7 @@
 from aitia.models.losses.reference import (
     known_references,
     log_probabilities,
+    references_table,
     with_references,
     without_adapter,
 )
@@ -13,6 +14,7 @@ __all__ = [
     "coefficients",
     "known_references",
     "log_probabilities",
+    "references_table",
     "row_losses",
     "side_batch",
     "sides_of_rows",

@@ -80,13 +80,13 @@ def with_references(
         max_batch_tokens: tokens run at once.
 
     Returns:
-        The n rows; as they are where the loss reads no reference, or columns gave it.
+        The n rows; as they are where the loss reads no reference, columns gave it, or it is filled in already.
 
     Raises:
         AitiaError: the model has no adapter to turn off.
         NumericalError: a log-probability is not finite; the row is named.
     """
-    if not loss_of(loss).relative or loss.reference != "base":
+    if not loss_of(loss).relative or loss.reference != "base" or _are_known(rows):
         return list(rows)
     if not untrained and model.adapter is None:
         raise AitiaError(
@@ -105,6 +105,16 @@ def with_references(
         replace(row, numbers={**row.numbers, **dict(zip(REFERENCES, found.tolist(), strict=False))})
         for row, found in zip(rows, by_row, strict=True)
     ]
+
+
+def _are_known(rows: Sequence[TokenizedRecord]) -> bool:
+    return bool(len(rows)) and REFERENCES[0] in rows[0].numbers
+
+
+def references_table(rows: Sequence[TokenizedRecord]) -> list[list[float]]:
+    """The log-probabilities by the reference model that rows hold, [n, s]; empty where they hold none."""
+    names = [name for name in REFERENCES if len(rows) and name in rows[0].numbers]
+    return [[row.numbers[name] for name in names] for row in rows] if names else []
 
 
 def known_references(rows: TokenizedRecords, known: Sequence[Sequence[float]]) -> TokenizedRecords:

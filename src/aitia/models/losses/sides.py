@@ -46,7 +46,12 @@ class Sides:
 
 
 def sides_of_rows(
-    model: LanguageModel, rows: TokenizedRecords, *, mean: bool = False, max_batch_tokens: int = 2048
+    model: LanguageModel,
+    rows: TokenizedRecords,
+    *,
+    mean: bool = False,
+    weighted: bool = True,
+    max_batch_tokens: int = 2048,
 ) -> Sides:
     """Take rows apart into sides, with the coefficients that these have at the model's parameters.
 
@@ -55,6 +60,7 @@ def sides_of_rows(
         rows: n rows, as `in_tokens` gives them with their loss.
         mean: coefficients of the gradient of the side's mean cross-entropy, in the place of its sum. A loss that is
             itself divided by tokens is then a mean over its row's.
+        weighted: whether a row's weight is in its gradient.
         max_batch_tokens: tokens run at once.
 
     Returns:
@@ -72,7 +78,7 @@ def sides_of_rows(
         log_probs = np.zeros(len(flat))
     else:
         log_probs = log_probabilities(model, flat, max_batch_tokens=max_batch_tokens)
-    found = coefficients(filled, log_probs.reshape(len(rows), -1), rows.loss, mean=mean)
+    found = coefficients(filled, log_probs.reshape(len(rows), -1), rows.loss, mean=mean, weighted=weighted)
     return Sides(
         rows=answers,
         coefficients=found,
@@ -81,15 +87,21 @@ def sides_of_rows(
 
 
 def coefficients(
-    rows: Sequence[TokenizedRecord], log_probs: np.ndarray, settings: LossSettings, *, mean: bool
+    rows: Sequence[TokenizedRecord],
+    log_probs: np.ndarray,
+    settings: LossSettings,
+    *,
+    mean: bool,
+    weighted: bool = True,
 ) -> np.ndarray:
-    """What each side's gradient is multiplied with in that of its row, the row's weight in it.
+    """What each side's gradient is multiplied with in that of its row.
 
     Args:
         rows: n rows, their references filled in.
         log_probs: [n, s] of their sides at the parameters where gradients are taken.
         settings: of the loss.
         mean: see `sides_of_rows`.
+        weighted: see `sides_of_rows`.
 
     Returns:
         [n, s] float64.
@@ -106,7 +118,7 @@ def coefficients(
     ).numpy()
     if mean and not loss_of(settings).per_token:
         found = found * [[max(int(side.response[1:].sum()), 1) for side in row.sides] for row in rows]
-    return found * numbers[WEIGHT][:, None] if WEIGHT in numbers else found
+    return found * numbers[WEIGHT][:, None] if weighted and WEIGHT in numbers else found
 
 
 def numbers_of_rows(rows: Sequence[TokenizedRecord], settings: LossSettings) -> dict[str, np.ndarray]:
