@@ -233,7 +233,12 @@ REFUSED = {
         "`advantage` is 'much', not a number",
     ),
     "true advantage": ([ANSWER | {"advantage": True}], {"loss": "policy-gradient"}, "must be a number"),
-    "negative weight": ([ANSWER | {"w": -1}], {"weight": "w"}, "`w` is -1; it must be at least 0"),
+    "no weight": ([ANSWER], {"weight": "w"}, "has no `w`, which `weight` reads; its other columns: none"),
+    "weight that is not a number": (
+        [ANSWER | {"w": math.nan}],
+        {"weight": "w"},
+        "`w` is nan, not a finite number",
+    ),
     "no reference": ([PAIR], {"loss": "dpo", "reference": "columns"}, "has no `ref_chosen_logps`"),
     "likelihood": (
         [PAIR | {"ref_chosen_logps": 0.5, "ref_rejected_logps": -1}],

@@ -38,11 +38,13 @@ from aitia.cli.options import (
 from aitia.engine import Engine
 from aitia.errors import AitiaError
 from aitia.records import ReadingSettings
+from aitia.records.losses import LossSettings
 
 
 @app.command("scan")
 @with_settings(ScanSettings, {"sites": "--site", "activations": "--activation"})
 @with_settings(ReadingSettings)
+@with_settings(LossSettings)
 @with_model
 @with_engine
 def scan_command(
@@ -57,13 +59,15 @@ def scan_command(
     out: Annotated[Path, folder_out("Folder of the store.")],
     settings: ScanSettings,
     reading: ReadingSettings,
+    loss: LossSettings,
     on_error: OnErrorOption = "stop",
     engine: Engine,
     as_json: JsonOption = False,
 ) -> None:
     """Run the model over the training data once; any concept can be asked of the store afterwards.
 
-    Stopped at any moment and run again, it goes on where it was.
+    Stopped at any moment and run again, it goes on where it was. With another --loss than sft, rows count by the
+    gradient of that loss: `--loss dpo` takes preference pairs, and a ranking gives each side's part too.
 
     Example:
     `aitia scan --model runs/my-model --data train.jsonl --site resid_post.19 --out runs/store`
@@ -73,17 +77,19 @@ def scan_command(
 
     records = read_records(data, reading, on_error=on_error)
     loaded = model.load()
-    store = scan(loaded, records, settings, out=out, on_error=on_error, engine=engine)
+    store = scan(loaded, records, settings, out=out, on_error=on_error, engine=engine, loss=loss)
+    read = str(records.reading.under(loss.columns))
     skipped = store.manifest["data"]["skipped"]
     found = {
         "store": str(out),
         "rows": len(store),
         "sites": store.sites,
         "activations": store.activations,
-        "read": str(records.reading),
+        "read": read,
+        "loss": str(loss),
         "skipped": skipped,
     }
-    lines = [str(records.reading), f"{len(store)} rows scanned at {', '.join(store.sites)}, in {out}"]
+    lines = [read, f"{len(store)} rows scanned at {', '.join(store.sites)}, in {out}"]
     lines += left_out(skipped)
     answer(found, as_json, "\n".join(lines))
 

@@ -83,7 +83,7 @@ def numbers_of(record: Record, settings: LossSettings, sides: Sequence[_Cut]) ->
     loss = loss_of(settings)
     found = loss.numbers(record, settings)
     if settings.weight:
-        found[WEIGHT] = number_in(record, settings.weight, "`weight`", least=0)
+        found[WEIGHT] = number_in(record, settings.weight, "`weight`")
     if loss.relative and settings.reference == "columns":
         columns = _REFERENCE_COLUMNS[len(loss.sides)]
         for name, column, side in zip(REFERENCES, columns, sides, strict=False):

@@ -68,20 +68,19 @@ class RowLoss(Protocol):
         ...
 
 
-def number_in(record: Record, column: str, needed_by: str, *, least: float | None = None) -> float:
+def number_in(record: Record, column: str, needed_by: str) -> float:
     """A number in a column of a row.
 
     Args:
         record: the row.
         column: its name.
         needed_by: what reads it, for the message.
-        least: the smallest that is right; none for any.
 
     Returns:
         The number.
 
     Raises:
-        RecordError: it is absent, no finite number, or too small; the reason alone, without the place.
+        RecordError: it is absent, or no finite number; the reason alone, without the place.
     """
     value: Any = record.extra.get(column)
     if value is None:
@@ -97,6 +96,4 @@ def number_in(record: Record, column: str, needed_by: str, *, least: float | Non
     number = float(value)
     if not math.isfinite(number):
         raise RecordError(f"`{column}` is {number}, not a finite number; mend it, or take the row out")
-    if least is not None and number < least:
-        raise RecordError(f"`{column}` is {number:g}; it must be at least {least:g}")
     return number

@@ -47,6 +47,11 @@ class LossSettings:
         return self.loss == "sft" and not self.weight
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are read by the names given here."""
+        return (self.weight, *([self.advantage] if self.loss == "policy-gradient" else []))
+
+    @property
     def said(self) -> dict[str, Any]:
         """What differs from the defaults, to be kept with what is made from the rows."""
         usual = LossSettings()
