@@ -221,34 +221,42 @@ REFUSED = {
     "answer as dpo": ([ANSWER], {"loss": "dpo"}, "is no preference pair, which `loss=dpo` compares"),
     "no mark": ([ANSWER], {"loss": "kto"}, "has no `label` that is true or false"),
     "mark as sft": ([ANSWER | {"label": True}], {}, "take `loss=kto`"),
-    "no advantage": ([ANSWER | {"reward": 1}], {"loss": "policy-gradient"}, "has no `advantage`.*`reward`"),
+    "no advantage": (
+        [ANSWER | {"reward": 1}],
+        {"loss": "policy-gradient"},
+        "has no column 'advantage'.*reward",
+    ),
     "infinite advantage": (
         [ANSWER | {"advantage": math.inf}],
         {"loss": "policy-gradient"},
-        "`advantage` is inf, not a finite number; mend it",
+        "column 'advantage' is inf, not a finite number; mend it",
     ),
     "advantage in words": (
         [ANSWER | {"advantage": "much"}],
         {"loss": "policy-gradient"},
-        "`advantage` is 'much', not a number",
+        "column 'advantage' is 'much', not a number",
     ),
     "true advantage": ([ANSWER | {"advantage": True}], {"loss": "policy-gradient"}, "must be a number"),
-    "no weight": ([ANSWER], {"weight": "w"}, "has no `w`, which `weight` reads; its other columns: none"),
+    "no weight": (
+        [ANSWER],
+        {"weight": "w"},
+        "has no column 'w', which `weight` reads; its other columns: none",
+    ),
     "weight that is not a number": (
         [ANSWER | {"w": math.nan}],
         {"weight": "w"},
-        "`w` is nan, not a finite number",
+        "column 'w' is nan, not a finite number",
     ),
-    "no reference": ([PAIR], {"loss": "dpo", "reference": "columns"}, "has no `ref_chosen_logps`"),
+    "no reference": ([PAIR], {"loss": "dpo", "reference": "columns"}, "has no column 'ref_chosen_logps'"),
     "likelihood": (
         [PAIR | {"ref_chosen_logps": 0.5, "ref_rejected_logps": -1}],
         {"loss": "dpo", "reference": "columns"},
-        "`ref_chosen_logps` is 0.5; the logarithm of a probability is at most 0",
+        "column 'ref_chosen_logps' is 0.5; the logarithm of a probability is at most 0",
     ),
     "short reference": (
         [PAIR | {"ref_chosen_logps": -3.0, "ref_rejected_logps": [-1.0, -2.0]}],
         {"loss": "dpo", "reference": "columns"},
-        r"`ref_rejected_logps` has 2 numbers, but the answer has \d+ tokens",
+        r"column 'ref_rejected_logps' has 2 numbers, but the answer has \d+ tokens",
     ),
 }
 

@@ -274,16 +274,21 @@ def fit_curvature_command(
 ) -> None:
     """Fit the curvature that concept-influence and influence divide by. Stopped and run again, it goes on.
 
+    Of preference pairs, it is fitted to both answers.
+
     Example:
     `aitia fit-curvature --model runs/my-model --data train.jsonl --site resid_post.19 --out runs/curvature.safetensors`
     """
     from aitia.attribution.gradients import announce_curvature, fit_curvature
+    from aitia.models.losses import answers_in_tokens
     from aitia.records import read_records
 
     records = read_records(data, reading, on_error=on_error)
     loaded = model.load()
-    plan, seconds = announce_curvature(loaded, records, settings, on_error=on_error)
-    curvature = fit_curvature(loaded, records, settings, out=out, engine=engine, on_error=on_error)
+    cut = {"max_length": settings.max_length, "truncate": settings.truncate, "on_error": on_error}
+    rows = answers_in_tokens(loaded, records, **cut)
+    plan, seconds = announce_curvature(loaded, rows, settings, on_error=on_error)
+    curvature = fit_curvature(loaded, rows, settings, out=out, engine=engine, on_error=on_error)
     skipped = [*([row.location, row.reason] for row in records.skipped), *curvature.provenance["skipped"]]
     found = {"curvature": str(out), "kind": settings.kind, "layers": len(curvature.layers)} | plan.numbers()
     found |= {"read": str(records.reading), "estimated_seconds": seconds, "skipped": skipped}

@@ -7,10 +7,18 @@ from aitia.models.losses.reference import (
     with_references,
     without_adapter,
 )
-from aitia.models.losses.sides import Sides, coefficients, row_losses, side_batch, sides_of_rows
+from aitia.models.losses.sides import (
+    Sides,
+    answers_in_tokens,
+    coefficients,
+    row_losses,
+    side_batch,
+    sides_of_rows,
+)
 
 __all__ = [
     "Sides",
+    "answers_in_tokens",
     "coefficients",
     "known_references",
     "log_probabilities",

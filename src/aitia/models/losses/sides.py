@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aitia.models.language_model import LanguageModel
 from aitia.models.losses.reference import log_probabilities, with_references
+from aitia.models.rows import in_tokens
 from aitia.models.tracing import Outputs
-from aitia.records import Batch, TokenizedRecord, TokenizedRecords, pad_batch
+from aitia.records import Batch, Records, TokenizedRecord, TokenizedRecords, pad_batch
 from aitia.records.losses import PLAIN, REFERENCES, WEIGHT, LossSettings, loss_of, side_coefficients
 
 if TYPE_CHECKING:
@@ -84,6 +85,26 @@ def sides_of_rows(
         coefficients=found,
         names=loss.sides,
     )
+
+
+def answers_in_tokens(model: LanguageModel, data: Records, **cutting: Any) -> TokenizedRecords:
+    """Every answer of the rows in tokens: both of a preference pair, as rows of supervised fine-tuning.
+
+    For what is about the model on the rows' texts, whatever is trained with them, as a curvature is.
+
+    Args:
+        model: the model.
+        data: the rows, of one shape.
+        cutting: as `in_tokens` takes it.
+
+    Returns:
+        The answers, those of a row together.
+    """
+    first = data[0] if len(data) else None
+    if first is None or (first.rejected is None and first.desirable is None):
+        return in_tokens(model, data, **cutting)
+    settings = LossSettings(loss="kto" if first.rejected is None else "dpo")
+    return in_tokens(model, data, loss=settings, **cutting).answers
 
 
 def coefficients(

@@ -67,9 +67,9 @@ def _require_needs(configuration: AttributeConfiguration, key: str, name: str) -
     loss = configuration.data.take(LossSettings)
     if not loss.plain and not find_scorer(name).any_loss:
         raise AitiaError(
-            f"rank.{key} {name} does not read the gradient of a row's loss, and data.loss is {loss}: it would take the "
-            "rows for rows of supervised fine-tuning; choose activation-gradient, or a method that takes gradients with "
-            "respect to the weights"
+            f"rank.{key} {name} does not read the gradient of a row's loss, and data.loss is {loss}: it would take "
+            "the rows for rows of supervised fine-tuning; choose activation-gradient, or a method that takes gradients "
+            "with respect to the weights"
         )
     if needs.queries:
         if settings.queries is None:

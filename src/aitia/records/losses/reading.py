@@ -98,18 +98,18 @@ def _reference(record: Record, column: str, tokens: int) -> float:
         return _log_probability(number_in(record, column, "`reference=columns`"), column)
     if len(value) != tokens:
         raise RecordError(
-            f"`{column}` has {len(value)} numbers, but the answer has {tokens} tokens that are predicted; give one for "
-            "each of them, or their sum"
+            f"column {column!r} has {len(value)} numbers, but the answer has {tokens} tokens that are predicted; "
+            "give one for each of them, or their sum"
         )
     for place, each in enumerate(value):
         if isinstance(each, bool) or not isinstance(each, int | float | np.number):
-            raise RecordError(f"`{column}[{place}]` must be a number, not {described(each)}")
+            raise RecordError(f"column {column!r}, number {place}, must be a number, not {described(each)}")
         if not math.isfinite(each):
-            raise RecordError(f"`{column}[{place}]` is {each}, not a finite number")
+            raise RecordError(f"column {column!r}, number {place}, is {each}, not a finite number")
     return _log_probability(float(sum(value)), column)
 
 
 def _log_probability(value: float, column: str) -> float:
     if value > 0:
-        raise RecordError(f"`{column}` is {value:g}; the logarithm of a probability is at most 0")
+        raise RecordError(f"column {column!r} is {value:g}; the logarithm of a probability is at most 0")
     return value

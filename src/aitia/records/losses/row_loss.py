@@ -84,16 +84,16 @@ def number_in(record: Record, column: str, needed_by: str) -> float:
     """
     value: Any = record.extra.get(column)
     if value is None:
-        others = ", ".join(f"`{name}`" for name in record.extra) or "none"
-        raise RecordError(f"has no `{column}`, which {needed_by} reads; its other columns: {others}")
+        others = ", ".join(map(str, record.extra)) or "none"
+        raise RecordError(f"has no column {column!r}, which {needed_by} reads; its other columns: {others}")
     if isinstance(value, str):  # as a table without types has it
         try:
             value = float(value)
         except ValueError:
-            raise RecordError(f"`{column}` is {value!r:.40}, not a number") from None
+            raise RecordError(f"column {column!r} is {value!r:.40}, not a number") from None
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise RecordError(f"`{column}` must be a number, not {described(value)}")
+        raise RecordError(f"column {column!r} must be a number, not {described(value)}")
     number = float(value)
     if not math.isfinite(number):
-        raise RecordError(f"`{column}` is {number}, not a finite number; mend it, or take the row out")
+        raise RecordError(f"column {column!r} is {number}, not a finite number; mend it, or take the row out")
     return number
