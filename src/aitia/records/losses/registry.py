@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 LOSSES: dict[str, RowLoss] = {loss.name: loss for loss in (Supervised(), DPO(), KTO(), PolicyGradient())}
+"""Every loss of rows by name."""
 
 
 def loss_of(settings: LossSettings) -> RowLoss:

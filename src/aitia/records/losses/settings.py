@@ -68,3 +68,4 @@ WEIGHT, REFERENCE, REFERENCE_REJECTED = "weight", "reference", "reference_reject
 """Names of numbers that rows give beside what their loss asks for: the weight, and the sides' log-probabilities by the
 reference model."""
 REFERENCES = (REFERENCE, REFERENCE_REJECTED)
+"""Names of the numbers that hold the sides' log-probabilities by the reference model, in the order of the sides."""
