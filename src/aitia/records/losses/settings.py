@@ -64,8 +64,7 @@ class LossSettings:
 
 PLAIN = LossSettings()
 """The loss of supervised fine-tuning, without weights."""
-WEIGHT, REFERENCE, REFERENCE_REJECTED = "weight", "reference", "reference_rejected"
-"""Names of numbers that rows give beside what their loss asks for: the weight, and the sides' log-probabilities by the
-reference model."""
-REFERENCES = (REFERENCE, REFERENCE_REJECTED)
+WEIGHT = "weight"
+"""Name of the number that multiplies a row's loss."""
+REFERENCES = ("reference", "reference_rejected")
 """Names of the numbers that hold the sides' log-probabilities by the reference model, in the order of the sides."""
