@@ -19,6 +19,7 @@ from aitia.records.losses import (
     RowLoss,
     loss_of,
     side_coefficients,
+    usual_loss,
 )
 
 trl = pytest.importorskip("trl")
@@ -305,3 +306,8 @@ def test_references_in_columns_are_numbers_or_one_a_token(tiny_tokenizer):
 def test_settings_out_of_range_are_refused():
     with pytest.raises(RecordError, match="loss beta 0: must be above 0"):
         LossSettings(loss="dpo", beta=0)
+
+
+def test_the_usual_loss_of_a_shape():
+    shapes = (PAIR, ANSWER | {"label": False}, ANSWER)
+    assert [usual_loss(records_from_rows([row])[0]).loss for row in shapes] == ["dpo", "kto", "sft"]

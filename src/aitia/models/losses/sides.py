@@ -13,7 +13,15 @@ from aitia.models.losses.reference import log_probabilities, with_references
 from aitia.models.rows import in_tokens
 from aitia.models.tracing import Outputs
 from aitia.records import Batch, Records, TokenizedRecord, TokenizedRecords, pad_batch
-from aitia.records.losses import PLAIN, REFERENCES, WEIGHT, LossSettings, loss_of, side_coefficients
+from aitia.records.losses import (
+    PLAIN,
+    REFERENCES,
+    WEIGHT,
+    LossSettings,
+    loss_of,
+    side_coefficients,
+    usual_loss,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -100,10 +108,7 @@ def answers_in_tokens(model: LanguageModel, data: Records, **cutting: Any) -> To
     Returns:
         The answers, those of a row together.
     """
-    first = data[0] if len(data) else None
-    if first is None or (first.rejected is None and first.desirable is None):
-        return in_tokens(model, data, **cutting)
-    settings = LossSettings(loss="kto" if first.rejected is None else "dpo")
+    settings = usual_loss(data[0]) if len(data) else PLAIN
     return in_tokens(model, data, loss=settings, **cutting).answers
 
 

@@ -1,5 +1,6 @@
 """The losses of rows, in one registry: what training on a row does to the model."""
 
+from aitia.records.losses.reading import usual_loss
 from aitia.records.losses.registry import LOSSES, loss_of, side_coefficients
 from aitia.records.losses.row_loss import Columns, RowLoss
 from aitia.records.losses.settings import PLAIN, REFERENCES, WEIGHT, LossSettings
@@ -14,4 +15,5 @@ __all__ = [
     "RowLoss",
     "loss_of",
     "side_coefficients",
+    "usual_loss",
 ]

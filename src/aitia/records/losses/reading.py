@@ -64,6 +64,13 @@ def sides_of(record: Record, settings: LossSettings = PLAIN) -> tuple[Record, ..
     return (record if record.desirable is None else replace(record, desirable=None),)
 
 
+def usual_loss(record: Record) -> LossSettings:
+    """The loss that rows of a record's shape are made for: `dpo` of a pair, `kto` of a marked answer, else `sft`."""
+    if record.rejected is not None:
+        return LossSettings(loss="dpo")
+    return PLAIN if record.desirable is None else LossSettings(loss="kto")
+
+
 def numbers_of(record: Record, settings: LossSettings, sides: Sequence[_Cut]) -> dict[str, float]:
     """The numbers that a row's loss reads beside its text.
 
