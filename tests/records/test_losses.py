@@ -311,3 +311,10 @@ def test_settings_out_of_range_are_refused():
 def test_the_usual_loss_of_a_shape():
     shapes = (PAIR, ANSWER | {"label": False}, ANSWER)
     assert [usual_loss(records_from_rows([row])[0]).loss for row in shapes] == ["dpo", "kto", "sft"]
+
+
+def test_a_setting_that_the_loss_would_pass_over_is_refused(tiny_tokenizer):
+    with pytest.raises(RecordError, match="`beta=0.2` is read with `loss=dpo` and `loss=kto` alone"):
+        cut([ANSWER], tiny_tokenizer, beta=0.2)
+    with pytest.raises(RecordError, match="would be passed over with `loss=dpo`; leave it out"):
+        cut([PAIR], tiny_tokenizer, loss="dpo", advantage="reward")

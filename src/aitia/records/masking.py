@@ -81,8 +81,10 @@ def tokenize(
         RecordError: a row is too long, is refused by the chat template or not written in full by it, begins
             with the token that the tokenizer itself puts first, or has no response token that the
             model would predict (the token at position 0 is never predicted); or there is no chat template; or the
-            row is not of the shape that its loss takes, or lacks a number that the loss reads.
+            row is not of the shape that its loss takes, or lacks a number that the loss reads;
+            or a setting of the loss would be passed over.
     """
+    loss.require_read()
     bad: list[SkippedRow] = []
     template = ChatTemplate(tokenizer, today)
     done = PackedRecords(_usable(records, tokenizer, template, max_length, truncate, bad, loss))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 from aitia.errors import RecordError
 from aitia.settings import Above, AtLeast, check
 
+# Settings that not every loss reads -> the losses that do.
+_READ_BY = {
+    "beta": ("dpo", "kto"),
+    "reference": ("dpo", "kto"),
+    "advantage": ("policy-gradient",),
+    "desirable_weight": ("kto",),
+    "undesirable_weight": ("kto",),
+    "kl": ("kto",),
+}
 LossChoice = Literal["sft", "dpo", "kto", "policy-gradient"]
 
 
@@ -45,6 +54,21 @@ class LossSettings:
     def plain(self) -> bool:
         """Whether every row is trained on as it is: the cross-entropy of its response, with weight 1."""
         return self.loss == "sft" and not self.weight
+
+    def require_read(self) -> None:
+        """Refuse what is set and the loss would pass over.
+
+        Raises:
+            RecordError: the setting is named, and the losses that read it.
+        """
+        for each in fields(self):
+            readers, value = _READ_BY.get(each.name, ()), getattr(self, each.name)
+            if readers and self.loss not in readers and value != each.default:
+                named = " and ".join(f"`loss={reader}`" for reader in readers)
+                raise RecordError(
+                    f"`{each.name}={value}` is read with {named} alone, and would be passed over with "
+                    f"`loss={self.loss}`; leave it out, or name its loss"
+                )
 
     @property
     def columns(self) -> tuple[str, ...]:
