@@ -6,6 +6,9 @@ import pytest
 
 from aitia.attribution import read_ranking
 from aitia.cli.endings import run
+from aitia.errors import AitiaError
+from aitia.pipelines.control.measurements import AskedRun
+from aitia.records import read_records
 from aitia.training import read_run
 
 
@@ -123,3 +126,8 @@ def test_rows_that_do_not_fit_the_loss_are_named(desk, tmp_path, pairs, capsys):
     assert "change no score" not in out
     assert run([*scan, "--data", str(pairs), "--loss", "dpo", "--beta", "0"]) == 2
     assert "beta" in capsys.readouterr().err
+
+
+def test_what_is_chosen_by_a_run_takes_a_run_of_fine_tuning(trained, pairs):
+    with pytest.raises(AitiaError, match="was trained with the loss dpo, and what is chosen is held against"):
+        AskedRun.prepare(trained, read_records(pairs), [])
