@@ -158,8 +158,8 @@ class AskedRun:
             )
         if not run.loss.plain:
             raise AitiaError(
-                f"{folder}: was trained with the loss {run.loss}, and what is chosen is held against trainings with `sft` "
-                "alone; choose by a run of supervised fine-tuning"
+                f"{folder}: was trained with the loss {run.loss}, and what is chosen is held against trainings with "
+                "`sft` alone; choose by a run of supervised fine-tuning"
             )
         lacking = [name for name in run.ids if name not in known]
         if lacking or len(data) != len(run.ids):
