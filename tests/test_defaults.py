@@ -50,6 +50,7 @@ from aitia.pipelines.attribution.configuration import (
     AttributeConfiguration,
     ConceptPart,
     CurvaturePart,
+    LossPart,
     RankPart,
     ReadingPart,
     ScanPart,
@@ -67,6 +68,7 @@ from aitia.pipelines.retraining.counterfactual_configuration import (
     RankingsPart,
 )
 from aitia.records import ReadingSettings
+from aitia.records.losses import LossSettings
 from aitia.settings import Setting, described
 from aitia.training import LoraSettings
 
@@ -137,6 +139,7 @@ PLACES = {
             *("concept fit", "sae train", "discover"),
         ),
     ),
+    LossSettings: Place(part=LossPart, commands=("scan",)),
     InterpretationSettings: Place(commands=("network explain",)),
 }
 FIELDS = [(kind, each) for kind in PLACES for each in described(kind)]

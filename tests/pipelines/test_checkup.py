@@ -90,3 +90,9 @@ def test_numbers_are_plain(places):
     found = check_up(str(places / "model"), data=places / "data.jsonl")
     assert json.loads(json.dumps(found.numbers()))["healthy"] is True
     assert np.isfinite(len(found.rows))
+
+
+def test_both_answers_of_a_pair_are_shown(places, tmp_path):
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "a", "chosen": " b", "rejected": " c"}\n')
+    found = check_up(str(places / "model"), data=tmp_path / "pairs.jsonl", rows=2)
+    assert ["".join(shown.tokens)[:3] for shown in found.rows] == ["a b", "a c"]

@@ -69,3 +69,18 @@ def test_data_that_cannot_be_read_are_named(places):
     with pytest.raises(AitiaError, match=r"none\.jsonl"):
         start(places / "none.jsonl", places / "a.yaml")
     assert not (places / "a.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "loss"),
+    [
+        ({"prompt": "a", "chosen": " b", "rejected": " c"}, "dpo"),
+        ({"prompt": "a", "completion": " b", "label": True}, "kto"),
+        ({"prompt": "a", "completion": " b"}, "sft"),
+    ],
+)
+def test_the_loss_is_that_of_the_shape(places, row, loss):
+    (places / "others.jsonl").write_text(json.dumps(row) + "\n")
+    started = start(places / "others.jsonl", places / "a.yaml", model=str(places / "model"))
+    assert read_configuration(started.path).data.loss == loss
+    assert ("loss:" in started.path.read_text()) == (loss != "sft")

@@ -20,7 +20,7 @@ from aitia.training import (
     train,
 )
 from aitia.training.loop import TrainingLoop
-from aitia.training.recording import spacing
+from aitia.training.states import spacing
 
 SETTINGS = LoraSettings(
     rank=2,

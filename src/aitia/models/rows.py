@@ -7,6 +7,7 @@ from datetime import date
 from aitia.errors import RecordError
 from aitia.models.language_model import LanguageModel
 from aitia.records import Records, TokenizedRecords, tokenize
+from aitia.records.losses import PLAIN, LossSettings
 
 
 def in_tokens(
@@ -17,6 +18,7 @@ def in_tokens(
     truncate: bool = False,
     on_error: str = "stop",
     today: date | None = None,
+    loss: LossSettings = PLAIN,
 ) -> TokenizedRecords:
     """Rows in tokens: as they are, or cut by the model's tokenizer.
 
@@ -27,15 +29,21 @@ def in_tokens(
         truncate: cut longer rows instead of refusing them.
         on_error: `stop` at rows that cannot be used, or `skip` them.
         today: the date for a chat template that writes one; default: the day of this run.
+        loss: what training does with the rows; default: supervised fine-tuning, without weights.
 
     Returns:
         The rows in tokens, in their order; rows that were skipped are named in `skipped`.
 
     Raises:
         RecordError: a row is longer, or cannot be used otherwise; it is named. Or no row is left, or the model
-            does not take rows of that length.
+            does not take rows of that length, or rows in tokens have another loss.
     """
     if isinstance(data, TokenizedRecords):
+        if data.loss != loss:
+            raise RecordError(
+                f"these rows were cut for the loss {data.loss}, and are taken here with the loss {loss}, which would "
+                "pass over what they are; give them with their own loss, where it is known"
+            )
         return data
     longest = row_length(model, max_length)
     found = tokenize(
@@ -45,6 +53,7 @@ def in_tokens(
         truncate=truncate,
         on_error=on_error,  # type: ignore[arg-type]
         today=today,
+        loss=loss,
     )
     if len(data) and not len(found):
         raise RecordError(

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from aitia.errors import AitiaError, reason_of
-from aitia.models import LanguageModel, in_tokens, load_model, trace
+from aitia.models import LanguageModel, load_model, trace
+from aitia.models.losses import answers_in_tokens
 from aitia.records import OnError, ReadingSettings, TokenizedRecord, TokenizedRecords, pad_batch, read_records
 
 if TYPE_CHECKING:
@@ -180,7 +181,9 @@ def check_up(
         checks.append(Check(name="data", found=f"{data}: {records.reading}"))
         if loaded is not None:
             first = records.only(records.ids[: max(rows, 2)])
-            tokenized = in_tokens(loaded, first, max_length=max_length, truncate=truncate, on_error=on_error)
+            tokenized = answers_in_tokens(
+                loaded, first, max_length=max_length, truncate=truncate, on_error=on_error
+            )
             shown = tuple(_shown(loaded, row) for row in islice(tokenized, rows))
             checks += [*_masks(shown), batch_invariance(loaded, tokenized)]
     return Checkup(checks=tuple(checks), rows=shown)

@@ -12,11 +12,12 @@ from aitia.records.batching import (
 )
 from aitia.records.collection import Reading, Records, RowIds
 from aitia.records.exporting import Export, write_records, write_weighted
-from aitia.records.masking import TokenizedRecord, TokenizedRecords, tokenize
+from aitia.records.masking import tokenize
 from aitia.records.parsing import ReadingSettings
 from aitia.records.reading import read_records, records_from_rows
 from aitia.records.record import Message, Record
 from aitia.records.splitting import Split, split_records
+from aitia.records.tokenized import TokenizedRecord, TokenizedRecords
 
 __all__ = [
     "BATCH_TOKENS",

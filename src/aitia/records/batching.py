@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aitia.errors import AitiaError
-from aitia.records.masking import TokenizedRecord, TokenizedRecords
+from aitia.records.tokenized import TokenizedRecord, TokenizedRecords
 
 BATCH_TOKENS = 4096
 """Tokens that a model runs over at once by default, padding included."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -34,6 +34,10 @@ class Reading:
     shapes: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+
+    def under(self, columns: Collection[str]) -> Reading:
+        """The same, where a loss reads some columns that would be carried along else."""
+        return replace(self, unused=tuple(name for name in self.unused if name not in columns))
 
     def __str__(self) -> str:
         """One sentence for people."""

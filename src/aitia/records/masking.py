@@ -2,123 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from itertools import islice
-from typing import TYPE_CHECKING, Any, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aitia.errors import RecordError
 from aitia.records.bad_rows import OnError, SkippedRow, settle_bad_rows
 from aitia.records.collection import Records
+from aitia.records.losses.reading import numbers_of, sides_of
+from aitia.records.losses.registry import loss_of
+from aitia.records.losses.settings import PLAIN, LossSettings
 from aitia.records.record import Record
 from aitia.records.templates.chat import ChatTemplate
+from aitia.records.tokenized import PackedRecords, TokenizedRecord, TokenizedRecords
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TEXTS_AT_ONCE = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TokenizedRecord:
-    """A record in tokens.
-
-    Attributes:
-        id: of the record.
-        row: of the record.
-        location: of the record.
-        tokens: [t] int32 token ids.
-        response: [t] bool, True where the token belongs to a response.
-    """
-
-    id: str
-    row: int
-    location: str
-    tokens: np.ndarray
-    response: np.ndarray
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TokenizedRecords:
-    """Records in tokens, in order.
-
-    Attributes:
-        records: those that can be used; where there are many, as `tokenize` packs them.
-        skipped: those that were left out.
-        today: the date that the chat template wrote into the rows; None where it writes none.
-    """
-
-    records: Sequence[TokenizedRecord]
-    skipped: tuple[SkippedRow, ...] = ()
-    today: date | None = None
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __iter__(self) -> Iterator[TokenizedRecord]:
-        return iter(self.records)
-
-    def __getitem__(self, index: SupportsIndex) -> TokenizedRecord:
-        return self.records[int(index)]
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of ids, tokens and masks, in order."""
-        whole = hashlib.sha256()
-        for record in self.records:
-            whole.update(f"{record.id} {len(record.tokens)} ".encode("utf-8", "surrogatepass"))
-            whole.update(record.tokens.astype("<i4").tobytes() + record.response.tobytes())
-        return whole.hexdigest()
-
-
-class PackedRecords(Sequence[TokenizedRecord]):
-    """Tokenised records end to end in a few arrays, which takes a fifth of the memory of as many objects."""
-
-    def __init__(self, records: Iterable[TokenizedRecord]):
-        self._ids: list[str] = []
-        self._locations: list[str] = []
-        self._rows, self._ends = array("q"), array("q", [0])
-        tokens, response = array("i"), bytearray()
-        for record in records:
-            self._ids.append(record.id)
-            self._locations.append(record.location)
-            self._rows.append(record.row)
-            tokens.frombytes(np.ascontiguousarray(record.tokens, dtype=np.int32).tobytes())
-            response += np.ascontiguousarray(record.response, dtype=bool).tobytes()
-            self._ends.append(len(tokens))
-        self._tokens = np.frombuffer(tokens, dtype=np.int32)
-        self._response = np.frombuffer(response, dtype=bool)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    @overload
-    def __getitem__(self, index: SupportsIndex) -> TokenizedRecord: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[TokenizedRecord]: ...
-
-    def __getitem__(self, index: SupportsIndex | slice) -> TokenizedRecord | Sequence[TokenizedRecord]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        place = index.__index__()
-        if place < 0:
-            place += len(self)
-        if not 0 <= place < len(self):
-            raise IndexError(index)
-        part = slice(self._ends[place], self._ends[place + 1])
-        return TokenizedRecord(
-            id=self._ids[place],
-            row=self._rows[place],
-            location=self._locations[place],
-            tokens=self._tokens[part],
-            response=self._response[part],
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +51,7 @@ def tokenize(
     truncate: bool = False,
     on_error: OnError = "stop",
     today: date | None = None,
+    loss: LossSettings = PLAIN,
 ) -> TokenizedRecords:
     """Cut records into tokens and mark the responses.
 
@@ -165,6 +71,8 @@ def tokenize(
         on_error: `stop` finds all rows that cannot be used and raises one error; `skip` leaves them out.
         today: the date for a chat template that asks what day it is; default: the day on which this process
             first needed one.
+        loss: what training does with a row. Only with a loss that compares answers are preference pairs taken, each
+            answer cut as a row of its own; what else the loss reads is `TokenizedRecord.numbers`.
 
     Returns:
         Up to n records in tokens, in order.
@@ -172,14 +80,17 @@ def tokenize(
     Raises:
         RecordError: a row is too long, is refused by the chat template or not written in full by it, begins
             with the token that the tokenizer itself puts first, or has no response token that the
-            model would predict (the token at position 0 is never predicted); or there is no chat template.
+            model would predict (the token at position 0 is never predicted); or there is no chat template; or the
+            row is not of the shape that its loss takes, or lacks a number that the loss reads;
+            or a setting of the loss would be passed over.
     """
+    loss.require_read()
     bad: list[SkippedRow] = []
     template = ChatTemplate(tokenizer, today)
-    done = PackedRecords(_usable(records, tokenizer, template, max_length, truncate, bad))
+    done = PackedRecords(_usable(records, tokenizer, template, max_length, truncate, bad, loss))
     settle_bad_rows(records.name, bad, len(records), on_error)
     return TokenizedRecords(
-        records=done, skipped=tuple(bad), today=template.today if template.dated else None
+        records=done, skipped=tuple(bad), today=template.today if template.dated else None, loss=loss
     )
 
 
@@ -190,25 +101,65 @@ def _usable(
     max_length: int,
     truncate: bool,
     bad: list[SkippedRow],
+    loss: LossSettings,
 ) -> Iterator[TokenizedRecord]:
     """The records that can be used, in tokens; the others go to `bad`."""
     source = iter(records)
     while chunk := list(islice(source, TEXTS_AT_ONCE)):
-        for record, result in zip(chunk, _tokenize_chunk(chunk, tokenizer, template), strict=True):
+        sides = [_sides(record, loss) for record in chunk]
+        cut = iter(_tokenize_chunk([each for part in sides for each in part], tokenizer, template))
+        for record, part in zip(chunk, sides, strict=True):
+            results = [next(cut) for _ in part]
             try:
-                if isinstance(result, RecordError):
-                    raise result
-                tokens, response = _fit(*result, max_length, truncate)
+                sides_of(record, loss)  # once more, for the reason why there are none
+                made = [
+                    _made(side, result, max_length, truncate, name if len(part) > 1 else "")
+                    for side, result, name in zip(part, results, loss_of(loss).sides, strict=True)
+                ]
+                first, *others = made
+                for other in others:
+                    _require_apart(first, other)
+                yield replace(
+                    first, rejected=next(iter(others), None), numbers=numbers_of(record, loss, made)
+                )
             except RecordError as error:
                 bad.append(SkippedRow(record.location, str(error), record.row))
-            else:
-                yield TokenizedRecord(
-                    id=record.id,
-                    row=record.row,
-                    location=record.location,
-                    tokens=tokens,
-                    response=response,
-                )
+
+
+def _sides(record: Record, loss: LossSettings) -> tuple[Record, ...]:
+    """The answers that a record's loss compares, each as a record; () where it is not of the loss's shape."""
+    try:
+        return sides_of(record, loss)
+    except RecordError:
+        return ()
+
+
+def _made(
+    record: Record,
+    result: tuple[np.ndarray, np.ndarray] | RecordError,
+    max_length: int,
+    truncate: bool,
+    side: str,
+) -> TokenizedRecord:
+    try:
+        if isinstance(result, RecordError):
+            raise result
+        tokens, response = _fit(*result, max_length, truncate)
+    except RecordError as error:
+        if not side:
+            raise
+        raise RecordError(f"`{side}`: {error}") from error
+    return TokenizedRecord(
+        id=record.id, row=record.row, location=record.location, tokens=tokens, response=response
+    )
+
+
+def _require_apart(one: TokenizedRecord, other: TokenizedRecord) -> None:
+    if np.array_equal(one.tokens, other.tokens) and np.array_equal(one.response, other.response):
+        raise RecordError(
+            "`chosen` and `rejected` are the same tokens, perhaps since both were cut, so the pair prefers nothing; "
+            "allow longer rows, or take the row out"
+        )
 
 
 def _fit(
@@ -259,8 +210,6 @@ def _tokenize_chunk(
 def _mark(
     record: Record, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate
 ) -> _Marked | RecordError:
-    if record.rejected is not None or record.desirable is not None:
-        return _preference(record)
     if record.messages is None:
         prompt, text = record.prompt or "", (record.prompt or "") + record.completion_text
         return _Marked(text, ((len(prompt), len(text)),), True, prompt or None)
@@ -277,18 +226,6 @@ def _mark(
     except RecordError as error:
         return error
     return _Marked(text, tuple(spans), False)
-
-
-def _preference(record: Record) -> RecordError:
-    if record.rejected is not None:
-        return RecordError(
-            "is a preference pair, whose loss compares two answers, and no scorer takes that loss yet; read it by one "
-            "side, as a prompt with that answer: `side=chosen` or `side=rejected`"
-        )
-    return RecordError(
-        "is an answer marked as wanted or unwanted by its `label`, and no scorer takes a loss with such marks yet; "
-        "read it as a prompt with its completion, the label beside it: `shape=prompt-completion`"
-    )
 
 
 def _cut_whole(

@@ -23,7 +23,7 @@ SideChoice = Literal["both", "chosen", "rejected"]
 # Columns that say by token what is trained on.
 _MASKS = ("loss_mask", "completion_mask", "assistant_masks")
 LOSS_COLUMNS = ("weight", "weights", "sample_weight", "loss_weight", "advantage", "reward")
-"""Columns by which some trainers change a row's loss; they are carried along, and named when data are read."""
+"""Columns by which some trainers change a row's loss; where no loss reads them, they are named when data are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,8 @@ class ReadingSettings:
     Attributes:
         shape: shape of the rows. auto recognises it by the columns of the first row and refuses rows of another
             one; mixed recognises it row by row.
-        side: side of a preference pair that a row stands for. both keeps the pair, which no scorer takes yet; chosen
-            or rejected makes it a prompt with that completion.
+        side: side of a preference pair that a row stands for. both keeps the pair, for a loss of pairs; chosen or
+            rejected makes it a prompt with that completion.
     """
 
     shape: ShapeChoice = "auto"

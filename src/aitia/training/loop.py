@@ -15,7 +15,9 @@ import numpy as np
 
 from aitia.errors import AitiaError, NumericalError
 from aitia.models import Outputs, run
-from aitia.records import Batch, TokenizedRecords, pad_batch
+from aitia.models.losses import row_losses, side_batch
+from aitia.records import Batch, TokenizedRecords
+from aitia.records.losses import WEIGHT, RowLoss, loss_of
 from aitia.training.settings import LoraSettings
 from aitia.training.trainable import Trainable
 from aitia.training.updates import State, first_state, learning_rate, update
@@ -31,7 +33,7 @@ class Step:
     Attributes:
         rows: places of its rows among the data, in the order of its batches.
         learning_rate: of the step.
-        predicted_tokens: of its rows together; the loss is divided by it.
+        predicted_tokens: of its rows together; a loss of tokens is divided by it (`TrainingLoop.divisor`).
     """
 
     rows: tuple[int, ...]
@@ -63,7 +65,9 @@ def plan_steps(
         Step(
             rows=tuple(rows.tolist()),
             learning_rate=rates[number] if rates else learning_rate(number, len(chosen), settings),
-            predicted_tokens=sum(int(tokenized[int(i)].response[1:].sum()) for i in rows),
+            predicted_tokens=sum(
+                int(side.response[1:].sum()) for i in rows for side in tokenized[int(i)].sides
+            ),
         )
         for number, rows in enumerate(chosen[: len(rates) or None])
     )
@@ -75,9 +79,10 @@ class TrainingLoop:
 
     Attributes:
         trainable: the model, moved by every call.
-        data: n rows in tokens.
+        data: n rows in tokens, with their loss; references that it reads are filled in.
         settings: how it is trained.
-        weights: [n] loss weight of each row; none for one each. The denominators stay those of whole rows.
+        weights: [n] loss weight of each row; none for those of the rows' own column, or one each. The denominators stay
+            those of whole rows.
         steps: of the run.
         losses: step -> its loss, of the steps that were taken by this object or before it.
     """
@@ -91,23 +96,36 @@ class TrainingLoop:
 
     def __post_init__(self) -> None:
         self.steps = self.steps or plan_steps(self.data, self.settings)
-        if self.weights is not None:
-            self.weights = require_weights(self.weights, self.data)
+        self.weights = settled_weights(self.weights, self.data)
 
     @cached_property
     def decay(self) -> float | torch.Tensor:
         """The weight decay of the trained parameters, for `update` and `pull_back`."""
         return self.trainable.decay(self.settings)
 
+    @property
+    def row_loss(self) -> RowLoss:
+        """The loss of a row."""
+        return loss_of(self.data.loss)
+
+    def divisor(self, number: int) -> int:
+        """What a step's summed loss is divided by: its predicted tokens, or its rows."""
+        step = self.steps[number]
+        return step.predicted_tokens if self.row_loss.per_token else len(step.rows)
+
+    def places(self, batch: Batch) -> np.ndarray:
+        """The places among the data of a batch's rows, [b]; a batch may hold several sides of each."""
+        return batch.index[:: len(self.row_loss.sides)]
+
     def start(self) -> State:
         """The state of the model as it is, before any step."""
         return first_state(self.trainable.read(), self.settings)
 
     def batches(self, number: int) -> list[Batch]:
-        """The batches of a step."""
+        """The batches of a step; of a loss that compares answers, the sides of each row are beside one another."""
         size, rows = self.settings.per_device_train_batch_size, np.array(self.steps[number].rows)
         pad = self.trainable.model.pad_id
-        return [pad_batch(self.data, part, pad) for part in np.split(rows, range(size, len(rows), size))]
+        return [side_batch(self.data, part, pad) for part in np.split(rows, range(size, len(rows), size))]
 
     def gradient(self, number: int) -> tuple[float, torch.Tensor]:
         """The loss of a step and its gradient, [P], at the parameters that the model has.
@@ -124,7 +142,7 @@ class TrainingLoop:
         whole, total = None, 0.0
         for batch in self.batches(number):
             outputs = run(self.trainable.model, batch, gradients=True, detach=False)
-            loss = self._summed(outputs, batch) / self.steps[number].predicted_tokens
+            loss = self._summed(outputs, batch) / self.divisor(number)
             if not bool(loss.isfinite()):
                 raise NumericalError(
                     f"fine-tuning: the loss is not finite at step {number}; lower the learning rate"
@@ -156,10 +174,16 @@ class TrainingLoop:
             yield state
 
     def _summed(self, outputs: Outputs, batch: Batch) -> torch.Tensor:
-        losses = outputs.losses()
+        losses, places = self.losses_of(outputs, batch), self.places(batch)
         if self.weights is None:
             return losses.sum()
-        return (losses * losses.new_tensor(self.weights[batch.index])).sum()
+        return (losses * losses.new_tensor(self.weights[places])).sum()
+
+    def losses_of(self, outputs: Outputs, batch: Batch) -> torch.Tensor:
+        """The loss of each row of a batch, with its graph: [b]. The row's weight is not in it."""
+        if self.data.loss.loss == "sft":
+            return outputs.losses()
+        return row_losses(outputs, [self.data[int(i)] for i in self.places(batch)], self.data.loss)
 
 
 def flatten(parts: Sequence[torch.Tensor | None], parameters: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -168,6 +192,13 @@ def flatten(parts: Sequence[torch.Tensor | None], parameters: Sequence[torch.Ten
 
     pairs = zip(parts, parameters, strict=True)
     return torch.cat([(torch.zeros_like(value) if part is None else part).flatten() for part, value in pairs])
+
+
+def settled_weights(weights: np.ndarray | None, data: TokenizedRecords) -> np.ndarray | None:
+    """Row weights as given, or those of the column that the rows' loss names: [n] float64; none for one each."""
+    if weights is None and data.loss.weight:
+        weights = np.array([row.numbers[WEIGHT] for row in data])
+    return None if weights is None else require_weights(weights, data)
 
 
 def require_weights(weights: np.ndarray, data: TokenizedRecords) -> np.ndarray:

@@ -12,7 +12,6 @@ States are kept every so many steps, as a budget in bytes allows; those between 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date
@@ -26,7 +25,9 @@ import numpy as np
 from aitia.errors import AitiaError, StoreError
 from aitia.files import digest, read_json, write_json
 from aitia.models import LanguageModel, in_tokens
+from aitia.models.losses import known_references, references_table
 from aitia.records import Records, TokenizedRecord, TokenizedRecords
+from aitia.records.losses import PLAIN, LossSettings, loss_of
 from aitia.training.loop import Step, TrainingLoop
 from aitia.training.settings import LoraSettings
 from aitia.training.states import STATES, kept_states, read_state
@@ -44,21 +45,10 @@ PARTS = (RUN, STATES, ADAPTER, MODEL, SMOOTH, CONTROL)
 _FORMAT = 1
 
 
-def spacing(steps: int, state_bytes: int, budget: float) -> int:
-    """How many steps lie between kept states so that all of them fit into a budget of bytes: 1 where every state does.
-
-    A replay holds that many states in memory; at the root of the number of steps both are least together.
-
-    Returns:
-        Steps between kept states.
-    """
-    kept = max(int(budget // max(state_bytes, 1)) - 1, 1)  # the last state is always kept
-    return max(math.ceil(steps / kept), 1)
-
-
-def row_digest(row: TokenizedRecord) -> str:
-    """What a row is to a training: its tokens, and which of them are predicted."""
-    return digest([row.tokens.tolist(), row.response.astype(int).tolist()])[:16]
+def row_digest(row: TokenizedRecord, loss: LossSettings = PLAIN) -> str:
+    """What a row is to a training: its tokens, which of them are predicted, and what else its loss reads."""
+    more = row.identity(loss)
+    return digest([row.tokens.tolist(), row.response.astype(int).tolist(), *([more] if more else [])])[:16]
 
 
 def describe(
@@ -74,7 +64,7 @@ def describe(
 
     Args:
         model: the base model.
-        data: the rows, with the masks that are trained on.
+        data: the rows, with the masks that are trained on, and the references that their loss reads.
         settings: how they are trained on.
         steps: those that are planned.
         source: file of the data.
@@ -100,13 +90,17 @@ def describe(
             "fingerprint": data.fingerprint,
             "today": None if data.today is None else data.today.isoformat(),
             "ids": [row.id for row in data],
-            "digests": [row_digest(row) for row in data],
+            "digests": [row_digest(row, data.loss) for row in data],
             "weights": None if weights is None else [float(each) for each in weights],
             "masks": dict(masks or {}),
         },
         "length": len(steps),
         "steps": [asdict(step) for step in steps],
     }
+    if not data.loss.plain:
+        said["loss"] = data.loss.said
+    if data.loss.reference == "base" and (references := references_table(data.records)):
+        said["data"]["references"] = references
     return json.loads(json.dumps(said))
 
 
@@ -130,6 +124,20 @@ class RecordedRun:
             for name, each in self.said["settings"].items()
         }
         return LoraSettings(**values)
+
+    @cached_property
+    def loss(self) -> LossSettings:
+        """What the training did with a row."""
+        return LossSettings(**self.said.get("loss", {}))
+
+    @property
+    def references(self) -> list[list[float]]:
+        """[n, s] log-probabilities of the rows' sides by the model before training; empty where the loss reads none."""
+        return list(self.said["data"].get("references", []))
+
+    def divisor(self, step: Step) -> int:
+        """What a step's summed loss was divided by: its predicted tokens, or its rows."""
+        return step.predicted_tokens if loss_of(self.loss).per_token else len(step.rows)
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -214,6 +222,11 @@ class RecordedRun:
             StoreError: naming the first row that differs.
         """
         said = self.said["data"]
+        if data.loss != self.loss:
+            raise StoreError(
+                f"{self.path}: was trained with the loss {self.loss}, and these rows have the loss {data.loss}; give "
+                "them with the loss that they were trained with"
+            )
         data = with_masks(data, said["masks"])
         if data.fingerprint == said["fingerprint"]:
             return
@@ -221,7 +234,7 @@ class RecordedRun:
             if place >= len(data):
                 raise StoreError(f"{self.path}: was trained on row {name!r}, which the data lack now")
             row = data[place]
-            if row.id != name or row_digest(row) != known:
+            if row.id != name or row_digest(row, data.loss) != known:
                 what = "says something else now" if row.id == name else f"is where row {name!r} was"
                 raise StoreError(
                     f"{row.location}: row {row.id!r} {what} than when {self.path} was recorded; give the data that it "
@@ -268,10 +281,15 @@ class RecordedRun:
         """
         settings = self.settings
         found = in_tokens(
-            model, data, max_length=settings.max_length, truncate=settings.cuts, today=self.today
+            model,
+            data,
+            max_length=settings.max_length,
+            truncate=settings.cuts,
+            today=self.today,
+            loss=self.loss,
         )
         self.require_data(found)
-        return with_masks(found, self.said["data"]["masks"])
+        return known_references(with_masks(found, self.said["data"]["masks"]), self.references)
 
     def loop(self, trainable: Trainable, data: TokenizedRecords) -> TrainingLoop:
         """The run's own loop, on a model that was made trainable.
@@ -338,7 +356,12 @@ def _what_is_wrong(run: RecordedRun) -> str | None:
         return f"a recorded run of another version ({run.said['format']})"
     data = run.said["data"]
     rows = {each for step in run.steps for each in step.rows}
-    fits = run.settings and rows <= set(range(len(data["ids"]))) and len(data["ids"]) == len(data["digests"])
+    fits = (
+        run.settings
+        and run.loss
+        and rows <= set(range(len(data["ids"])))
+        and len(data["ids"]) == len(data["digests"])
+    )
     return None if fits and len(run.steps) <= run.length > 0 else "damaged (its parts do not fit)"
 
 
@@ -365,4 +388,5 @@ def differences(said: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
         )
         if said[part][name] != kept[part][name]
     ]
+    found += ["loss"] if said.get("loss") != kept.get("loss") else []
     return found or [each for each in ("length", "steps") if said[each] != kept[each]]

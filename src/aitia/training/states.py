@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from aitia.errors import StoreError
@@ -61,3 +62,15 @@ def kept_states(path: Path) -> list[int]:
     """The steps before which the state was kept, in order."""
     names = (each.name for each in (path / STATES).glob("step-*.safetensors"))
     return sorted(int(name[5:].partition(".")[0]) for name in names)
+
+
+def spacing(steps: int, state_bytes: int, budget: float) -> int:
+    """How many steps lie between kept states so that all of them fit into a budget of bytes: 1 where every state does.
+
+    A replay holds that many states in memory; at the root of the number of steps both are least together.
+
+    Returns:
+        Steps between kept states.
+    """
+    kept = max(int(budget // max(state_bytes, 1)) - 1, 1)  # the last state is always kept
+    return max(math.ceil(steps / kept), 1)

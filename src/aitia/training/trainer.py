@@ -13,8 +13,10 @@ from aitia.engine import Advance, progress_bar
 from aitia.errors import StoreError
 from aitia.files import LOCK, atomic_path, digest, only_here, remove_parts, require_only
 from aitia.models import LanguageModel, in_tokens
+from aitia.models.losses import known_references, with_references
 from aitia.records import Records, TokenizedRecords
-from aitia.training.loop import Step, TrainingLoop, plan_steps, require_weights
+from aitia.records.losses import PLAIN, LossSettings, loss_of
+from aitia.training.loop import Step, TrainingLoop, plan_steps, require_weights, settled_weights
 from aitia.training.recording import (
     ADAPTER,
     CONTROL,
@@ -27,11 +29,10 @@ from aitia.training.recording import (
     differences,
     open_run,
     read_run,
-    spacing,
     write_run,
 )
 from aitia.training.settings import LoraSettings
-from aitia.training.states import STATES, read_state, write_state
+from aitia.training.states import STATES, read_state, spacing, write_state
 from aitia.training.trainable import Trainable, make_trainable, temporarily_trainable
 
 STATE_GIGABYTES = 4.0
@@ -44,22 +45,25 @@ def train(
     settings: LoraSettings,
     out: Path | str | None = None,
     *,
+    loss: LossSettings = PLAIN,
     weights: np.ndarray | None = None,
     state_gigabytes: float = STATE_GIGABYTES,
     progress: bool = True,
 ) -> LanguageModel:
     """Train a model on the responses of `data`, and record the run.
 
-    The loss of a step is the cross-entropy over all response tokens of its rows, each row's times its weight, divided
-    by the number of these tokens whatever the weights are.
+    The loss of a step is the sum of its rows' losses, each times the row's weight. It is divided by the number of
+    response tokens for `sft` and `policy-gradient`, and by the number of rows for `dpo` and `kto`, whatever the weights
+    are. The reference model of these two is the model before training; its log-probabilities are computed once.
 
     Args:
         model: the model to start from, without an adapter. It is changed in place: use the returned model afterwards.
-        data: n rows.
+        data: n rows; those in tokens already have their loss.
         settings: how.
         out: folder of the recorded run (`aitia.training.read_run`); none to record nothing. A run that was stopped
             goes on there from its last kept state, and ends with the same bits.
-        weights: [n] loss weight of each row; default: one each.
+        loss: what training does with a row.
+        weights: [n] loss weight of each row; default: those of the column that the loss names, or one each.
         state_gigabytes: what the kept states may take on disk. Where all do not fit, every k-th is kept, and a replay
             computes the others again.
         progress: show a bar.
@@ -73,8 +77,9 @@ def train(
         StoreError: the folder holds another run, or something else, or a damaged state.
         NumericalError: a loss or a gradient is not finite; the step is named.
     """
-    tokenized = _in_tokens(model, data, settings, out)
+    tokenized = _in_tokens(model, data, settings, out, loss)
     if out is None:
+        tokenized = _with_references(model, tokenized)  # before the model is changed
         return _train(make_trainable(model, settings), tokenized, settings, weights, progress)
     source = str(data.source) if isinstance(data, Records) and data.source else None
     recording = _Recording.plan(model, tokenized, source, settings, Path(out), weights)
@@ -90,6 +95,7 @@ def finetune_lora(
     settings: LoraSettings,
     out: Path | str | None = None,
     *,
+    loss: LossSettings = PLAIN,
     progress: bool = True,
 ) -> LanguageModel:
     """Train without recording, and save what was trained.
@@ -100,6 +106,7 @@ def finetune_lora(
         settings: how.
         out: folder for the adapter, in PEFT's format (or for the whole model, with `full`); none to keep it in
             memory only.
+        loss: what training does with a row.
         progress: show a bar.
 
     Returns:
@@ -108,7 +115,7 @@ def finetune_lora(
     Raises:
         AitiaError, NumericalError: see `train`.
     """
-    tokenized = _in_tokens(model, records, settings, None)
+    tokenized = _with_references(model, _in_tokens(model, records, settings, None, loss))
     trainable = make_trainable(model, settings, adapter=str(out or "memory"))
     tuned = _train(trainable, tokenized, settings, None, progress)
     if out is not None:
@@ -187,12 +194,27 @@ def train_weighted(
 
 
 def _in_tokens(
-    model: LanguageModel, data: Records | TokenizedRecords, settings: LoraSettings, out: Path | str | None
+    model: LanguageModel,
+    data: Records | TokenizedRecords,
+    settings: LoraSettings,
+    out: Path | str | None,
+    loss: LossSettings,
 ) -> TokenizedRecords:
     """The rows, with the date of a run that goes on."""
+    if isinstance(data, TokenizedRecords) and loss.plain:
+        loss = data.loss
     going_on = out is not None and (Path(out) / RUN).is_file()
     today = open_run(Path(out)).today if going_on and out is not None else None
-    return in_tokens(model, data, max_length=settings.max_length, truncate=settings.cuts, today=today)
+    return in_tokens(
+        model, data, max_length=settings.max_length, truncate=settings.cuts, today=today, loss=loss
+    )
+
+
+def _with_references(model: LanguageModel, data: TokenizedRecords) -> TokenizedRecords:
+    """The rows with the log-probabilities by the model before it is trained, where their loss reads these."""
+    if not loss_of(data.loss).relative:
+        return data
+    return replace(data, records=with_references(model, data.records, data.loss, untrained=True))
 
 
 def _train(
@@ -239,10 +261,13 @@ class _Recording:
         # A surrogate has the rates of its run, which may be those of another trainer's schedule, and its masks.
         steps = plan_steps(tokenized, settings, [each.learning_rate for each in like.steps] if like else ())
         masks = like.said["data"]["masks"] if like else None
-        weights = None if weights is None else require_weights(weights, tokenized)
+        weights = settled_weights(weights, tokenized)
+        there = open_run(out) if (out / RUN).is_file() else None
+        # A run that goes on keeps the references that it began with, to the bit.
+        tokenized = _with_references(model, known_references(tokenized, there.references if there else []))
         said = describe(model, tokenized, settings, steps, source, weights, masks)
-        if (out / RUN).is_file():
-            wrong = differences(said, open_run(out).said)
+        if there is not None:
+            wrong = differences(said, there.said)
             if wrong:
                 raise StoreError(
                     f"{out}: another run is recorded there ({', '.join(wrong[:3])} differ); give another folder"

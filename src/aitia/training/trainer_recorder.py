@@ -16,11 +16,10 @@ from aitia.training.recording import (
     MODEL,
     differences,
     open_run,
-    spacing,
     write_run,
 )
 from aitia.training.settings import LoraSettings
-from aitia.training.states import STATES, read_state, remove_states_after, write_state
+from aitia.training.states import STATES, read_state, remove_states_after, spacing, write_state
 from aitia.training.trainable import Trainable
 from aitia.training.trainer import save_trained
 from aitia.training.trainer_rows import GivenRow, RowBook, given_rows

@@ -146,4 +146,4 @@ def test_a_column_of_weights_is_taken_and_checked(made, rows, tmp_path):
     assert weights.tolist() == [1, 0, 0, 0]
     path.write_text("".join(json.dumps(row | {"weight": "much"}) + "\n" for row in weighted))
     wrong = CliRunner().invoke(app, ["train", str(tmp_path / "train.yaml")])
-    assert "weighted.jsonl:1: its 'weight' is 'much', not a number" in str(wrong.exception)
+    assert "weighted.jsonl:1: column 'weight' is 'much', not a number" in str(wrong.exception)

@@ -234,7 +234,7 @@ def _fitting_rows(
     else:
         drawn = np.sort(np.random.default_rng(settings.seed).choice(len(data), settings.rows, replace=False))
     if isinstance(data, TokenizedRecords):
-        return TokenizedRecords(records=tuple(data[i] for i in drawn))
+        return cut(TokenizedRecords(records=tuple(data[i] for i in drawn), loss=data.loss))
     return cut(data.only([data.ids[i] for i in drawn]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from aitia.concepts import Concept
 from aitia.engine import LOCAL, Engine, note
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel, in_tokens
+from aitia.models.losses import Sides, sides_of_rows
 from aitia.records import Records, TokenizedRecord, TokenizedRecords, read_records
 
 if TYPE_CHECKING:
@@ -64,7 +66,8 @@ class StoreInfluence:
 
     Attributes:
         model: the store's.
-        rows: the store's rows, cut as for the scan.
+        rows: the store's rows, cut as for the scan. Where their loss compares answers or weighs rows, the answers are
+            scored as rows of supervised fine-tuning, and their scores added up as the row's gradient is.
         queries: what is measured.
         concept: its direction, for `concept-influence`.
         curvature: fitted or loaded.
@@ -84,6 +87,7 @@ class StoreInfluence:
     cache: FactorCache | None = None
     engine: Engine = LOCAL
     _directions: dict[InfluenceForm, Mapping[str, torch.Tensor]] = field(default_factory=dict)
+    _scored: dict[InfluenceForm, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def prepare(
@@ -121,8 +125,8 @@ class StoreInfluence:
         rows = store.load_rows()
         if curvature is None:
             fitted = CurvatureSettings()
-            announce_curvature(model, rows, fitted)
-            curvature = fit_curvature(model, rows, fitted, engine=engine)
+            announce_curvature(model, rows.answers, fitted)
+            curvature = fit_curvature(model, rows.answers, fitted, engine=engine)
         elif not isinstance(curvature, Curvature):
             curvature = load_curvature(curvature, model)
         return cls(
@@ -144,8 +148,36 @@ class StoreInfluence:
 
     def scores(self, form: InfluenceForm) -> np.ndarray:
         """Scores of every row: [n] float32."""
-        _, layers = self.measured(form)
-        return self.stream(self._directions_of(form), layers)[0]
+        return self._row_scores(self._answer_scores(form))[0]
+
+    def side_scores(self, form: InfluenceForm) -> dict[str, np.ndarray]:
+        """What each answer that the loss compares adds to the scores: name -> [n]; empty where it compares none."""
+        sides = self.sides
+        if sides is None or len(sides.names) < 2:
+            return {}
+        parts = sides.parts(self._answer_scores(form))[0]
+        return {name: parts[:, place].astype(np.float32) for place, name in enumerate(sides.names)}
+
+    @cached_property
+    def sides(self) -> Sides | None:
+        """The rows' answers, with their coefficients at the model's parameters; none where each row is its answer."""
+        if self.rows.loss.plain:
+            return None
+        settings = self.curvature.settings
+        return sides_of_rows(
+            self.model, self.rows, mean=settings.loss == "mean", max_batch_tokens=settings.max_batch_tokens
+        )
+
+    def _row_scores(self, scores: np.ndarray) -> np.ndarray:
+        """From scores of answers, [q, n * s], those of rows, [q, n] float32."""
+        return scores if self.sides is None else self.sides.parts(scores).sum(axis=-1).astype(np.float32)
+
+    def _answer_scores(self, form: InfluenceForm) -> np.ndarray:
+        """[1, n * s], computed once."""
+        if form not in self._scored:
+            _, layers = self.measured(form)
+            self._scored[form] = self.stream(self._directions_of(form), layers)
+        return self._scored[form]
 
     def direction_scores(self, form: InfluenceForm, vectors: np.ndarray) -> np.ndarray:
         """Scores under other directions at the concept's site, each by a gradient as large as the layers' weights.
@@ -190,7 +222,7 @@ class StoreInfluence:
             measurement = ConceptMeasurement(concept=other)
             found.append(self._made_directions(form, measurement, layers))
         stacked = {name: torch.cat([part[name] for part in found]) for name in found[0]}
-        return self.stream(stacked, layers)
+        return self._row_scores(self.stream(stacked, layers))
 
     def token_shares(self, form: InfluenceForm, row: TokenizedRecord) -> np.ndarray:
         """Each token's share of a row's score, by where its gradient enters the weights; [t]."""
@@ -229,20 +261,22 @@ class StoreInfluence:
                 self.model, self.queries, measurement, layers, self._curvature_of(form), self.damping
             )
         gradients = query_gradients(self.model, self.queries, measurement, layers)
-        found = exact_solve(self.model, self.rows, gradients, self.curvature, self.damping, self.solve)
+        found = exact_solve(
+            self.model, self.rows.answers, gradients, self.curvature, self.damping, self.solve
+        )
         left = float(found.residuals[-1].max())
         note(f"Exact solve: {len(found.residuals) - 1} products, residual {left:.3g} of the whole")
         return {name: -value for name, value in found.vectors.items()}
 
     def stream(self, directions: Mapping[str, torch.Tensor], layers: tuple[LinearLayer, ...]) -> np.ndarray:
-        """Multiply every row's gradient with directions [q, out, in] of the given layers: [q, n] float32."""
+        """Multiply every answer's gradient with directions [q, out, in] of the given layers: [q, n * s] float32."""
         settings = self.curvature.settings
         # What one method leaves in the cache must serve the others, with more layers; a solution has all layers too.
         if self.cache is not None or len(directions) > len(layers):
             layers = curvature_layers(self.model, settings)
         return stream_scores(
             self.model,
-            self.rows,
+            self.rows.answers,
             directions,
             layers,
             loss=settings.loss,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from aitia.attribution.ranking.controls import DirectionScores
+from aitia.attribution.scanning.store import ActivationStore
 from aitia.attribution.scorers import Scores, naming_package
 from aitia.errors import AitiaError
 from aitia.records import TokenizedRecord
@@ -28,6 +29,14 @@ def direction_scores(name: str, prepared: Scores, rows: int) -> DirectionScores:
             return _numbers(prepared.under(directions), (len(directions), rows))
 
     return score
+
+
+def side_scores(name: str, prepared: Scores, store: ActivationStore) -> dict[str, np.ndarray]:
+    """The parts of scores by the answers that the rows' loss compares, by the scorer of that name."""
+    if not store.sides:
+        return {}
+    with naming_package(name):
+        return {side: _numbers(part, (len(store),)) for side, part in prepared.sides().items()}
 
 
 def token_shares(name: str, prepared: Scores) -> TokenShares:

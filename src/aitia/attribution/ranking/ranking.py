@@ -50,6 +50,8 @@ class Ranking:
         scores: method -> [n], the deciding method first.
         seconds: method -> time that scoring took, without the scan.
         controls: the same method on null directions.
+        sides: answer that the rows' loss compares (`chosen`, `rejected`) -> its part of each row's score, [n]; empty
+            where it compares none. The parts of a row sum to its score.
         provenance: concept, store, model and data that it came from, and which controls were asked for and kept.
         concept: the concept, where the ranking was made in this process.
         store: the store, likewise.
@@ -71,6 +73,7 @@ class Ranking:
     scores: Mapping[str, np.ndarray]
     seconds: Mapping[str, float] = field(default_factory=dict)
     controls: Sequence[Control] = ()
+    sides: Mapping[str, np.ndarray] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     concept: Concept | None = None
     store: ActivationStore | None = None
@@ -110,6 +113,7 @@ class Ranking:
             },
             scores={name: values[at] for name, values in self.scores.items()},
             controls=[replace(control, scores=control.scores[at]) for control in self.controls],
+            sides={name: values[at] for name, values in self.sides.items()},
             provenance={**self.provenance, "slice": list(chosen.indices(n))},
             direction_scores=None if scores_of is None else lambda directions: scores_of(directions)[:, at],
         )
@@ -253,7 +257,7 @@ class Ranking:
         return RankedIds(names, contents, self.rows_at, places.tolist())
 
     def write(self, path: Path | str) -> Path:
-        """Write a Parquet file: one row an example, one column a method; provenance in the file's metadata."""
+        """Write a Parquet file: one row an example, one column a method and a side; provenance in its metadata."""
         import pyarrow.parquet as parquet
 
         store = None if self._found is None else self._found.path
@@ -295,8 +299,9 @@ class Ranking:
             "prompt_tokens": self.prompt_tokens,
             "response_tokens": self.response_tokens,
         }
-        table = pa.table(columns | dict(self.scores))
+        table = pa.table(columns | dict(self.scores) | dict(self.sides))
         saved = {"method": self.method, "provenance": self.provenance, "seconds": dict(self.seconds)}
+        saved |= {"sides": list(self.sides)} if self.sides else {}
         saved |= {"places": dict(places)} if places else {}
         return table.replace_schema_metadata({"aitia": json.dumps(saved, sort_keys=True)})
 
@@ -359,8 +364,11 @@ def read_ranking(path: Path | str) -> Ranking:
             table = parquet.read_table(path, page_checksum_verification=True)
         saved = json.loads((table.schema.metadata or {})[b"aitia"])
         columns = {name: table[name].to_numpy() for name in table.column_names}
-        scores = {name: values for name, values in columns.items() if name not in RANKING_COLUMNS}
-        if not all(np.issubdtype(values.dtype, np.floating) for values in scores.values()):
+        sides = {name: columns[name] for name in saved.get("sides", [])}
+        scores = {name: each for name, each in columns.items() if name not in (*RANKING_COLUMNS, *sides)}
+        if not all(
+            np.issubdtype(values.dtype, np.floating) for values in (*scores.values(), *sides.values())
+        ):
             raise ValueError("scores that are no numbers")
         if not isinstance(scores[saved["method"]], np.ndarray) or len(set(columns["id"])) < len(table):
             raise ValueError("ids that come twice")
@@ -374,6 +382,7 @@ def read_ranking(path: Path | str) -> Ranking:
             response_tokens=columns["response_tokens"],
             scores=scores,
             seconds=saved["seconds"],
+            sides=sides,
             provenance=saved["provenance"],
             origin=Origin(file=Path(path), places=saved.get("places", {})),
         )

@@ -134,7 +134,8 @@ def reproduce_commands(ranking: Ranking) -> str:
             lines.append(f"  --{name.replace('_', '-')} {settings[name]} \\")
     lines += ["  --truncate \\"] * settings["truncate"]
     lines += [f"  --dtype {model['dtype']} \\"] if model.get("dtype") else []
-    lines += [f"  --{name} {value} \\" for name, value in data.get("reading", {}).items()]
+    said = data.get("reading", {}) | data.get("loss", {})
+    lines += [f"  --{name.replace('_', '-')} {value} \\" for name, value in said.items()]
     lines += ["  --on-error skip \\"] if data.get("skipped") else []
     lines[-1] = lines[-1].removesuffix(" \\")
     lines.append(f"aitia rank --store {json.dumps(came['store'])} --method {ranking.method} \\")
@@ -173,6 +174,7 @@ def _facts(ranking: Ranking, store: ActivationStore, concept: Concept) -> list[t
         )
     return [
         *facts,
+        *([] if store.loss.plain else [("Loss of a row", str(store.loss))]),
         ("Method", ranking.method),
         ("Model fingerprint", model["fingerprint"][:16]),
         ("Data fingerprint", data["fingerprint"][:16]),
@@ -226,6 +228,7 @@ def _report_rows(
         max_length=settings["max_length"] or model.context_length,
         truncate=settings["truncate"],
         today=store.today,
+        loss=store.loss,
     )
     shown = {}
     assert ranking.token_shares is not None
@@ -233,12 +236,24 @@ def _report_rows(
         shares = ranking.token_shares(row)
         shown[row.id] = _tokens(row, np.zeros(len(row.tokens)) if shares is None else shares, model.tokenizer)
     return [
-        _report_row(by_id[name], shown[name], int(ranking.ranks[position]), float(ranking.score[position]))
+        _report_row(
+            by_id[name],
+            shown[name],
+            int(ranking.ranks[position]),
+            float(ranking.score[position]),
+            {side: float(part[position]) for side, part in ranking.sides.items()},
+        )
         for name, position in zip(chosen, positions, strict=True)
     ]
 
 
-def _report_row(record: Record, tokens: tuple[Token, ...], rank: int, score: float) -> ReportRow:
+def _report_row(
+    record: Record, tokens: tuple[Token, ...], rank: int, score: float, sides: Mapping[str, float]
+) -> ReportRow:
+    more: dict[str, object] = {f"score of the {side} answer": f"{part:.4g}" for side, part in sides.items()}
+    if record.rejected is not None:
+        said = record.rejected
+        more["rejected"] = said if isinstance(said, str) else "\n".join(turn.said for turn in said)
     return ReportRow(
         id=record.id,
         row=record.row,
@@ -248,7 +263,7 @@ def _report_row(record: Record, tokens: tuple[Token, ...], rank: int, score: flo
         prompt=record.prompt_text,
         completion=record.completion_text,
         tokens=tokens,
-        extra=dict(record.extra),
+        extra={**record.extra, **more},
     )
 
 

@@ -22,7 +22,7 @@ from aitia.attribution.ranking.controls import (
     no_controls,
     score_controls,
 )
-from aitia.attribution.ranking.prepared import direction_scores, row_scores, token_shares
+from aitia.attribution.ranking.prepared import direction_scores, row_scores, side_scores, token_shares
 from aitia.attribution.ranking.ranking import Ranking
 from aitia.attribution.ranking.trust import trust_warnings
 from aitia.attribution.scanning.activation_products import PromptsMissingError, RowsAlikeError
@@ -170,12 +170,13 @@ def rank(
         scores=scored.scores,
         seconds=scored.seconds,
         controls=controls,
+        sides=side_scores(method, prepared, store),
         provenance={
             "store": str(store.path),
             "model": store.manifest["model"],
             "data": {key: store.manifest["data"][key] for key in ("source", "fingerprint", "rows")}
             | {"skipped": len(store.manifest["data"]["skipped"])}
-            | {key: value for key, value in store.manifest["data"].items() if key == "reading"},
+            | {key: value for key, value in store.manifest["data"].items() if key in ("reading", "loss")},
             "concept": {
                 "name": concept.name,
                 "site": concept.site,

@@ -24,6 +24,7 @@ from aitia.attribution.replay.targets import Target, require_targets, target_gra
 from aitia.engine import LOCAL, Engine, note
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel, find_linear_layers
+from aitia.models.losses import sides_of_rows
 from aitia.records import Records, TokenizedRecords
 from aitia.training import RecordedRun, Trainable, preconditioner, temporarily_trainable
 
@@ -42,8 +43,8 @@ class Checkpoint:
 
     Attributes:
         step: the state before which step.
-        weight: sum over its steps of the learning rate times a row's chance to be among the step's, over the tokens
-            that the loss was divided by.
+        weight: sum over its steps of the learning rate times a row's chance to be among the step's, over the tokens (or
+            rows) that the loss was divided by.
     """
 
     step: int
@@ -68,7 +69,7 @@ def choose_checkpoints(recorded: RecordedRun, count: int) -> tuple[Checkpoint, .
     for start, stop in pairwise(ends):
         nearest = int(kept[np.abs(kept - (start + stop) / 2).argmin()])
         weight = sum(
-            each.learning_rate * len(each.rows) / rows / max(each.predicted_tokens, 1)
+            each.learning_rate * len(each.rows) / rows / max(recorded.divisor(each), 1)
             for each in steps[start:stop]
         )
         found[nearest] = found.get(nearest, 0.0) + weight
@@ -124,7 +125,7 @@ def checkpoint_influence(
         _note_left_out(found, layers)
         asked = [target.in_tokens(model) for target in targets]
         if engine.name == "local":  # workers get the model as it is
-            stack.enter_context(LowerBlocks(found, [rows, *target_texts(asked)]).kept())
+            stack.enter_context(LowerBlocks(found, [rows.answers, *target_texts(asked)]).kept())
         for each in chosen:
             state = recorded.state(each.step)
             found.write(state.parameters)
@@ -135,9 +136,13 @@ def checkpoint_influence(
                 False
             )  # the rows' own gradients are made of what flows through layers
             directions = _by_layer(found, gradients.to(state.parameters.dtype), layers)
-            total += stream_scores(
-                found.model, rows, directions, layers, loss="sum", precision=precision, engine=engine
+            scores = stream_scores(
+                found.model, rows.answers, directions, layers, loss="sum", precision=precision, engine=engine
             )
+            if rows.loss.loss == "sft":
+                total += scores
+            else:  # each answer counts as much as it does at these parameters
+                total += sides_of_rows(found.model, rows, weighted=False).parts(scores).sum(axis=-1)
             for parameter in found.parameters.values():
                 parameter.requires_grad_()
     return total

@@ -7,7 +7,8 @@ the rows of its batch. With s_k the state before step k, w the rows' weights and
 
 The optimizer's part of a step is differentiated by hand (`aitia.training.updates`). Through the gradient g(p, w) of the
 loss, one double backward gives both that is left: the Hessian times the cotangent of g, and its products with the
-gradients of the rows. Denominators stay the tokens of whole batches: a weight scales a row's summed token losses.
+gradients of the rows. Denominators stay those of whole batches: a weight scales a row's summed token losses, or its
+loss where that is no sum over tokens (`aitia.records.losses`).
 
 Source: Maclaurin et al. 2015 for reversing a training run, Engstrom et al. 2025 (metagradients) and Ilyas & Engstrom
 2025 (MAGIC) for attribution by it; concepts as measurements, several in one pass, are ours.
@@ -130,12 +131,17 @@ def replay(
             f"{model.name} is {model.dtype}, too coarse to be differentiated twice; train and replay with dtype=float32"
         )
     rows = recorded.rows_of(model, data)
+    if by_token and recorded.loss.loss != "sft":
+        raise AitiaError(
+            f"{recorded.path}: was trained with the loss {recorded.loss}, whose scores have no parts by token; leave "
+            "`by_token` out"
+        )
     with ExitStack() as stack:
         found = stack.enter_context(temporarily_trainable(model, recorded.settings))
         loop = recorded.loop(found, rows)
         found.write(recorded.final().parameters)
         asked = [target.in_tokens(model) for target in targets]
-        lower = stack.enter_context(LowerBlocks(found, [rows, *target_texts(asked)]).kept())
+        lower = stack.enter_context(LowerBlocks(found, [rows.answers, *target_texts(asked)]).kept())
         values, gradients = target_gradients(found, asked)
         final = recorded.final()
         adjoint = State(
@@ -223,18 +229,22 @@ class _Reversal:
         return State(parameters=parameters, first=before.first, second=before.second)
 
     def _graph(self, batch: Batch, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The gradient of a batch's part of the loss, with a graph, [P]; the tokens' weights, and their rows."""
+        """The gradient of a batch's part of the loss, with a graph, [P]; weights of tokens or rows, and their rows."""
         import torch
 
         parameters = list(self.loop.trainable.parameters.values())
         outputs = run(self.loop.trainable.model, batch, gradients=True, detach=False)
-        losses, weights = outputs.token_losses(), self.loop.weights
-        rows = outputs.rows
+        weights, places = self.loop.weights, self.loop.places(batch)
+        if self.loop.data.loss.loss == "sft":
+            losses, rows = outputs.token_losses(), outputs.rows
+        else:
+            losses = self.loop.losses_of(outputs, batch)
+            rows = torch.arange(len(places), device=losses.device)
         ones = torch.ones_like(losses)
         if weights is not None:
-            ones = losses.new_tensor(weights[batch.index])[rows]
+            ones = losses.new_tensor(weights[places])[rows]
         each = ones.detach().requires_grad_()
-        loss = (losses * each).sum() / self.loop.steps[number].predicted_tokens
+        loss = (losses * each).sum() / self.loop.divisor(number)
         found = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
         return flatten(found, parameters), each, rows
 
@@ -250,7 +260,8 @@ class _Reversal:
 
         gradient, each, rows = graph
         parameters = list(self.loop.trainable.parameters.values())
-        scores = np.zeros((len(cotangent), len(batch.index)))
+        count = len(self.loop.places(batch))
+        scores = np.zeros((len(cotangent), count))
         for place, direction in enumerate(cotangent):
             size = direction.norm()
             if bool(size == 0):
@@ -262,7 +273,7 @@ class _Reversal:
             )
             curved[place] += flatten(by_parameters, parameters).double() * size
             tokens = by_token.double() * size
-            by_row = tokens.new_zeros(len(batch.index)).index_add(0, rows, tokens)
+            by_row = tokens.new_zeros(count).index_add(0, rows, tokens)
             scores[place] = by_row.cpu().numpy()
             if self.tokens:
                 self._keep_tokens(place, batch, tokens.cpu().numpy())

@@ -7,8 +7,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from aitia.errors import StoreError
+from aitia.errors import AitiaError, StoreError
 from aitia.files import LOCK, is_part
+from aitia.records.losses import LossSettings
 
 FORMAT = "aitia-store-v1"
 _PLACES = {"name", "adapter", "source", "places", "parts", "adapter_places", "rows_sha256", "sha256"}
@@ -47,8 +48,9 @@ def require_form(manifest: Any, file: Path) -> None:
             and isinstance(manifest["shards"], int)
             and 0 <= manifest["shards"] <= data["rows"]
             and date.fromisoformat(data.get("today", "2000-01-01"))
+            and LossSettings(**data.get("loss", {}))
         )
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError, AitiaError):
         right = False
     if not right:
         raise StoreError(

@@ -21,10 +21,12 @@ from aitia.attribution.scanning.activations import (
 )
 from aitia.attribution.scanning.manifest import require_free
 from aitia.attribution.scanning.places import places_of
+from aitia.attribution.scanning.side_activations import collect_row_activations, run_length
 from aitia.attribution.scanning.store import ActivationStore
 from aitia.engine import LOCAL, Advance, Engine, progress_bar, run_tasks
 from aitia.errors import AitiaError, RecordError, StoreError
 from aitia.models import LanguageModel, generate_responses, in_tokens, sort_sites
+from aitia.models.losses import with_references
 from aitia.records import (
     BATCH_TOKENS,
     Records,
@@ -36,6 +38,7 @@ from aitia.records import (
     read_records,
     row_shards,
 )
+from aitia.records.losses import PLAIN, LossSettings
 from aitia.settings import AtLeast, Count, CountOrAll, Seed, check
 
 _SAMPLES_APART = 50_000_017
@@ -91,6 +94,7 @@ def scan(
     on_error: str = "stop",
     engine: Engine = LOCAL,
     today: date | None = None,
+    loss: LossSettings = PLAIN,
     **fields: Any,
 ) -> ActivationStore:
     """Run the model over the training data once and keep a small vector per row, activation and site.
@@ -111,6 +115,8 @@ def scan(
             themselves, so both must be in the same place for all of them.
         today: the date for a chat template that writes one; default: that of the store that is gone on with,
             or else the day of this run.
+        loss: what training does with a row: the `backward` activation is the gradient of that loss. Default: the
+            cross-entropy of the response, without weights.
         fields: fields of `ScanSettings`, in the place of `settings` or of its fields: `sites=["resid_post.19"]`.
 
     Returns:
@@ -132,9 +138,12 @@ def scan(
         truncate=chosen.truncate,
         on_error=on_error,
         today=today or (None if begun is None else begun.today),
+        loss=loss,
     )
     if not len(tokenized):
         raise RecordError(f"{records.name}: no row that can be used")
+    if not loss.plain:
+        _require_gradients(model, chosen, loss)
     if "on_policy_response" in chosen.activations:
         _require_prompts(tokenized)
     if begun is None:
@@ -149,7 +158,7 @@ def scan(
         store.model, store.records, store.tokenized = model, records, tokenized
         todo = [number for number in range(len(shards)) if not store.shard_path(number).is_file()]
         done = len(tokenized) - sum(len(batch) for number in todo for batch in shards[number])
-        work = partial(_scan_shard, model, chosen, store.path, store.manifest)
+        work = partial(_scan_shard, model, chosen, store.path, store.manifest, loss)
         with progress_bar("Scanning", len(tokenized), done=done) as advance:
             for _ in run_tasks(work, row_shards(tokenized, shards, todo), engine=engine, advance=advance):
                 pass
@@ -170,13 +179,18 @@ def _scan_shard(
     settings: ScanSettings,
     store: Path,
     manifest: dict[str, Any],
+    loss: LossSettings,
     shard: RowShard,
     advance: Advance,
 ) -> None:
     """Make a shard and write it."""
     parts = []
+    filled = with_references(model, shard.rows, loss, max_batch_tokens=settings.max_batch_tokens)
+    shard = replace(shard, rows=filled)
     for _, positions, rows in shard.parts():
-        parts.append(_scan_batch(model, rows, settings) | {"position": np.asarray(positions, dtype=np.int64)})
+        parts.append(
+            _scan_batch(model, rows, settings, loss) | {"position": np.asarray(positions, dtype=np.int64)}
+        )
         advance(len(rows))
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if "on_policy_response" in settings.activations:
@@ -185,8 +199,10 @@ def _scan_shard(
 
 
 def _scan_batch(
-    model: LanguageModel, rows: Sequence[TokenizedRecord], settings: ScanSettings
+    model: LanguageModel, rows: Sequence[TokenizedRecord], settings: ScanSettings, loss: LossSettings
 ) -> dict[str, np.ndarray]:
+    if not loss.plain:
+        return collect_row_activations(model, rows, settings.sites, loss)
     batch = pad_batch(rows, np.arange(len(rows)), model.pad_id)
     locations = [row.location for row in rows]
     return collect_activations(
@@ -259,6 +275,20 @@ def last_prompt(row: TokenizedRecord) -> np.ndarray:
     return row.tokens[: starts[-1]]
 
 
+def _require_gradients(model: LanguageModel, settings: ScanSettings, loss: LossSettings) -> None:
+    """Refuse a scan that would not see what the loss does, or a model without the loss's reference, before any work."""
+    if "backward" not in settings.activations:
+        raise RecordError(
+            f"`loss={loss.loss}` changes a row's gradient, which is the activation backward: scan it too"
+        )
+    if "on_policy_response" in settings.activations:
+        raise RecordError(
+            f"the activation on_policy_response is compared with a row's response, and knows nothing of "
+            f"`loss={loss.loss}`; leave it out"
+        )
+    with_references(model, (), loss)
+
+
 def _require_prompts(tokenized: TokenizedRecords) -> None:
     for row in tokenized:
         if len(last_prompt(row)) == 0:
@@ -271,7 +301,7 @@ def _require_prompts(tokenized: TokenizedRecords) -> None:
 def _plan_shards(tokenized: TokenizedRecords, settings: ScanSettings) -> list[list[np.ndarray]]:
     """Batches by length, grouped in order into shards of at least `shard_rows` rows."""
     shards: list[list[np.ndarray]] = [[]]
-    batches = length_batches([len(row.tokens) for row in tokenized], max_tokens=settings.max_batch_tokens)
+    batches = length_batches([run_length(row) for row in tokenized], max_tokens=settings.max_batch_tokens)
     for batch in batches:
         if sum(len(part) for part in shards[-1]) >= settings.shard_rows:
             shards.append([])
@@ -309,12 +339,18 @@ def _manifest(
             "rows": len(tokenized),
             # What the model reads: the chat template's text may depend on the day and on its library.
             "tokens": tokenized.fingerprint,
+            **({} if tokenized.loss.plain else _said_of_loss(tokenized)),
             **({} if tokenized.today is None else {"today": tokenized.today.isoformat()}),
             "skipped": [[row.location, row.reason] for row in skipped],
         },
         "settings": saved,
         "shards": shards,
     }
+
+
+def _said_of_loss(tokenized: TokenizedRecords) -> dict[str, Any]:
+    """The loss, and the digest of the rows' answers, which a curvature is fitted to."""
+    return {"loss": tokenized.loss.said, "answers": tokenized.answers.fingerprint}
 
 
 def _as_begun(settings: dict[str, Any], begun: ActivationStore) -> dict[str, Any]:
@@ -335,6 +371,8 @@ def _rows_table(tokenized: TokenizedRecords, records: Records) -> Any:
             "row": pa.array([row.row for row in tokenized], pa.int64()),
             "location": [row.location for row in tokenized],
             "prompt_tokens": pa.array([int((~row.response).sum()) for row in tokenized], pa.int32()),
-            "response_tokens": pa.array([int(row.response.sum()) for row in tokenized], pa.int32()),
+            "response_tokens": pa.array(
+                [sum(int(side.response.sum()) for side in row.sides) for row in tokenized], pa.int32()
+            ),
         }
     )

@@ -24,6 +24,7 @@ import numpy as np
 from aitia.attribution.scanning.activations import ACTIVATIONS, activation_key
 from aitia.attribution.scanning.manifest import FORMAT, differences, require_form, require_free
 from aitia.attribution.scanning.places import find_model, find_records, require_scanned_model
+from aitia.attribution.scanning.side_activations import side_activation
 from aitia.errors import StoreError, reason_of
 from aitia.files import (
     LOCK,
@@ -38,6 +39,7 @@ from aitia.files import (
 )
 from aitia.notebook import html_block
 from aitia.records import tokenize
+from aitia.records.losses import LossSettings, loss_of
 from aitia.tensor_files import open_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -167,8 +169,20 @@ class ActivationStore:
 
     @property
     def activations(self) -> tuple[str, ...]:
-        """The activations kept at each site."""
-        return tuple(self.manifest["settings"]["activations"])
+        """The activations kept at each site; where the loss compares answers, the part of each too."""
+        parts = (side_activation(name) for name in self.sides)
+        return (*self.manifest["settings"]["activations"], *parts)
+
+    @property
+    def loss(self) -> LossSettings:
+        """What training does with the rows."""
+        return LossSettings(**self.manifest["data"].get("loss", {}))
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """Names of the answers that the rows' loss compares; () where it compares none."""
+        names = loss_of(self.loss).sides
+        return names if len(names) > 1 else ()
 
     @property
     def today(self) -> date | None:
@@ -327,6 +341,7 @@ class ActivationStore:
                 truncate=settings["truncate"],
                 on_error="skip" if self.manifest["data"]["skipped"] else "stop",
                 today=self.today,
+                loss=self.loss,
             )
             if rows.fingerprint != self.manifest["data"].get("tokens", rows.fingerprint):
                 raise StoreError(

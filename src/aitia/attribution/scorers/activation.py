@@ -7,11 +7,12 @@ tokens; F one forward pass of the model over the row, L the number of its layers
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from aitia.attribution.scanning.activation_products import Reading, activation_products, contrasts_of_rows
+from aitia.attribution.scanning.side_activations import side_activation
 from aitia.attribution.scanning.store import ActivationStore
 from aitia.attribution.scanning.tokens import token_shares
 from aitia.attribution.scorers.context import RankingContext
@@ -43,9 +44,24 @@ class ActivationScores(Scores):
         """See `Scores.directions_at_once`."""
         return None
 
-    def tokens(self, row: TokenizedRecord) -> np.ndarray:
-        """See `Scores.tokens`."""
+    def tokens(self, row: TokenizedRecord) -> np.ndarray | None:
+        """See `Scores.tokens`; none of a loss whose coefficients depend on whole answers."""
+        if not self.store.loss.plain:
+            return None
         return token_shares(self.store.load_model(), row, self.concept, self.store, self.reading)
+
+    def sides(self) -> dict[str, np.ndarray]:
+        """See `Scores.sides`."""
+        return {
+            side: activation_products(
+                self.store,
+                self.concept.vector[None],
+                self.concept.site,
+                replace(self.reading, activation=side_activation(side)),
+                self.name,
+            )[0]
+            for side in self.store.sides
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +79,10 @@ class ActivationScorer(Scorer):
     cost: str
     source: str
     through_concept = True
+    any_loss: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "any_loss", self.reading.activation == "backward")
 
     def needs(self) -> Needs:
         """See `Scorer.needs`."""
@@ -140,7 +160,9 @@ def available_methods(store: ActivationStore) -> tuple[str, ...]:
     if bool((store.column("prompt_tokens") == 0).any()):
         held.discard("prompt_end")
     return tuple(
-        name for name, each in activation_scorers().items() if held.issuperset(each.reading.activations)
+        name
+        for name, each in activation_scorers().items()
+        if held.issuperset(each.reading.activations) and (store.loss.plain or each.any_loss)
     )
 
 

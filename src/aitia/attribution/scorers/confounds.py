@@ -17,10 +17,10 @@ from aitia.attribution.scorers.baselines import training_loss
 from aitia.attribution.scorers.context import RankingContext
 from aitia.attribution.scorers.protocol import Needs, RowScores, Scorer
 from aitia.attribution.scorers.registry import scorer
-from aitia.attribution.slices.feature_shift import without_adapter
 from aitia.engine import progress_bar
 from aitia.errors import AitiaError, NumericalError
 from aitia.models import LanguageModel, run
+from aitia.models.losses import without_adapter
 from aitia.records import length_batches, pad_batch
 
 
@@ -109,6 +109,7 @@ class GradientNorm(Scorer):
     source = "a ranking that agrees with it may be about the size of gradients alone"
     positive = "always"
     baseline = True
+    any_loss = True
 
     def needs(self) -> Needs:
         """See `Scorer.needs`."""

@@ -95,6 +95,8 @@ class RankingContext:
             AitiaError: something else that it needs is absent; the message says what to give.
         """
         context, needs = replace(self, scorer=scorer.name), scorer.needs()
+        if not scorer.any_loss:
+            self._require_plain_loss(scorer.name)
         if needs.prompts:
             require_prompts(self.store, scorer.name)
         if needs.activations:
@@ -110,6 +112,15 @@ class RankingContext:
         if needs.run:
             context.runs()
         return context
+
+    def _require_plain_loss(self, name: str) -> None:
+        loss = self.store.loss
+        if not loss.plain:
+            raise AitiaError(
+                f"method {name} does not read the gradient of a row's loss, and the rows of {self.store.path} have the "
+                f"loss {loss}: it would take them for rows of supervised fine-tuning; choose activation-gradient, or a "
+                "method that takes gradients with respect to the weights"
+            )
 
     def records(self) -> Records:
         """The rows of the store, in its order, as they were read.

@@ -40,9 +40,15 @@ class InfluenceScores(Scores):
         """See `Scores.directions_at_once`."""
         return self.influence.directions_at_once(self.form)
 
-    def tokens(self, row: TokenizedRecord) -> np.ndarray:
-        """See `Scores.tokens`."""
+    def tokens(self, row: TokenizedRecord) -> np.ndarray | None:
+        """See `Scores.tokens`; none of a loss whose coefficients depend on whole answers."""
+        if not self.influence.rows.loss.plain:
+            return None
         return self.influence.token_shares(self.form, row)
+
+    def sides(self) -> dict[str, np.ndarray]:
+        """See `Scores.sides`."""
+        return self.influence.side_scores(self.form)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +67,7 @@ class InfluenceScorer(Scorer):
     source: str
     through_concept: bool = field(init=False)
     positive = "training on the row raises the measurement"
+    any_loss = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "through_concept", self.form.of_concept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 RANKING_COLUMNS = ("id", "content", "row", "location", "score", "rank", "prompt_tokens", "response_tokens")
-"""The columns of a ranking's file that are not a scorer's; no scorer may have such a name."""
+"""The columns of a ranking's file that are not a scorer's; no scorer may have such a name, or that of a side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,10 @@ class Scores(Protocol):
         """[t] each token's share of a row's score; none where a score has no such parts."""
         ...
 
+    def sides(self) -> Mapping[str, np.ndarray]:
+        """Answer that the rows' loss compares -> its part of each row's score, [n]; empty where scores have none."""
+        return {}
+
 
 @dataclass(frozen=True)
 class RowScores(Scores):
@@ -107,6 +111,8 @@ class Scorer(Protocol):
         positive: what a positive score says.
         through_concept: whether scores come from the concept's direction, so that other directions give other scores.
         baseline: whether it is there to be beaten, as the oracle is there to be approached.
+        any_loss: whether it counts rows by their own loss, or by nothing that a loss changes. Otherwise it takes rows
+            of supervised fine-tuning without weights alone, and is refused others.
     """
 
     name: str
@@ -117,6 +123,7 @@ class Scorer(Protocol):
     positive: str = "training on the row raises the concept"
     through_concept: bool = False
     baseline: bool = False
+    any_loss: bool = False
 
     @property
     def description(self) -> str:

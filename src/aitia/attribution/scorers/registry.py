@@ -15,6 +15,7 @@ from typing import TypeVar
 from aitia.attribution.scanning.activation_products import PromptsMissingError, RowsAlikeError
 from aitia.attribution.scorers.protocol import RANKING_COLUMNS, Needs, Scorer
 from aitia.errors import AitiaError, reason_of
+from aitia.records.losses import LOSSES
 
 GROUP = "aitia.scorers"
 """The group of entry points by which another package adds scorers: the name of the scorer, and its class or object."""
@@ -23,7 +24,7 @@ DEFAULT_METHOD = "activation-gradient"
 _OWN = "aitia"
 _WORDS = ("name", "formula", "drops", "cost", "source", "positive", "description")
 _DOES = ("needs", "prepare", "cost_of", "row_contrasts")
-_FLAGS = ("through_concept", "baseline")
+_FLAGS = ("through_concept", "baseline", "any_loss")
 _ASKED = (*_WORDS, *_FLAGS, *_DOES)
 _RESERVED = ("random", "all")  # what `aitia counterfactual` calls removal at random, and rows of every kind
 
@@ -206,7 +207,8 @@ def _fault(found: object) -> str | None:
     if wrong:
         return f"its {', '.join(wrong)} is not as aitia.attribution.Scorer has it"
     name = str(getattr(found, "name", ""))
-    taken = name in (*RANKING_COLUMNS, *_RESERVED)
+    sides = {side for loss in LOSSES.values() for side in loss.sides}
+    taken = name in (*RANKING_COLUMNS, *_RESERVED, *sides)
     return f"the name {name!r} is reserved; choose another" if taken or not name.strip() else None
 
 

@@ -63,6 +63,7 @@ class Replay(Scorer):
         "Maclaurin et al. 2015; Engstrom et al. 2025; Ilyas & Engstrom 2025; concepts and smoothing are ours"
     )
     through_concept = True
+    any_loss = True
 
     def needs(self) -> Needs:
         """See `Scorer.needs`."""
@@ -93,6 +94,7 @@ class CheckpointScorer(Scorer):
     preconditioned: bool
     cost = f"{CHECKPOINTS} times F forward and 2 F backward, and the products of the row's gradients"
     through_concept = True
+    any_loss = True
 
     def needs(self) -> Needs:
         """See `Scorer.needs`."""

@@ -28,6 +28,7 @@ class ResponseLength(Scorer):
     source = "a ranking that agrees with it may be about length alone"
     positive = "always"
     baseline = True
+    any_loss = True
 
     def prepare(self, context: RankingContext) -> RowScores:
         """See `Scorer.prepare`."""
@@ -62,6 +63,7 @@ class _NullDirection(Scorer):
     cost = f"as {DEFAULT_METHOD}"
     drops = "the concept"
     baseline = True
+    any_loss = True
 
     def needs(self) -> Needs:
         """See `Scorer.needs`."""
@@ -114,6 +116,7 @@ class ShuffledLabels(Scorer):
     source = "what the recipe gives away without the concept"
     positive = "training on the row raises the projection on the shuffled direction"
     baseline = True
+    any_loss = True
 
     def needs(self) -> Needs:
         """See `Scorer.needs`."""
@@ -136,6 +139,7 @@ class Oracle(Scorer):
     source = "a true-or-false column of the data"
     positive = "the row has the label"
     baseline = True
+    any_loss = True
 
     def needs(self) -> Needs:
         """See `Scorer.needs`."""

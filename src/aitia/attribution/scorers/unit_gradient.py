@@ -39,10 +39,15 @@ class UnitGradientScores(Scores):
         """See `Scores.directions_at_once`."""
         return None
 
-    def tokens(self, row: TokenizedRecord) -> np.ndarray:
+    def tokens(self, row: TokenizedRecord) -> np.ndarray | None:
         """See `Scores.tokens`: every share is divided by the length of the whole row's gradient."""
         position = np.flatnonzero(self.products.store.column("id") == row.id)
-        return self._scaled(self.products.tokens(row), position)
+        shares = self.products.tokens(row)
+        return None if shares is None else self._scaled(shares, position)
+
+    def sides(self) -> dict[str, np.ndarray]:
+        """See `Scores.sides`: every part is divided by the length of the whole row's gradient."""
+        return {side: self._scaled(part) for side, part in self.products.sides().items()}
 
     def _scaled(self, scores: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Scores / |g_i|, [..., n] float32; 0 for a row without any gradient, which has no direction."""
@@ -60,6 +65,7 @@ class ActivationGradientCosine(Scorer):
     cost = f"as {_PRODUCT}"
     source = "ours; Xia et al. 2024 take cosines of gradients of weights for the same reason"
     through_concept = True
+    any_loss = True
 
     def needs(self) -> Needs:
         """See `Scorer.needs`."""

@@ -6,8 +6,6 @@ that moved becomes a concept, and its rows are found as for any other (model dif
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +15,7 @@ from aitia.attribution.slices.slice_statistics import adjusted
 from aitia.concepts import SparseAutoencoder, feature_matrix
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel
+from aitia.models.losses import without_adapter
 from aitia.records import Records, TokenizedRecords
 
 
@@ -96,19 +95,3 @@ def feature_shifts(
     values = adjusted([shift.p_value for shift in tested])
     tested = [replace(shift, p_adjusted=float(p)) for shift, p in zip(tested, values, strict=True)]
     return sorted(tested, key=lambda shift: -abs(shift.t or 0.0)) + found
-
-
-@contextmanager
-def without_adapter(model: LanguageModel) -> Iterator[LanguageModel]:
-    """The same model with its adapter turned off while the block runs.
-
-    Yields:
-        The model without its adapter.
-
-    Raises:
-        AitiaError: it has none.
-    """
-    if model.adapter is None or not hasattr(model.network, "disable_adapter"):
-        raise AitiaError(f"{model.name}: no adapter to turn off; give the base model too")
-    with model.network.disable_adapter():
-        yield replace(model, adapter=None)

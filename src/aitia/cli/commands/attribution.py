@@ -38,11 +38,13 @@ from aitia.cli.options import (
 from aitia.engine import Engine
 from aitia.errors import AitiaError
 from aitia.records import ReadingSettings
+from aitia.records.losses import LossSettings
 
 
 @app.command("scan")
 @with_settings(ScanSettings, {"sites": "--site", "activations": "--activation"})
 @with_settings(ReadingSettings)
+@with_settings(LossSettings)
 @with_model
 @with_engine
 def scan_command(
@@ -57,13 +59,15 @@ def scan_command(
     out: Annotated[Path, folder_out("Folder of the store.")],
     settings: ScanSettings,
     reading: ReadingSettings,
+    loss: LossSettings,
     on_error: OnErrorOption = "stop",
     engine: Engine,
     as_json: JsonOption = False,
 ) -> None:
     """Run the model over the training data once; any concept can be asked of the store afterwards.
 
-    Stopped at any moment and run again, it goes on where it was.
+    Stopped at any moment and run again, it goes on where it was. With another --loss than sft, rows count by the
+    gradient of that loss: `--loss dpo` takes preference pairs, and a ranking gives each side's part too.
 
     Example:
     `aitia scan --model runs/my-model --data train.jsonl --site resid_post.19 --out runs/store`
@@ -73,17 +77,19 @@ def scan_command(
 
     records = read_records(data, reading, on_error=on_error)
     loaded = model.load()
-    store = scan(loaded, records, settings, out=out, on_error=on_error, engine=engine)
+    store = scan(loaded, records, settings, out=out, on_error=on_error, engine=engine, loss=loss)
+    read = str(records.reading.under(loss.columns))
     skipped = store.manifest["data"]["skipped"]
     found = {
         "store": str(out),
         "rows": len(store),
         "sites": store.sites,
         "activations": store.activations,
-        "read": str(records.reading),
+        "read": read,
+        "loss": str(loss),
         "skipped": skipped,
     }
-    lines = [str(records.reading), f"{len(store)} rows scanned at {', '.join(store.sites)}, in {out}"]
+    lines = [read, f"{len(store)} rows scanned at {', '.join(store.sites)}, in {out}"]
     lines += left_out(skipped)
     answer(found, as_json, "\n".join(lines))
 
@@ -318,16 +324,21 @@ def fit_curvature_command(
 ) -> None:
     """Fit the curvature that concept-influence and influence divide by. Stopped and run again, it goes on.
 
+    Of preference pairs, it is fitted to both answers.
+
     Example:
     `aitia fit-curvature --model runs/my-model --data train.jsonl --site resid_post.19 --out runs/curvature.safetensors`
     """
     from aitia.attribution.gradients import announce_curvature, fit_curvature
+    from aitia.models.losses import answers_in_tokens
     from aitia.records import read_records
 
     records = read_records(data, reading, on_error=on_error)
     loaded = model.load()
-    plan, seconds = announce_curvature(loaded, records, settings, on_error=on_error)
-    curvature = fit_curvature(loaded, records, settings, out=out, engine=engine, on_error=on_error)
+    cut = {"max_length": settings.max_length, "truncate": settings.truncate, "on_error": on_error}
+    rows = answers_in_tokens(loaded, records, **cut)
+    plan, seconds = announce_curvature(loaded, rows, settings, on_error=on_error)
+    curvature = fit_curvature(loaded, rows, settings, out=out, engine=engine, on_error=on_error)
     skipped = [*([row.location, row.reason] for row in records.skipped), *curvature.provenance["skipped"]]
     found = {"curvature": str(out), "kind": settings.kind, "layers": len(curvature.layers)} | plan.numbers()
     found |= {"read": str(records.reading), "estimated_seconds": seconds, "skipped": skipped}

@@ -28,6 +28,7 @@ from aitia.pipelines.steps.scan import Scan
 from aitia.pipelines.steps.step import Place, Step, find_step, run_steps
 from aitia.pipelines.steps.workload import Workload, plan_steps
 from aitia.records import ReadingSettings
+from aitia.records.losses import LossSettings
 
 __all__ = ["AttributeResult", "attribute", "attribute_steps", "plan_attribute"]
 
@@ -120,6 +121,7 @@ def attribute_steps(
         model=model,
         data=data,
         concept=concept,
+        loss=configuration.data.take(LossSettings),
         settings=configuration.scan.take(
             ScanSettings,
             sites=(),
@@ -269,9 +271,15 @@ def plan_attribute(
     part = configuration.model
     outline = load_outline(part.name, adapter=part.adapter, dtype=part.dtype)
     steps = attribute_steps(configuration)
+    rows_in_tokens = in_tokens(
+        outline,
+        find_step(steps, ReadRecords).records,
+        **configuration.data.cutting,
+        loss=configuration.data.take(LossSettings),
+    )
     work = Workload(
         outline=outline,
-        rows=in_tokens(outline, find_step(steps, ReadRecords).records, **configuration.data.cutting),
+        rows=rows_in_tokens.answers,
         max_batch_tokens=configuration.scan.max_batch_tokens,
         planned_rows=rows,
     )

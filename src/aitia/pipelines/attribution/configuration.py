@@ -25,6 +25,7 @@ from aitia.files import address_of, in_words
 from aitia.pipelines.attribution.slices import CONTROLS_HELP, SLICES_SHOWN
 from aitia.pipelines.parts import Part, known_at, nearest, part_of, whole
 from aitia.records import ReadingSettings
+from aitia.records.losses import LossSettings
 
 Seed = Annotated[int, Field(ge=0, lt=2**31, description="Seed of everything random.")]
 C = TypeVar("C", bound=Part)
@@ -64,7 +65,11 @@ class ReadingPart(part_of(ReadingSettings)):
     """How rows are read."""
 
 
-class DataPart(ReadingPart, CutPart):
+class LossPart(part_of(LossSettings)):
+    """What training does with a row."""
+
+
+class DataPart(ReadingPart, LossPart, CutPart):
     """The training data."""
 
     path: Path = Field(

@@ -10,6 +10,7 @@ from aitia.errors import AitiaError, ConceptError
 from aitia.files import require_apart, require_place
 from aitia.pipelines.attribution.configuration import AttributeConfiguration
 from aitia.records import Records, read_records
+from aitia.records.losses import LossSettings
 from aitia.training import read_run
 
 
@@ -39,6 +40,12 @@ def check_input(configuration: AttributeConfiguration, data: Records) -> None:
     if configuration.data.label is not None:
         label_values(data, configuration.data.label, data.ids)
     slices = configuration.slices
+    loss = configuration.data.take(LossSettings)
+    if slices is not None and not loss.plain:
+        raise AitiaError(
+            f"slices: kinds of rows are found for rows of supervised fine-tuning without weights, and data.loss is "
+            f"{loss}; leave slices out"
+        )
     if slices is not None:
         for column in (*slices.columns, *([slices.strata] if slices.strata else [])):
             data.column(column)
@@ -57,6 +64,13 @@ def check_input(configuration: AttributeConfiguration, data: Records) -> None:
 def _require_needs(configuration: AttributeConfiguration, key: str, name: str) -> None:
     """Refuse a scorer that is not given what it needs, before the model runs."""
     needs, settings = find_scorer(name).needs(), configuration.rank
+    loss = configuration.data.take(LossSettings)
+    if not loss.plain and not find_scorer(name).any_loss:
+        raise AitiaError(
+            f"rank.{key} {name} does not read the gradient of a row's loss, and data.loss is {loss}: it would take "
+            "the rows for rows of supervised fine-tuning; choose activation-gradient, or a method that takes gradients "
+            "with respect to the weights"
+        )
     if needs.queries:
         if settings.queries is None:
             raise AitiaError("rank.queries: the influence methods need texts that show the behaviour")

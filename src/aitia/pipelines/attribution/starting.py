@@ -15,6 +15,7 @@ from aitia.files import atomic_path
 from aitia.models import load_outline
 from aitia.pipelines.attribution.configuration import read_configuration
 from aitia.records import Records, read_records
+from aitia.records.losses import usual_loss
 
 NAMES = {
     "positive": ("positive", "pos", "with"),
@@ -99,7 +100,8 @@ def start(
         if texts[part] is None:
             missing.append(f"concept.{part}: a file with 20 or more texts that {what}")
     sites, depth = _sites(model, adapter)
-    lines = _lines(out, data, model, adapter, texts, labels, sites)
+    loss = usual_loss(records[0]).loss if len(records) else "sft"
+    lines = _lines(out, data, model, adapter, texts, labels, sites, loss)
     if depth:
         noticed.append(depth)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -118,6 +120,7 @@ def _lines(
     texts: dict[str, Path | None],
     labels: Sequence[str],
     sites: Sequence[str],
+    loss: str,
 ) -> list[str]:
     def at(path: Path | str) -> str:
         """A path from the folder of the configuration, as YAML."""
@@ -139,6 +142,11 @@ def _lines(
         "data:",
         f"  path: {at(data)}",
     ]
+    if loss != "sft":
+        lines += [
+            f"  loss: {loss}  # what training does with a row of this shape",
+            "  # beta: 0.1  # as the trainer had it",
+        ]
     if labels:
         lines.append(
             f"  # label: {json.dumps(labels[0])}  # a true-or-false column to measure the methods against"

@@ -6,26 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import Field
 
-from aitia.errors import AitiaError
 from aitia.models import load_model
-from aitia.pipelines.attribution.configuration import ReadingPart, parse_configuration
+from aitia.pipelines.attribution.configuration import LossPart, ReadingPart, parse_configuration
 from aitia.pipelines.parts import Part, whole
 from aitia.pipelines.retraining.counterfactual_configuration import BaseModelPart
-from aitia.records import ReadingSettings, Records, read_records
+from aitia.records import ReadingSettings, read_records
+from aitia.records.losses import LossSettings
 from aitia.training import STATE_GIGABYTES, LoraSettings, RecordedRun, read_run, train
 
 
-class RowsPart(ReadingPart):
-    """The training data."""
+class RowsPart(ReadingPart, LossPart):
+    """The training data, and what training does with a row."""
 
     path: Path = Field(
         description="JSONL, JSON, CSV, Parquet, or a saved datasets folder; or a pattern of files."
-    )
-    weight: str | None = Field(
-        None, description="A column of numbers that the rows' losses are multiplied with; default: 1 each."
     )
 
 
@@ -76,26 +72,27 @@ def train_from(configuration: TrainConfiguration) -> TrainResult:
         The run and its summary.
 
     Raises:
-        AitiaError: see `aitia.training.train`; a weight that is no number is named with its row.
+        AitiaError: see `aitia.training.train`; a row that does not fit its loss is named.
     """
     data, part = (
         read_records(configuration.data.path, configuration.data.take(ReadingSettings)),
         configuration.model,
     )
-    weights = None if configuration.data.weight is None else _weights(data, configuration.data.weight)
+    loss = configuration.data.take(LossSettings)
     model = load_model(part.name, device=part.device, dtype=part.dtype, download=part.download)
     tuned = train(
         model,
         data,
         configuration.training,
         configuration.out,
-        weights=weights,
+        loss=loss,
         state_gigabytes=configuration.state_gigabytes,
     )
     run = read_run(configuration.out)
     losses = run.losses
     summary = {
-        "read": str(data.reading),
+        "read": str(data.reading.under(loss.columns)),
+        "loss": str(loss),
         "run": str(configuration.out),
         "trained": str(run.trained),
         "rows": len(run.ids),
@@ -106,19 +103,3 @@ def train_from(configuration: TrainConfiguration) -> TrainResult:
         "fingerprint": tuned.fingerprint,
     }
     return TrainResult(run=run, summary=summary)
-
-
-def _weights(data: Records, column: str) -> np.ndarray:
-    """The column's numbers.
-
-    Returns:
-        [n].
-
-    Raises:
-        AitiaError: a row has none; it is named.
-    """
-    found = data.column(column)
-    for place, value in enumerate(found):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise AitiaError(f"{data[place].location}: its {column!r} is {value!r}, not a number")
-    return np.array(found, dtype=np.float64)

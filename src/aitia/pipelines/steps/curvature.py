@@ -86,7 +86,7 @@ class PlanCurvature(Step[CurvatureWork]):
     def run(self, results: Results) -> CurvatureWork:
         """See `Step.run`."""
         model, store = results[self.model], self.scan.opened(results)
-        rows, settings = store.load_rows(), curvature_at(self.settings, self.methods, store.sites[0])
+        rows, settings = store.load_rows().answers, curvature_at(self.settings, self.methods, store.sites[0])
         plan = plan_curvature(model, rows, settings)
         cache = None
         if settings.use_empirical_fisher and plan.rows == len(rows):
@@ -146,10 +146,11 @@ class FitCurvature(Step[Curvature]):
         if not self.out.may_be_there() or not self.scan.done() or not self.out.path().is_file():
             return False
         found, store = load_curvature(self.out.path()), self.scan.read()
+        data = store.manifest["data"]
         settings = curvature_at(self.plan.settings, self.plan.methods, store.sites[0])
         return (
             found.settings == settings.for_model(self.model.loaded)
-            and found.provenance["data_fingerprint"] == store.manifest["data"].get("tokens")
+            and found.provenance["data_fingerprint"] == data.get("answers", data.get("tokens"))
             and found.provenance["model_fingerprint"] == self.model.fingerprint
         )
 
@@ -159,7 +160,8 @@ class FitCurvature(Step[Curvature]):
 
     def run(self, results: Results) -> Curvature:
         """See `Step.run`. A fit that was stopped goes on where it was."""
-        model, rows, work = results[self.model], self.scan.opened(results).load_rows(), results[self.plan]
+        model, work = results[self.model], results[self.plan]
+        rows = self.scan.opened(results).load_rows().answers
         if not self.out.path().is_file():
             announce_curvature(model, rows, work.settings, work.plan)
         return fit_curvature(

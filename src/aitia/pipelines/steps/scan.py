@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from aitia.attribution import ActivationStore, ScanSettings, scan
 from aitia.attribution.gradients import Cost, scan_cost
@@ -14,6 +14,7 @@ from aitia.pipelines.steps.records import ReadRecords
 from aitia.pipelines.steps.step import Place, Results, Step
 from aitia.pipelines.steps.workload import Workload
 from aitia.records import OnError
+from aitia.records.losses import LossSettings
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -27,6 +28,7 @@ class Scan(Step[ActivationStore]):
         data: what it runs over.
         concept: says where.
         settings: of the scan; its sites are the concept's.
+        loss: what training does with a row.
         on_error: `stop` at rows that cannot be used, or `skip` them.
         engine: where the shards are made.
         out: folder of the store.
@@ -37,13 +39,16 @@ class Scan(Step[ActivationStore]):
     data: ReadRecords
     concept: MakeConcept
     settings: ScanSettings
+    loss: LossSettings = field(default_factory=LossSettings)
     on_error: OnError = "stop"
     engine: Engine = LOCAL
     out: Place
 
     def depends(self) -> object:
         """See `Step.depends`."""
-        return [asdict(replace(self.settings, sites=())), self.on_error]
+        # Left out where it is plain, so that results made before there were losses keep their names.
+        loss = [] if self.loss.plain else [self.loss.said]
+        return [asdict(replace(self.settings, sites=())), self.on_error, *loss]
 
     def done(self) -> bool:
         """See `Step.done`: every shard is there, and the manifest says that they are of these rows and this model."""
@@ -56,6 +61,7 @@ class Scan(Step[ActivationStore]):
         return (
             all(store.shard_path(number).is_file() for number in range(store.shards))
             and store.manifest["settings"] == settings
+            and store.loss == self.loss
             and data.get("fingerprint") == self.data.records.fingerprint
             and (self.on_error == "skip" or not data.get("skipped"))
             and made.get("fingerprint") == self.model.fingerprint
@@ -85,6 +91,7 @@ class Scan(Step[ActivationStore]):
             out=self.out.path(),
             on_error=self.on_error,
             engine=self.engine,
+            loss=self.loss,
         )
 
     def counted_site(self, work: Workload) -> str:
