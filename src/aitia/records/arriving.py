@@ -37,7 +37,7 @@ class ArrivingRows:
         """The next rows.
 
         Args:
-            rows: objects with named columns; or lines of JSON, text or bytes, of which blank ones only count as lines; or
+            rows: objects with named columns; or lines of JSON, text or bytes, of which blank ones count as lines; or
                 records that were read before, which stay as they are.
 
         Returns:
