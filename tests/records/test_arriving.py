@@ -40,6 +40,9 @@ def test_what_cannot_be_used_is_named_and_counted():
     records, bad = arriving.read([{"text": "b"}, {"id": [], "text": "c"}])
     assert [each.location for each in records] == ["stdin:5"]
     assert "`id` must be" in bad[0].reason
+    records, bad = arriving.read(["\n", '{"text": "naïve"}\n', "\ud83d"])
+    assert [(each.location, each.text) for each in records] == [("stdin:8", "naïve")]
+    assert "not valid UTF-8" in bad[0].reason
     mixed = ArrivingRows("stdin", ReadingSettings(shape="mixed"))
     assert len(mixed.read([{"text": "b"}, {"prompt": "p", "completion": "c"}])[0]) == 2
 

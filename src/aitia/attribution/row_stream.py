@@ -123,7 +123,7 @@ class RowStream:
         """Score the next rows, all of them before the first is given.
 
         Args:
-            rows: objects with named columns, lines of JSON as bytes, or records.
+            rows: objects with named columns, lines of JSON, or records.
 
         Yields:
             One for each row but blank lines, in order.
@@ -206,7 +206,7 @@ def score_rows(
     Args:
         model: the model, as a rule the fine-tuned one.
         concept: a concept of it.
-        rows: records, or objects with named columns, or lines of JSON as bytes; drawn as they are needed.
+        rows: records, or objects with named columns, or lines of JSON; drawn as they are needed.
         settings: which methods, and how rows are put together.
         methods: in the place of the settings' own.
         reading: how rows are read.

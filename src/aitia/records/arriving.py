@@ -37,7 +37,7 @@ class ArrivingRows:
         """The next rows.
 
         Args:
-            rows: objects with named columns; or lines of JSON, as bytes, of which blank ones only count as lines; or
+            rows: objects with named columns; or lines of JSON, text or bytes, of which blank ones count as lines; or
                 records that were read before, which stay as they are.
 
         Returns:
@@ -51,10 +51,11 @@ class ArrivingRows:
                 continue
             number, location = self._seen, f"{self.name}:{self._seen + 1}"
             self._seen += 1
-            if isinstance(row, bytes) and not row.strip():
+            line = row.encode("utf-8", "surrogatepass") if isinstance(row, str) else row
+            if isinstance(line, bytes) and not line.strip():
                 continue
             try:
-                found.append(self._record(row, number, location))
+                found.append(self._record(line, number, location))
             except RecordError as error:
                 bad.append(SkippedRow(location, str(error), number))
         return Records(found, source=None, format="memory", write_rows=_not_kept), bad
