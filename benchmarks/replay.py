@@ -40,7 +40,6 @@ from aitia.training import RecordedRun, read_run, train
 from harness import WORK, Target, at_least, at_most, report
 from planted.findings import Findings
 from planted.memory import add_memory, memory_of
-from planted.solved import with_exact_solve
 from planted.study import (
     GRADIENT,
     MARGIN,
@@ -296,20 +295,20 @@ def main() -> None:
     names = options.suite or (DRAWS[:1] if options.quick else DRAWS)
     model, found = subject(WORK / ("truth-quick" if options.quick else "truth")), Findings()
     encoder = load_sentence_encoder()
+    if not options.quick:  # needs the environment of the peers
+        beside_the_peer(model.work / "replay" / "magic", found)
     for name in names:
         scale = QUICK if options.quick else FULL if name == DRAWS[0] else OTHERS
         scored = score(drawn(name), model, encoder)
-        if scale.variants:
-            scored = with_exact_solve(scored)
         through = through_training(scored, model, scale)
         foretell(name, scored, through, scale, found)
         if scale.variants:
             add_memory(name, memory_of(name, model.work), found)
         if scale.removed:
             remove(name, scored, through, scale, found)
-    if not options.quick:  # needs the environment of the peers
-        beside_the_peer(model.work / "replay" / "magic", found)
-    report("replay", found.rows, found.targets, quick=options.quick)
+        report(
+            "replay", found.rows, found.targets, quick=options.quick
+        )  # stopped here, it tells what there is
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from aitia.attribution import (
     RoundSettings,
     ScanSettings,
     SliceSettings,
+    StreamSettings,
     rank,
 )
 from aitia.attribution.gradients.cost_model import Data
@@ -130,10 +131,11 @@ PLACES = {
         commands=("curate",),
         flags={"shares": "--front-share", "points": "--front-points", "seeds": "--verify-seeds"},
     ),
+    StreamSettings: Place(commands=("score",), flags={"methods": "--method"}),
     ReadingSettings: Place(
         part=ReadingPart,
         commands=(
-            *("scan", "fit-curvature", "curate", "evaluate-ranking", "doctor"),
+            *("scan", "fit-curvature", "curate", "evaluate-ranking", "doctor", "score"),
             *("concept fit", "sae train", "discover"),
         ),
     ),

@@ -1,6 +1,7 @@
 """What objects show of themselves: short, and with hostile text as text."""
 
 import json
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 from aitia.attribution import Ranking, read_ranking
 from aitia.attribution.ranking import RankedIds, RankedRow
 from aitia.concepts import Concept
-from aitia.notebook import html_block
+from aitia.notebook import Shaded, html_block
 from aitia.records import records_from_rows
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;\ud83d"
-TAGS = {"div", "strong", "ul", "li", "table", "thead", "tbody", "tr", "th", "td"}
+STYLE = r"text-align: left|background-color: rgba\((214, 94, 0|0, 114, 178), 0\.\d\d\)"
+TAGS = {"span", "div", "strong", "ul", "li", "table", "thead", "tbody", "tr", "th", "td"}
 
 
 class Tags(HTMLParser):
@@ -27,7 +29,7 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.found.add(tag)
-        assert attrs in ([], [("style", "text-align: left")])
+        assert all(name == "style" and re.fullmatch(STYLE, value) for name, value in attrs)
 
     def handle_data(self, data):
         self.text += data
@@ -45,6 +47,51 @@ def parsed(html):
 def test_nothing_that_is_given_is_markup(title, name, value):
     page = parsed(html_block(title, {name: value}, [name], [[value], [1.0]]))
     assert "1" in page.text
+
+
+@given(st.lists(st.tuples(st.text(), st.floats(-2, 2))))
+def test_a_shaded_text_is_text(pieces):
+    page = parsed(html_block("t", {}, ["c"], [[Shaded(pieces)]]))
+    assert page.found <= TAGS
+    assert (
+        parsed(html_block("t", {}, ["c"], [[Shaded([(HOSTILE, 1.0), (HOSTILE, 0.0)])]])).text.count(
+            "onerror="
+        )
+        == 2
+    )
+
+
+def test_a_ranking_shades_the_tokens_of_its_top_rows(make_model, tmp_path):
+    """The strength of a colour is a token's share of the score, computed by hand."""
+    from aitia.attribution import rank, scan
+    from aitia.models import trace
+    from aitia.records import pad_batch
+
+    model = make_model("llama", layers=2)
+    rows = [{"id": f"{i}", "prompt": f"Why {i}? ", "completion": f"The <b>sun</b> & {i}."} for i in range(6)]
+    store = scan(model, records_from_rows(rows), sites=["resid_post.1"], out=tmp_path / "store")
+    direction = np.random.default_rng(0).normal(size=(1, model.width)).astype(np.float32)
+    concept = Concept(
+        name="c", site="resid_post.1", direction=direction, recipe={}, model_name=model.name,
+        model_fingerprint=model.fingerprint, base_fingerprint=model.base_fingerprint,
+    )  # fmt: skip
+    ranking = rank(store, concept, method="vector-filter", compare=[], random_controls=0)
+    page = ranking._repr_html_()
+    assert "<b>" not in page
+    assert "<b>sun</b>" in parsed(page).text
+    shares = {}
+    for row in store.load_rows():
+        hidden = trace(model, pad_batch([row], np.array([0]), model.pad_id), ["resid_post.1"])[
+            "resid_post.1"
+        ][0]
+        shares[row.id] = (hidden.float().numpy() @ concept.vector)[row.response] / row.response.sum()
+    largest = max(np.abs(each).max() for each in shares.values())
+    wanted = [f"{abs(each) / largest * 0.6:.2f}" for name in ranking.top(6) for each in shares[name]]
+    found = re.findall(r"rgba\(\d+, \d+, \d+, ([\d.]+)\)", page)
+    assert len(found) == len(wanted)
+    assert np.allclose(np.array(found, float), np.array(wanted, float), atol=0.011)
+    store.model = None  # which is not loaded for a mere look
+    assert "rgba" not in ranking._repr_html_()
 
 
 def made(n=1000, text="row", name="a concept"):

@@ -21,9 +21,8 @@ from planted.study import MARGIN, ORACLE, PROJECTION, Scored, behaviours_of, ret
 from planted.suites import Suite
 from planted.texts import told
 from public.sources import json_rows
-from public.study import MARGIN as OF_MARGIN
 from public.study import (
-    RELATIVE,
+    ANYWHERE,
     REPLAY,
     Depth,
     every_draw,
@@ -57,8 +56,8 @@ class Scale:
         queries: prompts whose wrong answers are asked about.
         held_out: prompts on whose two answers behaviours are measured.
         draws: of all these from the pool.
-        by_gradients: draws that are scored by weight gradients and checkpoints of the run, too, which cost most.
-        replayed: draws that are scored by replay, too.
+        by_gradients: draws that are scored by weight gradients, too, which cost most.
+        replayed: draws that are scored by replay and by checkpoints of the run, too.
         surrogates: smooth runs of each that are replayed.
         removing: draws from which rows are removed.
         removed_by: scorers that choose them.
@@ -70,20 +69,18 @@ class Scale:
     concept: int = 150
     queries: int = 32
     held_out: int = 48
-    draws: int = 5
+    draws: int = 3
     by_gradients: int = 1
-    replayed: int = 1
+    replayed: int = 0
     surrogates: int = 1
     removing: int = 1
     removed_by: tuple[str, ...] = (
         "activation-gradient",
+        ANYWHERE,
         "influence",
-        RELATIVE + OF_MARGIN,
-        REPLAY,
-        REPLAY + OF_MARGIN,
         "training-loss",
     )
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0,)
     subsets: int = 0
 
 
@@ -94,6 +91,7 @@ QUICK = Scale(
     queries=8,
     held_out=12,
     draws=1,
+    replayed=1,
     removed_by=(REPLAY, "training-loss"),
     seeds=(0,),
     subsets=0,
@@ -175,7 +173,9 @@ def run(found: Findings, *, quick: bool) -> None:
     suites = [suite(draw, pool, scale) for draw in range(scale.draws)]
     depths = [
         Depth(
-            surrogates=scale.surrogates if draw < scale.replayed else 0, gradients=draw < scale.by_gradients
+            surrogates=scale.surrogates if draw < scale.replayed else 0,
+            gradients=draw < scale.by_gradients,
+            checkpoints=draw < scale.replayed,
         )
         for draw in range(scale.draws)
     ]

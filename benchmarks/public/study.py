@@ -31,6 +31,7 @@ from planted.suites import Suite
 BASELINES = (*CONFOUNDS, "bm25", "random-direction", "shuffled-labels")
 RANDOM = "random"
 REPLAY, RELATIVE = "replay", "checkpoint-influence"
+ANYWHERE = "vector-filter, any block"
 MARGIN = " of the margin"
 """Behind the name of a scorer that goes through training: the likelihood margin in the concept's place."""
 FOLDS, RESAMPLINGS = 5, 1000
@@ -43,13 +44,14 @@ class Depth:
 
     Attributes:
         surrogates: smooth runs that are replayed; 0 to leave replay out.
-        gradients: whether the scorers of weight gradients are run, with a curvature of all rows, and those that sum
-            gradients over checkpoints of the run.
+        gradients: whether the scorers of weight gradients are run, with a curvature of all rows.
+        checkpoints: whether those that sum gradients over checkpoints of the run are.
         state_gigabytes: what the kept states of a run may take on disk.
     """
 
     surrogates: int = 0
     gradients: bool = True
+    checkpoints: bool = False
     state_gigabytes: float = 1.5
 
 
@@ -104,7 +106,9 @@ def score_draw(suite: Suite, model: Subject, depth: Depth) -> Scored:
     scores = _kept(
         folder / f"ranked-{depth.gradients}.npz", lambda: _ranked(suite, model, run, concept, depth)
     )
-    if depth.gradients:
+    site = read_json(folder / "probe.json")["untouched"]["site"]
+    scores |= _kept(folder / "anywhere.npz", lambda: _anywhere(suite, model, site, folder / "anywhere"))
+    if depth.checkpoints:
         scores |= _kept(folder / "checkpoints.npz", lambda: _by_checkpoints(suite, model, run, concept))
     if depth.surrogates:
         file = folder / f"replayed-{depth.surrogates}.npz"
@@ -180,6 +184,19 @@ def _ranked(
         shuffled_controls=0,
     )
     return ranking.scores
+
+
+def _anywhere(suite: Suite, model: Subject, site: str, store: Path) -> Mapping[str, np.ndarray]:
+    """Vector Filter where the untouched model tells its texts apart best, in any block.
+
+    The other scorers look at trained blocks, since gradients of the adapter say nothing below them.
+    """
+    untouched = load_model(model.base, dtype="float32")
+    texts = (suite.positive, suite.negative)
+    concept = fit_concept(untouched, *texts, name=suite.name, recipe=suite.recipe, sites=[site])
+    scanned = scan(untouched, suite.data, sites=[site], out=store, activations=("response",))
+    ranking = rank(scanned, concept, method="vector-filter", random_controls=0, shuffled_controls=0)
+    return {ANYWHERE: ranking.score_of(suite.data)}
 
 
 def _targets(suite: Suite, concept: Concept) -> list[Any]:

@@ -3,12 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 SHOWN = 10
 """Rows that an object shows of itself."""
 _LONGEST = 200
+
+_LONGEST_SHADED = 400
+_RAISES, _LOWERS = (
+    "214, 94, 0",
+    "0, 114, 178",
+)  # of Okabe and Ito's colours, which colour-blind people tell apart
+
+
+@dataclass(frozen=True)
+class Shaded:
+    """A text in pieces, each with a colour behind it.
+
+    Attributes:
+        pieces: text and strength, from -1 (strongest blue) over 0 (none) to 1 (strongest orange).
+    """
+
+    pieces: Sequence[tuple[str, float]]
+
+    def html(self) -> str:
+        """Spans with the pieces' texts, escaped; cut where it is long."""
+        found, room = [], _LONGEST_SHADED
+        for text, strength in self.pieces:
+            if len(text) > room:
+                found.append("…")
+                break
+            room -= len(text)
+            colour = _RAISES if strength > 0 else _LOWERS
+            shade = f"background-color: rgba({colour}, {min(abs(strength), 1.0) * 0.6:.2f})"
+            found.append(f'<span style="{shade}">{_escaped(text)}</span>' if strength else _escaped(text))
+        return "".join(found)
 
 
 def html_block(
@@ -23,7 +54,7 @@ def html_block(
         title: the first line.
         facts: name -> value, a line each; None leaves a line out.
         columns: the heading of a table.
-        rows: its rows, a value a column; numbers are rounded, long texts are cut.
+        rows: its rows, a value a column; numbers are rounded, long texts are cut, `Shaded` ones have colours.
 
     Returns:
         HTML in which nothing of what was given is markup.
@@ -50,7 +81,11 @@ def one_line(text: str, limit: int = _LONGEST) -> str:
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
+    if isinstance(value, Shaded):
+        return value.html()
+    return f"{value:.4g}" if isinstance(value, float) else _escaped(one_line(str(value)))
+
+
+def _escaped(text: str) -> str:
     # A half of a surrogate pair would keep the page from being sent.
-    return escape(one_line(str(value)).encode("utf-8", "replace").decode())
+    return escape(text).encode("utf-8", "replace").decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,6 +34,7 @@ def draw_of(seed: int, *methods: str) -> Scored:
             name: {"site": "resid_post.1", "auc_by_site": {"resid_post.0": 0.5, "resid_post.1": best}}
             for name, best in (("untouched", 0.6), ("tuned", 0.7 + seed / 10))
         },
+        folder=Path(),
     )
 
 

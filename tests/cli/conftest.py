@@ -21,6 +21,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "xor"
 LINES = {
     "scan": "--model @model --data @data.jsonl --site resid_post.1 --out %store",
     "rank": "--store @store --concept @c.concept.safetensors --out %r.parquet",
+    "score": "--model @model --concept @c.concept.safetensors --data @data.jsonl",
     "fit-curvature": "--model @model --data @data.jsonl --kind diagonal --rows 4 --out %c.safetensors",
     "evaluate-ranking": "@r.parquet --data @data.jsonl --label planted",
     "tail-patch": "@r.parquet --queries @data.jsonl --rows 1",
@@ -35,6 +36,7 @@ LINES = {
     "plan": "@attribute.yaml --teraflops 1",
     "init": "@data.jsonl --model @model --positive @positive.jsonl --negative @negative.jsonl --out %a.yaml",
     "doctor": "--model @model --data @data.jsonl",
+    "completion": "bash",
     "prove": "@n.network.safetensors --verifier cascade --out %p.certificate.json",
     "check": "@n.network.safetensors @n.certificate.json",
     "push": "@sae file://%copy",

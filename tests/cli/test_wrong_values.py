@@ -33,6 +33,7 @@ MAY_BE_HUGE = {
     "--evaluate-every",
     "--checkpoint-every",
     "--fewest",
+    "--shuffled-controls",
 }
 
 

@@ -1,5 +1,6 @@
 """Getting started and the how-to pages run from start to end, as a reader would run them, on the tiny project."""
 
+import json
 import os
 import re
 import runpy
@@ -128,6 +129,18 @@ def test_recording_a_training(tiny):
     assert min(weights) == 0
     assert 1 - np.mean(weights) == pytest.approx(0.15, abs=1e-6)
     assert len((tiny / "clean.jsonl").read_text().splitlines()) == 160
+
+
+@pytest.mark.slow
+def test_plugging_in(tiny):
+    said = walk("how_to/plug_in.md", tiny)
+    assert f"converted to parquet: {Path('clean.parquet')}" in said
+    scores = [json.loads(line)["scores"] for line in (tiny / "scores.jsonl").read_text().splitlines()]
+    assert len(scores) == 200
+    assert read_records(tiny / "clean.parquet").column("aitia_percentile")
+    assert set(read_ranking(tiny / "scans" / "epoch-2" / "garden.parquet").scores) == {"activation-gradient"}
+    assert "aitia/garden/mean_projection" in said
+    assert (tiny / "again.html").exists()
 
 
 @pytest.mark.slow

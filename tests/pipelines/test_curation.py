@@ -202,3 +202,33 @@ def test_options_that_do_not_fit_together_are_refused(options, said, tmp_path):
         )
     assert bad.read_bytes() == before
     assert not (tmp_path / "kept.jsonl").exists()
+
+
+def test_reasons_go_with_the_rows_and_rows_are_converted(tmp_path):
+    data = read_records(
+        write(tmp_path / "data.jsonl", [{"text": each, "id": i} for i, each in enumerate(TEXTS)])
+    )
+    ranking = ranking_of(data, np.array([0.5, 3.0, 1.0, 2.0, -1.0, 0.0]))
+    ranking.write(tmp_path / "r.parquet")
+    line = f"curate --data {tmp_path}/data.jsonl --ranking {tmp_path}/r.parquet --drop 2 --with-scores "
+    done = CliRunner().invoke(
+        app, [*f"{line} --out {tmp_path}/k.parquet --removed {tmp_path}/g.jsonl".split(), "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    answer = json.loads(done.stdout)
+    assert answer["converted"] == {f"{tmp_path}/k.parquet": "parquet"}
+    kept, gone = read_records(tmp_path / "k.parquet"), read_records(tmp_path / "g.jsonl")
+    assert gone.ids == ("1", "3")
+    assert gone.column("aitia_score") == [3.0, 2.0]
+    assert gone.column("aitia_rank") == [1, 2]
+    assert gone.column("aitia_percentile") == pytest.approx([100.0, 100 * 5 / 6])
+    assert kept.column("aitia_method") == ["m"] * 4
+    assert kept.column("aitia_rank") == [4, 3, 6, 5]
+    line = f"curate --data {tmp_path}/data.jsonl --ranking {tmp_path}/r.parquet --drop 2 --format datasets "
+    done = CliRunner().invoke(app, f"{line} --out {tmp_path}/k --removed {tmp_path}/g".split())
+    assert f"converted to datasets: {tmp_path}/k" in done.output
+    assert read_records(tmp_path / "g").format == "datasets"
+    done = CliRunner().invoke(
+        app, f"curate --data {tmp_path}/data.jsonl --with-scores --out {tmp_path}/x".split()
+    )
+    assert "--with-scores shows what a ranking says" in str(done.exception)

@@ -122,10 +122,17 @@ def _root() -> Any:
 
 
 def _invoke(arguments: Sequence[str]) -> None:
+    from aitia.cli.options import COMPLETING
     from aitia.engine import quiet_libraries
 
     quiet_libraries()
     command = _root()
+    asked = os.environ.get(COMPLETING)
+    if asked:
+        from typer.completion import completion_init, shell_complete  # type: ignore[attr-defined]
+
+        completion_init()
+        sys.exit(shell_complete(command, {}, "aitia", COMPLETING, asked))
     # Not `command.main`, which says nothing on Ctrl-C.
     with command.make_context("aitia", list(arguments)) as context:
         command.invoke(context)

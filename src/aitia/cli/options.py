@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from functools import wraps
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, ge
 import typer
 
 from aitia.attribution.gradients import Damping
-from aitia.engine import Engine
+from aitia.engine import Engine, no_progress
 from aitia.errors import AitiaError
 from aitia.files import require_place
 from aitia.settings import AtLeast, AtMost, Setting, described
@@ -22,11 +23,45 @@ from aitia.settings import AtLeast, AtMost, Setting, described
 if TYPE_CHECKING:
     from aitia.models import LanguageModel
 
+COMPLETING = "_AITIA_COMPLETE"
+"""The environment variable by which a shell asks for the words that a command line may go on with."""
 Command = TypeVar("Command", bound=Callable[..., None])
 
-app = typer.Typer(
+
+class Application(typer.Typer):
+    """A group of commands, each of which takes `--quiet`."""
+
+    def command(self, *args: Any, **settings: Any) -> Callable[[Command], Command]:  # type: ignore[override]
+        """See `typer.Typer.command`."""
+        register = super().command(*args, **settings)
+
+        def decorate(command: Command) -> Command:
+            register(_with_quiet(command))
+            return command
+
+        return decorate
+
+
+def _with_quiet(command: Command) -> Command:
+    """Give a command the option `--quiet`, which is nothing that the command itself needs to know."""
+    signature = inspect.signature(command, eval_str=True)
+
+    @wraps(command)
+    def run(*, quiet: bool, **given: Any) -> None:
+        with no_progress() if quiet else nullcontext():
+            command(**given)
+
+    option = Annotated[bool, typer.Option("--quiet", help="Show neither progress nor notes.")]
+    parameters = [
+        *(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in signature.parameters.values()),
+        inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option),
+    ]
+    return _as_typer_reads(run, signature, parameters)
+
+
+app = Application(
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=False,  # `aitia completion` prints it: typer's own options would change files of the shell
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Explanations of neural networks that can be put to the test.\n\n"
@@ -217,12 +252,19 @@ def _with_group(kind: type, options: Mapping[str, inspect.Parameter]) -> Callabl
             for old in signature.parameters.values()
             for each in (options.values() if old.name == place else [old])
         ]
-        del run.__wrapped__  # or typer would read the command's own parameters
-        run.__dict__["__signature__"] = signature.replace(parameters=parameters)
-        run.__annotations__ = {each.name: each.annotation for each in parameters}
-        return run  # type: ignore[return-value]
+        return _as_typer_reads(run, signature, parameters)
 
     return decorate
+
+
+def _as_typer_reads(
+    run: Callable[..., Any], signature: inspect.Signature, parameters: Sequence[inspect.Parameter]
+) -> Any:
+    """A function that stands for a command, with the parameters that typer is to make options of."""
+    del run.__dict__["__wrapped__"]  # or typer would read the command's own parameters
+    run.__dict__["__signature__"] = signature.replace(parameters=parameters)
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
 
 
 def _option(setting: Setting, flag: str | None) -> inspect.Parameter:

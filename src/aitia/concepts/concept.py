@@ -57,6 +57,7 @@ class Concept:
         recipe: how it was made: method, data digests, settings, seed.
         separation: held-out separation, where it was fitted from texts.
         shuffled: [c, k, d] directions fitted in the same way to shuffled labels: the controls.
+        path: the file that it was read from or last saved to, if any.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Concept:
     separation: Separation | None = None
     shuffled: np.ndarray | None = None
     dtype: str = "float32"
+    path: Path | None = None
 
     def __post_init__(self) -> None:
         direction = np.atleast_2d(np.asarray(self.direction, dtype=np.float32))
@@ -136,7 +138,9 @@ class Concept:
             "recipe": json.dumps(dict(self.recipe), sort_keys=True),
             "separation": json.dumps(None if self.separation is None else asdict(self.separation)),
         }
-        return save_tensors(path, {"direction": self.direction, "shuffled": self.shuffled}, metadata)
+        saved = save_tensors(path, {"direction": self.direction, "shuffled": self.shuffled}, metadata)
+        object.__setattr__(self, "path", saved)
+        return saved
 
 
 def load_concept(path: Path | str) -> Concept:
@@ -169,6 +173,7 @@ def load_concept(path: Path | str) -> Concept:
                 separation=None if separation is None else Separation(**separation),
                 shuffled=file["shuffled"],
                 dtype=metadata["dtype"],
+                path=Path(path),
             )
     except FileNotFoundError:
         raise ConceptError(f"{path}: no such concept file; make one with `aitia concept fit`") from None

@@ -81,6 +81,36 @@ def parse_row(row: Any, reading: ReadingSettings) -> tuple[Shape, dict[str, Any]
     }
 
 
+class RowsAlike:
+    """Reads rows one after the other, and refuses one of another shape than the first unless shapes may be mixed."""
+
+    def __init__(self, settings: ReadingSettings):
+        self.settings = settings
+        self._first: tuple[Shape, str] | None = None
+
+    def parse(self, row: Any, location: str) -> tuple[Shape, dict[str, Any]]:
+        """The shape of the next row, and the fields that it gives (see `parse_row`).
+
+        Args:
+            row: its content.
+            location: its place, for messages about later rows.
+
+        Returns:
+            The shape, and field -> value.
+
+        Raises:
+            RecordError: the reason alone, without the place.
+        """
+        shape, fields = parse_row(row, self.settings)
+        first, where = self._first = self._first or (shape, location)
+        if self.settings.shape == "auto" and shape is not first:
+            raise RecordError(
+                f"has the shape {shape.name} ({shape.title}), but {where} has {first.name} ({first.title}); give data "
+                "of one shape, or have each row read by its own: `shape=mixed`"
+            )
+        return shape, fields
+
+
 def parse_id(value: Any) -> str | None:
     """The id that a row gives itself; None if it gives none.
 

@@ -15,9 +15,8 @@ from aitia.records.bad_rows import OnError, SkippedRow, settle_bad_rows
 from aitia.records.collection import Reading, Records, Stored
 from aitia.records.formats.opening import open_data
 from aitia.records.formats.source import Source
-from aitia.records.parsing import LOSS_COLUMNS, ReadingSettings, parse_id, parse_row
+from aitia.records.parsing import LOSS_COLUMNS, ReadingSettings, RowsAlike, parse_id, parse_row
 from aitia.records.record import Record
-from aitia.records.shapes.shape import Shape
 
 
 def read_records(
@@ -98,7 +97,7 @@ def _collect(
     seen = 0
     places: dict[str, str] = {}
     shapes: Counter[str] = Counter()
-    first_shape: tuple[Shape, str] | None = None
+    rows_alike = RowsAlike(settings)
     unused: set[str] = set()
     for row, (location, content) in enumerate(source.rows):
         if limit is not None and len(names) >= limit:
@@ -107,13 +106,7 @@ def _collect(
         try:
             if isinstance(content, RecordError):
                 raise content
-            shape, fields = parse_row(content, settings)
-            first_shape = first_shape or (shape, location)
-            if settings.shape == "auto" and shape is not first_shape[0]:
-                raise RecordError(
-                    f"has the shape {shape.name} ({shape.title}), but {first_shape[1]} has {first_shape[0].name} "
-                    f"({first_shape[0].title}); give data of one shape, or have each row read by its own: `shape=mixed`"
-                )
+            shape, fields = rows_alike.parse(content, location)
             given = parse_id(content.get("id"))
             first = places.setdefault(given, location) if given is not None else location
             if first != location:

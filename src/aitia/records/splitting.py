@@ -11,6 +11,7 @@ from aitia.files import atomic_path, require_apart
 from aitia.files import require_place as require_writable
 from aitia.records.bad_rows import SkippedRow
 from aitia.records.collection import Records
+from aitia.records.exporting import Export
 from aitia.records.formats.source import ENDINGS, require_place
 
 
@@ -49,6 +50,7 @@ def split_records(
     removed: Path | str,
     left_out: Path | str | None = None,
     inputs: Mapping[str, Path | str] | None = None,
+    export: Export | None = None,
 ) -> Split:
     """Write the rows that stay and those that go to files of their own, each row untouched; all files or none.
 
@@ -62,6 +64,8 @@ def split_records(
         removed: the same, for the rows that go.
         left_out: the same, for rows that could not be read; default: beside `removed`, with `.left-out` in its name.
         inputs: what else may not be written over, in words -> where it lies.
+        export: columns to add to the rows that stay and go, or another format for them; default: neither, and rows that
+            could not be read stay untouched always.
 
     Returns:
         The files, how many rows went into each, and the rows that were left out.
@@ -71,24 +75,29 @@ def split_records(
         StoreError: two of the files are one, or one is an input; or a file cannot be written.
     """
     kept, removed = Path(kept), Path(removed)
-    unread = Path(left_out or _beside(removed))
+    unread = Path(left_out or _beside(removed, None if export is None else data.ending))
     places = {"the rows that stay": kept, "the rows that go": removed}
     if data.skipped or left_out is not None:
         places["the rows that could not be read"] = unread
     require_apart(places, data.files | dict(inputs or {}))
+    if export is not None:
+        export.require(data)
     for path in places.values():
-        require_writable(path, folder=data.format == "datasets")
-        require_place(path, data.format)
+        format = data.format if export is None or path == unread else export.format_at(path, data)
+        require_writable(path, folder=format == "datasets")
+        require_place(path, format)
     gone = gone if isinstance(gone, list) else list(gone)
     stay, go = data.without(gone), data.only(gone)
-    parts = {kept: stay.rows, removed: go.rows}
-    if data.skipped:
-        parts[unread] = sorted(row.row for row in data.skipped)
     with ExitStack() as stack:
         # Every part is whole on the disk before the first one takes its place.
-        temporary = {path: stack.enter_context(atomic_path(path)) for path in parts}
-        for path, rows in parts.items():
-            data.write_rows(rows, temporary[path])
+        temporary = {
+            path: stack.enter_context(atomic_path(path))
+            for path in (kept, removed, *[unread] * bool(data.skipped))
+        }
+        for path, part in ((kept, stay), (removed, go)):
+            (export or Export(format=data.format)).write(data, part, path, temporary[path])
+        if data.skipped:
+            data.write_rows(sorted(row.row for row in data.skipped), temporary[unread])
     return Split(
         kept=kept,
         removed=removed,
@@ -99,6 +108,8 @@ def split_records(
     )
 
 
-def _beside(removed: Path) -> Path:
+def _beside(removed: Path, own: str | None) -> Path:
+    """Where rows go that could not be read; with `own`, the ending of the data's format, rows may be converted."""
     ending = next((ending for ending in ENDINGS if removed.name.endswith(ending)), "")
-    return removed.with_name(f"{removed.name.removesuffix(ending)}.left-out{ending}")
+    kept = ending if own is None or ending.startswith(own) else own
+    return removed.with_name(f"{removed.name.removesuffix(ending)}.left-out{kept}")

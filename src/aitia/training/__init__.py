@@ -8,7 +8,7 @@ from aitia.training.loop import Step, TrainingLoop, flatten
 from aitia.training.recording import CONTROL, RUN, RecordedRun, open_run, read_run
 from aitia.training.saved_checkpoints import SavedCheckpoints, holds_checkpoints, read_checkpoints
 from aitia.training.settings import LoraSettings
-from aitia.training.trainable import Trainable, make_trainable, temporarily_trainable
+from aitia.training.trainable import Trainable, as_language_model, make_trainable, temporarily_trainable
 from aitia.training.trainer import STATE_GIGABYTES, finetune_lora, train, train_smooth, train_weighted
 from aitia.training.updates import State, preconditioner, pull_back
 
@@ -27,6 +27,7 @@ __all__ = [
     "Step",
     "Trainable",
     "TrainingLoop",
+    "as_language_model",
     "finetune_lora",
     "flatten",
     "holds_checkpoints",

@@ -251,3 +251,45 @@ def _require_places(model: LanguageModel, settings: LoraSettings) -> None:
         raise AitiaError(
             f"training: layers_to_transform: {model.name} has blocks 0 to {count - 1}, not {wrong[0]}"
         )
+
+
+@contextmanager
+def as_language_model(
+    network: Any, tokenizer: Any, *, base_fingerprint: str | None = None
+) -> Iterator[LanguageModel]:
+    """Look at a network that another trainer is training, and leave it as it was, the state of chance too.
+
+    A `LanguageModel` freezes its parameters, and puts faster modules of the same function in the place of some.
+
+    Args:
+        network: a causal language model, with or without an adapter of PEFT.
+        tokenizer: its own.
+        base_fingerprint: of the model that the training started from, where that is known.
+
+    Yields:
+        The network as a model, in evaluation mode.
+    """
+    import torch
+
+    modes = [(module, module.training) for module in network.modules()]
+    children = [(module, dict(module.named_children())) for module in network.modules()]
+    trained = [value for value in network.parameters() if value.requires_grad]
+    name = str(getattr(network.config, "_name_or_path", "") or type(network).__name__)
+    try:
+        with torch.random.fork_rng():
+            yield LanguageModel(
+                network=network,
+                tokenizer=tokenizer,
+                name=name,
+                adapter="memory" if hasattr(network, "peft_config") else None,
+                known_base_fingerprint=base_fingerprint,
+            )
+    finally:
+        for module, kept in children:
+            for each, child in kept.items():
+                if getattr(module, each) is not child:
+                    setattr(module, each, child)
+        for module, mode in modes:
+            module.training = mode
+        for value in trained:
+            value.requires_grad_()

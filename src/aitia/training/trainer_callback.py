@@ -7,8 +7,7 @@ computed again and compared with the trainer's: a loss or an optimizer that repl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ from transformers import TrainerCallback
 from aitia.engine import warn
 from aitia.errors import AitiaError, StoreError
 from aitia.files import require_only
-from aitia.models import LanguageModel, in_tokens
+from aitia.models import in_tokens
 from aitia.records import Records, TokenizedRecords, read_records
 from aitia.training.recording import PARTS, RUN, describe, open_run
-from aitia.training.trainable import Trainable
+from aitia.training.trainable import Trainable, as_language_model
 from aitia.training.trainer import STATE_GIGABYTES
 from aitia.training.trainer_checks import require_exact, require_plain, settings_of, trained_parameters
 from aitia.training.trainer_recorder import Recorder
@@ -114,8 +113,6 @@ class RecordingCallback(TrainerCallback):
 
 def _begin(callback: RecordingCallback, args: Any, state: Any, given: Mapping[str, Any]) -> Recorder:
     """Check a training that is about to begin, or to go on, and open its folder."""
-    import torch
-
     network, optimizer, tokenizer = given["model"], given["optimizer"], given["processing_class"]
     require_plain(args)
     require_exact(network)
@@ -134,11 +131,7 @@ def _begin(callback: RecordingCallback, args: Any, state: Any, given: Mapping[st
         raise StoreError(
             f"{out}: the training goes on at step {number}, and the steps before it are not recorded there"
         )
-    with torch.random.fork_rng(), _as_it_was(network, parameters):
-        name = str(getattr(network.config, "_name_or_path", "") or type(network).__name__)
-        model = LanguageModel(
-            network=network, tokenizer=tokenizer, name=name, adapter="memory" if adapted else None
-        )
+    with as_language_model(network, tokenizer) as model:
         length, epochs = int(state.max_steps), int(state.num_train_epochs)
         settings = settings_of(args, epochs, length, network, parameters, optimizer, model.context_length)
         plain = in_tokens(
@@ -200,23 +193,3 @@ def _facts(args: Any, optimizer: Any) -> dict[str, Any]:
 
         found["trl"] = trl.__version__
     return found
-
-
-@contextmanager
-def _as_it_was(network: Any, parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Leave a network's modules, their training mode, and the parameters to be trained as they were.
-
-    A `LanguageModel` freezes them, and puts faster modules of the same function in the place of some.
-    """
-    training = network.training
-    children = [(module, dict(module.named_children())) for module in network.modules()]
-    try:
-        yield
-    finally:
-        for module, kept in children:
-            for name, child in kept.items():
-                if getattr(module, name) is not child:
-                    setattr(module, name, child)
-        network.train(training)
-        for value in parameters.values():
-            value.requires_grad_()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from aitia.notebook import SHOWN, html_block, one_line
+from aitia.notebook import SHOWN, Shaded, html_block, one_line
 from aitia.records import RowIds
 
 _COLUMNS = ("rank", "score", "id", "location", "prompt", "completion")
@@ -68,8 +68,27 @@ class RankedIds(RowIds):
         return rows_html(f"{len(self)} rows", {}, self._look_up(self._places[:SHOWN]))
 
 
-def rows_html(title: str, facts: Mapping[str, object], rows: Sequence[RankedRow]) -> str:
-    """Rows as a table for a notebook; columns of text only where one is known."""
+def rows_html(
+    title: str,
+    facts: Mapping[str, object],
+    rows: Sequence[RankedRow],
+    shaded: Mapping[str, Shaded] | None = None,
+) -> str:
+    """Rows as a table for a notebook.
+
+    Args:
+        title: the first line.
+        facts: name -> value.
+        rows: of the ranking; columns of text are there only where one is known.
+        shaded: id -> its completion with colours, to stand in the place of the plain one.
+
+    Returns:
+        HTML.
+    """
     columns = _COLUMNS if any(row.completion is not None for row in rows) else _COLUMNS[:4]
-    cells = [["" if (value := getattr(row, name)) is None else value for name in columns] for row in rows]
+    cells = []
+    for row in rows:
+        plain = {name: "" if (value := getattr(row, name)) is None else value for name in columns}
+        coloured = (shaded or {}).get(row.id)
+        cells.append(list((plain if coloured is None else plain | {"completion": coloured}).values()))
     return html_block(title, facts, columns, cells)

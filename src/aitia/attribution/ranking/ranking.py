@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,10 @@ from aitia.attribution.ranking.controls import (
     Control,
     DirectionScores,
 )
+from aitia.attribution.ranking.origin import Origin, find_parts, make_again, places_of_parts
+from aitia.attribution.ranking.prepared import TokenShares
 from aitia.attribution.ranking.ranked_rows import RankedIds, RankedRow, rows_html
-from aitia.attribution.ranking.reporting import ROWS_SHOWN, build_report
+from aitia.attribution.ranking.reporting import ROWS_SHOWN, build_report, shaded_completions
 from aitia.attribution.scanning.null_directions import NullSettings
 from aitia.attribution.scanning.store import ActivationStore
 from aitia.attribution.scorers.protocol import RANKING_COLUMNS
@@ -24,7 +26,7 @@ from aitia.concepts import Concept
 from aitia.errors import AitiaError, reason_of
 from aitia.files import atomic_path, reading
 from aitia.notebook import SHOWN
-from aitia.records import Records, TokenizedRecord
+from aitia.records import Records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +59,8 @@ class Ranking:
         direction_scores: scores the rows by the same method under other directions, [c, d] to [c, n], likewise; none
             where no direction enters the scores.
         nulls: how null directions are drawn, for its controls and p-values.
+        origin: the file that it was read from; none where it was made in this process.
+        lacking: why a ranking from a file has neither shares of tokens nor controls, where it has none.
     """
 
     method: str
@@ -73,9 +77,11 @@ class Ranking:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     concept: Concept | None = None
     store: ActivationStore | None = None
-    token_shares: Callable[[TokenizedRecord], np.ndarray | None] | None = None
+    token_shares: TokenShares | None = None
     direction_scores: DirectionScores | None = None
     nulls: NullSettings = field(default_factory=NullSettings)
+    origin: Origin | None = None
+    lacking: str | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -85,7 +91,8 @@ class Ranking:
         return f"Ranking({self._title}{first})"
 
     def _repr_html_(self) -> str:
-        return rows_html(self._title, {"methods": ", ".join(self.scores)}, self.rows_at(self.order[:SHOWN]))
+        shown, facts = self.order[:SHOWN], {"methods": ", ".join(self.scores)}
+        return rows_html(self._title, facts, self.rows_at(shown), shaded_completions(self, shown))
 
     @property
     def _title(self) -> str:
@@ -128,13 +135,61 @@ class Ranking:
 
     def _texts(self, names: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Id -> prompt and completion; empty where the data are not at hand, or have changed since."""
-        if self.store is None:
-            return {}
         try:
-            found = self.store.load_records().only(names)
+            found = None if self._found is None else self._found.load_records().only(names)
         except AitiaError:  # nobody asked for the texts; a report that needs them says what is wrong
             return {}
-        return {record.id: (record.prompt_text, record.completion_text) for record in found}
+        return {record.id: (record.prompt_text, record.completion_text) for record in found or ()}
+
+    @cached_property
+    def _found(self) -> ActivationStore | None:
+        """The store, if it is at hand, or where it lay."""
+        try:
+            return self.open_store()
+        except AitiaError:
+            return None
+
+    def open_store(self) -> ActivationStore:
+        """The store that it was made from: the one at hand, or the one where it lay when the ranking was written.
+
+        Returns:
+            The store.
+
+        Raises:
+            AitiaError: it is not found, or another one is there.
+        """
+        if self.store is not None:
+            return self.store
+        if self.origin is None:
+            raise AitiaError("the ranking has neither a file nor its store; rank again")
+        return self.origin.store(self.provenance)
+
+    def with_parts(
+        self,
+        *,
+        store: ActivationStore | Path | str | None = None,
+        concept: Concept | Path | str | None = None,
+    ) -> Ranking:
+        """The same ranking with its store and concept at hand, for a report on what was read from a file.
+
+        Shares of tokens and controls are made again where the method reads the store and the concept alone; elsewhere
+        `lacking` says why they are not there.
+
+        Args:
+            store: that it was made from, or its folder; default: where it lay.
+            concept: that it is about, or its file; default: where it lay, or beside the ranking or the store.
+
+        Returns:
+            The ranking; this one where it has all of it.
+
+        Raises:
+            AitiaError: the store or the concept is not found, or is another one.
+        """
+        if self.store is not None and self.concept is not None and self.token_shares is not None:
+            return self
+        opened, about = find_parts(self.origin, self.provenance, store, concept)
+        made = make_again(self.method, self.ids, self.score, self.provenance, opened, about)
+        return replace(self, store=opened, concept=about, **made)
 
     @property
     def score(self) -> np.ndarray:
@@ -205,8 +260,11 @@ class Ranking:
         """Write a Parquet file: one row an example, one column a method and a side; provenance in its metadata."""
         import pyarrow.parquet as parquet
 
+        store = None if self._found is None else self._found.path
+        concept = None if self.concept is None else self.concept.path
+        places = places_of_parts(Path(path).parent, store, concept)
         with atomic_path(path) as temporary:
-            parquet.write_table(self.to_arrow(), temporary, write_page_checksum=True)
+            parquet.write_table(self._table(places), temporary, write_page_checksum=True)
         return Path(path)
 
     def to_arrow(self, *, texts: bool = False) -> pa.Table:
@@ -218,6 +276,17 @@ class Ranking:
         Returns:
             The table, with the provenance in its metadata.
         """
+        import pyarrow as pa
+
+        table = self._table({})
+        if texts:
+            rows = self.rows_at(range(len(self)))
+            for name in ("prompt", "completion"):
+                table = table.append_column(name, pa.array([getattr(row, name) for row in rows], pa.string()))
+        return table
+
+    def _table(self, places: Mapping[str, Sequence[str]]) -> pa.Table:
+        """The columns, with provenance and the places of the parts in the metadata."""
         import pyarrow as pa
 
         columns: dict[str, Any] = {
@@ -233,12 +302,8 @@ class Ranking:
         table = pa.table(columns | dict(self.scores) | dict(self.sides))
         saved = {"method": self.method, "provenance": self.provenance, "seconds": dict(self.seconds)}
         saved |= {"sides": list(self.sides)} if self.sides else {}
-        table = table.replace_schema_metadata({"aitia": json.dumps(saved, sort_keys=True)})
-        if texts:
-            rows = self.rows_at(range(len(self)))
-            for name in ("prompt", "completion"):
-                table = table.append_column(name, pa.array([getattr(row, name) for row in rows], pa.string()))
-        return table
+        saved |= {"places": dict(places)} if places else {}
+        return table.replace_schema_metadata({"aitia": json.dumps(saved, sort_keys=True)})
 
     def to_pandas(self, *, texts: bool = False) -> pd.DataFrame:
         """A data frame: one row an example, the most influential first.
@@ -285,7 +350,8 @@ def read_ranking(path: Path | str) -> Ranking:
     """Read a ranking that `Ranking.write` wrote.
 
     Returns:
-        The ranking, as it was written.
+        The ranking, as it was written. Its store and concept are looked for where they are needed: for the texts of
+        rows, and for a report (see `Ranking.with_parts`).
 
     Raises:
         AitiaError: the file is missing, damaged, or not a ranking.
@@ -318,6 +384,7 @@ def read_ranking(path: Path | str) -> Ranking:
             seconds=saved["seconds"],
             sides=sides,
             provenance=saved["provenance"],
+            origin=Origin(file=Path(path), places=saved.get("places", {})),
         )
     except FileNotFoundError:
         raise AitiaError(f"{path}: no such ranking; make one with `aitia rank`") from None

@@ -19,6 +19,7 @@ from aitia.attribution.scorers import find_scorer, is_baseline
 from aitia.attribution.scorers.labels import label_values
 from aitia.concepts import Concept
 from aitia.errors import AitiaError
+from aitia.notebook import Shaded
 from aitia.records import Record, Records, TokenizedRecord, tokenize
 from aitia.report import AttributionReport, Control, MethodResult, ReportRow, SliceSection, Token
 from aitia.statistics import find_labelled, spearman
@@ -44,7 +45,7 @@ def build_report(
     The model runs once more over the rows shown, for the share of each token.
 
     Args:
-        ranking: made by `rank` in this process, so that its concept and store are at hand.
+        ranking: made by `rank`, or read from a file whose store and concept are found (`Ranking.with_parts`).
         label: a true-or-false column of the data to measure the methods against.
         shown: how many rows from each end.
         baselines: further scores to compare with, name -> [n].
@@ -55,12 +56,14 @@ def build_report(
         Plain data for `aitia.report`.
 
     Raises:
-        AitiaError: the ranking was read from a file, or the label column is not true-or-false.
+        AitiaError: the store or the concept of a ranking from a file is not found, or the label column is not
+            true-or-false.
         StoreError: model or data are not those that were scanned any more.
     """
-    if ranking.store is None or ranking.concept is None or ranking.token_shares is None:
-        raise AitiaError("a report needs the store and the concept; make the ranking again with `rank`")
+    ranking = ranking.with_parts()
     store, concept = ranking.store, ranking.concept
+    assert store is not None
+    assert concept is not None
     records = store.load_records()
     labels = None if label is None else label_values(records, label, ranking.ids)
     return AttributionReport(
@@ -84,6 +87,35 @@ def build_report(
         reproduce=reproduce or reproduce_commands(ranking),
         slices=slices,
     )
+
+
+def shaded_completions(ranking: Ranking, positions: np.ndarray) -> dict[str, Shaded]:
+    """Rows' completions with a colour behind each token: orange where it raises the concept, blue where it lowers it.
+
+    Only where that takes a pass of a model that is loaded already over each row, and no pass over queries.
+
+    Args:
+        ranking: made by `rank`.
+        positions: of rows in the data.
+
+    Returns:
+        Id -> completion; the largest share of all of them has the strongest colour. Empty where it would cost more.
+    """
+    store = ranking.store
+    if store is None or ranking.token_shares is None or ranking.lacking is not None or store.model is None:
+        return {}
+    needs = find_scorer(ranking.method).needs()
+    if needs.queries or needs.run:
+        return {}
+    try:
+        rows = _report_rows(ranking, store, store.load_records(), positions)
+    except AitiaError:  # a notebook shows what it can; a report says what is wrong
+        return {}
+    largest = max((abs(token.share) for row in rows for token in row.tokens), default=0.0) or 1.0
+    return {
+        row.id: Shaded([(token.text, token.share / largest) for token in row.tokens if token.response])
+        for row in rows
+    }
 
 
 def reproduce_commands(ranking: Ranking) -> str:
@@ -260,6 +292,10 @@ def _warnings(ranking: Ranking, concept: Concept) -> list[str]:
             "what is ranked may be something else. Try more texts, another recipe or other sites."
         )
     found += ranking.warnings
+    if ranking.lacking is not None:
+        found.append(
+            f"The ranking was read from its file. Shares of tokens and controls are not shown: {ranking.lacking}."
+        )
     left_out = left_out_text(ranking.provenance.get("controls", {}))
     if left_out is not None:
         found.append(left_out)

@@ -16,13 +16,13 @@ from aitia.attribution.gradients.training_gradients import FactorCache
 from aitia.attribution.influence.solving import SolveSettings
 from aitia.attribution.ranking.controls import (
     RANDOM_CONTROLS,
-    DirectionScores,
     control_directions,
     controls_asked,
     left_out_text,
     no_controls,
     score_controls,
 )
+from aitia.attribution.ranking.prepared import direction_scores, row_scores, side_scores, token_shares
 from aitia.attribution.ranking.ranking import Ranking
 from aitia.attribution.ranking.trust import trust_warnings
 from aitia.attribution.scanning.activation_products import PromptsMissingError, RowsAlikeError
@@ -39,8 +39,8 @@ from aitia.attribution.scorers import (
 from aitia.attribution.scorers.context import Encoder, Given
 from aitia.concepts import Concept, require_same_base
 from aitia.engine import LOCAL, Engine, keeping_workers, note
-from aitia.errors import AitiaError, NumericalError
-from aitia.records import Records, TokenizedRecord
+from aitia.errors import NumericalError
+from aitia.records import Records
 
 if TYPE_CHECKING:
     from aitia.models import LanguageModel
@@ -147,7 +147,7 @@ def rank(
     with keeping_workers(engine):
         scored = _score(context, tuple(dict.fromkeys((method, *wanted))))
         prepared = scored.prepared[method]
-        score = _direction_scores(method, prepared, len(store)) if first.through_concept else None
+        score = direction_scores(method, prepared, len(store)) if first.through_concept else None
         if score is None:
             measures = "measures texts, not a direction" if first.needs().queries else "takes no direction"
             controls, record = [], no_controls(asked, f"{method} {measures}")
@@ -170,7 +170,7 @@ def rank(
         scores=scored.scores,
         seconds=scored.seconds,
         controls=controls,
-        sides=_sides(method, prepared, store),
+        sides=side_scores(method, prepared, len(store)) if store.sides else {},
         provenance={
             "store": str(store.path),
             "model": store.manifest["model"],
@@ -191,7 +191,7 @@ def rank(
         },
         concept=concept,
         store=store,
-        token_shares=_token_shares(method, prepared),
+        token_shares=token_shares(method, prepared),
         direction_scores=score,
         nulls=nulls,
     )
@@ -240,50 +240,13 @@ def _score(context: RankingContext, names: Sequence[str]) -> _Scored:
         if prepared is None:
             continue
         start = perf_counter()
-        scores = unless_left_out(name, partial(_rows, prepared, len(context.store)))
+        scores = unless_left_out(name, partial(row_scores, prepared, len(context.store)))
         if scores is None:
             continue
         _require_finite(scores, name, context.store)
         found.prepared[name], found.scores[name] = prepared, scores
         found.seconds[name] = perf_counter() - start
     return found
-
-
-def _rows(prepared: Scores, rows: int) -> np.ndarray:
-    return _numbers(prepared.rows(), (rows,))
-
-
-def _direction_scores(name: str, prepared: Scores, rows: int) -> DirectionScores:
-    def score(directions: np.ndarray) -> np.ndarray:
-        with naming_package(name):
-            return _numbers(prepared.under(directions), (len(directions), rows))
-
-    return score
-
-
-def _sides(name: str, prepared: Scores, store: ActivationStore) -> dict[str, np.ndarray]:
-    """The parts of scores by the answers that the rows' loss compares."""
-    if not store.sides:
-        return {}
-    with naming_package(name):
-        return {side: _numbers(part, (len(store),)) for side, part in prepared.sides().items()}
-
-
-def _token_shares(name: str, prepared: Scores) -> Callable[[TokenizedRecord], np.ndarray | None]:
-    def shares(row: TokenizedRecord) -> np.ndarray | None:
-        with naming_package(name):
-            found = prepared.tokens(row)
-            return None if found is None else _numbers(found, (len(row.tokens),))
-
-    return shares
-
-
-def _numbers(found: object, shape: tuple[int, ...]) -> np.ndarray:
-    """Refuse what a scorer gives in another shape, or what is no number."""
-    values = np.asarray(found)
-    if values.shape != shape or values.dtype.kind not in "fiu":
-        raise AitiaError(f"it gave {values.dtype} of shape {values.shape}, not numbers of shape {shape}")
-    return values if values.dtype.kind == "f" else values.astype(np.float64)
 
 
 def _require_finite(scores: np.ndarray, method: str, store: ActivationStore) -> None:

@@ -10,6 +10,7 @@ with v the concept's direction, x_i the activation and b_i the baseline that a `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,7 +84,7 @@ def activation_products(
     functional = (reading.sign * readout(store, vectors, site, reading)).astype(np.float32)
     scores = np.empty((len(vectors), len(store)), dtype=np.float32)
     for positions, block in store.blocks(reading.activations, site):
-        values = _difference(block, reading)
+        values = difference(block, reading)
         if values.shape[1] != functional.shape[1]:
             raise ConceptError(f"the direction has width {functional.shape[1]}, the store {values.shape[1]}")
         if not np.isfinite(values).all():
@@ -162,7 +163,7 @@ def contrasts_of_rows(
     sides[:, chosen] = contrast_weights(int(chosen.sum()), count=count, seed=seed)
     found: np.ndarray | float = 0.0
     for positions, block in store.blocks(reading.activations, site):
-        found = found + sides[:, positions] @ _difference(block, reading).astype(np.float64)
+        found = found + sides[:, positions] @ difference(block, reading).astype(np.float64)
     found = np.asarray(found)
     return (found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
@@ -185,7 +186,16 @@ def require_prompts(store: ActivationStore, name: str) -> None:
         )
 
 
-def _difference(block: dict[str, np.ndarray], reading: Reading) -> np.ndarray:
+def difference(block: Mapping[str, np.ndarray], reading: Reading) -> np.ndarray:
+    """x_i - b_i of some rows, [m, d]: what a direction is multiplied with.
+
+    Args:
+        block: activation -> [m, d].
+        reading: says which of them.
+
+    Returns:
+        [m, d].
+    """
     return (
         block[reading.activation]
         if reading.baseline is None
@@ -197,7 +207,7 @@ def _sample(store: ActivationStore, site: str, reading: Reading) -> np.ndarray:
     """x_i - b_i of up to 20,000 rows, evenly spaced in data order: [m, d]."""
     stride = -(-len(store) // _COVARIANCE_ROWS)
     found = [
-        _difference(block, reading)[positions % stride == 0]
+        difference(block, reading)[positions % stride == 0]
         for positions, block in store.blocks(reading.activations, site)
     ]
     return np.concatenate(found)

@@ -1,4 +1,4 @@
-"""`aitia scan`, `rank`, `fit-curvature`, `curate`, `attribute`, `demo`: which training data made a model behave so."""
+"""`aitia scan`, `rank`, `score`, `fit-curvature`, `attribute`, `demo`: which data made a model behave so."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from aitia.attribution import NullSettings, ScanSettings
+from aitia.attribution import NullSettings, RowScore, ScanSettings, StreamSettings
 from aitia.attribution.gradients import CurvatureSettings, Damping
 from aitia.attribution.influence import SolveSettings
 from aitia.attribution.ranking import RANDOM_CONTROLS, ROWS_SHOWN
@@ -254,6 +254,56 @@ def _auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
     from aitia.statistics import find_labelled
 
     return find_labelled(scores, labels)["auc"] if 0 < labels.sum() < len(labels) else None
+
+
+@app.command("score")
+@with_settings(StreamSettings, {"methods": "--method"})
+@with_settings(ReadingSettings)
+@with_model
+@with_rows
+def score_command(
+    *,
+    model: ModelOptions,
+    concept: Annotated[Path, typer.Option(help="A .concept.safetensors file.")],
+    stream: Annotated[bool, typer.Option("--stream", help="Read lines of JSON from standard input.")] = False,
+    data: Annotated[
+        Path | None, typer.Option(help="File or folder of rows, in the place of --stream.")
+    ] = None,
+    settings: StreamSettings,
+    reading: ReadingSettings,
+    cut: RowOptions,
+) -> None:
+    """Score rows as they come, by scorers that read a row alone. A line of JSON a row, in the order of the rows.
+
+    The model is loaded once. A line has `location`, `id` and `scores`; with --on-error skip a row that cannot
+    be used has `location` and `error`. Rows that have arrived are scored together, up to --look-ahead of them, and
+    the lines are written at once, so a program may write a row and wait for its line. The scores are those of
+    `aitia scan` and `aitia rank` for the methods vector-filter, projection-difference-prompt and activation-gradient.
+
+    Example:
+    `cat new.jsonl | aitia score --stream --model runs/my-model --concept evil.concept.safetensors > scores.jsonl`
+    """
+    import sys
+
+    from aitia.attribution import RowStream, score_rows
+    from aitia.concepts import load_concept
+    from aitia.engine import arriving_lines
+    from aitia.records import read_records
+
+    if stream == (data is not None):
+        raise AitiaError("give either --stream, for rows on standard input, or --data")
+    about = load_concept(concept)
+    if data is not None:
+        records = read_records(data, reading, on_error=cut.on_error)
+        bad = [RowScore(location=row.location, error=row.reason) for row in records.skipped]
+        made = [iter(bad), score_rows(model.load(), about, records, settings, **asdict(cut))]
+    else:
+        scorer = RowStream(model.load(), about, settings, reading=reading, name="stdin", **asdict(cut))
+        made = map(scorer.score, arriving_lines(sys.stdin.fileno(), settings.look_ahead))
+    for group in made:
+        for each in group:
+            sys.stdout.write(json.dumps(each.plain()) + "\n")
+        sys.stdout.flush()
 
 
 @app.command("fit-curvature")

@@ -1,14 +1,24 @@
-"""`aitia init`, `aitia doctor` and `aitia plan`: what comes before a run."""
+"""`aitia init`, `aitia doctor`, `aitia plan` and `aitia completion`: what comes before a run."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from aitia.cli.options import Dtype, JsonOption, RowOptions, answer, app, file_out, with_rows, with_settings
+from aitia.cli.options import (
+    COMPLETING,
+    Dtype,
+    JsonOption,
+    RowOptions,
+    answer,
+    app,
+    file_out,
+    with_rows,
+    with_settings,
+)
 from aitia.records import ReadingSettings
 
 
@@ -155,3 +165,22 @@ def doctor_command(
     answer(found.numbers(), as_json, found.text())
     if not found.healthy:
         raise typer.Exit(1)
+
+
+@app.command("completion")
+def completion_command(
+    shell: Annotated[
+        Literal["bash", "zsh", "fish", "powershell", "pwsh"], typer.Argument(help="The shell that you use.")
+    ],
+) -> None:
+    """Print the script that lets a shell complete aitia's commands and options.
+
+    aitia changes no file of your shell. Load the script where the shell starts: in `~/.bashrc` or `~/.zshrc` write
+    `eval "$(aitia completion bash)"` (or `zsh`); for fish run
+    `aitia completion fish > ~/.config/fish/completions/aitia.fish`.
+
+    Example: `eval "$(aitia completion bash)"`
+    """
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]  # listed by no `__all__`
+
+    typer.echo(get_completion_script(prog_name="aitia", complete_var=COMPLETING, shell=shell))

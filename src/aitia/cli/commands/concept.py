@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from aitia.cli.options import (
+    Application,
     JsonOption,
     ModelOptions,
     RowOptions,
@@ -26,7 +27,7 @@ from aitia.cli.options import (
 from aitia.concepts import DEFAULT_RECIPE, Recipe
 from aitia.records import ReadingSettings
 
-concept_app = typer.Typer(
+concept_app = Application(
     no_args_is_help=True, help="Fit a concept, or show one.", rich_markup_mode="markdown"
 )
 app.add_typer(concept_app, name="concept")

@@ -24,9 +24,10 @@ from aitia.records import ReadingSettings
 if TYPE_CHECKING:
     from aitia.pipelines.attribution.curation import Controlled
     from aitia.pipelines.control.measurements import Question
-    from aitia.records import Split
+    from aitia.records import Export, Records, Split
 
 
+Format = Literal["jsonl", "json", "csv", "tsv", "parquet", "datasets"]
 FRONT_FLAGS = {"shares": "--front-share", "points": "--front-points", "seeds": "--verify-seeds"}
 
 
@@ -87,15 +88,29 @@ def curate_command(
         file_out("HTML page with the trade-off to write too; its figures lie beside it, as JSON."),
     ] = None,
     trade_off: FrontSettings,
+    with_scores: Annotated[
+        bool,
+        typer.Option(
+            "--with-scores",
+            help="Columns with each row's method, score, rank and percentile; goes with --ranking.",
+        ),
+    ] = False,
+    written_as: Annotated[
+        Format | None,
+        typer.Option(
+            "--format", help="Format of the rows that stay and go; default: the one that the ending names."
+        ),
+    ] = None,
     reading: ReadingSettings,
     on_error: OnErrorOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
     """Drop or keep one end of a ranking, drop a slice, or lower one behaviour and keep others.
 
-    Rows are written as they were read, in the same format. Every row of the data is in one of the files, or nothing
-    is written. With --on-error skip, rows that cannot be read go to a file of their own. A ranking (or slices) of
-    other data is refused, even if the ids are the same.
+    Rows are written as they were read, in the same format. Where --out or --removed ends in that of another one, or
+    --format names one, they are converted, and every row is read again to see that it says the same. Every row of the
+    data is in one of the files, or nothing is written. With --on-error skip, rows that cannot be read go to a file of
+    their own. A ranking (or slices) of other data is refused, even if the ids are the same.
 
     With --lower and --keep, the derivatives of a recorded --run say how each row moves each measurement: the mean
     projection on a concept, the log-probability of texts, or what a ranking by the method replay is about. They are
@@ -113,10 +128,15 @@ def curate_command(
     from aitia.attribution import read_ranking
     from aitia.pipelines.attribution.curation import curate, curate_by_control, curate_slice
     from aitia.pipelines.control.measurements import Question
-    from aitia.records import read_records
+    from aitia.records import Export, read_records
 
+    export = Export(format=written_as)
+    if with_scores and ranking is None:
+        raise AitiaError("--with-scores shows what a ranking says of each row; give its --ranking")
     by_rank = not (ranking is drop is keep_only is None)
     if lower or keep:
+        if written_as is not None:
+            raise AitiaError("--format goes with --ranking or --slices")
         if not lower or by_rank or slices is not None or drop_slice is not None:
             raise AitiaError(
                 "several measurements choose the rows with --lower, and --keep if you wish; give neither --ranking, "
@@ -157,8 +177,10 @@ def curate_command(
         if slices is None or drop_slice is None or by_rank:
             raise AitiaError("a slice is dropped with --slices and --drop-slice, and without --ranking")
         records = read_records(data, reading, on_error=on_error)
-        split = curate_slice(records, slices, drop_slice, curated=out, removed=removed, left_out=left_out)
-        _curated(split, 0, as_json)
+        split = curate_slice(
+            records, slices, drop_slice, curated=out, removed=removed, left_out=left_out, export=export
+        )
+        _curated(split, 0, as_json, _converted(records, split, export))
         return
     if ranking is None:
         raise AitiaError("give --ranking, or --slices with --drop-slice, or --lower")
@@ -175,8 +197,17 @@ def curate_command(
         removed=removed,
         left_out=left_out,
         inputs={"the ranking": ranking},
+        with_scores=with_scores,
+        export=export,
     )
-    _curated(split, len(records) - len(ranked), as_json)
+    _curated(split, len(records) - len(ranked), as_json, _converted(records, split, export))
+
+
+def _converted(records: Records, split: Split, export: Export) -> dict[str, str]:
+    """File -> its format, of those that are in another one than the data."""
+    formats = {str(path): export.format_at(path, records) for path in (split.kept, split.removed)}
+    own = "jsonl" if records.format == "memory" else records.format
+    return {path: format for path, format in formats.items() if format not in (own, records.format)}
 
 
 def _draw(
@@ -240,15 +271,17 @@ def _controlled(
     answer(answered, as_json, "\n".join(lines))
 
 
-def _curated(split: Split, not_ranked: int, as_json: bool) -> None:
+def _curated(split: Split, not_ranked: int, as_json: bool, converted: dict[str, str]) -> None:
     found = {name: str(path) for name, path in split.files.items()} | {
         "rows_kept": split.rows_kept,
         "rows_removed": split.rows_removed,
         "rows_left_out": len(split.skipped),
         "left_out_rows": [[row.location, row.reason] for row in split.skipped],
         "rows_not_ranked": not_ranked,
+        "converted": converted,
     }
     lines = [f"{split.rows_kept} rows kept in {split.kept}, {split.rows_removed} removed, in {split.removed}"]
+    lines += [f"converted to {format}: {path}" for path, format in converted.items()]
     if split.skipped:
         lines.append(f"{len(split.skipped)} rows that cannot be read left out of both, in {split.left_out}:")
         lines += [f"left out: {row.location}: {row.reason}" for row in split.skipped]

@@ -119,7 +119,7 @@ def tail_patch_command(
     Example:
     `aitia tail-patch ranking.parquet --queries queries.jsonl --rows 10 --learning-rate 1e-4`
     """
-    from aitia.attribution import ActivationStore, read_ranking
+    from aitia.attribution import read_ranking
     from aitia.attribution.scorers import random_order
     from aitia.counterfactual import tail_patch
     from aitia.models import in_tokens
@@ -127,7 +127,7 @@ def tail_patch_command(
 
     ranked = read_ranking(ranking)
     asked = read_records(queries, on_error=cut.on_error)
-    store = ActivationStore.open(ranked.provenance["store"])
+    store = ranked.open_store()
     store.give(model=scanned.model, adapter=scanned.adapter, data=scanned.data)
     model = store.load_model()
     texts = in_tokens(model, asked, today=store.today, **asdict(cut))

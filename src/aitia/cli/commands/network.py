@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from aitia.cli.options import JsonOption, answer, app, file_out, folder_out, with_settings
+from aitia.cli.options import Application, JsonOption, answer, app, file_out, folder_out, with_settings
 from aitia.errors import AitiaError
 from aitia.group_networks import InterpretationSettings, TrainingSettings
 
-network_app = typer.Typer(
+network_app = Application(
     no_args_is_help=True,
     help="Train networks that multiply in a finite group, and explain them.",
     rich_markup_mode="markdown",

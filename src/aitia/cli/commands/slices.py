@@ -12,6 +12,7 @@ from aitia.attribution import SliceSettings
 from aitia.attribution.gradients import Damping
 from aitia.attribution.scorers import DEFAULT_METHOD
 from aitia.cli.options import (
+    Application,
     JsonOption,
     ModelOptions,
     RowOptions,
@@ -36,7 +37,7 @@ from aitia.pipelines.attribution.discovery import FEATURES_SHOWN
 from aitia.pipelines.attribution.slices import CONTROLS_HELP, SLICES_SHOWN
 from aitia.records import ReadingSettings
 
-sae_app = typer.Typer(
+sae_app = Application(
     no_args_is_help=True, help="Train a sparse autoencoder, or show one.", rich_markup_mode="markdown"
 )
 app.add_typer(sae_app, name="sae")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aitia.attribution import ControlSettings, Ranking, RoundSettings, WeightChoice, pareto_front
 from aitia.errors import AitiaError
@@ -12,7 +13,7 @@ from aitia.files import require_apart
 from aitia.pipelines.attribution.slices import slice_members
 from aitia.pipelines.control.measurements import Question
 from aitia.pipelines.control.rounds import Steered, choose_in_rounds
-from aitia.records import Records, Split, split_records, write_weighted
+from aitia.records import Export, Records, Split, split_records, write_weighted
 
 
 def curate(
@@ -26,6 +27,8 @@ def curate(
     removed: Path | str,
     left_out: Path | str | None = None,
     inputs: Mapping[str, Path | str] | None = None,
+    with_scores: bool = False,
+    export: Export | None = None,
 ) -> Split:
     """Write the data without one end of a ranking, and the rows removed, each row untouched (see `split_records`).
 
@@ -42,6 +45,8 @@ def curate(
         removed: file (or folder) for what goes.
         left_out: file (or folder) for rows that could not be read; default: beside `removed`.
         inputs: further files that may not be written over, in words -> where.
+        with_scores: give every row the columns of `reasons`.
+        export: further columns, or another format; default: each row untouched.
 
     Returns:
         The files, and how many rows went into each.
@@ -58,7 +63,37 @@ def curate(
     data.only(ranking.top(1.0))  # which refuses a ranking of other data, by every row of it
     choose = ranking.top if end == "top" else ranking.bottom
     gone = data.without(choose(keep)).ids if keep is not None else choose(drop or 0)
-    return split_records(data, gone, kept=curated, removed=removed, left_out=left_out, inputs=inputs)
+    if with_scores:
+        plain = export or Export()
+        export = Export(columns={**plain.columns, **reasons(data, ranking)}, format=plain.format)
+    return split_records(
+        data, gone, kept=curated, removed=removed, left_out=left_out, inputs=inputs, export=export
+    )
+
+
+def reasons(data: Records, ranking: Ranking) -> dict[str, list[Any]]:
+    """Why rows stay or go, as columns.
+
+    Args:
+        data: n rows.
+        ranking: of them.
+
+    Returns:
+        `aitia_method`, `aitia_score`, `aitia_rank` (1 for the most influential) and `aitia_percentile` (percent of the
+        ranked rows that come after a row, the row with them: 100 for the most influential), [n] each; None for a row
+        that was not ranked.
+    """
+    places = {str(name): place for place, name in enumerate(ranking.ids)}
+    at = [places.get(name) for name in data.ids]
+    n = len(ranking)
+    return {
+        "aitia_method": [None if place is None else ranking.method for place in at],
+        "aitia_score": [None if place is None else float(ranking.score[place]) for place in at],
+        "aitia_rank": [None if place is None else int(ranking.ranks[place]) for place in at],
+        "aitia_percentile": [
+            None if place is None else 100 * (n + 1 - int(ranking.ranks[place])) / n for place in at
+        ],
+    }
 
 
 def curate_slice(
@@ -69,6 +104,7 @@ def curate_slice(
     curated: Path | str,
     removed: Path | str,
     left_out: Path | str | None = None,
+    export: Export | None = None,
 ) -> Split:
     """Write the data without the rows of a slice, and those rows, each untouched (see `split_records`).
 
@@ -87,6 +123,7 @@ def curate_slice(
         removed=removed,
         left_out=left_out,
         inputs={"the slices": slices},
+        export=export,
     )
 
 

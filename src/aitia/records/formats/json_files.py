@@ -54,8 +54,8 @@ def open_json(path: Path) -> Source:
     if head.startswith(b"["):
         return _open_array(path, read_bytes(path))
     one_line = head.split(b"\n", 1)[0]
-    broken = bool(head) and isinstance(_parse_line(one_line), RecordError)
-    if broken and isinstance(_parse_line(read_bytes(path)), dict):
+    broken = bool(head) and isinstance(parse_line(one_line), RecordError)
+    if broken and isinstance(parse_line(read_bytes(path)), dict):
         raise RecordError(
             f"{path}: holds one object over several lines; give an array of objects, or one object a line"
         )
@@ -139,7 +139,7 @@ def open_lines(path: Path) -> Source:
     def write(positions: Sequence[int], target: Path) -> None:
         _write_lines([lines[position][1] for position in positions], target)
 
-    located = ((f"{path.name}:{number}", _parse_line(line)) for number, line in lines)
+    located = ((f"{path.name}:{number}", parse_line(line)) for number, line in lines)
     return Source(path=path, format="jsonl", rows=located, write_rows=write)
 
 
@@ -186,7 +186,7 @@ def _open_plain_lines(path: Path) -> Source:
 
     def read_rows(positions: Iterable[int]) -> Iterator[tuple[str, Any]]:
         for position, line in lines_at(positions):
-            yield f"{path.name}:{numbers[position]}", _parse_line(line)
+            yield f"{path.name}:{numbers[position]}", parse_line(line)
 
     def write(positions: Sequence[int], target: Path) -> None:
         _write_lines((line for _, line in lines_at(positions)), target)
@@ -200,7 +200,8 @@ def _open_plain_lines(path: Path) -> Source:
     )
 
 
-def _parse_line(line: bytes) -> Any:
+def parse_line(line: bytes) -> Any:
+    """What a line of JSON holds, or the `RecordError` that says why it holds nothing."""
     try:
         # A byte order mark, which some editors put before the first line, is no part of the JSON.
         return json.loads(line.decode("utf-8-sig").rstrip("\r\n"))

@@ -46,7 +46,7 @@ class Source:
     paths: tuple[Path, ...] = ()
 
 
-_NAMES: Mapping[Format, tuple[tuple[str, ...], str]] = {
+NAMES: Mapping[Format, tuple[tuple[str, ...], str]] = {
     "jsonl": ((*LINES, *JSON), "lines of JSON; name it .jsonl"),
     "memory": ((*LINES, *JSON), "lines of JSON; name it .jsonl"),
     "json": (JSON, "an array in JSON; name it .json"),
@@ -65,7 +65,7 @@ def require_place(path: Path, format: Format) -> None:
         RecordError: the name's ending is that of another format, or a folder is there (unless the rows are
             written as a saved dataset, and it holds one).
     """
-    own, what = _NAMES[format]
+    own, what = NAMES[format]
     if path.name.endswith(tuple(each for each in ENDINGS if each not in own)):
         raise RecordError(f"{path}: would be written in the format it was read in: {what}")
     if path.is_dir() and not (format == "datasets" and (path / "state.json").is_file()):
