@@ -1,5 +1,6 @@
 """Values of losses beside TRL's own functions, coefficients beside their closed forms, and rows that a loss refuses."""
 
+import json
 import math
 from collections import defaultdict
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from aitia.errors import RecordError
-from aitia.records import records_from_rows, tokenize
+from aitia.records import read_records, records_from_rows, tokenize
 from aitia.records.losses import (
     LOSSES,
     PLAIN,
@@ -183,7 +184,7 @@ def test_every_loss_says_what_it_is(loss: RowLoss):
 
 
 def cut(rows, tokenizer, **settings):
-    return tokenize(records_from_rows(rows), tokenizer, max_length=64, loss=LossSettings(**settings))
+    return tokenize(records_from_rows(rows), tokenizer, max_length=256, loss=LossSettings(**settings))
 
 
 def test_the_sides_of_a_pair_are_cut_as_rows_of_their_own(tiny_tokenizer):
@@ -318,3 +319,73 @@ def test_a_setting_that_the_loss_would_pass_over_is_refused(tiny_tokenizer):
         cut([ANSWER], tiny_tokenizer, beta=0.2)
     with pytest.raises(RecordError, match="would be passed over with `loss=dpo`; leave it out"):
         cut([PAIR], tiny_tokenizer, loss="dpo", advantage="reward")
+
+
+TURNS = {
+    "prompt": [{"role": "user", "content": "hi"}],
+    "chosen": [{"role": "assistant", "content": "good day"}],
+    "rejected": [{"role": "assistant", "content": "go away"}],
+}
+MATRIX = {
+    "pairs": (PAIR, {"loss": "dpo"}),
+    "pairs in turns": (TURNS, {"loss": "dpo", "weight": "w"}),
+    "pairs with references": (
+        PAIR | {"ref_chosen_logps": -2.5, "ref_rejected_logps": -1.5},
+        {"loss": "dpo", "reference": "columns"},
+    ),
+    "marked answers": (ANSWER | {"label": True}, {"loss": "kto", "weight": "w"}),
+    "advantages": (ANSWER | {"advantage": -0.25}, {"loss": "policy-gradient"}),
+    "rewards in conversations": (
+        {"messages": [*TURNS["prompt"], *TURNS["chosen"]], "reward": 2.0},
+        {"loss": "policy-gradient", "advantage": "reward"},
+    ),
+    "weights of ShareGPT": (
+        {"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "yes"}]},
+        {"weight": "w"},
+    ),
+    "weights of Alpaca": ({"instruction": "Say yes.", "output": "yes"}, {"weight": "w"}),
+    "weights of texts": ({"text": "the cat sat"}, {"weight": "w"}),
+}
+SOURCES = ("jsonl", "json", "csv", "parquet", "datasets")
+
+
+def stored(rows, source, folder):
+    import csv
+
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+    from datasets import Dataset
+
+    path = folder / f"rows.{source}"
+    match source:
+        case "jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        case "json":
+            path.write_text(json.dumps(rows))
+        case "csv":
+            with path.open("w", newline="") as handle:
+                writer = csv.DictWriter(handle, list(rows[0]))
+                writer.writeheader()
+                for row in rows:
+                    writer.writerow({k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()})
+        case "parquet":
+            parquet.write_table(pa.Table.from_pylist(rows), path)
+        case _:
+            Dataset.from_list(rows).save_to_disk(str(path))
+    return path
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("shape", MATRIX)
+def test_every_shape_with_its_loss_from_every_source(tiny_tokenizer, tmp_path, shape, source):
+    row, settings = MATRIX[shape]
+    rows = [row | {"id": f"r{i}", "w": 0.5 + i} for i in range(2)]
+    expected = cut(rows, tiny_tokenizer, **settings)
+    found = tokenize(
+        read_records(stored(rows, source, tmp_path)),
+        tiny_tokenizer,
+        max_length=256,
+        loss=LossSettings(**settings),
+    )
+    assert [row.numbers for row in found] == [row.numbers for row in expected]
+    assert found.fingerprint == expected.fingerprint

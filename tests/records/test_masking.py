@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -113,7 +115,10 @@ def test_a_token_over_half_a_character_and_the_boundary_is_response():
     prompt=st.text("ab 🙂é\n", max_size=12),
     completion=st.text("ab 🙂é\n", min_size=1, max_size=12),
 )
-def test_a_token_is_response_if_it_ends_beyond_the_prompt(tokenizers, trim, prompt, completion):
+def test_a_token_is_response_from_where_the_prompt_alone_would_go_on_otherwise(
+    tokenizers, trim, prompt, completion
+):
+    """TRL's rule; so every token that ends beyond the prompt is response, and where tokens merge across it, more."""
     if not completion.strip():
         completion += "a"
     tokenizer = tokenizers[trim]
@@ -124,8 +129,10 @@ def test_a_token_is_response_if_it_ends_beyond_the_prompt(tokenizers, trim, prom
     written = [bytes(alphabet[character] for character in piece) for piece in pieces]
     assert b"".join(written) == (prompt + completion).encode()
     ends = np.cumsum([len(piece) for piece in written])
-    assert row.response[:-1].tolist() == (ends > len(prompt.encode())).tolist()
-    assert row.response[-1]
+    alone = tokenizer(prompt, add_special_tokens=True)["input_ids"]
+    same = len(os.path.commonprefix([alone, row.tokens.tolist()]))
+    assert row.response.tolist() == [place >= same for place in range(len(row.tokens))]
+    assert row.response[:-1][ends > len(prompt.encode())].all()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 
 from aitia.attribution.ranking.controls import DirectionScores
-from aitia.attribution.scanning.store import ActivationStore
 from aitia.attribution.scorers import Scores, naming_package
 from aitia.errors import AitiaError
 from aitia.records import TokenizedRecord
@@ -31,12 +30,10 @@ def direction_scores(name: str, prepared: Scores, rows: int) -> DirectionScores:
     return score
 
 
-def side_scores(name: str, prepared: Scores, store: ActivationStore) -> dict[str, np.ndarray]:
-    """The parts of scores by the answers that the rows' loss compares, by the scorer of that name."""
-    if not store.sides:
-        return {}
+def side_scores(name: str, prepared: Scores, rows: int) -> dict[str, np.ndarray]:
+    """The parts of the rows' scores by the answers that their loss compares, [n] each, by the scorer of that name."""
     with naming_package(name):
-        return {side: _numbers(part, (len(store),)) for side, part in prepared.sides().items()}
+        return {side: _numbers(part, (rows,)) for side, part in prepared.sides().items()}
 
 
 def token_shares(name: str, prepared: Scores) -> TokenShares:

@@ -170,7 +170,7 @@ def rank(
         scores=scored.scores,
         seconds=scored.seconds,
         controls=controls,
-        sides=side_scores(method, prepared, store),
+        sides=side_scores(method, prepared, len(store)) if store.sides else {},
         provenance={
             "store": str(store.path),
             "model": store.manifest["model"],
