@@ -208,12 +208,36 @@ def facts(results: Mapping[str, Any]) -> str:
     return table(["method", "MRR", "hit among the first 10", "recall among the first 10"], cells)
 
 
+FIRST = (
+    "vector-filter, any block",
+    *("influence", "whitened-projection-difference", "vector-filter", "activation-gradient"),
+    *("loss-gap", "training-loss", "tf-idf", "response-length"),
+)
+"""Scorers that the README shows, of GSM8K."""
+
+
+def first(results: Mapping[str, Any]) -> str:
+    """The README's table: some scorers of GSM8K, best AUC first."""
+    rows = [row for row in _of(results, "gsm8k", "auc") if row["scorer"] in FIRST]
+    cells = [
+        [
+            f"`{row['scorer']}`" if "gain" in row else f"*{row['scorer']}*",
+            interval(row, "auc"),
+            interval(row, "gain", 3),
+            str(row["draws"]),
+        ]
+        for row in sorted(rows, key=lambda row: -row["auc"])
+    ]
+    return table(["scorer", "AUC", "gain over what knows no concept", "draws"], cells)
+
+
 TABLES = {
     "public.axbench": Documented("public", concepts),
     "public.traits": Documented("public", traits),
     "public.traits.carried": Documented("public", carried),
     "public.facts": Documented("public", facts),
     "public.probes": Documented("public", probes),
+    "public.first": Documented("public", first),
     "public.gsm8k": Documented("public", finding("gsm8k")),
     "public.removing": Documented("public", removing),
     "public.foretelling": Documented("public", foretelling),
@@ -224,3 +248,5 @@ TABLES = {
     "public.xstest.auc": Documented("public", across("xstest", "auc")),
     "public.targets": Documented("public", targets),
 }
+QUOTED = ("public.first", "public.probes", "public.gsm8k", "public.removing", "public.targets")
+"""Tables that pages quote: those of the parts that have been measured."""
