@@ -69,7 +69,7 @@ class Scale:
     concept: int = 150
     queries: int = 32
     held_out: int = 48
-    draws: int = 2
+    draws: int = 3
     by_gradients: int = 1
     replayed: int = 0
     surrogates: int = 1
