@@ -17,13 +17,14 @@ from time import perf_counter
 METHODS = {
     "ekfac": (
         "ekfac",
+        *("--index_cfg.precision", "fp32", "--use_dataset_labels"),
         *("--method", "kfac", "--hessian_cfg.ev_correction"),
         *("--hessian_pipeline_cfg.inversion_cfg.damping_factor", "0.1"),
         *("--projection_dim", "0"),
     ),
     "trackstar": (
         "trackstar",
-        *("--trackstar_cfg.preprocess_cfg.unit_normalize", "--projection_dim", "16"),
+        *("--precision", "fp32", "--unit_normalize"),
     ),
 }
 """Name -> command of bergson and its arguments; what is not said is bergson's default."""
@@ -49,9 +50,9 @@ def write_scores(method: str, folder: Path, out: Path, threads: int) -> None:
         arguments = [
             command,
             f"{working}/run",
-            *("--model", str(folder / "adapter"), "--index_cfg.precision", "fp32"),
+            *("--model", str(folder / "adapter")),
             *("--data.dataset", f"{folder}/train", "--query.dataset", f"{folder}/query"),
-            *("--query.aggregation", "none", "--use_dataset_labels", "--token_batch_size", "1024"),
+            *("--query.aggregation", "none", "--token_batch_size", "1024"),
             *others,
         ]
         start = perf_counter()
