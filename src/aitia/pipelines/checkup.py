@@ -190,12 +190,17 @@ def check_up(
 
 
 def batch_invariance(model: LanguageModel, rows: TokenizedRecords) -> Check:
-    """How far a row's activations at the highest site move when other rows share its batch, and fill it up.
+    """Measure how far a row's activations move when other rows share its batch.
 
-    Scores are sums of many small differences, so what depends on neighbours blurs them.
+    At the highest site, for each token: |h_together - h_alone| / |h_alone|. Scores are sums of many small differences,
+    so what depends on the other rows blurs them. Source: ours.
+
+    Args:
+        model: the model.
+        rows: n rows; alone, each is run without padding, and together with the padding of the longest.
 
     Returns:
-        The largest difference over all tokens, as a share of the activation's length.
+        The largest share over all tokens, good up to `BATCH_TOLERANCE` for the model's precision.
     """
     alone = [
         _activations(model, pad_batch(rows, np.array([place]), model.pad_id)) for place in range(len(rows))
