@@ -39,7 +39,7 @@ from planted.study import (
 )
 from planted.subject import subject
 from planted.suites import SUITES, Suite
-from planted.through_training import RELATIVE, REPLAY, ThroughTraining, through_training
+from planted.through_training import OWN_ORDER, RELATIVE, REPLAY, ThroughTraining, through_training
 
 GOALS = {PROJECTION: 0.95, MARGIN: 0.90}
 """Behaviour -> goal for replay on `hidden`, as a share of the ceiling."""
@@ -121,6 +121,7 @@ def _costs(suite: str, cost: Mapping[str, float]) -> list[Target]:
     first, both = cost["replay, one target"], cost["replay, two targets"]
     return [
         at_most(f"{suite}: replay of a first target, in trainings", FIRST_COST, first),
+        at_most(f"{suite}: the same in the run's own order, in trainings", FIRST_COST, cost[OWN_ORDER]),
         at_most(f"{suite}: replay of a further target, in trainings", FURTHER_COST, both - first),
         at_most(f"{suite}: {RELATIVE}, in trainings", RELATIVE_COST, cost[RELATIVE]),
     ]

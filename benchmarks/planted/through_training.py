@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from aitia.attribution.replay import (
+    OVER_ORDERS,
     checkpoint_influence,
     last_checkpoint,
     margin_target,
@@ -29,6 +30,7 @@ from planted.study import MARGIN, PROJECTION, Scored
 from planted.subject import Subject
 
 REPLAY, RELATIVE = "replay", "checkpoint-influence"
+OWN_ORDER = "replay, one target, own order"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ def through_training(
         variants: score by variants of the methods too, and take the costs.
     """
     named = [scored.suite.data.fingerprint, model.training.identity(), scored.concept.fingerprint, runs]
-    named += [] if variants else ["without variants"]
+    named += [{"over_orders": OVER_ORDERS}, *([] if variants else ["without variants"])]
     folder = model.work / "replay" / f"{scored.suite.name.replace(' ', '-')}-{digest(named)[:12]}"
     if not (folder / "figures.json").is_file():
         _score(scored, model, folder, runs, variants=variants)
@@ -96,15 +98,21 @@ def _score(scored: Scored, model: Subject, folder: Path, runs: int, *, variants:
 
     made = {
         REPLAY: smooth.scores,
-        f"{REPLAY}, one run": smooth.runs[0].scores,
+        f"{REPLAY}, one run": smooth.runs[0].foretelling,
+        f"{REPLAY}, own orders": np.mean([each.scores for each in smooth.runs], axis=0),
         RELATIVE: timed(RELATIVE, lambda: summed([recorded])),
         "tracin": timed("tracin", lambda: summed([recorded], preconditioned=False)),
         "last step": timed("last step", lambda: summed([recorded], checkpoints=last_checkpoint(recorded))),
     }
     if variants:
         surrogates = [read_run(path) for path in sorted((run / "smooth").iterdir())]
-        timed("replay, one target", lambda: replay(surrogates[0], base, data, targets[:1]))
-        timed("replay, two targets", lambda: replay(surrogates[0], base, data, targets))
+
+        def reversed_once(count: int, **how: Any) -> Any:
+            return replay(surrogates[0], base, data, targets[:count], **how)
+
+        timed(OWN_ORDER, lambda: reversed_once(1))
+        timed("replay, one target", lambda: reversed_once(1, over_orders=OVER_ORDERS))
+        timed("replay, two targets", lambda: reversed_once(2, over_orders=OVER_ORDERS))
         two = f"{RELATIVE}, 2 checkpoints"
         made |= {
             f"{REPLAY}, AdamW as it is": replay(recorded, base, data, targets).scores,
