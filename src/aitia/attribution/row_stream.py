@@ -182,8 +182,9 @@ class RowStream:
         )
         block = {name: arrays[key] for name in ALONE if (key := activation_key(name, site)) in arrays}
         vector = self.concept.vector.astype(np.float32)
+        readings = {each.name: each.reading.at(self.concept.tokens) for each in self.scorers}
         return {
-            each.name: difference(block, each.reading) @ (each.reading.sign * vector) for each in self.scorers
+            name: difference(block, reading) @ (reading.sign * vector) for name, reading in readings.items()
         }
 
 
