@@ -248,5 +248,12 @@ TABLES = {
     "public.xstest.auc": Documented("public", across("xstest", "auc")),
     "public.targets": Documented("public", targets),
 }
-QUOTED = ("public.first", "public.probes", "public.gsm8k", "public.removing", "public.targets")
+QUOTED = (
+    "public.first",
+    "public.probes",
+    "public.gsm8k",
+    "public.removing",
+    "public.axbench",
+    "public.targets",
+)
 """Tables that pages quote: those of the parts that have been measured."""
