@@ -19,6 +19,7 @@ from aitia.files import write_text
 from harness import WORK, Target, report
 from planted.findings import Findings
 from public import axbench, facts, gsm8k, insecure_code, traits, xstest
+from public.pictures import draw
 
 PARTS: dict[str, Callable[..., None]] = {
     "gsm8k": gsm8k.run,
@@ -61,6 +62,8 @@ def main() -> None:
         write_text(file, json.dumps({"rows": own.rows, "targets": [asdict(each) for each in own.targets]}))
         found = measured(quick=options.quick)
         report("public", found.rows, found.targets, quick=options.quick)
+        if not options.quick:
+            draw(found.rows)
 
 
 if __name__ == "__main__":
