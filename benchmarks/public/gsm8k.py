@@ -65,8 +65,8 @@ class Scale:
         subsets: random halves of the first draw that are trained on; 0 to leave that part out.
     """
 
-    rows: int = 1000
-    concept: int = 200
+    rows: int = 400
+    concept: int = 150
     queries: int = 32
     held_out: int = 48
     draws: int = 5
