@@ -111,6 +111,8 @@ class RankingContext:
             context.shuffled()
         if needs.run:
             context.runs()
+        if needs.adapter:
+            require_adapter(self.store, scorer.name)
         return context
 
     def _require_plain_loss(self, name: str) -> None:
@@ -306,3 +308,17 @@ class RankingContext:
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]
+
+
+def require_adapter(store: ActivationStore, name: str) -> None:
+    """Refuse a store of a model without an adapter, for a scorer that turns it off.
+
+    Raises:
+        AitiaError: the store was scanned without one.
+    """
+    said = store.manifest["model"]
+    if said.get("adapter") is None and (store.model is None or store.model.adapter is None):
+        raise AitiaError(
+            f"{store.path}: {name} compares the scanned model with the same model without its adapter, and "
+            f"{said['name']} was scanned without one; leave {name} out, or scan the base model with its adapter"
+        )

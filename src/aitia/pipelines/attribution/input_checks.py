@@ -71,6 +71,11 @@ def _require_needs(configuration: AttributeConfiguration, key: str, name: str) -
             "the rows for rows of supervised fine-tuning; choose activation-gradient, or a method that takes gradients "
             "with respect to the weights"
         )
+    if needs.adapter and configuration.model.adapter is None:
+        raise AitiaError(
+            f"rank.{key} {name} compares the model with the same model without its adapter, and model.adapter is not "
+            "given; give it, or leave the method out"
+        )
     if needs.queries:
         if settings.queries is None:
             raise AitiaError("rank.queries: the influence methods need texts that show the behaviour")
