@@ -7,8 +7,11 @@ the rows of its batch. With s_k the state before step k, w the rows' weights and
 
 The optimizer's part of a step is differentiated by hand (`aitia.training.updates`). Through the gradient g(p, w) of the
 loss, one double backward gives both that is left: the Hessian times the cotangent of g, and its products with the
-gradients of the rows. Denominators stay those of whole batches: a weight scales a row's summed token losses, or its
-loss where that is no sum over tokens (`aitia.records.losses`).
+gradients of the rows. Of a loss that compares answers the products are taken answer by answer: to the loss comes
+v_is k_is lp_is, with v = 0 and k_is the slope of row i's loss in the log-probability lp_is of its answer s, held fixed.
+That changes nothing, and the derivative by v_is is the answer's part; a row's parts sum to its score (ours).
+Denominators stay those of whole batches: a weight scales a row's summed token losses, or its loss where that is no sum
+over tokens (`aitia.records.losses`).
 
 Source: Maclaurin et al. 2015 for reversing a training run, Engstrom et al. 2025 (metagradients) and Ilyas & Engstrom
 2025 (MAGIC) for attribution by it; concepts as measurements, several in one pass, are ours.
@@ -27,7 +30,8 @@ from aitia.attribution.replay.lower_blocks import LowerBlocks
 from aitia.attribution.replay.targets import Target, require_targets, target_gradients, target_texts
 from aitia.engine import progress_bar
 from aitia.errors import AitiaError, NumericalError
-from aitia.models import LanguageModel, run
+from aitia.models import LanguageModel, Outputs, run
+from aitia.models.losses import loss_values
 from aitia.records import Batch, Records, TokenizedRecords
 from aitia.training import RecordedRun, State, TrainingLoop, flatten, pull_back, temporarily_trainable
 
@@ -63,6 +67,8 @@ class Replayed:
         adjoint_norms: [steps + 1, c] norm of each target's derivative with respect to the parameters, before each step
             and after the last.
         tokens: [c, t] a row, parts of its score by the token that is predicted; empty unless asked for.
+        sides: [c, n, s] parts of the scores by the answers that the rows' loss compares; none in supervised
+            fine-tuning.
     """
 
     targets: tuple[str, ...]
@@ -72,6 +78,7 @@ class Replayed:
     occurrences: tuple[Occurrence, ...] = field(repr=False)
     adjoint_norms: np.ndarray = field(repr=False)
     tokens: tuple[np.ndarray, ...] = field(default=(), repr=False)
+    sides: np.ndarray | None = field(default=None, repr=False)
 
     def of(self, target: str) -> np.ndarray:
         """A target's scores, [n].
@@ -170,6 +177,7 @@ def replay(
         occurrences=tuple(reversed(reversal.occurrences)),
         adjoint_norms=torch.stack(norms[::-1]).cpu().numpy(),
         tokens=tuple(reversal.tokens),
+        sides=None if recorded.loss.loss == "sft" else reversal.sides,
     )
 
 
@@ -193,8 +201,13 @@ class _Reversal:
 
     def __post_init__(self) -> None:
         data = self.loop.data
-        self.scores = np.zeros((self.targets, len(data)))
+        self.sides = np.zeros((self.targets, len(data), len(self.loop.row_loss.sides)))
         self.tokens = [np.zeros((self.targets, len(row.tokens))) for row in data] if self.by_token else []
+
+    @property
+    def scores(self) -> np.ndarray:
+        """[c, n] of whole rows."""
+        return self.sides.sum(axis=-1)
 
     def back(self, state: State, number: int, after: State) -> State:
         """The adjoint of the state before a step, from that of the state after it."""
@@ -224,29 +237,46 @@ class _Reversal:
                 "epsilon_root, or in float64"
             )
         rows = np.array(step.rows)
-        self.scores[:, rows] += scores  # no row is twice in a step
-        self.occurrences.append(Occurrence(step=number, rows=rows, scores=scores))
+        self.sides[:, rows] += scores  # no row is twice in a step
+        self.occurrences.append(Occurrence(step=number, rows=rows, scores=scores.sum(axis=-1)))
         return State(parameters=parameters, first=before.first, second=before.second)
 
     def _graph(self, batch: Batch, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The gradient of a batch's part of the loss, with a graph, [P]; weights of tokens or rows, and their rows."""
+        """The gradient of a batch's part of the loss, with a graph, [P]; weights, and the answer of each."""
         import torch
 
         parameters = list(self.loop.trainable.parameters.values())
         outputs = run(self.loop.trainable.model, batch, gradients=True, detach=False)
         weights, places = self.loop.weights, self.loop.places(batch)
         if self.loop.data.loss.loss == "sft":
-            losses, rows = outputs.token_losses(), outputs.rows
+            losses, answers = outputs.token_losses(), outputs.rows
+            ones = torch.ones_like(losses)
+            if weights is not None:
+                ones = losses.new_tensor(weights[places])[answers]
+            each = ones.detach().requires_grad_()
+            loss = (losses * each).sum()
         else:
-            losses = self.loop.losses_of(outputs, batch)
-            rows = torch.arange(len(places), device=losses.device)
-        ones = torch.ones_like(losses)
-        if weights is not None:
-            ones = losses.new_tensor(weights[places])[rows]
-        each = ones.detach().requires_grad_()
-        loss = (losses * each).sum() / self.loop.divisor(number)
-        found = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
-        return flatten(found, parameters), each, rows
+            losses, log_probs, slopes = self._by_answer(outputs, places)
+            each = torch.zeros_like(slopes).requires_grad_()
+            answers = torch.arange(each.numel(), device=each.device)
+            ones = torch.ones_like(losses) if weights is None else losses.new_tensor(weights[places])
+            loss = (losses * ones).sum() + (each * slopes * log_probs).sum()
+        found = torch.autograd.grad(
+            loss / self.loop.divisor(number), parameters, create_graph=True, allow_unused=True
+        )
+        return flatten(found, parameters), each, answers
+
+    def _by_answer(
+        self, outputs: Outputs, places: np.ndarray
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The rows' losses, [b], their answers' log-probabilities, [b, s], and the losses' slopes in these, fixed."""
+        import torch
+
+        rows, settings = [self.loop.data[int(i)] for i in places], self.loop.data.loss
+        log_probs = -outputs.losses().reshape(len(rows), -1)
+        given = log_probs.detach().requires_grad_()
+        (slopes,) = torch.autograd.grad(loss_values(given, rows, settings).sum(), given)
+        return loss_values(log_probs, rows, settings), log_probs, slopes
 
     def _through(
         self,
@@ -255,13 +285,13 @@ class _Reversal:
         cotangent: torch.Tensor,
         curved: torch.Tensor,
     ) -> np.ndarray:
-        """Add the Hessian times each cotangent to `curved`, [c, P]; the batch's scores, [c, b]."""
+        """Add the Hessian times each cotangent to `curved`, [c, P]; the scores of the batch's answers, [c, b, s]."""
         import torch
 
-        gradient, each, rows = graph
+        gradient, each, answers = graph
         parameters = list(self.loop.trainable.parameters.values())
-        count = len(self.loop.places(batch))
-        scores = np.zeros((len(cotangent), count))
+        shape = len(self.loop.places(batch)), self.sides.shape[-1]
+        scores = np.zeros((len(cotangent), *shape))
         for place, direction in enumerate(cotangent):
             size = direction.norm()
             if bool(size == 0):
@@ -272,9 +302,9 @@ class _Reversal:
                 inner, (*parameters, each), retain_graph=place + 1 < len(cotangent), allow_unused=True
             )
             curved[place] += flatten(by_parameters, parameters).double() * size
-            tokens = by_token.double() * size
-            by_row = tokens.new_zeros(count).index_add(0, rows, tokens)
-            scores[place] = by_row.cpu().numpy()
+            tokens = by_token.double().flatten() * size
+            by_answer = tokens.new_zeros(shape[0] * shape[1]).index_add(0, answers, tokens)
+            scores[place] = by_answer.reshape(shape).cpu().numpy()
             if self.tokens:
                 self._keep_tokens(place, batch, tokens.cpu().numpy())
         return scores

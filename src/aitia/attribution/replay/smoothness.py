@@ -86,6 +86,7 @@ class SmoothReplay:
         targets: their names.
         ids: of the rows.
         scores: [c, n] mean over the runs.
+        sides: [c, n, s] parts of these by the answers that the rows' loss compares; none in supervised fine-tuning.
         runs: each run's own.
         smoothness: one a target.
     """
@@ -95,6 +96,7 @@ class SmoothReplay:
     scores: np.ndarray
     runs: tuple[Replayed, ...]
     smoothness: tuple[Metasmoothness, ...]
+    sides: np.ndarray | None = None
 
 
 def smooth_replay(
@@ -143,6 +145,9 @@ def smooth_replay(
         scores=np.mean([each.scores for each in found], axis=0),
         runs=tuple(found),
         smoothness=metasmoothness(found),
+        sides=None
+        if found[0].sides is None
+        else np.mean([each.sides for each in found if each.sides is not None], axis=0),
     )
 
 
