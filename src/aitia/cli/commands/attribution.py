@@ -259,6 +259,7 @@ def _auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
 @app.command("score")
 @with_settings(StreamSettings, {"methods": "--method"})
 @with_settings(ReadingSettings)
+@with_settings(LossSettings)
 @with_model
 @with_rows
 def score_command(
@@ -271,14 +272,16 @@ def score_command(
     ] = None,
     settings: StreamSettings,
     reading: ReadingSettings,
+    loss: LossSettings,
     cut: RowOptions,
 ) -> None:
     """Score rows as they come, by scorers that read a row alone. A line of JSON a row, in the order of the rows.
 
     The model is loaded once. A line has `location`, `id` and `scores`; with --on-error skip a row that cannot
-    be used has `location` and `error`. Rows that have arrived are scored together, up to --look-ahead of them, and
-    the lines are written at once, so a program may write a row and wait for its line. The scores are those of
-    `aitia scan` and `aitia rank` for the methods vector-filter, projection-difference-prompt and activation-gradient.
+    be used has `location` and `error`; with --loss dpo a line has `sides` too: what each answer adds. Rows that have
+    arrived are scored together, up to --look-ahead of them, and the lines are written at once, so a program may write
+    a row and wait for its line. The scores are those of `aitia scan` and `aitia rank` for the methods vector-filter,
+    projection-difference-prompt and activation-gradient.
 
     Example:
     `cat new.jsonl | aitia score --stream --model runs/my-model --concept evil.concept.safetensors > scores.jsonl`
@@ -296,9 +299,11 @@ def score_command(
     if data is not None:
         records = read_records(data, reading, on_error=cut.on_error)
         bad = [RowScore(location=row.location, error=row.reason) for row in records.skipped]
-        made = [iter(bad), score_rows(model.load(), about, records, settings, **asdict(cut))]
+        made = [iter(bad), score_rows(model.load(), about, records, settings, loss=loss, **asdict(cut))]
     else:
-        scorer = RowStream(model.load(), about, settings, reading=reading, name="stdin", **asdict(cut))
+        scorer = RowStream(
+            model.load(), about, settings, reading=reading, loss=loss, name="stdin", **asdict(cut)
+        )
         made = map(scorer.score, arriving_lines(sys.stdin.fileno(), settings.look_ahead))
     for group in made:
         for each in group:
