@@ -22,6 +22,7 @@ from aitia.concepts import Concept, fitted_texts
 from aitia.engine import LOCAL, Engine
 from aitia.errors import AitiaError, ConceptError
 from aitia.records import Records, read_records
+from aitia.records.losses import require_answers
 
 if TYPE_CHECKING:
     from aitia.models import LanguageModel
@@ -147,10 +148,14 @@ class RankingContext:
         asked = self.given.queries
         if asked is None:
             raise AitiaError(f"{self.scorer} measures queries: give texts that show the behaviour")
-        if isinstance(asked, Records):
-            return asked
         on_error = self.given.cutting.get("on_error", "stop")
-        return self._once("queries", lambda: read_records(asked, on_error=on_error))
+
+        def read() -> Records:
+            found = asked if isinstance(asked, Records) else read_records(asked, on_error=on_error)
+            require_answers(found, on_error)
+            return found
+
+        return self._once("queries", read)
 
     def influence(self) -> StoreInfluence:
         """Model, rows, queries and curvature together, for scorers that take gradients of the weights.

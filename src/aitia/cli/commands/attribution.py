@@ -96,6 +96,7 @@ def scan_command(
 
 @app.command("rank")
 @with_damping
+@with_settings(ReadingSettings)
 @with_settings(SolveSettings)
 @with_settings(NullSettings)
 @with_scanned
@@ -155,6 +156,7 @@ def rank_command(
         int, typer.Option(min=1, help="Rows that the report shows from each end of the ranking.")
     ] = ROWS_SHOWN,
     scanned: ScannedOptions,
+    reading: ReadingSettings,
     cut: RowOptions,
     seed: SeedOption = 0,
     engine: Engine,
@@ -170,7 +172,8 @@ def rank_command(
     Baselines: tf-idf, bm25 and sentence-embedding compare the rows with the texts that the concept was fitted to;
     response-length, training-loss, random-direction, matched-direction and shuffled-labels know no concept; oracle
     needs --label.
-    The store's rows are cut as for its scan; --max-length, --truncate and --on-error are for the queries.
+    The store's rows are cut as for its scan; --shape, --side, --max-length, --truncate and --on-error are for
+    the queries.
 
     Example:
     `aitia rank --store runs/store --concept evil.concept.safetensors --out ranking.parquet --report report.html`
@@ -179,6 +182,7 @@ def rank_command(
     from aitia.attribution.ranking import sweep_of_ranking
     from aitia.attribution.scorers import label_values
     from aitia.concepts import load_concept
+    from aitia.records import read_records
 
     require_used(
         (method, *(compare or ())),
@@ -186,10 +190,12 @@ def rank_command(
         curvature=curvature,
         cg_iterations=solve.cg_iterations,
         cg_rows=solve.cg_rows,
+        **asdict(reading),
         **asdict(cut),
     )
     chosen = load_concept(concept)
-    settings: dict[str, Any] = {"queries": queries, "curvature": curvature, "damping": damping, **asdict(cut)}
+    texts = None if queries is None else read_records(queries, reading, on_error=cut.on_error)
+    settings: dict[str, Any] = {"queries": texts, "curvature": curvature, "damping": damping, **asdict(cut)}
     if run is not None and not any(find_scorer(name).needs().run for name in (method, *(compare or ()))):
         raise AitiaError(f"method {method} does not go through a training run, and would pass over --run")
     if base is not None and run is None:

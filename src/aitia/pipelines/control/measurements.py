@@ -22,7 +22,10 @@ from aitia.counterfactual import Behaviour, ConceptProjection, LikelihoodMargin
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel, load_model
 from aitia.records import Records, read_records
+from aitia.records.losses import require_answers
 from aitia.training import RecordedRun, read_run
+
+_ONE_ANSWER = "give each prompt with one answer, as prompt and completion"
 
 CONCEPT = ".concept.safetensors"
 
@@ -78,6 +81,7 @@ def read_asked(path: Path, queries: Records | None = None) -> Asked:
     if path.suffix == ".parquet" and _is_ranking(path):
         return Asked(name=name, path=path, ranking=read_ranking(path))
     texts = read_records(path)
+    require_answers(texts, mend=_ONE_ANSWER)
     if not len(texts):
         raise AitiaError(
             f"{path}: no texts; a skill is measured by the log-probability of texts that show it"
@@ -256,6 +260,7 @@ class Question:
         if run is None and not (queries is base is None):
             raise AitiaError("`queries` and `base` are about a recorded `run`; give it")
         texts = None if queries is None else read_records(queries)
+        require_answers(texts or (), mend=_ONE_ANSWER)
         falls, stays = ([read_asked(path, texts) for path in paths] for paths in (lower, keep))
         if texts is not None and not any(each.is_concept for each in (*falls, *stays)):
             raise AitiaError("`queries` are measured by a concept, and none is named; leave them out")

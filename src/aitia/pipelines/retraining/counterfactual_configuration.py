@@ -108,7 +108,7 @@ class TunedConceptPart(ConceptPart):
     )
 
 
-class QueriesPart(CutPart):
+class QueriesPart(ReadingPart, CutPart):
     """What the influence methods measure: texts, or the model's own answers to prompts."""
 
     texts: Path | None = Field(None, description="Texts that show the behaviour.")
