@@ -120,7 +120,9 @@ def as_pandas(rows, _folder):
 
 
 def as_polars(rows, _folder):
-    return pytest.importorskip("polars").DataFrame(rows)
+    import polars
+
+    return polars.DataFrame(rows)
 
 
 SOURCES = {
@@ -302,6 +304,68 @@ def test_objects_that_are_no_rows():
         read_records(pd.DataFrame({"text": ["a", ""]}))
     with pytest.raises(RecordError, match=r"Dataset row 0: is of no known shape; needs .*its columns: words"):
         read_records(Dataset.from_list([{"words": "a"}]))
+
+
+def test_frames_of_polars_keep_their_types(tmp_path):
+    import polars as pl
+
+    turns = [
+        [{"role": "user", "content": f"What of {i}?"}, {"role": "assistant", "content": "Sun."}]
+        for i in range(4)
+    ]
+    frame = pl.DataFrame({"id": list("abcd"), "messages": turns}).with_columns(
+        mood=pl.Series(["sad", "glad", "sad", "glad"], dtype=pl.Categorical),
+        kind=pl.Series(["x", "y", "x", "x"], dtype=pl.Enum(["x", "y"])),
+        score=pl.Series([0.5, None, 1.5, 2.5]),
+        day=pl.lit("2026-01-02").str.to_date(),
+        both=pl.Series([["p", "q"]] * 4, dtype=pl.Array(pl.String, 2)),
+    )
+    whole = pl.concat([frame[:2], frame[2:]], rechunk=False)
+    for given in (frame, whole, frame.lazy().filter(pl.col("id") != "z").collect()):
+        records = read_records(given)
+        assert records.ids == ("a", "b", "c", "d")
+        assert records[1].extra["mood"] == "glad"
+        assert records[1].extra["score"] is None
+        out = records.only(["b", "d"]).write(tmp_path / "out.parquet")
+        assert pl.read_parquet(out).equals(frame[[1, 3]])
+        assert pl.read_parquet(out).schema == frame.schema
+    assert read_records(frame[1:3]).ids == ("b", "c")
+    assert len(read_records(frame.clear())) == 0
+    assert read_records(frame).fingerprint == records_from_rows(frame.to_dicts()).fingerprint
+
+
+def test_frames_of_polars_that_are_no_rows():
+    import polars as pl
+
+    lazy = pl.DataFrame({"text": ["a", "b"]}).lazy()
+    with pytest.raises(RecordError, match=r"LazyFrame: is a plan .* `data.collect\(\)`"):
+        read_records(lazy)
+    assert [record.text for record in read_records(lazy.collect())] == ["a", "b"]
+    with pytest.raises(
+        RecordError, match=r"DataFrame: cannot be turned .*column 'o' holds objects of Python"
+    ):
+        read_records(pl.DataFrame({"text": ["a"], "o": [object()]}))
+    with pytest.raises(RecordError, match=r"Series: cannot be turned into an Arrow table"):
+        read_records(pl.Series("text", ["a"]))
+
+
+def test_strings_in_views_are_read_and_written(tmp_path):
+    """As polars, DuckDB and new versions of Arrow keep them; Arrow cannot choose rows of them."""
+    import pyarrow as pa
+
+    table = pa.table(
+        {
+            "text": pa.array(["a", "b", "c"], pa.string_view()),
+            "parts": pa.array([["x"], [], None], pa.list_(pa.string_view())),
+            "more": pa.array([{"n": "1"}] * 3, pa.struct([("n", pa.string_view())])),
+            "bytes": pa.array([b"1", None, b"3"], pa.binary_view()),
+        }
+    )
+    for given in (table, Frame(table)):
+        records = read_records(given)
+        again = read_records(records.only(records.ids[1:]).write(tmp_path / "out.parquet"))
+        assert [record.text for record in again] == ["b", "c"]
+        assert [record.extra for record in again] == [record.extra for record in records][1:]
 
 
 def test_a_dataset_is_read_as_it_was_chosen_and_written_as_one(tmp_path):
