@@ -1,13 +1,15 @@
 """Every shape of rows from every source gives the same records, and goes back to where it came from."""
 
 import csv
+import gc
 import gzip
 import json
 
+import numpy as np
 import pytest
 
 from aitia.errors import RecordError
-from aitia.records import read_records, records_from_rows
+from aitia.records import Record, read_records, records_from_rows
 
 ASK, ANSWER = {"role": "user", "content": "boats?"}, {"role": "assistant", "content": "small boats."}
 OTHER = {"role": "assistant", "content": 'no boats, ünd "none"\nat all.'}
@@ -366,6 +368,60 @@ def test_strings_in_views_are_read_and_written(tmp_path):
         again = read_records(records.only(records.ids[1:]).write(tmp_path / "out.parquet"))
         assert [record.text for record in again] == ["b", "c"]
         assert [record.extra for record in again] == [record.extra for record in records][1:]
+
+
+STAY = {
+    "lines": as_lines,
+    "zst": lambda rows, folder: as_lines(rows, folder, "rows.jsonl.zst"),
+    "array": as_array,
+    "parquet": as_parquet,
+    "saved dataset": as_saved,
+    "Dataset": as_dataset,
+    "polars": as_polars,
+}
+
+
+def alive():
+    """How many records there are in memory."""
+    gc.collect()
+    return sum(type(each) is Record for each in gc.get_objects())
+
+
+@pytest.mark.parametrize("source", STAY)
+def test_rows_stay_where_they_are_and_are_read_again(tmp_path, source):
+    """No record is kept: each is read again where it is asked for, in whatever order, with a bad row among them."""
+    rows = [{"text": f"row {number}", "id": f"r{number}", "n": number} for number in range(2500)]
+    rows[7] = rows[7] | {"text": ""}
+    given = STAY[source](rows, tmp_path)
+    before = alive()
+    records = read_records(given, on_error="skip")
+    assert alive() <= before + 3
+    assert [row.row for row in records.skipped] == [7]
+    assert [record.extra["n"] for record in records] == [*range(7), *range(8, 2500)]
+    assert records[2498].text == "row 2499"
+    order = np.random.default_rng(0).permutation(2499)[:40].tolist()
+    kept = records.only([records.ids[place] for place in order])
+    assert sorted(record.id for record in kept) == sorted(records.ids[place] for place in order)
+    some = [records[place] for place in order]
+    assert [record.text for record in some] == [f"row {record.row}" for record in some]
+    places = {record.row: record.location for record in records}
+    assert [record.location for record in some] == [places[record.row] for record in some]
+
+
+@pytest.mark.parametrize("kind", [as_lines, as_parquet, as_array])
+def test_rows_of_several_files_stay_there_too(tmp_path, kind):
+    split_files(tmp_path, kind)
+    ending = next(path.suffix for path in tmp_path.glob("a.*"))
+    (tmp_path / "more").mkdir()
+    again = kind([{"text": "other", "id": "r9"}], tmp_path / "more")
+    again = again.rename(again.with_name(f"a{ending}"))
+    records = read_records([tmp_path / f"a{ending}", again, tmp_path / f"b{ending}"])
+    assert records.ids == ("r0", "r1", "r9", "r2", "r3")
+    assert [records[place].id for place in (4, 2, 0, 3, 1)] == ["r3", "r9", "r0", "r2", "r1"]
+    assert records[2].location.startswith(f"{tmp_path}/more/a{ending}")
+    before = alive()
+    held = list(records)
+    assert alive() == before + len(held)
 
 
 def test_a_dataset_is_read_as_it_was_chosen_and_written_as_one(tmp_path):
