@@ -152,18 +152,13 @@ class AskedRun:
         Raises:
             StoreError: the run is not finished or damaged, or has other rows than the data.
             ConceptError: a concept is of another model.
-            AitiaError: the run was trained with row weights of its own, or by another loss than the cross-entropy.
+            AitiaError: the run was trained with row weights of its own.
         """
         run, known = read_run(folder), {record.id for record in data}
         if run.weights is not None and not np.array_equal(run.weights, np.ones(len(run.ids))):
             raise AitiaError(
                 f"{folder}: was trained with row weights; weights are chosen from a run in which each row counts once, "
                 "so train without them"
-            )
-        if not run.loss.plain:
-            raise AitiaError(
-                f"{folder}: was trained with the loss {run.loss}, and what is chosen is held against trainings with "
-                "`sft` alone; choose by a run of supervised fine-tuning"
             )
         lacking = [name for name in run.ids if name not in known]
         if lacking or len(data) != len(run.ids):
