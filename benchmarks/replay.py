@@ -13,30 +13,16 @@ benchmark goes on. `--quick` shows the same in small; its figures are not quoted
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from time import process_time
-from typing import Any
 
-import numpy as np
 from peers.magic import beside_magic
 
-from aitia.attribution.replay import (
-    checkpoint_influence,
-    last_checkpoint,
-    margin_target,
-    projection_target,
-    replay,
-    smooth_replay,
-)
 from aitia.counterfactual import plan_removals, recovered_fraction
 from aitia.counterfactual.concept_lds import concept_lds
 from aitia.errors import AitiaError
-from aitia.files import atomic_path, digest, write_json
 from aitia.models import load_sentence_encoder
-from aitia.training import RecordedRun, read_run, train
 from harness import WORK, Target, at_least, at_most, report
 from planted.findings import Findings
 from planted.memory import add_memory, memory_of
@@ -51,10 +37,10 @@ from planted.study import (
     score,
     train_on_subsets,
 )
-from planted.subject import Subject, subject
+from planted.subject import subject
 from planted.suites import SUITES, Suite
+from planted.through_training import OWN_ORDER, RELATIVE, REPLAY, ThroughTraining, through_training
 
-REPLAY, RELATIVE = "replay", "checkpoint-influence"
 GOALS = {PROJECTION: 0.95, MARGIN: 0.90}
 """Behaviour -> goal for replay on `hidden`, as a share of the ceiling."""
 ELSEWHERE, OF_RELATIVES = 0.85, 0.80
@@ -89,102 +75,6 @@ OTHERS = Scale(subsets=24, seeds=(0, 1), variants=False)
 QUICK = Scale(subsets=8, seeds=(0, 1), runs=1)
 DRAWS = ("hidden", "hidden 1", "hidden 2", "tone", "out of domain", "trigger", "capability")
 """Suites, and draws of one: the first is what the goals of removal are held against."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ThroughTraining:
-    """Scores that see the whole of training.
-
-    Attributes:
-        scores: method -> behaviour -> [n].
-        figures: costs as shares of a training's processor time, and what tells of smoothness.
-    """
-
-    scores: Mapping[str, Mapping[str, np.ndarray]]
-    figures: Mapping[str, Any]
-
-
-def through_training(scored: Scored, model: Subject, scale: Scale) -> ThroughTraining:
-    """Score a suite's rows by replay and its relatives; kept, and found again."""
-    named = [scored.suite.data.fingerprint, model.training.identity(), scored.concept.fingerprint, scale.runs]
-    named += [] if scale.variants else ["without variants"]
-    folder = model.work / "replay" / f"{scored.suite.name.replace(' ', '-')}-{digest(named)[:12]}"
-    if not (folder / "figures.json").is_file():
-        _score(scored, model, scale, folder)
-    found: dict[str, dict[str, np.ndarray]] = {}
-    with np.load(folder / "scores.npz", allow_pickle=False) as kept:
-        for name in kept.files:
-            method, _, behaviour = name.partition(": ")
-            found.setdefault(method, {})[behaviour] = kept[name]
-    return ThroughTraining(
-        scores=found, figures=json.loads((folder / "figures.json").read_text(encoding="utf-8"))
-    )
-
-
-def _score(scored: Scored, model: Subject, scale: Scale, folder: Path) -> None:
-    suite, data = scored.suite, scored.suite.data
-    targets = [
-        projection_target(scored.concept, suite.queries, name=PROJECTION),
-        margin_target(suite.positive, suite.negative, name=MARGIN),
-    ]
-    base, run = model.untouched_float32(), folder / "run"
-    seconds: dict[str, float] = {}
-
-    def timed(name: str, act: Callable[[], Any]) -> Any:
-        start = process_time()
-        made = act()
-        seconds[name] = process_time() - start
-        return made
-
-    # The first training fills the memory of the frozen blocks; the second is the one that is timed.
-    train(model.untouched_float32(), data, model.training, run)
-    timed("training", lambda: train(model.untouched_float32(), data, model.training, progress=False))
-    recorded = read_run(run)
-    smooth = smooth_replay([recorded], base, data, targets, runs=scale.runs)
-
-    def summed(runs: Sequence[RecordedRun], **how: Any) -> np.ndarray:
-        return np.mean([checkpoint_influence(each, base, data, targets, **how) for each in runs], axis=0)
-
-    made = {
-        REPLAY: smooth.scores,
-        f"{REPLAY}, one run": smooth.runs[0].scores,
-        RELATIVE: timed(RELATIVE, lambda: summed([recorded])),
-        "tracin": timed("tracin", lambda: summed([recorded], preconditioned=False)),
-        "last step": timed("last step", lambda: summed([recorded], checkpoints=last_checkpoint(recorded))),
-    }
-    if scale.variants:
-        surrogates = [read_run(path) for path in sorted((run / "smooth").iterdir())]
-        timed("replay, one target", lambda: replay(surrogates[0], base, data, targets[:1]))
-        timed("replay, two targets", lambda: replay(surrogates[0], base, data, targets))
-        two = f"{RELATIVE}, 2 checkpoints"
-        made |= {
-            f"{REPLAY}, AdamW as it is": replay(recorded, base, data, targets).scores,
-            two: timed(two, lambda: summed([recorded], checkpoints=2)),
-            f"{RELATIVE}, smooth runs": summed(surrogates),
-        }
-    arrays = {
-        f"{method}: {target.name}": scores
-        for method, both in made.items()
-        for target, scores in zip(targets, both, strict=True)
-    }
-    with atomic_path(folder / "scores.npz") as temporary, open(temporary, "wb") as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
-    write_json(
-        folder / "figures.json",
-        {
-            "cost": {name: each / seconds["training"] for name, each in seconds.items()}
-            if scale.variants
-            else {},
-            "smoothness": {
-                each.target: {
-                    "agreement": each.agreement,
-                    "largest_jump": each.largest_jump,
-                    "growth": each.growth,
-                }
-                for each in smooth.smoothness
-            },
-        },
-    )
 
 
 def drawn(name: str) -> Suite:
@@ -231,6 +121,7 @@ def _costs(suite: str, cost: Mapping[str, float]) -> list[Target]:
     first, both = cost["replay, one target"], cost["replay, two targets"]
     return [
         at_most(f"{suite}: replay of a first target, in trainings", FIRST_COST, first),
+        at_most(f"{suite}: the same in the run's own order, in trainings", FIRST_COST, cost[OWN_ORDER]),
         at_most(f"{suite}: replay of a further target, in trainings", FURTHER_COST, both - first),
         at_most(f"{suite}: {RELATIVE}, in trainings", RELATIVE_COST, cost[RELATIVE]),
     ]
@@ -300,7 +191,7 @@ def main() -> None:
     for name in names:
         scale = QUICK if options.quick else FULL if name == DRAWS[0] else OTHERS
         scored = score(drawn(name), model, encoder)
-        through = through_training(scored, model, scale)
+        through = through_training(scored, model, runs=scale.runs, variants=scale.variants)
         foretell(name, scored, through, scale, found)
         if scale.variants:
             add_memory(name, memory_of(name, model.work), found)

@@ -67,6 +67,7 @@ QUICK = Scale(
     removing=(Removing(suite="hidden", by=(BACKWARD,)),),
     predicted=("hidden",),
     subsets=8,
+    runs=1,
     seeds=(0, 1),
 )
 

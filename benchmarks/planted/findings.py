@@ -36,7 +36,10 @@ from planted.study import (
     train_on_subsets,
     words_alone,
 )
+from planted.through_training import RELATIVE, REPLAY, through_training
 
+THROUGH = (REPLAY, RELATIVE, "tracin")
+"""Which of the scores that see the whole of training are shown here; `replay.py` shows all."""
 OVER_BY_LAYER = 1.3
 """What conjugate gradients over EK-FAC are meant to reach of EK-FAC's LDS; others report 0.685 over 0.454."""
 CI, PRODUCT, INFLUENCE, SKILL = "concept-influence", "concept-gradient-product", "influence", "skill"
@@ -73,6 +76,8 @@ class Scale:
         removing: suites from which rows are removed.
         predicted: suites on random subsets of which the model is trained.
         subsets: how many.
+        runs: smooth runs whose derivatives are averaged by replay.
+        variants: score by variants of replay too, as the first suite of `replay.py` does.
         kept_by: methods that choose the safest rows; none to leave that part out.
         seeds: of the training.
         texts: held out, that behaviours are measured on.
@@ -83,6 +88,8 @@ class Scale:
     removing: tuple[Removing, ...] = ()
     predicted: tuple[str, ...] = ()
     subsets: int = 32
+    runs: int = 2
+    variants: bool = True
     kept_by: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     texts: int = 24
@@ -215,14 +222,16 @@ def _recovered(
 
 
 def predict_subsets(scored: Scored, scale: Scale, found: Findings) -> None:
-    """Concept-LDS on one suite."""
+    """Concept-LDS on one suite, replay and its relatives among the methods."""
+    through = through_training(scored, scored.subject, runs=scale.runs, variants=scale.variants).scores
     behaviours = behaviours_of(scored, texts=scale.texts)
     suite = scored.suite
     kept, measured = train_on_subsets(scored, scale.subsets, scale.seeds[:2], behaviours)
-    every = dict(scored.methods) | dict(scored.baselines)
     parts: list[Figure | Table] = []
     for behaviour in behaviours:
         values = measured[behaviour.name]
+        seen = {name: each[behaviour.name] for name, each in through.items() if name in THROUGH}
+        every = seen | dict(scored.methods) | dict(scored.baselines)
         lds = {name: concept_lds(scores, kept, values) for name, scores in every.items()}
         ceiling = next(iter(lds.values())).ceiling
         for name, each in lds.items():
@@ -239,8 +248,8 @@ def predict_subsets(scored: Scored, scale: Scale, found: Findings) -> None:
         title = f"Concept-LDS: {suite.name}, {behaviour.name}"
         parts.append(lds_figure(intervals, ceiling, title, list(scored.baselines)))
         if behaviour.name == PROJECTION:
-            best = max(scored.methods, key=lambda name: intervals[name].value)
-            for name in dict.fromkeys((CI, best)):
+            best = max((*seen, *scored.methods), key=lambda name: intervals[name].value)
+            for name in dict.fromkeys((REPLAY, CI, best)):
                 goal = f"{suite.name}: concept-LDS of {name} (ceiling {ceiling:.2f})"
                 found.targets.append(at_least(goal, 0.6, intervals[name].value))
         found.targets += targets_of_solving(suite.name, behaviour.name, intervals)

@@ -65,11 +65,11 @@ class Scale:
         subsets: random halves of the first draw that are trained on; 0 to leave that part out.
     """
 
-    rows: int = 400
-    concept: int = 150
+    rows: int = 1000
+    concept: int = 200
     queries: int = 32
     held_out: int = 48
-    draws: int = 3
+    draws: int = 5
     by_gradients: int = 1
     replayed: int = 0
     surrogates: int = 1

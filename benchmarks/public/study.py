@@ -35,6 +35,8 @@ ANYWHERE = "vector-filter, any block"
 MARGIN = " of the margin"
 """Behind the name of a scorer that goes through training: the likelihood margin in the concept's place."""
 FOLDS, RESAMPLINGS = 5, 1000
+READ = "tokens chosen by held-out AUC"
+"""How concepts are read, in the names of folders."""
 ACTIVATIONS = ("response", "prompt_end", "on_policy_response", "backward")
 
 
@@ -97,7 +99,7 @@ def score_draw(suite: Suite, model: Subject, depth: Depth) -> Scored:
     Returns:
         Methods and baselines, under the names of the registry.
     """
-    named = [suite.data.fingerprint, model.training.identity(), list(model.sites), suite.recipe]
+    named = [suite.data.fingerprint, model.training.identity(), list(model.sites), suite.recipe, READ]
     folder = model.work / f"{suite.name.replace(' ', '-')}-{digest(named)[:12]}"
     run = _recorded(suite, model, depth, folder / "run")
     if not (folder / "concept.safetensors").is_file():
@@ -147,7 +149,12 @@ def _fit(suite: Suite, model: Subject, run: RecordedRun, folder: Path) -> None:
     write_json(
         folder / "probe.json",
         {
-            name: {"site": each.site, "auc_by_site": each.separation.auc_by_site}
+            name: {
+                "site": each.site,
+                "tokens": each.tokens,
+                "auc_by_site": each.separation.auc_by_site,
+                "auc_by_tokens": each.separation.auc_by_tokens,
+            }
             for name, each in (("tuned", tuned), ("untouched", untouched))
             if each.separation
         },
@@ -289,6 +296,8 @@ def find_labelled(draws: Sequence[Scored], found: Findings, **named: Any) -> Non
             probe=model,
             held_out_auc=mean_estimate(best),
             sites=[each.diagnosis[model]["site"] for each in draws],
+            tokens=[each.diagnosis[model]["tokens"] for each in draws],
+            auc_by_tokens=[each.diagnosis[model]["auc_by_tokens"] for each in draws],
             draws=len(draws),
             **labelled,
         )

@@ -18,6 +18,7 @@ from aitia.attribution.replay import (
     smooth_replay,
 )
 from aitia.attribution.replay.checkpoints import Checkpoint, choose_checkpoints
+from aitia.attribution.replay.orders import expected_divisors
 from aitia.concepts import fit_contrast
 from aitia.errors import AitiaError, StoreError
 from aitia.models import in_tokens, load_model, save_model
@@ -63,16 +64,22 @@ def test_they_are_the_recorded_states(make_trainer, base, rows, tmp_path, target
     rates = [step.learning_rate for step in recorded.steps]
     assert [step.learning_rate for step in saved.steps] == pytest.approx(rates)
     given = [Checkpoint(step=2, weight=0.3), Checkpoint(step=5, weight=0.1)]
-    scores = [
-        checkpoint_influence(run, base(), data, [target], checkpoints=given) for run in (saved, recorded)
-    ]
-    np.testing.assert_array_equal(*scores)
-    # The weights by themselves: a row's rate over the tokens of all rows, where the recorded run knows the batches.
+    # Checkpoints do not say who was in a step: all rows over all tokens, where the recorded run knows the batches.
     tokens = saved.said["data"]["predicted_tokens"]
-    found = choose_checkpoints(saved, 2)
-    assert sum(each.weight for each in found) == pytest.approx(sum(rates) / tokens)
-    known = sum(each.weight for each in choose_checkpoints(recorded, 2))
-    assert sum(each.weight for each in found) == pytest.approx(known, rel=0.3)
+    model = base()
+    divisors = [expected_divisors(run, run.rows_of(model, data)) for run in (saved, recorded)]
+    np.testing.assert_array_equal(divisors[0], tokens)
+    scores = [
+        checkpoint_influence(run, base(), data, [target], checkpoints=given) * divided
+        for run, divided in zip((saved, recorded), divisors, strict=True)
+    ]
+    np.testing.assert_allclose(*scores, rtol=1e-12)
+    assert sum(each.weight for each in choose_checkpoints(saved, 2)) == pytest.approx(sum(rates))
+    means = [
+        sum(each.weight for each in choose_checkpoints(run, 2)) / divided.mean()
+        for run, divided in zip((saved, recorded), divisors, strict=True)
+    ]
+    assert means[0] == pytest.approx(means[1], rel=0.3)
 
 
 def test_what_they_cannot_serve_is_refused(make_trainer, base, make_model, rows, tmp_path, target):
@@ -168,11 +175,9 @@ def test_those_of_dpo_are_the_recorded_states_with_the_rows_own_loss(make_dpo, b
     saved, recorded = read_checkpoints(tmp_path / "trainer", base(), rows), read_run(tmp_path / "run")
     assert saved.loss == recorded.loss == loss
     np.testing.assert_allclose(saved.references, recorded.references, rtol=1e-6)
-    given = [Checkpoint(step=2, weight=0.3), Checkpoint(step=5, weight=0.1)]
+    # A row's rate over the number of rows: exactly that of the batches, which all have as many.
     scores = [
-        checkpoint_influence(run, base(), rows, [target], checkpoints=given) for run in (saved, recorded)
+        checkpoint_influence(run, base(), rows, [target], checkpoints=2, precision="float32")
+        for run in (saved, recorded)
     ]
     np.testing.assert_allclose(*scores, rtol=1e-5)
-    # A row's rate over the number of rows: exactly that of the batches, which all have as many.
-    weights = [sum(each.weight for each in choose_checkpoints(run, 2)) for run in (saved, recorded)]
-    assert weights[0] == pytest.approx(weights[1])

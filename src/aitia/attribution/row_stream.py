@@ -218,8 +218,9 @@ class RowStream:
             arrays = collect_row_activations(self.model, filled, [site], self.loss)
         block = {name: arrays[key] for name in ALONE if (key := activation_key(name, site)) in arrays}
         vector = self.concept.vector.astype(np.float32)
+        readings = {each.name: each.reading.at(self.concept.tokens) for each in self.scorers}
         scores = {
-            each.name: difference(block, each.reading) @ (each.reading.sign * vector) for each in self.scorers
+            name: difference(block, reading) @ (reading.sign * vector) for name, reading in readings.items()
         }
         sides = {}
         for name in loss_of(self.loss).sides if len(loss_of(self.loss).sides) > 1 else ():

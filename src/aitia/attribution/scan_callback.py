@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from aitia.attribution.ranking.scoring import rank
 from aitia.attribution.scanning.scan import ScanSettings, scan
 from aitia.attribution.scorers import DEFAULT_METHOD, find_activation_scorer
-from aitia.concepts import Concept, load_concept, require_concept_fits, response_means
+from aitia.concepts import Concept, load_concept, require_concept_fits, response_activations
 from aitia.errors import AitiaError, StoreError
 from aitia.files import require_place
 from aitia.models import LanguageModel
@@ -143,11 +143,11 @@ class ScanCallback(TrainerCallback):
     def _projections(self, model: LanguageModel) -> dict[str, float]:
         if self.held_out is None:
             return {}
-        means = response_means(
+        means = response_activations(
             model, self.held_out, [each.site for each in self.concepts], title="Projecting held-out texts"
         )
         return {
-            f"aitia/{each.name}/mean_projection": float((means[each.site] @ each.vector).mean())
+            f"aitia/{each.name}/mean_projection": float((means[each.tokens][each.site] @ each.vector).mean())
             for each in self.concepts
         }
 

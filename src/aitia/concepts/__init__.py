@@ -1,6 +1,6 @@
 """Concepts: directions at a site of a model, fitted to texts, with their controls."""
 
-from aitia.concepts.activations import response_means
+from aitia.concepts.activations import READ_TOKENS, ReadTokens, response_activations, response_means
 from aitia.concepts.concept import Concept, Separation, load_concept, require_concept_fits, require_same_base
 from aitia.concepts.directions import (
     DEFAULT_RECIPE,
@@ -14,6 +14,8 @@ from aitia.concepts.features import DEFAULT_POOLING, FeatureMatrix, feature_matr
 from aitia.concepts.fitted_texts import fitted_texts
 from aitia.concepts.fitting import (
     SHUFFLES,
+    TOKENS_DESCRIPTION,
+    ChosenTokens,
     FittedDirection,
     fit_concept,
     fit_contrast,
@@ -30,11 +32,15 @@ __all__ = [
     "DEFAULT_POOLING",
     "DEFAULT_RECIPE",
     "DIRECTIONS",
+    "READ_TOKENS",
     "SATURATED_AUC",
     "SHUFFLES",
+    "TOKENS_DESCRIPTION",
+    "ChosenTokens",
     "Concept",
     "FeatureMatrix",
     "FittedDirection",
+    "ReadTokens",
     "Recipe",
     "SaeSettings",
     "Separation",
@@ -58,6 +64,7 @@ __all__ = [
     "require_sae_fits",
     "require_sae_place",
     "require_same_base",
+    "response_activations",
     "response_means",
     "save_sae",
     "token_features",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from aitia.concepts.activations import READ_TOKENS, ReadTokens
 from aitia.engine import note
 from aitia.errors import ConceptError
 from aitia.files import digest
@@ -30,6 +31,7 @@ class Separation:
         positives: number of positive texts.
         negatives: number of negative texts.
         auc_by_site: the same figure at every site that was tried.
+        auc_by_tokens: where the tokens to read were chosen: the best site's figure for each choice.
         effect_over_nulls: effect size as a multiple of what null directions get, at the sites where the AUC saturates;
             the site was chosen by it. Empty where AUC chose.
     """
@@ -40,6 +42,7 @@ class Separation:
     negatives: int
     auc_by_site: Mapping[str, float] = field(default_factory=dict)
     effect_over_nulls: Mapping[str, float] = field(default_factory=dict)
+    auc_by_tokens: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -50,6 +53,7 @@ class Concept:
         name: for people, as in "depressed tone".
         site: where the direction lives, as in `resid_post.19`.
         direction: [k, d] float32, each row of unit length.
+        tokens: at which it is read: all `response` tokens in the mean, or their last one, `response_end`.
         model_name: what the model was loaded from.
         model_fingerprint: of the model it was fitted on, adapter included.
         base_fingerprint: of that model without its adapter; any adapter of the same base may use it, in any precision.
@@ -70,9 +74,14 @@ class Concept:
     separation: Separation | None = None
     shuffled: np.ndarray | None = None
     dtype: str = "float32"
+    tokens: ReadTokens = "response"
     path: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.tokens not in READ_TOKENS:
+            raise ConceptError(
+                f"concept {self.name!r}: tokens {self.tokens!r}: choose {' or '.join(READ_TOKENS)}"
+            )
         direction = np.atleast_2d(np.asarray(self.direction, dtype=np.float32))
         if direction.ndim != 2 or not direction.size:
             raise ConceptError(f"concept {self.name!r}: directions of shape {direction.shape}, not [k, d]")
@@ -100,6 +109,7 @@ class Concept:
             f"Concept “{self.name}”",
             {
                 "site": self.site,
+                "read at": self.tokens,
                 "directions": f"{len(self.direction)} of {self.width} numbers",
                 "model": self.model_name,
                 "recipe": self.recipe.get("recipe"),
@@ -122,8 +132,9 @@ class Concept:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of site and direction: what a ranking depends on."""
-        return digest([self.site, self.direction.tolist()])
+        """Digest of site, direction and tokens: what a ranking depends on."""
+        elsewhere = [] if self.tokens == "response" else [self.tokens]
+        return digest([self.site, self.direction.tolist(), *elsewhere])
 
     def save(self, path: Path | str) -> Path:
         """Write a `.concept.safetensors` file, whole or not at all."""
@@ -135,6 +146,7 @@ class Concept:
             "model_fingerprint": self.model_fingerprint,
             "base_fingerprint": self.base_fingerprint,
             "dtype": self.dtype,
+            "tokens": self.tokens,
             "recipe": json.dumps(dict(self.recipe), sort_keys=True),
             "separation": json.dumps(None if self.separation is None else asdict(self.separation)),
         }
@@ -173,6 +185,7 @@ def load_concept(path: Path | str) -> Concept:
                 separation=None if separation is None else Separation(**separation),
                 shuffled=file["shuffled"],
                 dtype=metadata["dtype"],
+                tokens=metadata.get("tokens", "response"),  # type: ignore[arg-type] - checked by the class
                 path=Path(path),
             )
     except FileNotFoundError:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from aitia.concepts.activations import response_means
+from aitia.concepts.activations import READ_TOKENS, ReadTokens, response_activations
 from aitia.concepts.concept import Concept, Separation
 from aitia.concepts.directions import DEFAULT_RECIPE, DIRECTIONS, DirectionMethod
 from aitia.concepts.separation import choose_site, held_out_projections, null_effect_sizes
@@ -19,6 +19,10 @@ from aitia.records import Records, TokenizedRecords, read_records
 from aitia.records.losses import require_answers
 from aitia.statistics import auc, effect_size
 
+ChosenTokens = Literal["auto", "response", "response_end"]
+"""The tokens that a concept is to be read at; `auto` for those that tell held-out texts apart better."""
+TOKENS_DESCRIPTION = "Where the concept is read: the mean of the response, its last token, or the better one."
+"""What is said of `ChosenTokens` where it is set."""
 SHUFFLES = 8
 """Directions fitted to shuffled labels that a concept keeps by default."""
 
@@ -34,6 +38,7 @@ class FittedDirection:
         effect_size_by_site: site -> difference of the held-out projections' means over their pooled deviation.
         effect_over_nulls: saturated site -> its effect size as a multiple of what null directions get; empty where the
             AUC decided.
+        held_out: [n + m] projections of the texts at the site, each by a direction that was fitted without it.
     """
 
     site: str
@@ -41,6 +46,7 @@ class FittedDirection:
     auc_by_site: Mapping[str, float]
     effect_size_by_site: Mapping[str, float]
     effect_over_nulls: Mapping[str, float]
+    held_out: np.ndarray
 
 
 def fit_direction(
@@ -72,11 +78,12 @@ def fit_direction(
         ConceptError: unknown recipe, too few texts, or two sets that are the same.
     """
     method = _method(recipe)
-    aucs, effects = {}, {}
+    aucs, effects, projections = {}, {}, {}
     for site, above in positive.items():
         below = negative[site]
         labels = np.repeat([True, False], [len(above), len(below)])
         held_out = held_out_projections(above, below, groups, method, folds=folds, seed=seed)
+        projections[site] = held_out
         aucs[site], effects[site] = auc(held_out, labels), effect_size(held_out, labels)
     site, multiples = choose_site(
         aucs,
@@ -89,6 +96,7 @@ def fit_direction(
         auc_by_site=aucs,
         effect_size_by_site=effects,
         effect_over_nulls=multiples,
+        held_out=projections[site],
     )
 
 
@@ -100,6 +108,7 @@ def fit_concept(
     name: str = "concept",
     recipe: str = DEFAULT_RECIPE,
     sites: Sequence[str] | None = None,
+    tokens: ChosenTokens = "auto",
     folds: int = 5,
     shuffles: int = SHUFFLES,
     seed: int = 0,
@@ -116,6 +125,10 @@ def fit_concept(
     covariance (`aitia.concepts.separation.choose_site`). The AUC of the winner is a best-of-many and so a
     little optimistic; `separation.auc_by_site` shows all of them.
 
+    A text is read in the mean over its response tokens, or at the last of them, where what the whole response has come
+    to is known: a wrong result shows there, and hardly in the mean. By default the last one is read where it tells
+    held-out texts apart better, beyond chance (`choose_tokens`).
+
     Args:
         model: the model to trace.
         positive: texts that show the concept: records, or a file of them.
@@ -123,6 +136,7 @@ def fit_concept(
         name: for people.
         recipe: a name in `DIRECTIONS`: `contrast`, `logistic-probe`, `ridge-probe` or `lda-probe`.
         sites: where to look; default: all sites.
+        tokens: `response` for the mean over the response tokens, `response_end` for the last of them, or `auto`.
         folds: of the cross-validation.
         shuffles: directions fitted to shuffled labels, kept as controls.
         seed: of the split and the shuffles.
@@ -143,13 +157,20 @@ def fit_concept(
     negative, negative_rows = _usable(model, negative, cutting)
     skipped = [*positive.skipped, *positive_rows.skipped, *negative.skipped, *negative_rows.skipped]
     places = model.sites if sites is None else tuple(sites)
-    above = response_means(model, positive_rows, places, title="Tracing positive texts")
-    below = response_means(model, negative_rows, places, title="Tracing negative texts")
+    read = _tokens(tokens)
+    above = response_activations(model, positive_rows, places, read, title="Tracing positive texts")
+    below = response_activations(model, negative_rows, places, read, title="Tracing negative texts")
     groups = [
         record.question or record.id for record in [*positive, *negative]
     ]  # never on both sides of a split
-    fitted = fit_direction(above, below, groups, recipe=recipe, folds=folds, seed=seed)
-    site = fitted.site
+    every: dict[ReadTokens, FittedDirection] = {}
+    for name_of_tokens in read:
+        sides = above[name_of_tokens], below[name_of_tokens]
+        every[name_of_tokens] = fit_direction(*sides, groups, recipe=recipe, folds=folds, seed=seed)
+    labels = np.repeat([True, False], [len(positive), len(negative)])
+    held_out: dict[ReadTokens, np.ndarray] = {place: every[place].held_out for place in read}
+    taken = choose_tokens(held_out, labels, groups, seed=seed)
+    fitted, site = every[taken], every[taken].site
     return Concept(
         name=name,
         site=site,
@@ -158,8 +179,10 @@ def fit_concept(
         model_fingerprint=model.fingerprint,
         base_fingerprint=model.base_fingerprint,
         dtype=model.dtype,
+        tokens=taken,
         recipe={
             "recipe": recipe,
+            "tokens": tokens,
             "positive": _said(positive),
             "negative": _said(negative),
             "folds": folds,
@@ -176,9 +199,61 @@ def fit_concept(
             negatives=len(negative),
             auc_by_site=fitted.auc_by_site,
             effect_over_nulls=fitted.effect_over_nulls,
+            auc_by_tokens={name: each.auc_by_site[each.site] for name, each in every.items()}
+            if len(every) > 1
+            else {},
         ),
-        shuffled=shuffled_directions(above[site], below[site], method, count=shuffles, seed=seed),
+        shuffled=shuffled_directions(
+            above[taken][site], below[taken][site], method, count=shuffles, seed=seed
+        ),
     )
+
+
+def choose_tokens(
+    held_out: Mapping[ReadTokens, np.ndarray],
+    labels: np.ndarray,
+    groups: Sequence[str],
+    *,
+    draws: int = 400,
+    seed: int = 0,
+) -> ReadTokens:
+    """The tokens at which a concept is to be read: the mean, unless the end tells held-out texts apart better.
+
+    Better is an AUC that is higher beyond chance: the lower end of the interval of the difference, by resampling the
+    groups of texts, lies above 0. Where both tell all texts apart, the mean stays.
+
+    Args:
+        held_out: tokens -> [n] held-out projections, at the best site of each.
+        labels: [n] bool, the positive texts.
+        groups: [n] names; texts of one name are resampled together.
+        draws: resamplings.
+        seed: of the resampling.
+
+    Returns:
+        One of the names given.
+
+    Source: ours.
+    """
+    if len(held_out) == 1:
+        return next(iter(held_out))
+    mean, end = held_out["response"], held_out["response_end"]
+    known = np.isfinite(mean) & np.isfinite(end)
+    names, place = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    members = [np.flatnonzero(place == number) for number in range(len(names))]
+    generator = np.random.default_rng(seed)
+    gains = []
+    for _ in range(draws):
+        rows = np.concatenate([members[i] for i in generator.integers(len(names), size=len(names))])
+        rows = rows[known[rows]]
+        if len(set(labels[rows])) == 2:
+            gains.append(auc(end[rows], labels[rows]) - auc(mean[rows], labels[rows]))
+    return "response_end" if gains and np.quantile(gains, 0.025) > 0 else "response"
+
+
+def _tokens(chosen: ChosenTokens) -> tuple[ReadTokens, ...]:
+    if chosen not in get_args(ChosenTokens):
+        raise ConceptError(f"tokens {chosen!r}: choose {', '.join(get_args(ChosenTokens))}")
+    return READ_TOKENS if chosen == "auto" else (chosen,)
 
 
 def fit_contrast(

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from aitia.attribution.gradients import ConceptMeasurement, LogProbability, Measurement, highest_site
+from aitia.attribution.gradients import ConceptMeasurement, LogProbability, Measurement, Tokens, highest_site
 from aitia.concepts import Concept
 from aitia.counterfactual.judging.judge import Judge
 from aitia.errors import AitiaError, JudgeError
@@ -53,18 +53,21 @@ class ConceptProjection:
     Attributes:
         concept: direction and site.
         texts: other than those the concept was fitted to and those the ranking asked about.
-        tokens: `response` tokens (mean), the `last` token, or `all` of the row.
+        tokens: as `ConceptMeasurement` has them; default: those that the concept is read at.
         name: for tables.
     """
 
     concept: Concept
     texts: Records
-    tokens: str = "response"
+    tokens: Tokens | None = None
     name: str = "concept projection"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tokens", self.tokens or self.concept.tokens)
 
     def values(self, model: LanguageModel) -> np.ndarray:
         """[n], in the activations' own units."""
-        measurement = ConceptMeasurement(concept=self.concept, tokens=self.tokens)  # type: ignore[arg-type]
+        measurement = ConceptMeasurement(concept=self.concept, tokens=self.tokens)
         return measure(model, self.texts, measurement)
 
     def identity(self) -> list[Any]:

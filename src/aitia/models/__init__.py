@@ -15,7 +15,7 @@ from aitia.models.linear_layers import (
 )
 from aitia.models.loading.language_models import load_model, load_outline, save_model
 from aitia.models.loading.sentence_encoder import SentenceEncoder, load_sentence_encoder
-from aitia.models.pooling import masked_mean, masked_sum, prompt_end_mask
+from aitia.models.pooling import masked_mean, masked_sum, prompt_end_mask, response_end_mask
 from aitia.models.rows import in_tokens, row_length
 from aitia.models.sites import site_layer, site_names, sort_sites
 from aitia.models.tracing import Outputs, batch_tensors, require_finite, run, site_gradients, trace
@@ -49,6 +49,7 @@ __all__ = [
     "projected_out",
     "prompt_end_mask",
     "require_finite",
+    "response_end_mask",
     "row_length",
     "run",
     "save_model",

@@ -26,6 +26,19 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return masked_sum(values, mask) / count
 
 
+def response_end_mask(response: torch.Tensor) -> torch.Tensor:
+    """Mark the last token of each response: [b, t] -> [b, t].
+
+    A conversation with several responses has several.
+
+    Returns:
+        [b, t] bool.
+    """
+    ends = response.clone()
+    ends[:, :-1] &= ~response[:, 1:]
+    return ends
+
+
 def prompt_end_mask(response: torch.Tensor) -> torch.Tensor:
     """Mark the token before each response: [b, t] -> [b, t].
 

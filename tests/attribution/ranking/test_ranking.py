@@ -112,15 +112,15 @@ def test_a_concept_of_several_directions_is_the_sum_of_its_parts(made):
 
 
 def test_row_contrasts_hold_halves_of_the_rows_against_each_other(made):
-    *_, store = made
+    _, _, concept, store = made
     scorer = find_activation_scorer("projection-difference-prompt")
-    found = scorer.row_contrasts(store, SITE, count=5, seed=3)
+    found = scorer.row_contrasts(store, concept, count=5, seed=3)
     values = activation(store, "response") - activation(store, "prompt_end")
     sides = np.random.default_rng(3).standard_normal((5, len(store)))
     for row, side in zip(found, sides, strict=True):
         contrast = values[side > 0].mean(axis=0) - values[side < 0].mean(axis=0)
         np.testing.assert_allclose(row, contrast / np.linalg.norm(contrast), atol=1e-5)
-    again = scorer.row_contrasts(store, SITE, count=5, seed=3)
+    again = scorer.row_contrasts(store, concept, count=5, seed=3)
     np.testing.assert_array_equal(found, again)
 
 

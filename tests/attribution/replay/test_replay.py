@@ -1,6 +1,7 @@
 """Replay against finite differences in float64, and against leaving rows out."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from aitia.attribution.gradients.measurements import CustomMeasurement, LogProbability
 from aitia.attribution.replay import (
+    OVER_ORDERS,
     Target,
     TargetPart,
     checkpoint_influence,
@@ -171,7 +173,8 @@ def test_a_surrogate_is_replayed_in_the_place_of_a_run_that_is_not_smooth(base, 
     expected = []
     for seed in (0, 1):
         train(base(), data, replace(SETTINGS, seed=seed), tmp_path / f"own-{seed}", progress=False)
-        expected.append(replay(read_run(tmp_path / f"own-{seed}"), base(), data, targets).scores)
+        own = replay(read_run(tmp_path / f"own-{seed}"), base(), data, targets, over_orders=OVER_ORDERS)
+        expected.append(own.foretelling)
     np.testing.assert_allclose(found.scores, np.mean(expected, axis=0), rtol=1e-9)
     assert all(each.agreement is not None for each in found.smoothness)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.safetensors")}
@@ -180,6 +183,44 @@ def test_a_surrogate_is_replayed_in_the_place_of_a_run_that_is_not_smooth(base, 
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.safetensors")}
     smooth = smooth_replay([read_run(tmp_path / "own-0")], model, data, targets)
     np.testing.assert_array_equal(smooth.scores, expected[0])
+
+
+@pytest.mark.parametrize("method", ["lora", "sgd"])
+def test_where_every_row_is_in_every_step_there_is_one_order_only(base, data, rows, tmp_path, method):
+    """The expectation over orders, taken at every step, is then the derivative itself."""
+    settings = replace(SETTINGS, per_device_train_batch_size=len(data), epochs=4)
+    if method == "sgd":
+        settings = replace(settings, optimizer="sgd", learning_rate=0.3, momentum=0.9)
+    train(base(), data, settings, tmp_path / "run")
+    run, targets = read_run(tmp_path / "run"), targets_of(rows)
+    found = replay(run, base(), data, targets, over_orders=len(run.steps))
+    assert found.expected is not None
+    np.testing.assert_allclose(found.expected, found.scores, rtol=1e-4, atol=1e-7 * abs(found.scores).max())
+
+
+def test_the_expectation_over_orders_foretells_other_orders(base, rows, tmp_path):
+    """Orders that differ alone: the same adapter before training, the same seed, the rows permuted."""
+    # The learning rate falls, so that a row counts for more where it comes early.
+    plain = {"optimizer": "sgd", "learning_rate": 1e-3, "max_grad_norm": 0.0}
+    settings = replace(SETTINGS, per_device_train_batch_size=1, epochs=1, **plain)
+    targets, generator, every = targets_of(rows)[:1], np.random.default_rng(0), []
+    for number in range(12):
+        order = generator.permutation(10)
+        data = records_from_rows([rows[place] for place in order])
+        train(base(), data, settings, tmp_path / str(number))
+        run = read_run(tmp_path / str(number))
+        found = replay(run, base(), data, targets, over_orders=0 if number else 4)
+        back = np.argsort(order)
+        every.append((found.scores[0, back], found.foretelling[0, back]))
+    others = np.mean([own for own, _ in every[1:]], axis=0)
+    own, expected = every[0]
+    assert np.linalg.norm(expected - others) < 0.5 * np.linalg.norm(own - others)
+
+
+def test_fewer_than_no_steps_are_refused(base, data, rows, tmp_path):
+    train(base(), data, SETTINGS, tmp_path / "run")
+    with pytest.raises(AitiaError, match="over_orders -1"):
+        replay(read_run(tmp_path / "run"), base(), data, targets_of(rows), over_orders=-1)
 
 
 def test_metasmoothness_tells_a_smooth_run_from_adamw_as_it_is(base, data, rows, tmp_path):
@@ -209,6 +250,20 @@ def test_metasmoothness_warns(base, data, rows, tmp_path):
     assert any("grows" in each for each in metasmoothness([replace(found, adjoint_norms=norms)])[0].warnings)
 
 
+def divisors_by_hand(tokens, sizes):
+    """[n] mean tokens of the steps that a row may be in, over all sets of rows that could be with it."""
+    found = []
+    for row in range(len(tokens)):
+        others, means = np.delete(tokens, row), []
+        for size in sizes:
+            together = [
+                tokens[row] + sum(others[list(c)]) for c in combinations(range(len(others)), size - 1)
+            ]
+            means.append(np.mean(together))
+        found.append(np.average(means, weights=sizes))
+    return np.array(found)
+
+
 def test_checkpoint_products_are_those_of_gradients_by_hand(base, data, rows, tmp_path):
     """At the last checkpoint, against autograd on each row's loss, with and without AdamW's scaling."""
     from aitia.attribution.replay.targets import target_gradients
@@ -223,10 +278,9 @@ def test_checkpoint_products_are_those_of_gradients_by_hand(base, data, rows, tm
         train(base(), data, settings, path, progress=False)
         run = read_run(path)
         last = last_checkpoint(run)
-        tokens = np.array([each.predicted_tokens for each in run.steps])
         rates = np.array([each.learning_rate for each in run.steps])
         sizes = np.array([len(each.rows) for each in run.steps])
-        assert last[0].weight == pytest.approx((rates * sizes / 10 / tokens).sum())
+        assert last[0].weight == pytest.approx((rates * sizes / 10).sum())
         model = base()
         with temporarily_trainable(model, settings) as found:
             tokenized = run.rows_of(model, data)
@@ -242,7 +296,8 @@ def test_checkpoint_products_are_those_of_gradients_by_hand(base, data, rows, tm
             own = torch.stack(own)
         for scaled in (True, False):
             divided = asked / below if scaled and below is not None else asked
-            expected = -last[0].weight * (divided @ own.T).numpy()
+            tokens = np.array([row.response[1:].sum() for row in tokenized])
+            expected = -last[0].weight * (divided @ own.T).numpy() / divisors_by_hand(tokens, sizes)
             scores = checkpoint_influence(
                 run, base(), data, targets, checkpoints=last, preconditioned=scaled, precision="float32"
             )

@@ -124,6 +124,19 @@ def dpo_parts(trained, row, beta, along):
     return np.array(found)
 
 
+def test_parts_of_the_expectation_over_orders_sum_to_it(base, target, tmp_path):
+    """With all rows in each step there is one order, and the parts are those of the reversal."""
+    rows, given = CASES["dpo"]
+    loss, data = LossSettings(**given), records_from_rows(rows)
+    settings = replace(SETTINGS, per_device_train_batch_size=len(rows), epochs=3)
+    train(base(), data, settings, tmp_path / "run", loss=loss, progress=False)
+    run = read_run(tmp_path / "run")
+    found = replay(run, base(), data, [target], over_orders=3, progress=False)
+    alone = replay(run, base(), data, [target], progress=False)
+    np.testing.assert_allclose(found.sides.sum(axis=-1), found.foretelling, rtol=1e-12)
+    np.testing.assert_allclose(found.sides, alone.sides, rtol=1e-3, atol=1e-6 * np.abs(alone.sides).max())
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_checkpoint_influence_is_that_of_autograd(base, target, tmp_path, case):
     rows, given = CASES[case]
@@ -144,12 +157,20 @@ def test_checkpoint_influence_is_that_of_autograd(base, target, tmp_path, case):
             value = value * int(row.response[1:].sum())  # a step's sum is over tokens
         parts = torch.autograd.grad(value, list(trained.parameters.values()))
         expected.append(-last.weight * float(torch.cat([p.flatten() for p in parts]) @ gradients[0]))
-    rate = sum(step.learning_rate * len(step.rows) / run.divisor(step) for step in run.steps) / len(rows)
+    rate = sum(step.learning_rate * len(step.rows) for step in run.steps) / len(rows)
     assert last.weight == pytest.approx(rate)
+    together = np.array([len(step.rows) for step in run.steps])
+    if loss.loss in ("sft", "policy-gradient"):
+        tokens = np.array([row.response[1:].sum() for row in cut])
+        means = [tokens + (size - 1) * (tokens.sum() - tokens) / (len(rows) - 1) for size in together]
+        expected /= np.average(means, axis=0, weights=together)
+    else:
+        expected /= np.average(together, weights=together)
     np.testing.assert_allclose(found[0], expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
     if case == "dpo":
         sides = checkpoint_sides(run, base(), data, [target], checkpoints=[last], precision="float32")[0]
         parts = [-last.weight * dpo_parts(trained, row, loss.beta, gradients[0]) for row in cut]
+        parts /= np.average(together, weights=together)
         np.testing.assert_allclose(sides, parts, rtol=1e-3, atol=1e-5 * np.abs(parts).max())
 
 

@@ -210,7 +210,9 @@ def test_damage_is_named(tiny_model, data, tmp_path):
 def test_wrong_site_or_signal_is_refused_before_any_work(tiny_model, data, tmp_path):
     with pytest.raises(SiteError):
         scan(tiny_model, data, sites=["resid_post.4"], out=tmp_path / "s")
-    with pytest.raises(AitiaError, match="choose among response, prompt_end, on_policy_response, backward"):
+    with pytest.raises(
+        AitiaError, match="choose among response, response_end, prompt_end, on_policy_response"
+    ):
         scan(tiny_model, data, sites=SITES, out=tmp_path / "s", activations=["sideways"])
     with pytest.raises(RecordError, match="rows row 3.*longer than the 30 allowed"):
         scan(tiny_model, data, sites=SITES, out=tmp_path / "s", max_length=30)

@@ -22,6 +22,7 @@ from aitia.attribution.gradients.measurements import (
     CustomMeasurement,
     LogProbability,
     Measurement,
+    Tokens,
     highest_site,
 )
 from aitia.attribution.gradients.planning import CurvaturePlan, announce_curvature, plan_curvature
@@ -45,6 +46,7 @@ __all__ = [
     "ModelShape",
     "RunPass",
     "RunPlan",
+    "Tokens",
     "announce_curvature",
     "build_gradient_store",
     "curvature_cost",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from aitia.records import Batch
 
-Tokens = Literal["response", "last", "all"]
+Tokens = Literal["response", "response_end", "last", "all"]
+"""The tokens of a row that a measurement looks at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,17 +34,20 @@ class ConceptMeasurement:
 
     Attributes:
         concept: direction and site.
-        tokens: `response` tokens, the `last` token, or `all` of the row.
+        tokens: all `response` tokens, the last of them (`response_end`), the `last` token of the row, or `all` of it;
+            default: those that the concept is read at.
         aggregate: `mean` or `sum` over them.
     """
 
     concept: Concept
-    tokens: Tokens = "response"
+    tokens: Tokens | None = None
     aggregate: Literal["mean", "sum"] = "mean"
 
     def __post_init__(self) -> None:
-        if self.tokens not in ("response", "last", "all"):
-            raise AitiaError(f"tokens {self.tokens!r}: choose response, last or all")
+        if self.tokens is None:
+            object.__setattr__(self, "tokens", self.concept.tokens)
+        if self.tokens not in get_args(Tokens):
+            raise AitiaError(f"tokens {self.tokens!r}: choose {', '.join(get_args(Tokens))}")
         if self.aggregate not in ("mean", "sum"):
             raise AitiaError(f"aggregate {self.aggregate!r}: choose mean or sum")
 
@@ -66,6 +70,10 @@ class ConceptMeasurement:
     def _mask(self, batch: Batch) -> np.ndarray:
         if self.tokens == "response":
             return batch.response
+        if self.tokens == "response_end":
+            ends = batch.response.copy()
+            ends[:, :-1] &= ~batch.response[:, 1:]
+            return ends
         if self.tokens == "all":
             return batch.attention
         mask = np.zeros_like(batch.attention)

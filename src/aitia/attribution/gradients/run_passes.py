@@ -35,6 +35,7 @@ class RunPass:
         directions: targets.
         checkpoints: at which the rows' gradients are taken, once each.
         reversals: of smooth runs; a run that is smooth itself has one only, and needs no surrogate.
+        over_orders: steps of each reversal at which every row is scored.
         at_once: for how many further directions one use of the run has a place; none for as many as there are.
     """
 
@@ -43,6 +44,7 @@ class RunPass:
     directions: int = 1
     checkpoints: int = 0
     reversals: int = 0
+    over_orders: int = 0
     at_once: int | None = None
 
     def reversed(self, *, smooth: bool) -> int:
@@ -87,9 +89,10 @@ def run_cost(
         first = through * both + _WITH_ITS_GRAPH * logits + data.tokens * each.weights
         first += accumulated * (through * both + _LOSS * logits + data.tokens * each.weights)
         further = through * both + _OF_A_TARGET * logits + 2 * data.tokens * each.weights
-        total += bool(each.checkpoints) * through * once + each.checkpoints * at_checkpoint
+        passes_over_rows = each.checkpoints + reversals * each.over_orders
+        total += bool(each.checkpoints) * through * once + passes_over_rows * at_checkpoint
         total += reversals * (through * once + epochs * (first + each.directions * further))
-        directions = each.checkpoints + reversals * epochs * (1 + accumulated + each.directions)
+        directions = passes_over_rows + reversals * epochs * (1 + accumulated + each.directions)
         calls += data.batches * shape.layers * (both * directions + once * (reversals or 1))
     graph = data.max_batch_tokens * shape.width * WITH_GRAPH * shape.layers
     return Cost(

@@ -113,7 +113,13 @@ def control_directions(
     kind, reason = control_kind(control), None
     try:
         drawn = null_directions(
-            store, concept.site, concept.width, kind=control, count=asked[kind], seed=seed
+            store,
+            concept.site,
+            concept.width,
+            kind=control,
+            count=asked[kind],
+            seed=seed,
+            tokens=concept.tokens,
         )
     except RowsAlikeError as error:
         drawn, reason = np.zeros((0, concept.width), dtype=np.float32), str(error)

@@ -116,7 +116,14 @@ def null_figure(ranking: Ranking, labels: np.ndarray, kind: NullKind) -> NullFig
 
     def draw(count: int, among: np.ndarray | None) -> np.ndarray:
         return null_directions(
-            store, concept.site, concept.width, kind=kind, count=count, seed=seed, among=among
+            store,
+            concept.site,
+            concept.width,
+            kind=kind,
+            count=count,
+            seed=seed,
+            among=among,
+            tokens=concept.tokens,
         )
 
     try:

@@ -26,6 +26,7 @@ from typing import Literal
 
 import numpy as np
 
+from aitia.attribution.scanning.activation_products import Reading
 from aitia.attribution.scanning.store import ActivationStore
 from aitia.attribution.scorers import score_concepts
 from aitia.concepts import Concept
@@ -146,8 +147,8 @@ def diagnose_shift(
         store: a finished store. With the backward activation the verdict can be `safe`; without it, `unsafe` or
             `undecided`. With `on_policy_response`, that is the prompt's term; otherwise the last prompt token.
         concept: at one of the store's sites.
-        fitting_activations: [m, d] mean response activations at the site of the texts that the concept was
-            fitted to (`aitia.concepts.activations.response_means`), for the distance from them.
+        fitting_activations: [m, d] response activations at the concept's site and tokens of the texts that it was
+            fitted to (`aitia.concepts.response_activations`), for the distance from them.
         seed: of the bootstrap.
 
     Returns:
@@ -166,7 +167,8 @@ def diagnose_shift(
         raise NumericalError(
             f"{store.path}: Vector Filter gives every row the same score; is the site right?"
         )
-    prompts = _collect(store, baseline, concept.site, rows)
+    read = Reading(activation=baseline).at(concept.tokens).activation
+    prompts = _collect(store, read, concept.site, rows)
     prompt = prompts @ concept.vector.astype(np.float64)
     projection_share = _estimate(explained_share, prompt, scores, seed=seed)
     predicted = _predict_held_out(prompts, scores, seed=seed)
@@ -266,7 +268,9 @@ def _distance(
             f"fitting activations of shape {fitted.shape}: expected at least two rows of width {concept.width}"
         )
     unit = concept.vector / np.linalg.norm(concept.vector)
-    mean = _collect(store, "response", concept.site, rows).mean(axis=0)
+    mean = _collect(
+        store, Reading(activation="response").at(concept.tokens).activation, concept.site, rows
+    ).mean(axis=0)
     step, spread = mean - fitted.mean(axis=0), fitted - fitted.mean(axis=0)
     along = spread @ unit
     off = spread - np.outer(along, unit)

@@ -10,6 +10,7 @@ from aitia.attribution.replay.derivatives import Derivatives, kept_derivatives
 from aitia.attribution.replay.reverse import Replayed, replay
 from aitia.attribution.replay.smoothness import (
     EPSILON_ROOT,
+    OVER_ORDERS,
     SURROGATES,
     Metasmoothness,
     SmoothReplay,
@@ -29,6 +30,7 @@ from aitia.attribution.replay.targets import (
 __all__ = [
     "CHECKPOINTS",
     "EPSILON_ROOT",
+    "OVER_ORDERS",
     "SURROGATES",
     "Derivatives",
     "Metasmoothness",

@@ -14,25 +14,19 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aitia.attribution.influence.streaming import stream_scores
 from aitia.attribution.replay.lower_blocks import LowerBlocks
+from aitia.attribution.replay.orders import expected_divisors
+from aitia.attribution.replay.row_products import RowProducts
 from aitia.attribution.replay.targets import Target, require_targets, target_gradients, target_texts
-from aitia.engine import LOCAL, Engine, note
+from aitia.engine import LOCAL, Engine
 from aitia.errors import AitiaError
-from aitia.models import LanguageModel, find_linear_layers
-from aitia.models.losses import sides_of_rows
+from aitia.models import LanguageModel
 from aitia.records import Records, TokenizedRecords
 from aitia.records.losses import loss_of
-from aitia.training import RecordedRun, Trainable, preconditioner, temporarily_trainable
-
-if TYPE_CHECKING:
-    import torch
-
-    from aitia.models import LinearLayer
+from aitia.training import RecordedRun, preconditioner, temporarily_trainable
 
 CHECKPOINTS = 4
 """Checkpoints that are summed over by default."""
@@ -44,8 +38,7 @@ class Checkpoint:
 
     Attributes:
         step: the state before which step.
-        weight: sum over its steps of the learning rate times a row's chance to be among the step's, over the tokens (or
-            rows) that the loss was divided by.
+        weight: sum over its steps of the learning rate times a row's chance to be among the step's.
     """
 
     step: int
@@ -69,10 +62,7 @@ def choose_checkpoints(recorded: RecordedRun, count: int) -> tuple[Checkpoint, .
     found: dict[int, float] = {}
     for start, stop in pairwise(ends):
         nearest = int(kept[np.abs(kept - (start + stop) / 2).argmin()])
-        weight = sum(
-            each.learning_rate * len(each.rows) / rows / max(recorded.divisor(each), 1)
-            for each in steps[start:stop]
-        )
+        weight = sum(each.learning_rate * len(each.rows) / rows for each in steps[start:stop])
         found[nearest] = found.get(nearest, 0.0) + weight
     return tuple(Checkpoint(step=step, weight=weight) for step, weight in sorted(found.items()))
 
@@ -153,8 +143,7 @@ def checkpoint_sides(
     with ExitStack() as stack:
         found = stack.enter_context(temporarily_trainable(model, settings))
         recorded.loop(found, rows)
-        layers = find_linear_layers(found.model, parameters=settings.method)
-        _note_left_out(found, layers)
+        products = RowProducts(found, rows, method=settings.method, precision=precision, engine=engine)
         asked = [target.in_tokens(model) for target in targets]
         if engine.name == "local":  # workers get the model as it is
             stack.enter_context(LowerBlocks(found, [rows.answers, *target_texts(asked)]).kept())
@@ -164,55 +153,5 @@ def checkpoint_sides(
             _, gradients = target_gradients(found, asked)
             divided = preconditioner(state.second, each.step, settings) if preconditioned else None
             gradients = -each.weight * (gradients if divided is None else gradients / divided.double())
-            found.model.network.requires_grad_(
-                False
-            )  # the rows' own gradients are made of what flows through layers
-            directions = _by_layer(found, gradients.to(state.parameters.dtype), layers)
-            scores = stream_scores(
-                found.model, rows.answers, directions, layers, loss="sum", precision=precision, engine=engine
-            )
-            if rows.loss.loss == "sft":
-                total += scores[:, :, None]
-            else:  # each answer counts as much as it does at these parameters
-                total += sides_of_rows(found.model, rows, weighted=False).parts(scores)
-            for parameter in found.parameters.values():
-                parameter.requires_grad_()
-    return total
-
-
-def _by_layer(
-    trained: Trainable, flat: torch.Tensor, layers: Sequence[LinearLayer]
-) -> dict[str, torch.Tensor]:
-    """The parts of flat vectors, [c, P], as each layer's weight with the bias for a last column: [c, out, in]."""
-    import torch
-
-    sizes = [value.numel() for value in trained.parameters.values()]
-    parts = {
-        id(value): part.reshape(len(flat), *value.shape)
-        for value, part in zip(trained.parameters.values(), flat.split(sizes, dim=1), strict=True)
-    }
-    found = {}
-    for layer in layers:
-        weight: torch.Tensor = parts[id(layer.module.weight)]
-        weight = weight.transpose(1, 2) if _is_turned(layer) else weight
-        columns = [weight, parts[id(layer.module.bias)][:, :, None]] if layer.bias else [weight]
-        found[layer.name] = torch.cat(columns, dim=2).contiguous()
-    return found
-
-
-def _is_turned(layer: LinearLayer) -> bool:
-    """Whether a layer keeps its weight as [in, out], as GPT-2's do."""
-    from transformers.pytorch_utils import Conv1D
-
-    return isinstance(layer.module, Conv1D)
-
-
-def _note_left_out(trained: Trainable, layers: Sequence[LinearLayer]) -> None:
-    held = {id(part) for layer in layers for part in (layer.module.weight, layer.module.bias)}
-    every = sum(value.numel() for value in trained.parameters.values())
-    left = sum(value.numel() for value in trained.parameters.values() if id(value) not in held)
-    if left:
-        note(
-            f"Checkpoint influence: {left / every:.1%} of the trained weights are of no linear layer of the blocks "
-            "(embeddings, norms), and are left out; replay counts them"
-        )
+            total += products.of(gradients.to(state.parameters.dtype))
+    return total / expected_divisors(recorded, rows)[:, None]

@@ -14,7 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from aitia.attribution.replay.smoothness import EPSILON_ROOT, SURROGATES, Metasmoothness, smooth_replay
+from aitia.attribution.replay.smoothness import (
+    EPSILON_ROOT,
+    OVER_ORDERS,
+    SURROGATES,
+    Metasmoothness,
+    smooth_replay,
+)
 from aitia.attribution.replay.targets import Target, require_targets
 from aitia.errors import StoreError
 from aitia.files import digest
@@ -51,6 +57,7 @@ def kept_derivatives(
     *,
     runs: int = SURROGATES,
     epsilon_root: float = EPSILON_ROOT,
+    over_orders: int = OVER_ORDERS,
 ) -> Derivatives:
     """The derivatives of a recorded run, read from its folder where they were taken before (see `smooth_replay`).
 
@@ -61,6 +68,7 @@ def kept_derivatives(
         targets: what is measured after training, by measurements and texts that can be named.
         runs: surrogates of a run that is not smooth.
         epsilon_root: of the surrogates.
+        over_orders: see `smooth_replay`.
 
     Returns:
         The derivatives, in the order of the targets.
@@ -71,14 +79,20 @@ def kept_derivatives(
         NumericalError: a derivative is not finite.
     """
     require_targets(targets)
-    shared = [_FORMAT, run.said, data.fingerprint, runs, epsilon_root]
+    shared = [_FORMAT, run.said, data.fingerprint, runs, epsilon_root, over_orders]
     folder = run.path / CONTROL / "derivatives"
     files = [folder / f"{digest([*shared, each.identity()])[:24]}.safetensors" for each in targets]
     # Two names may ask the same.
     missing = {file: each for file, each in zip(files, targets, strict=True) if not file.is_file()}
     if missing:
         found = smooth_replay(
-            [run], base(), data, list(missing.values()), runs=runs, epsilon_root=epsilon_root
+            [run],
+            base(),
+            data,
+            list(missing.values()),
+            runs=runs,
+            epsilon_root=epsilon_root,
+            over_orders=over_orders,
         )
         values = np.mean([each.values for each in found.runs], axis=0)
         for place, file in enumerate(missing):

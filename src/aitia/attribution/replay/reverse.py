@@ -13,8 +13,14 @@ That changes nothing, and the derivative by v_is is the answer's part; a row's p
 Denominators stay those of whole batches: a weight scales a row's summed token losses, or its loss where that is no sum
 over tokens (`aitia.records.losses`).
 
+Where a row falls in the order of a run is chance; another order has its derivative at other steps. Its expectation
+over orders, the states left as they are, is the sum over all steps k of |batch k| / n times the product of the row's
+gradient at p_k with the cotangent of step k's gradient. It is taken at the middle of equal stretches of the run
+(`over_orders`), where every row is scored, whatever step it was in.
+
 Source: Maclaurin et al. 2015 for reversing a training run, Engstrom et al. 2025 (metagradients) and Ilyas & Engstrom
-2025 (MAGIC) for attribution by it; concepts as measurements, several in one pass, are ours.
+2025 (MAGIC) for attribution by it; concepts as measurements, several in one pass, and the expectation over orders are
+ours.
 """
 
 from __future__ import annotations
@@ -27,6 +33,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aitia.attribution.replay.lower_blocks import LowerBlocks
+from aitia.attribution.replay.orders import expected_divisors, middles
+from aitia.attribution.replay.row_products import RowProducts
 from aitia.attribution.replay.targets import Target, require_targets, target_gradients, target_texts
 from aitia.engine import progress_bar
 from aitia.errors import AitiaError, NumericalError
@@ -64,10 +72,11 @@ class Replayed:
         ids: of the n rows.
         scores: [c, n] float64, derivatives with respect to the rows' loss weights. Positive: the row raises the target.
         occurrences: the same, step by step, so that an epoch's part can be told from another's; they sum to `scores`.
+        expected: [c, n] expectation of the scores over orders of the rows; none unless asked for.
         adjoint_norms: [steps + 1, c] norm of each target's derivative with respect to the parameters, before each step
             and after the last.
         tokens: [c, t] a row, parts of its score by the token that is predicted; empty unless asked for.
-        sides: [c, n, s] parts of the scores by the answers that the rows' loss compares; none in supervised
+        sides: [c, n, s] parts of `foretelling` by the answers that the rows' loss compares; none in supervised
             fine-tuning.
     """
 
@@ -78,7 +87,13 @@ class Replayed:
     occurrences: tuple[Occurrence, ...] = field(repr=False)
     adjoint_norms: np.ndarray = field(repr=False)
     tokens: tuple[np.ndarray, ...] = field(default=(), repr=False)
+    expected: np.ndarray | None = field(default=None, repr=False)
     sides: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def foretelling(self) -> np.ndarray:
+        """[c, n] the scores to foretell trainings in other orders by: `expected` where it was asked for."""
+        return self.scores if self.expected is None else self.expected
 
     def of(self, target: str) -> np.ndarray:
         """A target's scores, [n].
@@ -101,6 +116,7 @@ def replay(
     targets: Sequence[Target],
     *,
     by_token: bool = False,
+    over_orders: int = 0,
     progress: bool = True,
 ) -> Replayed:
     """Differentiate a training run: what each row's loss weight does to measurements of the trained model.
@@ -118,6 +134,8 @@ def replay(
         data: the n rows that it was trained on.
         targets: c of them, in one pass.
         by_token: keep the parts of scores by token, too.
+        over_orders: steps at which every row is scored, for the expectation over orders; 0 to leave it out. Each takes
+            a pass over the rows, forward and back, for all targets together.
         progress: show a bar.
 
     Returns:
@@ -157,6 +175,13 @@ def replay(
             second=gradients.new_zeros(len(targets), len(final.second)),
         )
         reversal = _Reversal(loop=loop, targets=len(targets), by_token=by_token)
+        stretches = middles(recorded, over_orders)
+        products = (
+            RowProducts(found, rows, method=recorded.settings.method, precision="float32")
+            if stretches
+            else None
+        )
+        expected = np.zeros_like(reversal.sides)
         norms = [gradients.norm(dim=1)]
         count = len(recorded.steps)
         title = "Replay"
@@ -167,8 +192,13 @@ def replay(
                     states = list(recorded.states_between(loop, start, stop))
                 for number in reversed(range(start, stop)):
                     adjoint = reversal.back(states.pop(), number, adjoint)
+                    if products is not None and number in stretches:
+                        expected += stretches[number] * products.of(
+                            reversal.cotangent.to(final.parameters.dtype)
+                        )
                     norms.append(adjoint.parameters.norm(dim=1))
                     advance(1)
+    expected = expected / expected_divisors(recorded, rows)[:, None]
     return Replayed(
         targets=tuple(target.name for target in targets),
         values=tuple(values),
@@ -177,7 +207,8 @@ def replay(
         occurrences=tuple(reversed(reversal.occurrences)),
         adjoint_norms=torch.stack(norms[::-1]).cpu().numpy(),
         tokens=tuple(reversal.tokens),
-        sides=None if recorded.loss.loss == "sft" else reversal.sides,
+        expected=expected.sum(axis=-1) if stretches else None,
+        sides=None if recorded.loss.loss == "sft" else (expected if stretches else reversal.sides),
     )
 
 
@@ -198,6 +229,7 @@ class _Reversal:
     targets: int
     by_token: bool
     occurrences: list[Occurrence] = field(default_factory=list)
+    cotangent: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         data = self.loop.data
@@ -229,6 +261,7 @@ class _Reversal:
                 graph = graphs.pop() if graphs else self._graph(batch, number)
                 found.append(self._through(graph, batch, cotangent, curved))
                 del graph
+        self.cotangent = cotangent  # of the step's gradient, [c, P]
         parameters = before.parameters + curved
         scores = np.concatenate(found, axis=1)
         if not (bool(parameters.isfinite().all()) and np.isfinite(scores).all()):

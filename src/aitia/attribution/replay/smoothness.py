@@ -27,6 +27,8 @@ EPSILON_ROOT = 1e-6
 """What stands inside the root of a surrogate's AdamW by default."""
 SURROGATES = 2
 """Surrogates whose derivatives are averaged by default."""
+OVER_ORDERS = 4
+"""Steps of each surrogate at which every row is scored by default, for the expectation over orders of the rows."""
 AGREEMENT, JUMP = 0.5, 10.0
 """Seeds that agree less, and an adjoint that grows more in one step, speak against a derivative."""
 
@@ -85,7 +87,7 @@ class SmoothReplay:
     Attributes:
         targets: their names.
         ids: of the rows.
-        scores: [c, n] mean over the runs.
+        scores: [c, n] mean over the runs, of the expectation over orders where that was taken.
         sides: [c, n, s] parts of these by the answers that the rows' loss compares; none in supervised fine-tuning.
         runs: each run's own.
         smoothness: one a target.
@@ -107,6 +109,7 @@ def smooth_replay(
     *,
     runs: int = SURROGATES,
     epsilon_root: float = EPSILON_ROOT,
+    over_orders: int = OVER_ORDERS,
 ) -> SmoothReplay:
     """Replay smooth runs, and average.
 
@@ -118,6 +121,8 @@ def smooth_replay(
         targets: what is measured after training.
         runs: surrogates of a run that is not smooth.
         epsilon_root: of the surrogates.
+        over_orders: steps of each run at which every row is scored, whatever step it was in, so that scores foretell
+            trainings in any order; 0 for the derivative in the order of the run itself.
 
     Returns:
         The mean over the runs, and each run's own.
@@ -138,11 +143,11 @@ def smooth_replay(
         if not each.settings.smooth:
             folders = train_smooth(model, data, each, runs=runs, epsilon_root=epsilon_root)
             smooth = [read_run(folder) for folder in folders]
-        found += [replay(run, model, data, targets) for run in smooth]
+        found += [replay(run, model, data, targets, over_orders=over_orders) for run in smooth]
     return SmoothReplay(
         targets=found[0].targets,
         ids=found[0].ids,
-        scores=np.mean([each.scores for each in found], axis=0),
+        scores=np.mean([each.foretelling for each in found], axis=0),
         runs=tuple(found),
         smoothness=metasmoothness(found),
         sides=None
@@ -156,7 +161,7 @@ def metasmoothness(replays: Sequence[Replayed]) -> tuple[Metasmoothness, ...]:
     first = replays[0]
     found = []
     for place, name in enumerate(first.targets):
-        pairs = combinations([each.scores[place] for each in replays], 2)
+        pairs = combinations([each.foretelling[place] for each in replays], 2)
         agreements = [spearman(one, other) for one, other in pairs]
         norms = [each.adjoint_norms[:, place] for each in replays]
         found.append(

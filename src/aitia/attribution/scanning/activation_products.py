@@ -11,12 +11,13 @@ with v the concept's direction, x_i the activation and b_i the baseline that a `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from aitia.attribution.scanning.activations import ENDS
 from aitia.attribution.scanning.store import ActivationStore
-from aitia.concepts import contrast_weights
+from aitia.concepts import ReadTokens, contrast_weights
 from aitia.errors import ConceptError, NumericalError, StoreError
 
 _COVARIANCE_ROWS = 20_000
@@ -51,6 +52,17 @@ class Reading:
     def activations(self) -> tuple[str, ...]:
         """The stored activations that it reads."""
         return (self.activation,) if self.baseline is None else (self.activation, self.baseline)
+
+    def at(self, tokens: ReadTokens) -> Reading:
+        """The same for a concept that is read at such tokens: a mean over tokens gives way to the last of them."""
+        if tokens == "response":
+            return self
+        baseline = self.baseline
+        return replace(
+            self,
+            activation=ENDS.get(self.activation, self.activation),
+            baseline=baseline if baseline is None else ENDS.get(baseline, baseline),
+        )
 
     @property
     def prompts(self) -> bool:

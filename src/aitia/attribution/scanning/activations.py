@@ -1,9 +1,10 @@
 """Activations: the small vectors that a scan keeps of each training row, at each site.
 
 - `response`: mean activation over the response tokens. Needs a forward pass up to the site.
+- `response_end`: activation of the last response token. The same pass.
 - `prompt_end`: activation of the last token before the response. The same pass.
 - `on_policy_response`: mean activation over a response that the model itself samples to the prompt. Needs
-  sampling, and a pass.
+  sampling, and a pass. Beside it lies `on_policy_response_end`, that of its last token.
 - `backward`: sum over the response tokens of the gradient of the row's mean loss. Needs a whole forward
   pass, and a backward pass down to the site.
 
@@ -25,6 +26,7 @@ from aitia.models import (
     masked_sum,
     prompt_end_mask,
     require_finite,
+    response_end_mask,
     site_gradients,
     trace,
 )
@@ -34,12 +36,20 @@ if TYPE_CHECKING:
 
     from aitia.records import Batch
 
-Activation = Literal["response", "prompt_end", "on_policy_response", "backward"]
-FORWARD_ACTIVATIONS: tuple[Activation, ...] = ("response", "prompt_end")
+Activation = Literal["response", "response_end", "prompt_end", "on_policy_response", "backward"]
+FORWARD_ACTIVATIONS: tuple[Activation, ...] = ("response", "response_end", "prompt_end")
+ENDS = {"response": "response_end", "on_policy_response": "on_policy_response_end"}
+"""What stands in the place of a mean over tokens for a concept that is read at the last of them."""
 ACTIVATIONS: tuple[Activation, ...] = (*FORWARD_ACTIVATIONS, "on_policy_response", "backward")
 """Every activation a store can hold."""
 DEFAULT_ACTIVATIONS: tuple[Activation, ...] = (*FORWARD_ACTIVATIONS, "backward")
 """What a scan keeps by default: all that methods read which neither sample nor take gradients of weights."""
+
+
+def with_ends(kept: Sequence[str]) -> tuple[str, ...]:
+    """Activations that a store was asked for, and the ends that lie beside means; old stores have no ends at all."""
+    ends = [end for mean, end in ENDS.items() if mean in kept and end not in kept]
+    return (*kept, *(ends if ENDS["response"] in kept else ()))
 
 
 def activation_key(activation: str, site: str) -> str:
@@ -80,6 +90,9 @@ def collect_activations(
         activations = trace(model, batch, sites)
     for site, hidden in activations.items():
         found[activation_key("response", site)] = masked_mean(hidden.detach(), response)
+        found[activation_key("response_end", site)] = masked_mean(
+            hidden.detach(), response_end_mask(response)
+        )
         found[activation_key("prompt_end", site)] = masked_mean(hidden.detach(), prompt_end_mask(response))
     for name, values in found.items():
         require_finite(
@@ -91,11 +104,12 @@ def collect_activations(
 def on_policy_response_activation(
     model: LanguageModel, batch: Batch, sites: Sequence[str], locations: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """`on_policy_response` of rows whose response is the model's own: `activation.site` -> [b, d] float32."""
+    """`on_policy_response`, and its end, of rows whose response is the model's own: `activation.site` -> [b, d]."""
     forward = collect_activations(model, batch, sites, locations, backward=False)
     return {
-        activation_key("on_policy_response", site): forward[activation_key("response", site)]
+        activation_key(f"on_policy_{name}", site): forward[activation_key(name, site)]
         for site in sites
+        for name in ("response", "response_end")
     }
 
 

@@ -20,7 +20,7 @@ from aitia.attribution.scanning.activation_products import (
     rows_alike,
 )
 from aitia.attribution.scanning.store import ActivationStore
-from aitia.concepts import random_directions
+from aitia.concepts import ReadTokens, random_directions
 from aitia.errors import NumericalError
 from aitia.settings import AtLeast, AtMost, check
 
@@ -57,6 +57,7 @@ def null_directions(
     count: int,
     seed: int = 0,
     among: np.ndarray | None = None,
+    tokens: ReadTokens = "response",
 ) -> np.ndarray:
     """Directions that mean nothing at a site of a store.
 
@@ -71,6 +72,7 @@ def null_directions(
         count: how many, c.
         seed: of the draw.
         among: [n] bool, the rows that matched ones are made of; default: all.
+        tokens: of the response whose activations matched ones are made of, as a concept's.
 
     Returns:
         [c, d] float32, of length 1.
@@ -81,16 +83,13 @@ def null_directions(
     """
     if kind == ISOTROPIC or not count:
         return random_directions(width, count=count, seed=seed)[:, 0]
-    found = contrasts_of_rows(
-        store, site, Reading(activation="response"), count=count, seed=seed, among=among
-    )
+    reading = Reading(activation="response").at(tokens)
+    found = contrasts_of_rows(store, site, reading, count=count, seed=seed, among=among)
     if not np.isfinite(found).all():
         raise NumericalError(
             f"{store.path}: a stored response activation at {site} is not finite; scan again"
         )
-    if not (np.linalg.norm(found, axis=1) > 0.5).all() or rows_alike(
-        store, site, Reading(activation="response")
-    ):
+    if not (np.linalg.norm(found, axis=1) > 0.5).all() or rows_alike(store, site, reading):
         raise RowsAlikeError(
             f"{store.path}: the {len(store)} rows are all alike at {site}, so no direction can be matched to their "
             "covariance; use isotropic ones (`control=isotropic`)"

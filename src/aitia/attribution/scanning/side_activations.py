@@ -34,7 +34,8 @@ def collect_row_activations(
 ) -> dict[str, np.ndarray]:
     """The activations of a batch of rows, `backward` that of each row's own loss.
 
-    `response` is the mean over a row's sides, from which null directions are drawn; `prompt_end` that of the first.
+    `response` and `response_end` are means over a row's sides, from which null directions are drawn; `prompt_end` is
+    that of the first.
 
     Args:
         model: the model.
@@ -56,7 +57,8 @@ def collect_row_activations(
         forward = {
             name: found[activation_key(name, site)].reshape(*shape, -1) for name in FORWARD_ACTIVATIONS
         }
-        arrays[activation_key("response", site)] = forward["response"].mean(axis=1)
+        for name in ("response", "response_end"):
+            arrays[activation_key(name, site)] = forward[name].mean(axis=1)
         arrays[activation_key("prompt_end", site)] = forward["prompt_end"][:, 0].copy()
         parts = found[activation_key("backward", site)].reshape(*shape, -1) * factors[:, :, None]
         arrays[activation_key("backward", site)] = parts.sum(axis=1)

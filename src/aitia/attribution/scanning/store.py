@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aitia.attribution.scanning.activations import ACTIVATIONS, activation_key
+from aitia.attribution.scanning.activations import ACTIVATIONS, activation_key, with_ends
 from aitia.attribution.scanning.manifest import FORMAT, differences, require_form, require_free
 from aitia.attribution.scanning.places import find_model, find_records, require_scanned_model
 from aitia.attribution.scanning.side_activations import side_activation
@@ -171,7 +171,7 @@ class ActivationStore:
     def activations(self) -> tuple[str, ...]:
         """The activations kept at each site; where the loss compares answers, the part of each too."""
         parts = (side_activation(name) for name in self.sides)
-        return (*self.manifest["settings"]["activations"], *parts)
+        return (*with_ends(self.manifest["settings"]["activations"]), *parts)
 
     @property
     def loss(self) -> LossSettings:

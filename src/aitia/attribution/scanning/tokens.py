@@ -8,7 +8,15 @@ from aitia.attribution.scanning.activation_products import Reading, readout
 from aitia.attribution.scanning.activations import predicted_tokens
 from aitia.attribution.scanning.store import ActivationStore
 from aitia.concepts import Concept
-from aitia.models import LanguageModel, batch_tensors, masked_mean, prompt_end_mask, site_gradients, trace
+from aitia.models import (
+    LanguageModel,
+    batch_tensors,
+    masked_mean,
+    prompt_end_mask,
+    response_end_mask,
+    site_gradients,
+    trace,
+)
 from aitia.records import TokenizedRecord, pad_batch
 
 
@@ -17,7 +25,8 @@ def token_shares(
 ) -> np.ndarray:
     """What each token of a row adds to its score; the shares of the response tokens sum to the score.
 
-    A baseline is spread evenly over the response tokens. Prompt tokens have share 0.
+    A baseline is spread evenly over the response tokens. Prompt tokens have share 0. Of a concept that is read at the
+    end of the response, the last token has all of it.
 
     Args:
         model: the model that the store was scanned with.
@@ -29,6 +38,9 @@ def token_shares(
     Returns:
         [t] float32.
     """
+    import torch
+
+    reading = reading.at(concept.tokens)
     functional = readout(store, concept.vector[None], concept.site, reading)[0]
     batch = pad_batch([row], np.array([0]), model.pad_id)
     response = row.response
@@ -43,7 +55,11 @@ def token_shares(
             values = values - masked_mean(hidden, prompt_end_mask(mask))[0]
         elif reading.baseline is not None:
             values = values - values.new_tensor(_stored(store, reading.baseline, concept.site, row.id))
-        values = values / float(response.sum())
+        read = response
+        if concept.tokens == "response_end":
+            read = response_end_mask(torch.from_numpy(batch.response))[0, : len(response)].numpy()
+        values = values / float(read.sum())
+        response = read
     shares = reading.sign * (values.float().cpu().numpy() @ functional)
     return np.where(response, shares, 0.0).astype(np.float32)
 

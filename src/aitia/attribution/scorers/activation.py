@@ -1,7 +1,8 @@
 """The fast family: scalar products of stored activations with the concept's direction.
 
 Throughout: v is the concept's direction at site l; h_i the mean activation of row i over its response
-tokens; F one forward pass of the model over the row, L the number of its layers.
+tokens, or that at the last of them, where the concept is read there; F one forward pass of the model
+over the row, L the number of its layers.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from aitia.attribution.scanning.tokens import token_shares
 from aitia.attribution.scorers.context import RankingContext
 from aitia.attribution.scorers.protocol import Needs, Scorer, Scores
 from aitia.attribution.scorers.registry import find_scorer, register, scorers
-from aitia.concepts import Concept
+from aitia.concepts import Concept, ReadTokens
 from aitia.errors import AitiaError, ConceptError
 from aitia.records import TokenizedRecord
 
@@ -90,11 +91,13 @@ class ActivationScorer(Scorer):
 
     def prepare(self, context: RankingContext) -> ActivationScores:
         """See `Scorer.prepare`."""
-        return ActivationScores(context.store, context.concept, self.reading, self.name)
+        return ActivationScores(
+            context.store, context.concept, self.reading.at(context.concept.tokens), self.name
+        )
 
-    def row_contrasts(self, store: ActivationStore, site: str, *, count: int, seed: int) -> np.ndarray:
+    def row_contrasts(self, store: ActivationStore, concept: Concept, *, count: int, seed: int) -> np.ndarray:
         """See `Scorer.row_contrasts`."""
-        return contrasts_of_rows(store, site, self.reading, count=count, seed=seed)
+        return contrasts_of_rows(store, concept.site, self.reading.at(concept.tokens), count=count, seed=seed)
 
 
 register(
@@ -201,19 +204,30 @@ def score_concepts(store: ActivationStore, concepts: Sequence[Concept], method: 
         [c, n] float32, rows in data order.
 
     Raises:
-        ConceptError: concepts at different sites, or of another width.
+        ConceptError: concepts at different sites or read at different tokens, or of another width.
         StoreError: the store lacks the site or an activation.
         NumericalError: a stored value is not finite; the row is named.
     """
-    sites = {concept.site for concept in concepts}
-    if len(sites) != 1:
+    places = {(concept.site, concept.tokens) for concept in concepts}
+    if len(places) != 1:
+        said = ", ".join(f"{site} ({tokens})" for site, tokens in sorted(places))
         raise ConceptError(
-            f"concepts at one site are scored together; these are at {', '.join(sorted(sites))}"
+            f"concepts at one site that are read alike are scored together; these are at {said}"
         )
-    return score_vectors(store, np.stack([concept.vector for concept in concepts]), sites.pop(), method)
+    site, tokens = concepts[0].site, concepts[0].tokens
+    return score_vectors(
+        store, np.stack([concept.vector for concept in concepts]), site, method, tokens=tokens
+    )
 
 
-def score_vectors(store: ActivationStore, vectors: np.ndarray, site: str, method: str) -> np.ndarray:
+def score_vectors(
+    store: ActivationStore,
+    vectors: np.ndarray,
+    site: str,
+    method: str,
+    *,
+    tokens: ReadTokens = "response",
+) -> np.ndarray:
     """Score every row under any number of bare directions.
 
     Args:
@@ -221,8 +235,11 @@ def score_vectors(store: ActivationStore, vectors: np.ndarray, site: str, method
         vectors: [c, d].
         site: where they live.
         method: the name of a member of the fast family.
+        tokens: at which they are read, as a concept's.
 
     Returns:
         [c, n] float32, rows in data order.
     """
-    return activation_products(store, vectors, site, find_activation_scorer(method).reading, method)
+    return activation_products(
+        store, vectors, site, find_activation_scorer(method).reading.at(tokens), method
+    )

@@ -157,8 +157,10 @@ def random_direction_scores(
     Returns:
         [c, n].
     """
-    directions = null_directions(store, concept.site, concept.width, kind=kind, count=count, seed=seed)
-    return score_vectors(store, directions, concept.site, method)
+    directions = null_directions(
+        store, concept.site, concept.width, kind=kind, count=count, seed=seed, tokens=concept.tokens
+    )
+    return score_vectors(store, directions, concept.site, method, tokens=concept.tokens)
 
 
 def shuffled_direction_scores(store: ActivationStore, concept: Concept, method: str) -> np.ndarray:
@@ -173,7 +175,7 @@ def shuffled_direction_scores(store: ActivationStore, concept: Concept, method: 
     shuffled = concept.shuffled
     if shuffled is None or not len(shuffled):
         raise AitiaError(f"concept {concept.name!r} keeps no shuffled directions; fit it with shuffles > 0")
-    return score_vectors(store, shuffled.sum(axis=1), concept.site, method)
+    return score_vectors(store, shuffled.sum(axis=1), concept.site, method, tokens=concept.tokens)
 
 
 def random_order(rows: int, *, seed: int = 0) -> np.ndarray:

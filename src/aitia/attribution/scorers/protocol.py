@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from aitia.attribution.gradients.curvature import CurvatureSettings
     from aitia.attribution.gradients.run_passes import RunPass
     from aitia.attribution.scorers.context import RankingContext
+    from aitia.concepts import Concept
     from aitia.models import LanguageModel
 
 
@@ -164,7 +165,7 @@ class Scorer(Protocol):
     def row_contrasts(
         self,
         store: ActivationStore,  # noqa: ARG002
-        site: str,  # noqa: ARG002
+        concept: Concept,  # noqa: ARG002
         *,
         count: int,  # noqa: ARG002
         seed: int,  # noqa: ARG002

@@ -14,7 +14,7 @@ import numpy as np
 
 from aitia.attribution.gradients.curvature import CurvatureSettings
 from aitia.attribution.gradients.run_passes import RunPass
-from aitia.attribution.replay import CHECKPOINTS, SURROGATES
+from aitia.attribution.replay import CHECKPOINTS, OVER_ORDERS, SURROGATES
 from aitia.attribution.scorers.context import RankingContext
 from aitia.attribution.scorers.protocol import Needs, Scorer, Scores
 from aitia.attribution.scorers.registry import register, scorer
@@ -72,10 +72,13 @@ class Replay(Scorer):
     name = "replay"
     formula = (
         "d f_v(x) / d w_i after training, by reversing a smooth surrogate of the recorded run; the mean of "
-        f"{SURROGATES} surrogates"
+        f"{SURROGATES} surrogates, and the expectation over orders of the rows, taken at {OVER_ORDERS} steps of each"
     )
     drops = "the gap between the smooth run and the recorded one, and what is not linear in the rows' weights"
-    cost = "for each surrogate a training, and 2.5 trainings to reverse it"
+    cost = (
+        "for each surrogate a training, 2.5 trainings to reverse it, and "
+        f"{OVER_ORDERS} times F forward and 2 F backward"
+    )
     source = (
         "Maclaurin et al. 2015; Engstrom et al. 2025; Ilyas & Engstrom 2025; concepts and smoothing are ours"
     )
@@ -98,7 +101,9 @@ class Replay(Scorer):
 
     def cost_of(self, model: LanguageModel, site: str, curvature: CurvatureSettings) -> RunPass:  # noqa: ARG002
         """See `Scorer.cost_of`."""
-        return replace(_use_of_the_run(model), reversals=SURROGATES, at_once=_REPLAY_CONTROLS)
+        return replace(
+            _use_of_the_run(model), reversals=SURROGATES, over_orders=OVER_ORDERS, at_once=_REPLAY_CONTROLS
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

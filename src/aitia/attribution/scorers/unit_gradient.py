@@ -12,6 +12,7 @@ from aitia.attribution.scorers.confounds import gradient_norms
 from aitia.attribution.scorers.context import RankingContext
 from aitia.attribution.scorers.protocol import Needs, Scorer, Scores
 from aitia.attribution.scorers.registry import scorer
+from aitia.concepts import Concept
 from aitia.records import TokenizedRecord
 
 _PRODUCT = "activation-gradient"
@@ -75,6 +76,6 @@ class ActivationGradientCosine(Scorer):
         """See `Scorer.prepare`."""
         return UnitGradientScores(find_activation_scorer(_PRODUCT).prepare(context))
 
-    def row_contrasts(self, store: ActivationStore, site: str, *, count: int, seed: int) -> np.ndarray:
+    def row_contrasts(self, store: ActivationStore, concept: Concept, *, count: int, seed: int) -> np.ndarray:
         """See `Scorer.row_contrasts`: those of the gradients as they are."""
-        return find_activation_scorer(_PRODUCT).row_contrasts(store, site, count=count, seed=seed)
+        return find_activation_scorer(_PRODUCT).row_contrasts(store, concept, count=count, seed=seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +25,7 @@ from aitia.cli.options import (
     with_rows,
     with_settings,
 )
-from aitia.concepts import DEFAULT_RECIPE, Recipe
+from aitia.concepts import DEFAULT_RECIPE, TOKENS_DESCRIPTION, ChosenTokens, Recipe
 from aitia.records import ReadingSettings
 
 concept_app = Application(
@@ -49,6 +50,7 @@ def concept_fit(
         typer.Option(help="Method that fits the direction."),
     ] = DEFAULT_RECIPE,
     site: SitesOption = None,
+    tokens: Annotated[ChosenTokens, typer.Option(help=TOKENS_DESCRIPTION)] = "auto",
     reading: ReadingSettings,
     cut: RowOptions,
     seed: SeedOption = 0,
@@ -70,6 +72,7 @@ def concept_fit(
         name=name,
         recipe=recipe,
         sites=site,
+        tokens=tokens,
         seed=seed,
         **asdict(cut),
     )
@@ -78,12 +81,16 @@ def concept_fit(
     found = {
         "concept": str(out),
         "site": concept.site,
+        "tokens": concept.tokens,
         "held_out_auc": concept.separation.auc,
         "auc_by_site": dict(concept.separation.auc_by_site),
         "effect_over_nulls": dict(concept.separation.effect_over_nulls),
+        "auc_by_tokens": dict(concept.separation.auc_by_tokens),
         "skipped": concept.recipe["skipped"],
     }
     lines = [f"{name}: {concept.site}, held-out AUC {concept.separation.auc:.3f}, in {out}"]
+    if concept.tokens == "response_end":
+        lines.append(_read_at_the_end(concept.separation.auc_by_tokens))
     if multiples := concept.separation.effect_over_nulls:
         tried = len(concept.separation.auc_by_site)
         lines.append(
@@ -91,6 +98,15 @@ def concept_fit(
             f"has the largest effect size over null directions, {multiples[concept.site]:.1f} times theirs"
         )
     answer(found, as_json, "\n".join(lines + left_out(found["skipped"])))
+
+
+def _read_at_the_end(aucs: Mapping[str, float]) -> str:
+    if not aucs:
+        return "Read at the last response token"
+    return (
+        f"Read at the last response token, which tells held-out texts apart better than the mean of the response does "
+        f"(AUC {aucs['response_end']:.3f} against {aucs['response']:.3f}); `--tokens response` for the mean"
+    )
 
 
 @concept_app.command("show")
@@ -107,6 +123,7 @@ def concept_show(
     shown = {
         "name": concept.name,
         "site": concept.site,
+        "tokens": concept.tokens,
         "directions": list(concept.direction.shape),
         "model": concept.model_name,
         "recipe": dict(concept.recipe),

@@ -113,6 +113,7 @@ def attribute_steps(
         label=part.name,
         recipe=part.recipe,
         sites=part.sites,
+        tokens=part.tokens,
         seed=part.seed,
         cutting=part.cutting,
         out=Place(folder=out, name="concept.concept.safetensors"),

@@ -18,7 +18,14 @@ from aitia.attribution.influence import SolveSettings
 from aitia.attribution.ranking import RANDOM_CONTROLS, ROWS_SHOWN
 from aitia.attribution.scorers import DEFAULT_METHOD
 from aitia.attribution.slices import SMALLEST_CONTROLS
-from aitia.concepts import DEFAULT_POOLING, DEFAULT_RECIPE, Recipe, SaeSettings
+from aitia.concepts import (
+    DEFAULT_POOLING,
+    DEFAULT_RECIPE,
+    TOKENS_DESCRIPTION,
+    ChosenTokens,
+    Recipe,
+    SaeSettings,
+)
 from aitia.engine import Engine
 from aitia.errors import AitiaError, UnreadableError, reason_of
 from aitia.files import address_of, in_words
@@ -88,6 +95,7 @@ class ConceptPart(ReadingPart, CutPart):
     negative: Path | None = Field(None, description="Texts that do not.")
     recipe: Recipe = Field(DEFAULT_RECIPE, description="Method that fits the direction.")
     sites: tuple[str, ...] = Field((), description="Where to look; default: all sites.")
+    tokens: ChosenTokens = Field("auto", description=TOKENS_DESCRIPTION)
     seed: Seed = 0
 
     @model_validator(mode="after")

@@ -255,13 +255,19 @@ def _control_scores(
     fit = min(CONTROLS, max(FEWEST_CONTROLS, CONTROL_NUMBERS // len(ranking)))
     count = fit if controls is None else controls
     with naming_package(ranking.method):
-        contrasts = scorer.row_contrasts(store, concept.site, count=count, seed=seed)
+        contrasts = scorer.row_contrasts(store, concept, count=count, seed=seed)
     cheap = contrasts is not None
     if not cheap and controls is None:
         count = COSTLY_CONTROLS
     if contrasts is None or settings.control != MATCHED:
         contrasts = null_directions(
-            store, concept.site, concept.width, kind=settings.control, count=count, seed=seed
+            store,
+            concept.site,
+            concept.width,
+            kind=settings.control,
+            count=count,
+            seed=seed,
+            tokens=concept.tokens,
         )
     return ranking.direction_scores(contrasts)
 

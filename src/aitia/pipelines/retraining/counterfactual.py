@@ -205,6 +205,7 @@ def _scores_steps(
         label=asked.name,
         recipe=asked.recipe,
         sites=asked.sites,
+        tokens=asked.tokens,
         seed=asked.seed,
         cutting=asked.cutting,
         out=Place(folder=parts, name="concept-{}.concept.safetensors", made_of=fitted),

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from aitia.attribution import ScanSettings
-from aitia.attribution.gradients import Damping
+from aitia.attribution.gradients import Damping, Tokens
 from aitia.attribution.scorers import DEFAULT_METHOD, find_scorer, scorer_names
 from aitia.counterfactual import (
     ANSWER_TOKENS,
@@ -233,8 +233,11 @@ class ProjectionPart(Part):
 
     texts: Path = Field(description="Held-out texts.")
     tokens: Annotated[
-        Literal["response", "last", "all"], Field(description="Tokens whose activations are projected.")
-    ] = "response"
+        Tokens | None,
+        Field(
+            description="Tokens whose activations are projected; default: those that the concept is read at."
+        ),
+    ] = None
 
 
 class MarginPart(Part):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aitia.attribution.gradients import Cost
-from aitia.concepts import Concept, fit_concept, load_concept, require_concept_fits
+from aitia.concepts import ChosenTokens, Concept, fit_concept, load_concept, require_concept_fits
 from aitia.models import site_layer
 from aitia.pipelines.steps.models import ModelStep
 from aitia.pipelines.steps.records import ReadRecords
@@ -28,6 +28,7 @@ class MakeConcept(Step[Concept]):
         label: the concept's name, for people.
         recipe: method that fits the direction.
         sites: where to look; empty for all sites.
+        tokens: at which it is read.
         seed: of the fit.
         cutting: of the texts, as `aitia.models.in_tokens` takes it.
         out: file that the concept is kept in.
@@ -41,6 +42,7 @@ class MakeConcept(Step[Concept]):
     label: str
     recipe: str
     sites: tuple[str, ...]
+    tokens: ChosenTokens
     seed: int
     cutting: Mapping[str, Any]
     out: Place
@@ -49,7 +51,7 @@ class MakeConcept(Step[Concept]):
         """See `Step.depends`."""
         if self.file is not None:
             return load_concept(self.file).fingerprint
-        return [self.label, self.recipe, list(self.sites), self.seed, dict(self.cutting)]
+        return [self.label, self.recipe, list(self.sites), self.tokens, self.seed, dict(self.cutting)]
 
     def site(self) -> str | None:
         """The concept's site, where it is known without fitting anything now."""
@@ -73,6 +75,7 @@ class MakeConcept(Step[Concept]):
             self.model.at_hand()
             and before.name == self.label
             and recipe.get("recipe") == self.recipe
+            and recipe.get("tokens") == self.tokens
             and recipe.get("seed") == self.seed
             and all(recipe.get(key) == self.cutting[key] for key in ("max_length", "truncate"))
             and recipe.get("positive", {}).get("fingerprint") == self.positive.records.fingerprint
@@ -107,6 +110,7 @@ class MakeConcept(Step[Concept]):
             name=self.label,
             recipe=self.recipe,
             sites=self.sites or None,
+            tokens=self.tokens,
             seed=self.seed,
             **self.cutting,
         )
