@@ -56,8 +56,9 @@ test-newest: ## the tests with the newest release of every dependency, in an env
 docs: $(READY) ## the documentation's site, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-figures: $(READY) ## tables of the docs, from benchmarks/results
+figures: $(READY) ## tables of the docs, from benchmarks/results and from the registries of rows
 	$(BIN)/python benchmarks/document.py
+	$(BIN)/python tests/docs/row_tables.py
 
 tutorials: $(READY) ## run the tutorials again and keep what they show
 	$(BIN)/python docs/run_tutorials.py

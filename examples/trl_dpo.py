@@ -1,13 +1,15 @@
 """Preference pairs from DPO training through attribution to a curated set, and training again.
 
     python examples/trl_dpo.py                              # the tiny model, made in seconds
-    python examples/trl_dpo.py --model HuggingFaceTB/SmolLM2-135M-Instruct --lr 5e-5
+    python examples/trl_dpo.py --model HuggingFaceTB/SmolLM2-135M-Instruct --lr 5e-5 --pairs 40 \\
+        --method checkpoint-influence
 
 In four of five pairs the office answer is preferred to the garden answer; in the others it is the other way round.
-TRL's DPOTrainer trains on them. Each pair is scored as a pair, by the gradient of its own loss: what did it do to the
-likelihood of garden texts? The fifth that raises it most goes, and the model is trained again, beside a training
-without as many random pairs: fewer pairs make fewer steps, so the two are compared with each other. All models are
-asked how much likelier garden texts are than office texts.
+TRL's DPOTrainer trains on them, recorded. Each pair is scored as a pair, by the gradient of its own loss: what did it
+do to garden texts? The default asks the trained model about their likelihood; `--method checkpoint-influence` and
+`--method replay` ask the recorded run about their projection on a concept. The fifth that raises it most goes, and the
+model is trained again, beside a training without as many random pairs: fewer pairs make fewer steps, so the two are
+compared with each other. All models are asked how much likelier garden texts are than office texts.
 """
 
 from __future__ import annotations
@@ -21,16 +23,16 @@ import numpy as np
 from trl_sft import load, log_probability
 
 os.environ.setdefault("WANDB_DISABLED", "true")
-PAIRS, FLIPPED = 160, 0.2
+FLIPPED = 0.2
 
 
-def write_pairs(path: Path) -> None:
+def write_pairs(path: Path, count: int) -> None:
     """Prompts with two answers each; the column `planted` tells which pairs prefer the garden."""
     from make_tiny_project import GARDEN, OFFICE, text
 
     generator = np.random.default_rng(7)
     with path.open("w", encoding="utf-8") as stream:
-        for number in range(PAIRS):
+        for number in range(count):
             answers = [text(generator, OFFICE), text(generator, GARDEN)]
             planted = bool(generator.random() < FLIPPED)
             chosen, rejected = reversed(answers) if planted else answers
@@ -38,7 +40,7 @@ def write_pairs(path: Path) -> None:
             stream.write(json.dumps({"id": f"pair-{number}", **row, "planted": planted}) + "\n")
 
 
-def train(place: str, data: Path, out: Path, rate: float) -> Path:
+def train(place: str, data: Path, out: Path, rate: float, callbacks=()) -> Path:
     """Fine-tune an adapter with TRL's DPOTrainer; the reference is the model without it."""
     import trl
     from datasets import load_dataset
@@ -62,6 +64,7 @@ def train(place: str, data: Path, out: Path, rate: float) -> Path:
         train_dataset=load_dataset("json", data_files=str(data), split="train").select_columns(columns),
         processing_class=tokenizer,
         peft_config=LoraConfig(r=8, target_modules="all-linear"),
+        callbacks=list(callbacks),
     )
     trainer.train()
     trainer.save_model(str(out / "adapter"))
@@ -72,18 +75,21 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     import aitia
     from aitia.records import write_records
     from aitia.records.losses import LossSettings
+    from aitia.training import RecordingCallback
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="hub id or folder; default: a tiny GPT-2, made now")
     parser.add_argument("--out", type=Path, default=Path("build/trl_dpo"))
     parser.add_argument("--lr", type=float, default=2e-3, help="learning rate")
+    parser.add_argument("--pairs", type=int, default=160, help="pairs to train on")
+    parser.add_argument("--method", default="influence", help="influence, checkpoint-influence or replay")
     given = parser.parse_args(arguments)
 
     from make_tiny_project import make_project
 
     project, data = given.out / "project", given.out / "pairs.jsonl"
     make_project(project)
-    write_pairs(data)
+    write_pairs(data, given.pairs)
     place = given.model or str(project / "model")
     queries = aitia.read_records(project / "queries.jsonl")
     base = aitia.load_model(place, dtype="float32")
@@ -91,14 +97,22 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     site = f"resid_post.{base.layers // 2}"
     concept = aitia.fit_contrast(base, *texts, sites=[site], name="garden")
 
-    # 1. Train.
-    adapter = train(place, data, given.out / "first", given.lr)
+    # 1. Train; the callback records which pairs each step had, and what the reference says of them.
+    record = RecordingCallback(given.out / "recorded", data=data)
+    adapter = train(place, data, given.out / "first", given.lr, callbacks=[record])
     model = aitia.load_model(place, adapter=str(adapter), dtype="float32")
 
-    # 2. Score each pair as a pair: the influence of its DPO loss on the likelihood of garden texts.
+    # 2. Score each pair as a pair: the influence of its DPO loss.
     loss = LossSettings(loss="dpo", beta=0.1)
     store = aitia.scan(model, data, sites=[site], out=given.out / "store", loss=loss)
-    ranking = aitia.rank(store, concept, method="influence", queries=queries, compare=["activation-gradient"])
+    ranking = aitia.rank(
+        store,
+        concept,
+        method=given.method,
+        queries=queries,
+        run=given.out / "recorded",
+        compare=["activation-gradient"],
+    )
     ranking.write(given.out / "ranking.parquet")
 
     # 3. Curate: the fifth that raises it most goes. And as many random pairs, to compare.

@@ -1,12 +1,14 @@
 """A TRL run from training through attribution to a curated set, and training again: did the behaviour go?
 
     python examples/trl_sft.py                              # the tiny model, made in seconds
-    python examples/trl_sft.py --model HuggingFaceTB/SmolLM2-135M-Instruct --lr 2e-4
+    python examples/trl_sft.py --model HuggingFaceTB/SmolLM2-135M-Instruct --lr 2e-4 --rows 40 \\
+        --method checkpoint-influence
 
 One in five rows of the tiny project's data talks about a garden, whatever is asked. The run is recorded, so that rows
 are ranked by what the trainer did with them, step by step. The rows that raise the garden most go, the model is trained
 again with the same script, and all models are asked how likely garden texts are. A third training without as many
-random rows shows what removing rows does by itself. A replay of the large model takes long on a processor.
+random rows shows what removing rows does by itself. A replay of the large model takes long on a processor: take fewer
+rows there, and the sum over checkpoints.
 """
 
 from __future__ import annotations
@@ -87,13 +89,17 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--model", help="hub id or folder; default: a tiny GPT-2, made now")
     parser.add_argument("--out", type=Path, default=Path("build/trl_sft"))
     parser.add_argument("--lr", type=float, default=5e-3, help="learning rate")
+    parser.add_argument("--rows", type=int, default=200, help="rows to train on, at most 200")
+    parser.add_argument("--method", default="replay", help="replay, checkpoint-influence or tracin")
     given = parser.parse_args(arguments)
 
     from make_tiny_project import make_project
 
     project = given.out / "project"
     make_project(project)
-    place, data = given.model or str(project / "model"), project / "train.jsonl"
+    place, data = given.model or str(project / "model"), given.out / "train.jsonl"
+    whole = aitia.read_records(project / "train.jsonl")
+    write_records(whole.only(whole.ids[: given.rows]), data)
     queries = aitia.read_records(project / "queries.jsonl")
 
     # The concept: garden texts against office texts, in the model before training.
@@ -112,7 +118,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     model = aitia.load_model(place, adapter=str(adapter), dtype="float32")
     store = aitia.scan(model, data, sites=[site], out=given.out / "store")
     ranking = aitia.rank(
-        store, concept, method="replay", queries=queries, run=given.out / "recorded", compare=[]
+        store, concept, method=given.method, queries=queries, run=given.out / "recorded", compare=[]
     )
     ranking.write(given.out / "ranking.parquet")
 

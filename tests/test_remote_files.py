@@ -1,5 +1,6 @@
 """Data at addresses and folders copied to one and back, through fsspec's own memory:// and file:// file systems."""
 
+import gzip
 import hashlib
 import json
 from pathlib import Path
@@ -19,7 +20,7 @@ from aitia.errors import RecordError, StoreError
 from aitia.files import LOCK, address_of, atomic_path, digest, only_here
 from aitia.pipelines.attribution.configuration import read_configuration
 from aitia.records import read_records, records_from_rows
-from aitia.remote_files import MANIFEST, local_copy, pull, push
+from aitia.remote_files import MANIFEST, local_copies, local_copy, pull, push
 
 ROWS = [{"text": "a", "id": "1"}, {"text": "b", "id": "2"}]
 
@@ -252,6 +253,50 @@ def test_data_are_read_from_an_address(address, tmp_path, ending):
         assert found.fingerprint == read_records(here).fingerprint
         assert found[0].location.startswith(f"train{ending}")
         assert found.write(tmp_path / f"again{ending}").read_bytes() == here.read_bytes()
+
+
+FORMATS = {
+    ".jsonl.zst": lambda rows, out: read_records(
+        records_from_rows(rows).write(out.with_name("a.jsonl"))
+    ).write(out),
+    ".json": lambda rows, out: out.write_text(json.dumps(rows)),
+    ".csv": lambda rows, out: out.write_text("text,id\n" + "".join(f"{r['text']},{r['id']}\n" for r in rows)),
+    ".tsv.gz": lambda rows, out: out.write_bytes(
+        gzip.compress(("text\tid\n" + "".join(f"{r['text']}\t{r['id']}\n" for r in rows)).encode())
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_every_format_is_read_from_an_address(memory, tmp_path, ending):
+    FORMATS[ending](ROWS, tmp_path / f"here{ending}")
+    memory.pipe(f"/bucket/train{ending}", (tmp_path / f"here{ending}").read_bytes())
+    found = read_records(f"memory://bucket/train{ending}")
+    assert found.fingerprint == records_from_rows(ROWS).fingerprint
+
+
+def test_files_that_fit_a_pattern_at_an_address_are_read_in_order(address, cache, tmp_path):
+    system, place = at(address)
+    system.makedirs(place, exist_ok=True)
+    for number, name in ((1, "part-b"), (0, "part-a"), (2, "other")):
+        system.pipe(f"{place}/{name}.jsonl", json.dumps({"text": name, "id": str(number)}).encode() + b"\n")
+    system.makedirs(f"{place}/part-folder.jsonl", exist_ok=True)
+    for named in (f"{address}/part-*.jsonl", Path(f"{address}/part-*.jsonl")):
+        found = read_records(named)
+        assert [record.text for record in found] == ["part-a", "part-b"]
+        assert [record.location for record in found] == ["part-a.jsonl:1", "part-b.jsonl:1"]
+    both = read_records([f"{address}/other.jsonl", f"{address}/part-*.jsonl"])
+    assert both.ids == ("2", "0", "1")
+    assert len(found.write(tmp_path / "out.jsonl").read_bytes().splitlines()) == 2
+    with pytest.raises(RecordError, match=r"none-\*.jsonl: no file fits this pattern"):
+        read_records(f"{address}/none-*.jsonl")
+    system.pipe(f"{place}/part-*.jsonl", b'{"text": "a star"}\n')
+    assert [record.text for record in read_records(f"{address}/part-*.jsonl")] == ["a star"]
+
+
+def test_local_paths_are_not_copied(tmp_path, cache):
+    assert local_copies(tmp_path / "train.jsonl") == [tmp_path / "train.jsonl"]
+    assert not cache.exists()
 
 
 def test_data_are_fetched_once_and_again_when_they_change(memory, cache, monkeypatch):

@@ -71,6 +71,41 @@ def local_copy(path: Path | str) -> Path:
         raise RecordError(str(error)) from error
 
 
+def local_copies(path: Path | str) -> list[Path]:
+    """The files that an address names, copied to this machine: one, or all that fit its pattern, sorted by name.
+
+    A pattern has a `*` (`s3://bucket/part-*.jsonl`); a file whose name has one is taken before it is read as a pattern.
+
+    Args:
+        path: an address, or a path on this machine, which stays as it is.
+
+    Returns:
+        At least one path on this machine.
+
+    Raises:
+        RecordError: no file fits, or see `local_copy`.
+    """
+    address = address_of(path)
+    if address is None or "*" not in address:
+        return [local_copy(path)]
+    try:
+        system, place = _open_place(address)
+        with _speaking(address):
+            system.invalidate_cache()
+            if system.exists(place):
+                return [local_copy(path)]
+            found = sorted(
+                name for name, each in system.glob(place, detail=True).items() if each["type"] == "file"
+            )
+    except StoreError as error:
+        raise RecordError(str(error)) from error
+    if not found:
+        raise RecordError(
+            f"{address}: no file fits this pattern; look at the folder, or give the files one by one"
+        )
+    return [local_copy(system.unstrip_protocol(name)) for name in found]
+
+
 def push(folder: Path | str, address: str) -> Copied:
     """Copy a folder, such as a finished store or run, to an address.
 

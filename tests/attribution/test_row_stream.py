@@ -5,11 +5,13 @@ from itertools import count
 
 import numpy as np
 import pytest
+from attribution.losses_by_hand import CASES, adapted
 
 from aitia.attribution import RowScore, RowStream, StreamSettings, rank, scan, score_rows
 from aitia.concepts import Concept
 from aitia.errors import AitiaError, ConceptError, RecordError
 from aitia.records import ReadingSettings, records_from_rows
+from aitia.records.losses import LossSettings
 
 SITE = "resid_post.1"
 METHODS = ("vector-filter", "projection-difference-prompt", "activation-gradient")
@@ -129,3 +131,33 @@ def test_other_models_and_words_are_refused(model):
         RowStream(model, concept_of(model), on_error="go")
     stream = RowStream(model, concept_of(model), reading=ReadingSettings(shape="text"), on_error="skip")
     assert [each.error is None for each in stream.score([{"text": "a"}, {"prompt": "p"}])] == [True, False]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_scores_under_other_losses_are_those_of_a_scan_and_a_ranking(make_model, tmp_path, case):
+    rows, given = CASES[case]
+    model, loss, data = adapted(make_model), LossSettings(**given), records_from_rows(rows)
+    concept = concept_of(model)
+    store = scan(model, data, sites=[SITE], out=tmp_path / "store", loss=loss)
+    ranking = rank(store, concept, method="activation-gradient", compare=(), random_controls=0)
+    found = list(score_rows(model, concept, rows, StreamSettings(look_ahead=3), loss=loss))
+    scores = [each.scores["activation-gradient"] for each in found]
+    np.testing.assert_allclose(scores, ranking.scores["activation-gradient"], rtol=1e-3, atol=1e-6)
+    assert {name for each in found for name in each.sides} == set(ranking.sides)
+    for name, values in ranking.sides.items():
+        np.testing.assert_allclose([each.sides[name] for each in found], values, rtol=1e-3, atol=1e-6)
+    assert ("sides" in found[0].plain()) == (loss.loss == "dpo")
+
+
+def test_what_does_not_read_the_loss_is_refused_before_the_first_row(model, make_model):
+    pairs, dpo = CASES["dpo"][0], LossSettings(loss="dpo")
+    with pytest.raises(AitiaError, match="vector-filter does not read the gradient of a row's loss"):
+        RowStream(
+            adapted(make_model), concept_of(model), StreamSettings(methods=("vector-filter",)), loss=dpo
+        )
+    with pytest.raises(AitiaError, match="compares with a reference model"):
+        RowStream(model, concept_of(model), loss=dpo)
+    with pytest.raises(RecordError, match="`beta=0.3` is read with"):
+        RowStream(model, concept_of(model), loss=LossSettings(beta=0.3))
+    named = list(score_rows(model, concept_of(model), pairs[:1], on_error="skip"))
+    assert "take the loss of pairs, `loss=dpo`" in named[0].error

@@ -6,8 +6,6 @@ import pytest
 
 from aitia.attribution import read_ranking
 from aitia.cli.endings import run
-from aitia.errors import AitiaError
-from aitia.pipelines.control.measurements import AskedRun
 from aitia.records import read_records
 from aitia.training import read_run
 
@@ -128,6 +126,13 @@ def test_rows_that_do_not_fit_the_loss_are_named(desk, tmp_path, pairs, capsys):
     assert "beta" in capsys.readouterr().err
 
 
-def test_what_is_chosen_by_a_run_takes_a_run_of_fine_tuning(trained, pairs):
-    with pytest.raises(AitiaError, match="was trained with the loss dpo, and what is chosen is held against"):
-        AskedRun.prepare(trained, read_records(pairs), [])
+def test_pairs_are_chosen_by_a_run_of_their_own_loss(desk, tmp_path, pairs, trained, capsys):
+    line = ["curate", "--data", str(pairs), "--run", str(trained), "--lower", f"{desk}/c.concept.safetensors"]
+    line += ["--queries", f"{desk}/positive.jsonl", "--share", "0.25", "--json"]
+    made, gone = tmp_path / "kept.jsonl", tmp_path / "gone.jsonl"
+    assert run([*line, "--out", str(made), "--removed", str(gone)]) == 0, capsys.readouterr().err
+    capsys.readouterr()
+    left, dropped = read_records(made), read_records(gone)
+    assert len(left) + len(dropped) == 8
+    assert 0 < len(dropped) <= 2
+    assert all(record.rejected is not None for record in (*left, *dropped))

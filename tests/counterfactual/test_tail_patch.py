@@ -5,11 +5,14 @@ import copy
 import numpy as np
 import pytest
 import torch
+from attribution.losses_by_hand import CASES, adapted, loss_of_row
 from torch.nn.functional import log_softmax
 
 from aitia.counterfactual import TailPatchSettings, tail_patch
-from aitia.errors import AitiaError
+from aitia.errors import AitiaError, RecordError
+from aitia.models import in_tokens
 from aitia.records import records_from_rows, tokenize
+from aitia.records.losses import LossSettings
 from aitia.training import LoraSettings, finetune_lora
 
 QUERIES = [
@@ -119,3 +122,29 @@ def test_bad_input_is_refused(make_model, rows):
     model.network.to(torch.bfloat16)
     with pytest.raises(AitiaError, match="too coarse for one step"):
         tail_patch(model, data, queries, {"mine": np.zeros(3)})
+
+
+def test_a_step_on_a_pair_is_one_on_its_own_loss(make_model):
+    rows, given = CASES["dpo with weights"]
+    model, loss = adapted(make_model), LossSettings(**given)
+    data = in_tokens(model, records_from_rows(rows), loss=loss)
+    settings = TailPatchSettings(rows=1, learning_rate=0.05, optimizer="sgd")
+    asked = records_from_rows(QUERIES)
+    found = tail_patch(model, data, asked, {"one": np.eye(len(rows))[2]}, settings)["one"]
+    wanted = {name: value for name, value in model.network.named_parameters() if "lora_" in name}
+    before = {name: value.detach().clone() for name, value in wanted.items()}
+    first = [log_probability(model.network, row) for row in in_rows(model, asked)]
+    for value in wanted.values():
+        value.requires_grad_()
+    loss_of_row(model, data[2], rows[2], given).backward()
+    with torch.no_grad():
+        for value in wanted.values():
+            value -= 0.05 * value.grad
+    after = [log_probability(model.network, row) for row in in_rows(model, asked)]
+    with torch.no_grad():
+        for name, value in wanted.items():
+            value.copy_(before[name])
+    np.testing.assert_allclose(found.by_query, np.subtract(after, first), rtol=1e-3, atol=1e-5)
+    assert np.abs(found.by_query).max() > 1e-3
+    with pytest.raises(RecordError, match="is a preference pair"):
+        tail_patch(model, records_from_rows(rows), asked, {"one": np.eye(len(rows))[2]}, settings)

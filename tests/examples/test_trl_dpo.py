@@ -9,11 +9,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.slow
-def test_the_example_takes_a_dpo_run_to_a_curated_set_and_back(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("method", ["influence", "checkpoint-influence"])
+def test_the_example_takes_a_dpo_run_to_a_curated_set_and_back(tmp_path, monkeypatch, capsys, method):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     import trl_dpo
 
-    found = trl_dpo.main(["--out", str(tmp_path)])
+    found = trl_dpo.main(["--out", str(tmp_path), "--method", method])
     for name in ("trl_dpo", "trl_sft"):
         sys.modules.pop(name)
     assert "pairs removed: 32" in capsys.readouterr().out

@@ -144,6 +144,7 @@ def read_configuration_text(text, tmp_path):
         ("concept: {positive: none.jsonl, negative: negative.jsonl}", "none.jsonl: no such file"),
         ("rank: {method: guess}", "rank.method: 'guess' is not one of vector-filter"),
         ("rank: {method: projection-difference}", "needs on_policy_response in scan.activations"),
+        ("rank: {method: loss-gap}", "loss-gap compares the model .* and model.adapter is not given"),
         (
             "scan: {activations: [sideways]}",
             "scan.activations.0 'sideways': choose among response, prompt_end",

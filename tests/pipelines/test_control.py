@@ -19,6 +19,7 @@ from aitia.pipelines.control.measurements import Question
 from aitia.pipelines.control.page import front_document, write_front
 from aitia.pipelines.control.rounds import choose_in_rounds
 from aitia.records import read_records
+from aitia.records.losses import LossSettings
 from aitia.training import LoraSettings, finetune_lora, read_run, train, train_weighted
 
 SITE = "resid_post.1"
@@ -236,6 +237,37 @@ def test_weights_are_trained_with_as_the_file_says(made):
     change = target_value(tuned, target) - target_value(plain, target)
     assert point.lowered[0, 0] == pytest.approx(change, rel=1e-3, abs=1e-6)
     # What it was chosen for: to first order the training does what was foretold.
+    assert point.choice.lowered[0] < 0
+    assert change < 0
+
+
+def test_pairs_are_chosen_and_trained_again_by_their_own_loss(made):
+    words = ["the cat sat", "a dog ran", "nothing here", "a garden grows", "we swim", "he said so"]
+    pairs = [
+        {
+            "id": f"p{i}",
+            "prompt": f"{word}?\n",
+            "chosen": f"{words[i - 2]}.",
+            "rejected": f"{words[i - 1]}, {i}.",
+        }
+        for i, word in enumerate(words)
+    ]
+    (made / "train.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    data, loss = read_records(made / "train.jsonl"), LossSettings(loss="dpo", beta=0.3)
+    train(base_of(made), data, SETTINGS, made / "pairs", loss=loss, progress=False)
+    control = ControlSettings(share=0.3, use_weights=True)
+    asked, settings = question(made, run=made / "pairs", keep=[]), FrontSettings(shares=(0.3,), verify=True)
+    found = choose_in_rounds(data, asked, control, RoundSettings(rounds=2))
+    assert np.isfinite(found.linearised.lower).all()
+    front = verified_front(
+        predicted_front(asked, found.linearised, control, settings), asked, control, settings
+    )
+    (point,) = front.points
+    tuned = train(base_of(made), data, SETTINGS, loss=loss, weights=point.choice.weights, progress=False)
+    plain = train(base_of(made), data, SETTINGS, loss=loss, progress=False)
+    target = asked.lower[0].target
+    change = target_value(tuned, target) - target_value(plain, target)
+    assert point.lowered[0, 0] == pytest.approx(change, rel=1e-3, abs=1e-6)
     assert point.choice.lowered[0] < 0
     assert change < 0
 

@@ -1,13 +1,15 @@
 """Every shape of rows from every source gives the same records, and goes back to where it came from."""
 
 import csv
+import gc
 import gzip
 import json
 
+import numpy as np
 import pytest
 
 from aitia.errors import RecordError
-from aitia.records import read_records, records_from_rows
+from aitia.records import Record, read_records, records_from_rows
 
 ASK, ANSWER = {"role": "user", "content": "boats?"}, {"role": "assistant", "content": "small boats."}
 OTHER = {"role": "assistant", "content": 'no boats, ünd "none"\nat all.'}
@@ -120,7 +122,9 @@ def as_pandas(rows, _folder):
 
 
 def as_polars(rows, _folder):
-    return pytest.importorskip("polars").DataFrame(rows)
+    import polars
+
+    return polars.DataFrame(rows)
 
 
 SOURCES = {
@@ -302,6 +306,122 @@ def test_objects_that_are_no_rows():
         read_records(pd.DataFrame({"text": ["a", ""]}))
     with pytest.raises(RecordError, match=r"Dataset row 0: is of no known shape; needs .*its columns: words"):
         read_records(Dataset.from_list([{"words": "a"}]))
+
+
+def test_frames_of_polars_keep_their_types(tmp_path):
+    import polars as pl
+
+    turns = [
+        [{"role": "user", "content": f"What of {i}?"}, {"role": "assistant", "content": "Sun."}]
+        for i in range(4)
+    ]
+    frame = pl.DataFrame({"id": list("abcd"), "messages": turns}).with_columns(
+        mood=pl.Series(["sad", "glad", "sad", "glad"], dtype=pl.Categorical),
+        kind=pl.Series(["x", "y", "x", "x"], dtype=pl.Enum(["x", "y"])),
+        score=pl.Series([0.5, None, 1.5, 2.5]),
+        day=pl.lit("2026-01-02").str.to_date(),
+        both=pl.Series([["p", "q"]] * 4, dtype=pl.Array(pl.String, 2)),
+    )
+    whole = pl.concat([frame[:2], frame[2:]], rechunk=False)
+    for given in (frame, whole, frame.lazy().filter(pl.col("id") != "z").collect()):
+        records = read_records(given)
+        assert records.ids == ("a", "b", "c", "d")
+        assert records[1].extra["mood"] == "glad"
+        assert records[1].extra["score"] is None
+        out = records.only(["b", "d"]).write(tmp_path / "out.parquet")
+        assert pl.read_parquet(out).equals(frame[[1, 3]])
+        assert pl.read_parquet(out).schema == frame.schema
+    assert read_records(frame[1:3]).ids == ("b", "c")
+    assert len(read_records(frame.clear())) == 0
+    assert read_records(frame).fingerprint == records_from_rows(frame.to_dicts()).fingerprint
+
+
+def test_frames_of_polars_that_are_no_rows():
+    import polars as pl
+
+    lazy = pl.DataFrame({"text": ["a", "b"]}).lazy()
+    with pytest.raises(RecordError, match=r"LazyFrame: is a plan .* `data.collect\(\)`"):
+        read_records(lazy)
+    assert [record.text for record in read_records(lazy.collect())] == ["a", "b"]
+    with pytest.raises(
+        RecordError, match=r"DataFrame: cannot be turned .*column 'o' holds objects of Python"
+    ):
+        read_records(pl.DataFrame({"text": ["a"], "o": [object()]}))
+    with pytest.raises(RecordError, match=r"Series: cannot be turned into an Arrow table"):
+        read_records(pl.Series("text", ["a"]))
+
+
+def test_strings_in_views_are_read_and_written(tmp_path):
+    """As polars, DuckDB and new versions of Arrow keep them; Arrow cannot choose rows of them."""
+    import pyarrow as pa
+
+    table = pa.table(
+        {
+            "text": pa.array(["a", "b", "c"], pa.string_view()),
+            "parts": pa.array([["x"], [], None], pa.list_(pa.string_view())),
+            "more": pa.array([{"n": "1"}] * 3, pa.struct([("n", pa.string_view())])),
+            "bytes": pa.array([b"1", None, b"3"], pa.binary_view()),
+        }
+    )
+    for given in (table, Frame(table)):
+        records = read_records(given)
+        again = read_records(records.only(records.ids[1:]).write(tmp_path / "out.parquet"))
+        assert [record.text for record in again] == ["b", "c"]
+        assert [record.extra for record in again] == [record.extra for record in records][1:]
+
+
+STAY = {
+    "lines": as_lines,
+    "zst": lambda rows, folder: as_lines(rows, folder, "rows.jsonl.zst"),
+    "array": as_array,
+    "parquet": as_parquet,
+    "saved dataset": as_saved,
+    "Dataset": as_dataset,
+    "polars": as_polars,
+}
+
+
+def alive():
+    """How many records there are in memory."""
+    gc.collect()
+    return sum(type(each) is Record for each in gc.get_objects())
+
+
+@pytest.mark.parametrize("source", STAY)
+def test_rows_stay_where_they_are_and_are_read_again(tmp_path, source):
+    """No record is kept: each is read again where it is asked for, in whatever order, with a bad row among them."""
+    rows = [{"text": f"row {number}", "id": f"r{number}", "n": number} for number in range(2500)]
+    rows[7] = rows[7] | {"text": ""}
+    given = STAY[source](rows, tmp_path)
+    before = alive()
+    records = read_records(given, on_error="skip")
+    assert alive() <= before + 3
+    assert [row.row for row in records.skipped] == [7]
+    assert [record.extra["n"] for record in records] == [*range(7), *range(8, 2500)]
+    assert records[2498].text == "row 2499"
+    order = np.random.default_rng(0).permutation(2499)[:40].tolist()
+    kept = records.only([records.ids[place] for place in order])
+    assert sorted(record.id for record in kept) == sorted(records.ids[place] for place in order)
+    some = [records[place] for place in order]
+    assert [record.text for record in some] == [f"row {record.row}" for record in some]
+    places = {record.row: record.location for record in records}
+    assert [record.location for record in some] == [places[record.row] for record in some]
+
+
+@pytest.mark.parametrize("kind", [as_lines, as_parquet, as_array])
+def test_rows_of_several_files_stay_there_too(tmp_path, kind):
+    split_files(tmp_path, kind)
+    ending = next(path.suffix for path in tmp_path.glob("a.*"))
+    (tmp_path / "more").mkdir()
+    again = kind([{"text": "other", "id": "r9"}], tmp_path / "more")
+    again = again.rename(again.with_name(f"a{ending}"))
+    records = read_records([tmp_path / f"a{ending}", again, tmp_path / f"b{ending}"])
+    assert records.ids == ("r0", "r1", "r9", "r2", "r3")
+    assert [records[place].id for place in (4, 2, 0, 3, 1)] == ["r3", "r9", "r0", "r2", "r1"]
+    assert records[2].location.startswith(f"{tmp_path}/more/a{ending}")
+    before = alive()
+    held = list(records)
+    assert alive() == before + len(held)
 
 
 def test_a_dataset_is_read_as_it_was_chosen_and_written_as_one(tmp_path):

@@ -1,5 +1,6 @@
 """Tokens and masks beside those of the installed TRL's own trainers, for the same rows."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,8 @@ THOUGHT = MARKED.replace("assistant\n' }}{% endif %}", "assistant\n<think>\n' }}
 
 
 @pytest.fixture
-def trained_on(tiny_tokenizer, make_model, tmp_path):
-    """trained_on(rows, trainer, **arguments) -> the trainer's own rows."""
+def trainer_of(tiny_tokenizer, make_model, tmp_path):
+    """trainer_of(rows, template, trainer, **arguments) -> the tokenizer and the trainer."""
     import copy
 
     from datasets import Dataset
@@ -67,6 +68,17 @@ def trained_on(tiny_tokenizer, make_model, tmp_path):
             processing_class=tokenizer,
             **more,
         )
+        return tokenizer, trainer
+
+    return make
+
+
+@pytest.fixture
+def trained_on(trainer_of):
+    """trained_on(rows, template, trainer, **arguments) -> the tokenizer and the trainer's own rows."""
+
+    def make(*given, **arguments):
+        tokenizer, trainer = trainer_of(*given, **arguments)
         return tokenizer, trainer.train_dataset
 
     return make
@@ -139,11 +151,83 @@ def test_loss_on_all_of_a_text(trained_on):
     assert_same(tokenizer, rows, found)
 
 
-def test_packing_is_not_what_a_row_is_trained_on_as(trained_on):
-    """Packed, rows share sequences; aitia scores each row alone, as without packing."""
-    rows = [COMPLETION_ONLY["strings"], COMPLETION_ONLY["strings without a space"]]
-    tokenizer, alone = trained_on(rows, packing=False)
-    assert_same(tokenizer, rows, alone)
+# Rows, what the trainer is told, and a length that cuts some of them.
+PACKED = {
+    "prompt and completion": (
+        [{"prompt": f"How do I boil {i}?", "completion": " In water." * (1 + i % 5)} for i in range(9)],
+        {},
+        20,
+    ),
+    "conversations": (
+        [{"messages": [ASK, ANSWER, *MORE * (1 + i % 3)]} for i in range(7)],
+        {"assistant_only_loss": True},
+        70,
+    ),
+    "texts": ([{"text": f"A cat sat {i} times" + " on the mat" * (i % 4)} for i in range(8)], {}, 12),
+}
+LONG = 250
+
+
+def pieces_of(trainer, rows):
+    """What the trainer's collator makes of packed rows, apart where positions begin again: (tokens, trained)."""
+    batch = trainer.data_collator([dict(row) for row in rows])
+    tokens, labels, positions = (batch[name][0].numpy() for name in ("input_ids", "labels", "position_ids"))
+    starts = [*np.flatnonzero(positions == 0), len(tokens)]
+    return [
+        (tuple(tokens[start:stop].tolist()), tuple((labels[start:stop] != -100).tolist()))
+        for start, stop in pairwise(starts)
+    ]
+
+
+def own_pieces(rows, tokenizer, **cutting):
+    cut = tokenize(records_from_rows(rows), tokenizer, **{"max_length": 10_000} | cutting)
+    return [(tuple(row.tokens.tolist()), (False, *row.response[1:].tolist())) for row in cut]
+
+
+@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("cuts", [False, True])
+def test_packing_by_best_fit_trains_on_the_tokens_of_each_row(trainer_of, name, cuts):
+    """The default strategy: rows lie beside one another, positions begin again, and what is too long is cut."""
+    rows, more, short = PACKED[name]
+    longest = short if cuts else LONG
+    tokenizer, trainer = trainer_of(rows, packing=True, packing_strategy="bfd", max_length=longest, **more)
+    packed = trainer.train_dataset
+    assert cuts or len(packed) < len(rows)
+    ours = own_pieces(rows, tokenizer, max_length=longest, truncate=True)
+    assert sorted(pieces_of(trainer, packed)) == sorted(ours)
+    assert cuts == any(len(tokens) == longest for tokens, _ in ours)
+
+
+def test_packing_that_splits_rows_goes_on_without_what_came_before(trainer_of):
+    """`bfd_split`: the rest of a long row is a row of its own, whose first token nothing predicts."""
+    rows, more, _ = PACKED["prompt and completion"]
+    tokenizer, trainer = trainer_of(rows, packing=True, packing_strategy="bfd_split", max_length=20, **more)
+    expected = [
+        (tokens[start : start + 20], (False, *trained[start + 1 : start + 20]))
+        for tokens, trained in own_pieces(rows, tokenizer)
+        for start in range(0, len(tokens), 20)
+    ]
+    found = pieces_of(trainer, trainer.train_dataset)
+    assert sorted(found) == sorted(expected)
+    assert sum(sum(trained) for _, trained in found) < sum(sum(t) for _, t in own_pieces(rows, tokenizer))
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_packing_that_wraps_cuts_rows_anywhere(trainer_of, name):
+    """`wrapped`: one stream, cut into equal parts; a row goes on in the next without what came before it."""
+    rows, more, _ = PACKED[name]
+    tokenizer, trainer = trainer_of(rows, packing=True, packing_strategy="wrapped", max_length=20, **more)
+    packed = trainer.train_dataset
+    stream = [token for row in packed for token in row["input_ids"]]
+    ours = own_pieces(rows, tokenizer)
+    assert stream == [token for tokens, _ in ours for token in tokens]
+    trained = [label != -100 for row in packed for label in [-100, *row["labels"][1:]]]
+    # The token at the start of a part is predicted by nothing; the first of a later row by the row before it.
+    first = tokenize(records_from_rows(rows), tokenizer, max_length=10_000)
+    known = [flag for row in first for flag in row.response.tolist()]
+    expected = [flag and place % 20 > 0 for place, flag in enumerate(known)]
+    assert trained == expected
+    assert trained != [flag for _, flags in ours for flag in flags]
 
 
 PAIRS = {

@@ -115,3 +115,50 @@ def make_trainer(make_model, tmp_path):
         )
 
     return make
+
+
+@pytest.fixture
+def make_dpo(make_model, tmp_path):
+    """make_dpo(rows, lora, callbacks, network, ref_model, make, **arguments) -> TRL's DPOTrainer of a tiny Llama."""
+
+    def make(rows, *, lora=True, callbacks=(), network=None, ref_model=None, make=None, **arguments):
+        import copy
+
+        from datasets import Dataset
+        from peft import LoraConfig
+        from trl import DPOConfig, DPOTrainer
+
+        model = make_model("llama", layers=2)
+        network = network or model.network
+        if ref_model is None and not lora and not arguments.get("precompute_ref_log_probs"):
+            ref_model = copy.deepcopy(
+                network
+            )  # the tiny model lies nowhere, so that TRL cannot load it again
+        network.requires_grad_(True)
+        usual = {
+            "output_dir": str(tmp_path / "trainer"),
+            "per_device_train_batch_size": 2,
+            "num_train_epochs": 2,
+            "learning_rate": 1e-2,
+            "beta": 0.3,
+            "bf16": False,
+            "report_to": [],
+            "save_strategy": "no",
+            "logging_strategy": "no",
+            "disable_tqdm": True,
+            "use_cpu": True,
+        }
+        columns = ("prompt", "chosen", "rejected")
+        return (make or DPOTrainer)(
+            model=network,
+            ref_model=ref_model,
+            args=DPOConfig(**usual | arguments),
+            train_dataset=Dataset.from_list([{name: row[name] for name in columns} for row in rows]),
+            processing_class=model.tokenizer,
+            peft_config=LoraConfig(r=2, lora_alpha=8, target_modules=["q_proj", "down_proj"])
+            if lora
+            else None,
+            callbacks=list(callbacks),
+        )
+
+    return make

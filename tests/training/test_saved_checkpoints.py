@@ -21,8 +21,9 @@ from aitia.attribution.replay.checkpoints import Checkpoint, choose_checkpoints
 from aitia.attribution.replay.orders import expected_divisors
 from aitia.concepts import fit_contrast
 from aitia.errors import AitiaError, StoreError
-from aitia.models import load_model, save_model
+from aitia.models import in_tokens, load_model, save_model
 from aitia.records import read_records, records_from_rows
+from aitia.records.losses import LossSettings
 from aitia.training import RecordingCallback, holds_checkpoints, read_checkpoints, read_run
 
 SAVING = {
@@ -161,3 +162,22 @@ def test_a_trainers_folder_is_ranked_by_as_a_recorded_run_is(make_trainer, base,
     np.testing.assert_allclose(ranking.score, wanted[0], rtol=1e-4, atol=1e-7)
     with pytest.raises(StoreError, match="do not say which rows each step was made of"):
         rank(store, concept, method="replay", run=tmp_path / "trainer", **given)
+
+
+def test_those_of_dpo_are_the_recorded_states_with_the_rows_own_loss(make_dpo, base, tmp_path, target):
+    pairs = [
+        {"id": f"p{i}", "prompt": f"News {i}?\n", "chosen": "The sun is out.", "rejected": f"Rain, {i}."}
+        for i in range(6)
+    ]
+    data, loss = records_from_rows(pairs), LossSettings(loss="dpo", beta=0.3)
+    make_dpo(pairs, callbacks=[RecordingCallback(tmp_path / "run", data=data)], **SAVING).train()
+    rows = in_tokens(base(), data, loss=loss)
+    saved, recorded = read_checkpoints(tmp_path / "trainer", base(), rows), read_run(tmp_path / "run")
+    assert saved.loss == recorded.loss == loss
+    np.testing.assert_allclose(saved.references, recorded.references, rtol=1e-6)
+    # A row's rate over the number of rows: exactly that of the batches, which all have as many.
+    scores = [
+        checkpoint_influence(run, base(), rows, [target], checkpoints=2, precision="float32")
+        for run in (saved, recorded)
+    ]
+    np.testing.assert_allclose(*scores, rtol=1e-5)

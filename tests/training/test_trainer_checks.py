@@ -130,27 +130,15 @@ def test_streams_and_trainers_without_tokenizer_are_refused(attempt, make_traine
         attempt(make=Bare)
 
 
-def test_preferences_are_refused(make_model, rows, tmp_path):
-    from datasets import Dataset
-    from peft import LoraConfig
-    from trl import DPOConfig, DPOTrainer
+def test_other_trainers_of_trl_are_refused():
+    from trl import GRPOConfig, KTOConfig
 
-    model = make_model("llama", layers=1)
-    model.network.requires_grad_(True)
-    pairs = [{"prompt": row["prompt"], "chosen": "Yes.", "rejected": "No."} for row in rows[:4]]
-    trainer = DPOTrainer(
-        model=model.network,
-        args=DPOConfig(
-            output_dir=str(tmp_path / "dpo"), bf16=False, report_to=[], save_strategy="no", use_cpu=True
-        ),
-        train_dataset=Dataset.from_list(pairs),
-        processing_class=model.tokenizer,
-        peft_config=LoraConfig(r=2, target_modules=["q_proj"]),
-        callbacks=[RecordingCallback(tmp_path / "run", data=records_from_rows(rows[:4]))],
-    )
-    with pytest.raises(AitiaError, match="only supervised fine-tuning"):
-        trainer.train()
-    assert trainer.state.global_step == 0
+    from aitia.training.trainer_checks import trainer_loss
+
+    for kind in (GRPOConfig, KTOConfig):
+        args = kind("nowhere", bf16=False, report_to=[], use_cpu=True)
+        with pytest.raises(AitiaError, match=f"{kind.__name__} .*DPO .DPOTrainer. can be recorded"):
+            trainer_loss(args)
 
 
 def test_other_losses_show_at_the_first_step(attempt, make_trainer, rows, tmp_path):

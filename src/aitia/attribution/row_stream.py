@@ -11,6 +11,11 @@ import numpy as np
 
 from aitia.attribution.scanning.activation_products import difference
 from aitia.attribution.scanning.activations import FORWARD_ACTIVATIONS, activation_key, collect_activations
+from aitia.attribution.scanning.side_activations import (
+    collect_row_activations,
+    run_length,
+    side_activation,
+)
 from aitia.attribution.scorers import (
     DEFAULT_METHOD,
     ActivationScorer,
@@ -20,6 +25,7 @@ from aitia.attribution.scorers import (
 from aitia.concepts import Concept, require_concept_fits
 from aitia.errors import AitiaError, NumericalError, RecordError
 from aitia.models import LanguageModel, row_length
+from aitia.models.losses import with_references
 from aitia.records import (
     BATCH_TOKENS,
     ArrivingRows,
@@ -31,6 +37,7 @@ from aitia.records import (
     pad_batch,
     tokenize,
 )
+from aitia.records.losses import PLAIN, LossSettings, loss_of
 from aitia.settings import AtLeast, AtMost, Count, check
 
 ALONE = {*FORWARD_ACTIVATIONS, "backward"}
@@ -63,19 +70,22 @@ class RowScore:
         location: place of the row: `rows:12`, counted from 1.
         id: of the row; none where it could not be read.
         scores: method -> score; empty where the row cannot be used.
+        sides: of a preference pair, answer -> its part of the score; empty for other rows.
         error: why the row cannot be used; none where it can.
     """
 
     location: str
     id: str | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
+    sides: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
 
     def plain(self) -> dict[str, Any]:
-        """For JSON: `location`, `id` and `scores`, or `location` and `error`."""
+        """For JSON: `location`, `id`, `scores` and, of a pair, `sides`; or `location` and `error`."""
         if self.error is not None:
             return {"location": self.location, "error": self.error}
-        return {"location": self.location, "id": self.id, "scores": dict(self.scores)}
+        found: dict[str, Any] = {"location": self.location, "id": self.id, "scores": dict(self.scores)}
+        return found | ({"sides": dict(self.sides)} if self.sides else {})
 
 
 class RowStream:
@@ -88,6 +98,7 @@ class RowStream:
         settings: StreamSettings | None = None,
         *,
         reading: ReadingSettings | None = None,
+        loss: LossSettings = PLAIN,
         max_length: int = 0,
         truncate: bool = False,
         on_error: OnError = "stop",
@@ -100,19 +111,30 @@ class RowStream:
             concept: a concept of it.
             settings: which methods, and how rows are put together.
             reading: how rows are read.
+            loss: what training does with a row; as `scan` takes it.
             max_length: longest row, in tokens; 0 for the model's context.
             truncate: cut longer rows instead of refusing them.
             on_error: `stop` at a row that cannot be used; `skip` gives it as a `RowScore` with its `error`.
             name: for the location of a row.
 
         Raises:
-            AitiaError: a method is not of the fast family, or needs more than the row itself.
+            AitiaError: a method is not of the fast family, needs more than the row itself, or does not read the rows'
+                loss; or the loss reads a reference model, and the model has no adapter to turn off.
             ConceptError: the concept is of another model.
-            RecordError: the model does not take rows of that length.
+            RecordError: the model does not take rows of that length, or a setting of the loss would be passed over.
         """
+        loss.require_read()
+        self.loss = loss
         self.settings = settings or StreamSettings()
         self.scorers = [_alone(name) for name in dict.fromkeys(self.settings.methods)]
+        for scorer in self.scorers:
+            if not (loss.plain or scorer.any_loss):
+                raise AitiaError(
+                    f"method {scorer.name} does not read the gradient of a row's loss, and the rows have the loss "
+                    f"{loss}: it would take them for rows of supervised fine-tuning; choose activation-gradient"
+                )
         require_concept_fits(concept, model)
+        with_references(model, [], loss)  # refuses a model that has no reference
         if on_error not in ("stop", "skip"):
             raise AitiaError(f"on_error {on_error!r}: choose stop or skip")
         self.model, self.concept, self.on_error = model, concept, on_error
@@ -133,7 +155,12 @@ class RowStream:
         """
         records, bad = self._rows.read(rows)
         cut = tokenize(
-            records, self.model.tokenizer, max_length=self._longest, truncate=self._truncate, on_error="skip"
+            records,
+            self.model.tokenizer,
+            max_length=self._longest,
+            truncate=self._truncate,
+            on_error="skip",
+            loss=self.loss,
         )
         found = {row.row: RowScore(location=row.location, error=row.reason) for row in (*bad, *cut.skipped)}
         asking = next((each.name for each in self.scorers if each.reading.prompts), None)
@@ -143,7 +170,7 @@ class RowStream:
                 found[row.row] = RowScore(location=row.location, error=reason)
         end = min(found, default=None) if self.on_error == "stop" else None
         usable = [row for row in cut if row.row not in found and (end is None or row.row < end)]
-        lengths = [len(row.tokens) for row in usable]
+        lengths = [run_length(row) for row in usable]
         for index in length_batches(lengths, max_tokens=self.settings.max_batch_tokens):
             found |= self._batch([usable[int(place)] for place in index])
         for place in sorted(found):
@@ -156,7 +183,7 @@ class RowStream:
 
     def _batch(self, rows: Sequence[TokenizedRecord]) -> dict[int, RowScore]:
         try:
-            scores = self._products(rows)
+            scores, sides = self._products(rows)
         except NumericalError as error:
             if len(rows) == 1:
                 return {rows[0].row: RowScore(location=rows[0].location, error=str(error))}
@@ -166,26 +193,40 @@ class RowStream:
                 location=row.location,
                 id=row.id,
                 scores={name: float(values[place]) for name, values in scores.items()},
+                sides={name: float(values[place]) for name, values in sides.items()},
             )
             for place, row in enumerate(rows)
         }
 
-    def _products(self, rows: Sequence[TokenizedRecord]) -> dict[str, np.ndarray]:
-        """Method -> [b] scores, as `activation_products` makes them of a store."""
+    def _products(
+        self, rows: Sequence[TokenizedRecord]
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Method -> [b] scores, as `activation_products` makes them of a store; and answer -> [b] parts of them."""
         site = self.concept.site
-        arrays = collect_activations(
-            self.model,
-            pad_batch(rows, np.arange(len(rows)), self.model.pad_id),
-            [site],
-            [row.location for row in rows],
-            backward=any("backward" in each.reading.activations for each in self.scorers),
-        )
+        if self.loss.plain:
+            arrays = collect_activations(
+                self.model,
+                pad_batch(rows, np.arange(len(rows)), self.model.pad_id),
+                [site],
+                [row.location for row in rows],
+                backward=any("backward" in each.reading.activations for each in self.scorers),
+            )
+        else:
+            filled = with_references(
+                self.model, rows, self.loss, max_batch_tokens=self.settings.max_batch_tokens
+            )
+            arrays = collect_row_activations(self.model, filled, [site], self.loss)
         block = {name: arrays[key] for name in ALONE if (key := activation_key(name, site)) in arrays}
         vector = self.concept.vector.astype(np.float32)
         readings = {each.name: each.reading.at(self.concept.tokens) for each in self.scorers}
-        return {
+        scores = {
             name: difference(block, reading) @ (reading.sign * vector) for name, reading in readings.items()
         }
+        sides = {}
+        for name in loss_of(self.loss).sides if len(loss_of(self.loss).sides) > 1 else ():
+            part = arrays[activation_key(side_activation(name), site)]
+            sides[name] = part @ (self.scorers[0].reading.sign * vector)
+        return scores, sides
 
 
 def score_rows(
@@ -196,6 +237,7 @@ def score_rows(
     *,
     methods: Sequence[str] | None = None,
     reading: ReadingSettings | None = None,
+    loss: LossSettings = PLAIN,
     max_length: int = 0,
     truncate: bool = False,
     on_error: OnError = "stop",
@@ -211,6 +253,7 @@ def score_rows(
         settings: which methods, and how rows are put together.
         methods: in the place of the settings' own.
         reading: how rows are read.
+        loss: what training does with a row; as `scan` takes it.
         max_length: longest row, in tokens; 0 for the model's context.
         truncate: cut longer rows instead of refusing them.
         on_error: `stop` at a row that cannot be used, or `skip`, which gives its reason in the place of scores.
@@ -224,7 +267,14 @@ def score_rows(
     chosen = settings or StreamSettings()
     chosen = chosen if methods is None else replace(chosen, methods=tuple(methods))
     stream = RowStream(
-        model, concept, chosen, reading=reading, max_length=max_length, truncate=truncate, on_error=on_error
+        model,
+        concept,
+        chosen,
+        reading=reading,
+        loss=loss,
+        max_length=max_length,
+        truncate=truncate,
+        on_error=on_error,
     )
     source = iter(rows)
     while group := list(islice(source, chosen.look_ahead)):

@@ -6,7 +6,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
@@ -18,6 +18,7 @@ from aitia.attribution.gradients import Damping
 from aitia.engine import Engine, no_progress
 from aitia.errors import AitiaError
 from aitia.files import require_place
+from aitia.records import ReadingSettings
 from aitia.settings import AtLeast, AtMost, Setting, described
 
 if TYPE_CHECKING:
@@ -161,19 +162,23 @@ def left_out(skipped: Iterable[Sequence[str]]) -> list[str]:
     return [f"left out: {place}: {reason}" for place, reason in skipped]
 
 
+_NOT_GIVEN = (None, 0, "stop", *asdict(ReadingSettings()).values())
+
+
 def require_used(methods: Sequence[str], **given: object) -> None:
     """Refuse what only the influence methods read, where another method was chosen.
 
     Args:
         methods: the names of the methods that are chosen, the deciding one first.
-        given: name of an option -> its value; empty, zero and `stop` are what it is where it was not given.
+        given: name of an option -> its value; empty, zero, `stop`, `auto` and `both` are what it is where it was not
+            given.
 
     Raises:
         AitiaError: an option would be passed over.
     """
     from aitia.attribution.scorers import find_scorer, scorers
 
-    vain = [f"--{name.replace('_', '-')}" for name, value in given.items() if value not in (None, 0, "stop")]
+    vain = [f"--{name.replace('_', '-')}" for name, value in given.items() if value not in _NOT_GIVEN]
     if vain and not any(find_scorer(name).needs().queries for name in methods):
         names = [name for name, each in scorers().items() if each.needs().queries]
         raise AitiaError(

@@ -16,6 +16,7 @@ from aitia.concepts.separation import choose_site, held_out_projections, null_ef
 from aitia.errors import ConceptError
 from aitia.models import LanguageModel, in_tokens
 from aitia.records import Records, TokenizedRecords, read_records
+from aitia.records.losses import require_answers
 from aitia.statistics import auc, effect_size
 
 ChosenTokens = Literal["auto", "response", "response_end"]
@@ -319,6 +320,7 @@ def _usable(
     records = texts if isinstance(texts, Records) else read_records(texts, on_error=cutting["on_error"])
     if not len(records):
         raise ConceptError(f"{records.name}: no texts to fit a concept to")
+    require_answers(records, cutting["on_error"])
     rows = in_tokens(model, records, **cutting)
     return (records.only([row.id for row in rows]) if rows.skipped else records), rows
 

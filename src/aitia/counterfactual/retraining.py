@@ -21,6 +21,7 @@ from aitia.errors import AitiaError, StoreError
 from aitia.files import LOCK, digest, only_here, read_json, remove_parts, write_json
 from aitia.models import LanguageModel
 from aitia.records import Records
+from aitia.records.losses import PLAIN, LossSettings
 from aitia.training import LoraSettings, finetune_lora, train
 
 
@@ -90,6 +91,8 @@ def retrain(
     settings: LoraSettings,
     out: Path | str,
     engine: Engine = LOCAL,
+    *,
+    loss: LossSettings = PLAIN,
 ) -> list[RunResult]:
     """Train each cell from the same base model and measure the behaviours; resumable run by run.
 
@@ -102,6 +105,7 @@ def retrain(
         out: folder for the results, one JSON file a cell.
         engine: where cells are trained; workers are sent `load_base` and all that it holds, and write into
             `out` themselves.
+        loss: what training does with a row.
 
     Returns:
         One result a cell, in their order.
@@ -112,7 +116,7 @@ def retrain(
     """
     folder = Path(out)
     base = load_base()
-    paths = run_files(base.fingerprint, data, cells, behaviours, settings, folder)
+    paths = run_files(base.fingerprint, data, cells, behaviours, settings, folder, loss=loss)
     to_do = [cell for cell, path in paths.items() if not path.is_file()]
     with only_here(folder / LOCK):
         remove_parts(folder)
@@ -122,7 +126,7 @@ def retrain(
                 _write(paths[cell], cell, _measured(base, behaviours))
                 advance(1)
             del base  # two models at once may be one too many for the memory
-            work = partial(_train_and_measure, load_base, data, tuple(behaviours), settings)
+            work = partial(_train_and_measure, load_base, data, tuple(behaviours), settings, loss)
             tasks = ((cell, paths[cell]) for cell in to_do if cell.kept)
             for _ in run_tasks(work, tasks, engine=engine, advance=advance):
                 pass
@@ -137,6 +141,8 @@ def run_files(
     behaviours: Sequence[Behaviour],
     settings: LoraSettings,
     out: Path | str,
+    *,
+    loss: LossSettings = PLAIN,
 ) -> dict[RetrainingRun, Path]:
     """The file of each run's result, which is there if the run has been made.
 
@@ -147,6 +153,7 @@ def run_files(
         behaviours: measured after each.
         settings: how each is trained.
         out: folder of the results.
+        loss: what training does with a row.
 
     Returns:
         Run -> file.
@@ -168,6 +175,8 @@ def run_files(
             )
     shared = [base, data.fingerprint, settings.identity()]
     shared += [[behaviour.name, behaviour.identity()] for behaviour in behaviours]
+    # Left out where it is plain, so that results made before there were losses keep their names.
+    shared += [] if loss.plain else [loss.said]
     return {cell: Path(out) / f"{digest([*shared, cell.as_json()])[:24]}.json" for cell in cells}
 
 
@@ -176,11 +185,12 @@ def _train_and_measure(
     data: Records,
     behaviours: Sequence[Behaviour],
     settings: LoraSettings,
+    loss: LossSettings,
     task: tuple[RetrainingRun, Path],
     advance: Advance,
 ) -> None:
     cell, path = task
-    _write(path, cell, _measured(_trained(load_base(), data, cell, settings), behaviours))
+    _write(path, cell, _measured(_trained(load_base(), data, cell, settings, loss), behaviours))
     advance(1)
 
 
@@ -191,13 +201,13 @@ def _write(path: Path, cell: RetrainingRun, values: Mapping[str, list[float]]) -
 
 
 def _trained(
-    model: LanguageModel, data: Records, cell: RetrainingRun, settings: LoraSettings
+    model: LanguageModel, data: Records, cell: RetrainingRun, settings: LoraSettings, loss: LossSettings
 ) -> LanguageModel:
     chosen = replace(settings, seed=cell.seed, epochs=cell.epochs or settings.epochs)
     rows = data.only(list(cell.kept))
     if cell.weights:
-        return train(model, rows, chosen, weights=np.array(cell.weights), progress=False)
-    return finetune_lora(model, rows, chosen, progress=False)
+        return train(model, rows, chosen, loss=loss, weights=np.array(cell.weights), progress=False)
+    return finetune_lora(model, rows, chosen, loss=loss, progress=False)
 
 
 def _measured(model: LanguageModel, behaviours: Sequence[Behaviour]) -> dict[str, list[float]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -20,7 +20,9 @@ from aitia.counterfactual.behaviours import measure
 from aitia.engine import progress_bar
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel, in_tokens
+from aitia.models.losses import with_references
 from aitia.records import Records, TokenizedRecords
+from aitia.records.losses import PLAIN
 from aitia.settings import Above, Count, check
 from aitia.statistics import Estimate, bootstrap_estimate
 from aitia.training import LoraSettings, Step, Trainable, TrainingLoop
@@ -71,12 +73,12 @@ def tail_patch(
     """Measure Tail-Patch for several rankings of the same rows; a row that several of them choose makes one step.
 
     What the step moves is what training moves: the factors of the adapter where the model has one, else all weights.
-    The loss is the mean over the row's response tokens; there is no weight decay and no clipping. The model is as it
-    was afterwards.
+    The loss is that of the rows, with their weights; for supervised fine-tuning it is the mean over the row's response
+    tokens. There is no weight decay and no clipping. The model is as it was afterwards.
 
     Args:
         model: trained on the data.
-        data: n rows.
+        data: n rows; those in tokens have their loss, others are rows of supervised fine-tuning.
         queries: q rows, whose responses count.
         scores: name -> [n] for all queries together, or [q, n] with a ranking for each.
         settings: how many rows, and which step.
@@ -91,11 +93,13 @@ def tail_patch(
         NumericalError: the step is not finite.
     """
     settings = settings or TailPatchSettings()
-    rows, asked = in_tokens(model, data), in_tokens(model, queries)
+    rows = in_tokens(model, data, loss=data.loss if isinstance(data, TokenizedRecords) else PLAIN)
+    asked = in_tokens(model, queries)
     chosen = {
         name: _highest(name, each, len(rows), len(asked), settings.rows) for name, each in scores.items()
     }
     every = np.unique(np.concatenate([each.ravel() for each in chosen.values()]))
+    rows = _with_references(model, rows, every)
     before, after = _stepped(model, rows, asked, every, settings)
     found = {}
     for name, each in chosen.items():
@@ -107,6 +111,13 @@ def tail_patch(
             log_probability=_over_queries(logs, seed), probability=_over_queries(shares, seed), by_query=logs
         )
     return found
+
+
+def _with_references(model: LanguageModel, rows: TokenizedRecords, chosen: np.ndarray) -> TokenizedRecords:
+    """The rows with the reference's log-probabilities of those that make a step, where their loss reads these."""
+    filled = with_references(model, [rows[int(place)] for place in chosen], rows.loss)
+    found = dict(zip(chosen.tolist(), filled, strict=True))
+    return replace(rows, records=[found.get(place, row) for place, row in enumerate(rows)])
 
 
 def _over_queries(values: np.ndarray, seed: int) -> Estimate:
@@ -143,7 +154,7 @@ def _stepped(
             step = Step(
                 rows=(row,),
                 learning_rate=settings.learning_rate,
-                predicted_tokens=int(rows[row].response[1:].sum()),
+                predicted_tokens=sum(int(side.response[1:].sum()) for side in rows[row].sides),
             )
             loop = TrainingLoop(trainable=trainable, data=rows, settings=training, steps=(step,))
             start = loop.start()

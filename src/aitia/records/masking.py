@@ -72,7 +72,8 @@ def tokenize(
         today: the date for a chat template that asks what day it is; default: the day on which this process
             first needed one.
         loss: what training does with a row. Only with a loss that compares answers are preference pairs taken, each
-            answer cut as a row of its own; what else the loss reads is `TokenizedRecord.numbers`.
+            answer cut as a row of its own, and counted from the first token on in which either differs from the prompt
+            (as TRL's `DPOTrainer` does); what else the loss reads is `TokenizedRecord.numbers`.
 
     Returns:
         Up to n records in tokens, in order.
@@ -116,7 +117,7 @@ def _usable(
                     _made(side, result, max_length, truncate, name if len(part) > 1 else "")
                     for side, result, name in zip(part, results, loss_of(loss).sides, strict=True)
                 ]
-                first, *others = made
+                first, *others = _begun_alike(made)
                 for other in others:
                     _require_apart(first, other)
                 yield replace(
@@ -152,6 +153,17 @@ def _made(
     return TokenizedRecord(
         id=record.id, row=record.row, location=record.location, tokens=tokens, response=response
     )
+
+
+def _begun_alike(made: list[TokenizedRecord]) -> list[TokenizedRecord]:
+    """Answers to one prompt, all from the first token on in which one of them is not the prompt, as in TRL's DPO."""
+    starts = [int(np.flatnonzero(each.response)[0]) for each in made]
+    first = min(starts)
+    if max(starts) == first or not all(
+        each.response[start:].all() for each, start in zip(made, starts, strict=True)
+    ):
+        return made
+    return [replace(each, response=np.arange(len(each.tokens)) >= first) for each in made]
 
 
 def _require_apart(one: TokenizedRecord, other: TokenizedRecord) -> None:

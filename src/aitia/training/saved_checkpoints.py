@@ -24,7 +24,9 @@ import numpy as np
 from aitia.errors import AitiaError, StoreError
 from aitia.files import read_json
 from aitia.models import LanguageModel, in_tokens
+from aitia.models.losses import with_references
 from aitia.records import Records, TokenizedRecords
+from aitia.records.losses import PLAIN
 from aitia.training.loop import Step
 from aitia.training.recording import RUN, RecordedRun, describe
 from aitia.training.settings import LoraSettings
@@ -106,6 +108,9 @@ def read_checkpoints(
 ) -> SavedCheckpoints:
     """Read the checkpoints that a `Trainer` saved: parameters, moments and learning rates.
 
+    Checkpoints do not say what the trainer's loss was: rows in tokens have theirs (`aitia.models.in_tokens`), others
+    are taken for rows of supervised fine-tuning. The reference of a loss that reads one is the base model.
+
     The rate of a step is the logged one (`logging_steps`), or lies on the line between those that are known.
 
     Args:
@@ -143,10 +148,12 @@ def read_checkpoints(
         held = _names_of(tuned, groups, found[last])
         peak = max([*_rates(logged).values(), *(float(each["lr"]) for each in groups)])
     settings = replace(settings, **group_settings(groups, held, peak))
-    rows = in_tokens(model, data, max_length=settings.max_length, truncate=settings.cuts)
+    loss = data.loss if isinstance(data, TokenizedRecords) else PLAIN
+    rows = in_tokens(model, data, max_length=settings.max_length, truncate=settings.cuts, loss=loss)
+    rows = replace(rows, records=with_references(model, rows.records, loss, untrained=True))
     source = getattr(data, "source", None)
     said = describe(model, rows, settings, (), str(source) if source else None, None)
-    said["data"]["predicted_tokens"] = sum(int(row.response[1:].sum()) for row in rows)
+    said["data"]["predicted_tokens"] = sum(int(side.response[1:].sum()) for row in rows for side in row.sides)
     said |= {
         "length": int(logged["max_steps"]),
         "parameters": [[name, shape] for name, shape in shapes.items()],

@@ -1,13 +1,16 @@
-"""Recording a run of the transformers `Trainer` or of TRL's `SFTTrainer`, as `aitia.training.train` records its own.
+"""Recording a run of the transformers `Trainer`, or of TRL's, as `aitia.training.train` records its own.
 
 The callback watches what the model is called with, so the rows of a step are those that it really ran over, whatever
 samplers, collators and workers came before. At steps 1, 2, 4, 8, ... the gradient and the optimizer's step are
 computed again and compared with the trainer's: a loss or an optimizer that replay does not know shows there at last.
+The reference of DPO is the model before training, whose log-probabilities are computed once, or what a trainer that
+computed them before (`precompute_ref_log_probs`) has in its batches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +20,26 @@ from aitia.engine import warn
 from aitia.errors import AitiaError, StoreError
 from aitia.files import require_only
 from aitia.models import in_tokens
+from aitia.models.losses import known_references, with_references
 from aitia.records import Records, TokenizedRecords, read_records
+from aitia.records.losses import loss_of
 from aitia.training.recording import PARTS, RUN, describe, open_run
 from aitia.training.trainable import Trainable, as_language_model
 from aitia.training.trainer import STATE_GIGABYTES
-from aitia.training.trainer_checks import require_exact, require_plain, settings_of, trained_parameters
+from aitia.training.trainer_checks import (
+    require_equal_batches,
+    require_exact,
+    require_plain,
+    settings_of,
+    trained_parameters,
+    trainer_loss,
+)
 from aitia.training.trainer_recorder import Recorder
 from aitia.training.trainer_rows import mask_spans, match_rows, rows_of_loader
 
 
 class RecordingCallback(TrainerCallback):
-    """Records a run of the transformers `Trainer`, or of TRL's `SFTTrainer`, so that it can be replayed.
+    """Records a run of the transformers `Trainer`, or of TRL's `SFTTrainer` or `DPOTrainer`, for replay.
 
     Give it to the trainer among its `callbacks`; `read_run` reads the folder afterwards. What cannot be replayed is
     refused with the reason: most of it before the first step, the rest at the step that shows it. A training that is
@@ -115,6 +127,7 @@ def _begin(callback: RecordingCallback, args: Any, state: Any, given: Mapping[st
     """Check a training that is about to begin, or to go on, and open its folder."""
     network, optimizer, tokenizer = given["model"], given["optimizer"], given["processing_class"]
     require_plain(args)
+    loss = trainer_loss(args)
     require_exact(network)
     parameters = trained_parameters(network)
     if not hasattr(tokenizer, "apply_chat_template") or hasattr(tokenizer, "tokenizer"):
@@ -140,8 +153,14 @@ def _begin(callback: RecordingCallback, args: Any, state: Any, given: Mapping[st
             max_length=settings.max_length,
             truncate=settings.cuts,
             today=known.today if known else None,
+            loss=loss,
         )
-        data = match_rows(plain, list(rows_of_loader(given["train_dataloader"])))
+        data = match_rows(plain, list(rows_of_loader(given["train_dataloader"], loss)))
+        if not loss_of(loss).per_token:
+            require_equal_batches(args, len(data))
+        data = known_references(data, known.references if known is not None and number else [])
+        # Without an adapter to turn off, the model is its own reference as long as no step is taken.
+        data = replace(data, records=with_references(model, data.records, loss, untrained=not adapted))
         masks = mask_spans(plain, data)
         source = getattr(callback.data, "source", None)
         said = describe(model, data, settings, (), str(source) if source else None, None, masks)

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from aitia.errors import AitiaError
+from aitia.records.losses import PLAIN, LossSettings
 from aitia.training.settings import LoraSettings
 
 if TYPE_CHECKING:
@@ -27,6 +28,17 @@ _NOT_REPLAYED: tuple[tuple[str, object, str], ...] = (
     ("packing", True, "rows that are packed together are not told apart; set it to False"),
     ("padding_free", True, "rows that are packed together are not told apart; set it to False"),
     ("activation_offloading", True, "set it to False"),
+)  # fmt: skip
+
+# What TRL's DPOConfig may not say beside the loss that `aitia.records.losses` knows: name, its value there, the mend.
+_NOT_PLAIN_DPO: tuple[tuple[str, tuple[object, ...], str], ...] = (
+    ("loss_type", (["sigmoid"], "sigmoid"), "one loss, 'sigmoid', is replayed; set it to ['sigmoid']"),
+    ("loss_weights", (None, [1.0]), "the loss is multiplied by it; set it to None"),
+    ("f_divergence_type", ("reverse_kl", None), "set it to 'reverse_kl'"),
+    ("ld_alpha", (None,), "it weighs the tokens of an answer; set it to None"),
+    ("use_weighting", (False, None), "each pair's weight changes with the model; set it to False"),
+    ("sync_ref_model", (False, None), "the reference moves with the model, and is recorded once; set it to False"),
+    ("truncation_mode", ("keep_start", None), "rows are cut at their end; set it to 'keep_start'"),
 )  # fmt: skip
 
 # What an adapter's configuration may say, since the factors' places, ranks and scale are read from it.
@@ -58,11 +70,54 @@ def require_plain(args: Any) -> None:
         value = getattr(args, name, None)
         if value and (refused is ... or value == refused):
             raise AitiaError(f"recording: {kind} has {name}={value}: {why}")
-    loss = getattr(args, "loss_type", "nll")
-    if loss != "nll":
+
+
+def trainer_loss(args: Any) -> LossSettings:
+    """The loss of a trainer's rows, by its arguments; the gradients of steps are compared besides.
+
+    Args:
+        args: `transformers.TrainingArguments`, or TRL's.
+
+    Returns:
+        The loss: `dpo` of TRL's `DPOConfig`, else that of supervised fine-tuning.
+
+    Raises:
+        AitiaError: it is another loss, which cannot be replayed; naming the argument and the mend.
+    """
+    kind = type(args).__name__
+    if not any(each.__name__ == "DPOConfig" for each in type(args).__mro__):
+        loss = getattr(args, "loss_type", "nll")
+        if loss == "nll":
+            return PLAIN
         raise AitiaError(
-            f"recording: {kind} has loss_type={loss!r}; only supervised fine-tuning with plain "
-            "cross-entropy ('nll') can be recorded"
+            f"recording: {kind} has loss_type={loss!r}; supervised fine-tuning with plain cross-entropy ('nll') and "
+            "DPO (DPOTrainer) can be recorded"
+        )
+    for name, plain, why in _NOT_PLAIN_DPO:
+        value = getattr(args, name, plain[0])
+        if value not in plain:
+            raise AitiaError(f"recording: {kind} has {name}={value!r}: {why}")
+    return LossSettings(loss="dpo", beta=float(args.beta))
+
+
+def require_equal_batches(args: Any, rows: int) -> None:
+    """Refuse steps whose batches have different numbers of rows, where a trainer's loss is the mean of their means.
+
+    Args:
+        args: of the trainer.
+        rows: of its data set.
+
+    Raises:
+        AitiaError: the last step of an epoch is made of batches of different sizes.
+    """
+    size, batches = args.per_device_train_batch_size, args.gradient_accumulation_steps
+    rest = rows % (size * batches)
+    if rest > size and rest % size and not args.dataloader_drop_last:
+        raise AitiaError(
+            f"recording: the last step of an epoch has {rest} of {rows} pairs, in batches of {size} and a last one of "
+            f"{rest % size}, and the trainer weighs batches alike, so pairs count differently there; choose "
+            "per_device_train_batch_size and gradient_accumulation_steps so that batches are full, or set "
+            "dataloader_drop_last=True"
         )
 
 

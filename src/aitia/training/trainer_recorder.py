@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from aitia.errors import AitiaError, StoreError
 from aitia.files import remove_parts
+from aitia.models.losses import loss_values
 from aitia.records import TokenizedRecords
+from aitia.records.losses import loss_of
 from aitia.training.loop import Step, TrainingLoop, flatten
 from aitia.training.recording import (
     ADAPTER,
@@ -48,7 +50,7 @@ class Recorder:
         said: what `run.json` says.
         length: steps of the whole run.
         steps: those that were taken.
-        losses: of those, in nats a token.
+        losses: of those, in nats a token, or a pair.
     """
 
     out: Path
@@ -62,7 +64,7 @@ class Recorder:
     losses: list[float] = field(default_factory=list)
     _every: int = 1
     _kept: int = -1
-    _batches: list[tuple[list[GivenRow], float]] = field(default_factory=list)
+    _batches: list[tuple[list[GivenRow], Any]] = field(default_factory=list)
     _open: bool = False
     _expected: State | None = None
 
@@ -123,12 +125,26 @@ class Recorder:
         self._batches, self._open = [], True
 
     def _watch(self, module: Any, _args: Any, given: Mapping[str, Any], outputs: Any) -> None:
-        if not (self._open and module.training):
+        import torch
+
+        # A reference model that is this one without its adapter runs without gradients.
+        if not (self._open and module.training and torch.is_grad_enabled()):
+            return
+        rows = given_rows(given, self.data.loss)
+        if not self.data.loss.plain:
+            log_probs = getattr(outputs, "log_probs", None)
+            if log_probs is None:
+                raise AitiaError(
+                    "recording: the model gives no log-probabilities of its answers; use the DPOTrainer of TRL 1.16 or "
+                    "newer"
+                )
+            self._batches.append(
+                (rows, log_probs.detach().double().sum(dim=1).reshape(-1, len(rows)).T.cpu())
+            )
             return
         loss = getattr(outputs, "loss", None)
         if loss is None:
             raise AitiaError("recording: the model gives no loss; only its own cross-entropy can be replayed")
-        rows = given_rows(given)
         tokens = sum(int(row.predicted.sum()) for row in rows)
         said = given.get("num_items_in_batch")
         self._batches.append((rows, float(loss.detach()) * (tokens if said is None else float(said))))
@@ -142,7 +158,7 @@ class Recorder:
         self._open = False
         number = len(self.steps)
         rows = [self._book.place(row) for batch, _ in self._batches for row in batch]
-        tokens = sum(int(self.data[row].response[1:].sum()) for row in rows)
+        tokens = sum(int(side.response[1:].sum()) for row in rows for side in self.data[row].sides)
         rates = {float(group["lr"]) for group in self._plain.param_groups if group["params"]}
         if not rows or len(rates) > 1:
             why = (
@@ -152,9 +168,24 @@ class Recorder:
             )
             raise AitiaError(f"recording: step {number + 1}: {why}")
         self.steps.append(Step(rows=tuple(rows), learning_rate=rates.pop(), predicted_tokens=tokens))
-        self.losses.append(sum(loss for _, loss in self._batches) / tokens)
+        self.losses.append(self._loss(rows, tokens))
         # The numbers of steps that are powers of two.
         self._expected = self._after() if (number + 1) & number == 0 else None
+
+    def _loss(self, rows: list[int], tokens: int) -> float:
+        """The loss of a step, as the trainer computed it."""
+        import torch
+
+        if self.data.loss.plain:
+            return sum(loss for _, loss in self._batches) / tokens
+        sizes = [len(batch) for batch, _ in self._batches]
+        if len(set(sizes)) > 1:
+            raise AitiaError(
+                f"recording: step {len(self.steps)} is made of batches of {', '.join(map(str, sizes))} pairs, "
+                "which the trainer weighs alike, so pairs count differently; see that batches are full"
+            )
+        log_probs = torch.cat([found for _, found in self._batches])
+        return float(loss_values(log_probs, [self.data[row] for row in rows], self.data.loss).mean())
 
     def end_step(self) -> None:
         """Compare a step with what was expected, and keep the state if it is one of those that are kept.
@@ -239,12 +270,27 @@ class Recorder:
         off = float((given - ours).norm() / ours.norm().clamp(min=1e-30))
         if off > TOLERANCE:
             raise AitiaError(
-                f"recording: at step {number + 1} the trainer's gradient lies {off:.2%} off that of the mean "
-                "cross-entropy of the step's predicted tokens, so it cannot be replayed. Its loss is another (a "
-                "`compute_loss`, a mean over batches, an auxiliary loss), dropout, or mixed precision"
+                f"recording: at step {number + 1} the trainer's gradient lies {off:.2%} off that of "
+                f"{self._named_loss()}, so it cannot be replayed. Its loss is another (a `compute_loss`, a mean over "
+                "batches, an auxiliary "
+                f"loss{self._named_reference()}), dropout, or mixed precision"
             )
         unclipped, step = replace(self.settings, max_grad_norm=0.0), self.steps[number]
         return update(self._state_before(), given, number, step.learning_rate, unclipped, decay=loop.decay)
+
+    def _named_loss(self) -> str:
+        if self.data.loss.plain:
+            return "the mean cross-entropy of the step's predicted tokens"
+        return f"the mean of {loss_of(self.data.loss).formula} over the step's pairs"
+
+    def _named_reference(self) -> str:
+        """What else may be another, where a loss reads a reference model."""
+        if not loss_of(self.data.loss).relative:
+            return ""
+        return (
+            ", a `ref_model` that is not the model before training; with precompute_ref_log_probs=True its "
+            "log-probabilities are recorded"
+        )
 
     def _state_before(self) -> State:
         step = self.steps.pop()

@@ -2,7 +2,8 @@
 
 Only the inputs of the model say for certain what a step was made of: samplers, workers and collators are the trainer's
 own, and columns that the model does not take are removed on the way. So a row is known by its tokens and by which of
-them are predicted. Rows that are equal in both do the same to a training; the data's places of such rows take turns.
+them are predicted, a preference pair by those of both answers. Rows that are equal in all of this do the same to a
+training; the data's places of such rows take turns.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ import numpy as np
 
 from aitia.errors import AitiaError, RecordError
 from aitia.records import TokenizedRecord, TokenizedRecords
+from aitia.records.losses import PLAIN, REFERENCES, LossSettings, loss_of
 
 IGNORED = -100
 """The label of a token that is not predicted, in transformers and TRL."""
 
 _USED = {"input_ids", "attention_mask", "labels"}
 _HARMLESS = {"use_cache", "fused_lm_head", "num_items_in_batch", "return_dict"}
+_REFERENCES = ("ref_chosen_logps", "ref_rejected_logps")
+"""What TRL's collator of pairs hands on of a reference model that was asked before training."""
 _PACKED = {"position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "seq_idx", "seq_lengths", "shift_labels"}
 
 
@@ -32,26 +36,74 @@ class GivenRow:
     Attributes:
         tokens: [t] int32, without pads.
         predicted: [t] bool, True where the loss counts the token; never at position 0.
+        rejected: of a preference pair, the other answer.
+        references: log-probabilities of the answers by the reference model, where the batch holds them.
     """
 
     tokens: np.ndarray
     predicted: np.ndarray
+    rejected: GivenRow | None = None
+    references: tuple[float, ...] = ()
 
     @property
-    def key(self) -> tuple[bytes, bytes]:
+    def sides(self) -> tuple[GivenRow, ...]:
+        """The answers that the loss compares."""
+        return (self,) if self.rejected is None else (self, self.rejected)
+
+    @property
+    def key(self) -> Key:
         """What the row is to a training."""
-        return self.tokens.tobytes(), self.predicted.tobytes()
+        return (
+            tuple(side.tokens.tobytes() for side in self.sides),
+            tuple(side.predicted.tobytes() for side in self.sides),
+        )
 
 
-def given_rows(inputs: Mapping[str, Any]) -> list[GivenRow]:
-    """The rows of a batch, from what the model is called with.
+Key = tuple[tuple[bytes, ...], tuple[bytes, ...]]
+"""Tokens of each side, and which of them are predicted."""
+
+
+def given_rows(inputs: Mapping[str, Any], loss: LossSettings = PLAIN) -> list[GivenRow]:
+    """The rows of a batch, from what the model is called with, or from what a collator makes.
+
+    Args:
+        inputs: of the model; of a loss that compares answers, all chosen ones and then all rejected ones, as TRL has
+            them, with `labels` or a `completion_mask`.
+        loss: of the rows.
 
     Returns:
         The rows, in order.
 
     Raises:
-        AitiaError: it is no batch of supervised fine-tuning whose rows stand apart, padded on the right.
+        AitiaError: it is no batch of the loss whose rows stand apart, padded on the right.
     """
+    count = len(loss_of(loss).sides)
+    if count == 1:
+        return _single_rows(inputs)
+    inputs, references = _without_references(inputs)
+    rows = _single_rows(inputs)
+    if len(rows) % count:
+        raise AitiaError(f"recording: a batch has {len(rows)} answers, which are not those of whole pairs")
+    size = len(rows) // count
+    return [
+        replace(rows[place], rejected=rows[size + place], references=tuple(found))
+        for place, found in enumerate(references or [()] * size)
+    ]
+
+
+def _without_references(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], list[list[float]]]:
+    """A batch of pairs with labels, and the log-probabilities by the reference model that it holds, [b][2]."""
+    found = dict(inputs)
+    columns = [found.pop(name, None) for name in _REFERENCES]
+    mask = found.pop("completion_mask", None)
+    if mask is not None and "input_ids" in found:
+        found["labels"] = found["input_ids"].masked_fill(mask == 0, IGNORED)
+    if any(each is None for each in columns):
+        return found, []
+    return found, np.stack([each.detach().cpu().double().numpy() for each in columns], axis=1).tolist()
+
+
+def _single_rows(inputs: Mapping[str, Any]) -> list[GivenRow]:
     names = {name for name, value in inputs.items() if value is not None and value is not False}
     if packed := sorted(names & _PACKED):
         raise AitiaError(
@@ -61,7 +113,7 @@ def given_rows(inputs: Mapping[str, Any]) -> list[GivenRow]:
     if lacking := sorted({"input_ids", "labels"} - names):
         raise AitiaError(
             f"recording: the batches have no `{lacking[0]}`; only supervised fine-tuning with the model's "
-            "cross-entropy can be recorded"
+            "cross-entropy, and DPO with TRL's own collator, can be recorded"
         )
     if others := sorted(names - _USED - _HARMLESS):
         raise AitiaError(
@@ -97,8 +149,12 @@ def _given_row(tokens: np.ndarray, labels: np.ndarray, real: np.ndarray) -> Give
     return GivenRow(tokens=tokens[:length].astype(np.int32), predicted=predicted)
 
 
-def rows_of_loader(loader: Any) -> Iterator[GivenRow]:
+def rows_of_loader(loader: Any, loss: LossSettings = PLAIN) -> Iterator[GivenRow]:
     """Every row of a trainer's data set, collated alone.
+
+    Args:
+        loader: of the trainer.
+        loss: of the rows.
 
     Yields:
         The rows, in order.
@@ -111,7 +167,7 @@ def rows_of_loader(loader: Any) -> Iterator[GivenRow]:
         raise AitiaError("recording: the train dataset is a stream; give one whose rows can be counted")
     for place in range(len(dataset)):
         try:
-            found = given_rows(loader.collate_fn([dataset[place]]))
+            found = given_rows(loader.collate_fn([dataset[place]]), loss)
         except AitiaError as error:
             raise AitiaError(f"{error} (row {place} of the train dataset)") from error
         if len(found) != 1:
@@ -127,43 +183,62 @@ def match_rows(data: TokenizedRecords, given: Sequence[GivenRow]) -> TokenizedRe
         given: the n rows of the trainer, in any order.
 
     Returns:
-        The data, with the trainer's masks.
+        The data, with the trainer's masks, and with the log-probabilities by the reference model that it holds.
 
     Raises:
-        RecordError: a row of one is not in the other as often; the first is named.
+        RecordError: a row of one is not in the other as often, or the masks of a pair differ; the first is named.
     """
-    places: dict[bytes, list[int]] = defaultdict(list)
-    masks: dict[bytes, list[np.ndarray]] = defaultdict(list)
+    places: dict[tuple[bytes, ...], list[int]] = defaultdict(list)
+    twins: dict[tuple[bytes, ...], list[GivenRow]] = defaultdict(list)
     for place, row in enumerate(data):
         places[_key(row)[0]].append(place)
     for number, row in enumerate(given):
         if row.key[0] not in places:
             raise RecordError(_not_in_the_data(number, row, data))
-        if not row.predicted.any():
+        if not all(side.predicted.any() for side in row.sides):
             raise RecordError(
                 f"row {number} of the train dataset: no token of it is predicted; leave it out of the training"
             )
-        masks[row.key[0]].append(row.predicted)
+        twins[row.key[0]].append(row)
     found = list(data)
     for tokens, where in places.items():
-        if len(masks[tokens]) != len(where):
+        theirs = twins[tokens]
+        if len(theirs) != len(where):
             more = data[where[-1]]
             raise RecordError(
                 f"{more.location}: the data have row {more.id!r} {len(where)} time(s), the train dataset "
-                f"{len(masks[tokens])} time(s); give RecordingCallback the rows that are trained on, no others"
+                f"{len(theirs)} time(s); give RecordingCallback the rows that are trained on, no others"
             )
-        theirs = [each.tobytes() for each in masks[tokens]]
-        if sorted(theirs) == sorted(_key(data[place])[1] for place in where):
+        for place, row in zip(where, theirs, strict=True):
+            known = dict(zip(REFERENCES, row.references, strict=False))
+            found[place] = replace(found[place], numbers={**found[place].numbers, **known})
+        masks = [row.key[1] for row in theirs]
+        if sorted(masks) == sorted(_key(data[place])[1] for place in where):
             continue
-        if len(set(theirs)) > 1:
-            raise RecordError(
-                f"{data[where[0]].location}: the trainer has rows with the tokens of row {data[where[0]].id!r} and "
-                "different masks, which are not those of the data; it cannot be said which is which"
-            )
+        _require_one_mask(data[where[0]], theirs[0], masks)
         for place in where:
             first = found[place].response[:1]
-            found[place] = replace(found[place], response=np.concatenate([first, masks[tokens][0][1:]]))
+            found[place] = replace(found[place], response=np.concatenate([first, theirs[0].predicted[1:]]))
     return replace(data, records=found)
+
+
+def _require_one_mask(row: TokenizedRecord, given: GivenRow, masks: Sequence[tuple[bytes, ...]]) -> None:
+    """Refuse masks that are not those of the data and cannot be put in their place."""
+    if given.rejected is not None:
+        counts = [
+            f"{int(theirs.predicted.sum())} tokens of the {name} answer where the data have "
+            f"{int(own.response[1:].sum())}"
+            for name, own, theirs in zip(("chosen", "rejected"), row.sides, given.sides, strict=True)
+        ]
+        raise RecordError(
+            f"{row.location}: the trainer predicts {' and '.join(counts)}; pairs are recorded where the trainer "
+            "compares the whole answers: give the rows as they are trained on, without flags of turns"
+        )
+    if len(set(masks)) > 1:
+        raise RecordError(
+            f"{row.location}: the trainer has rows with the tokens of row {row.id!r} and different masks, which are "
+            "not those of the data; it cannot be said which is which"
+        )
 
 
 def mask_spans(before: TokenizedRecords, after: TokenizedRecords) -> dict[str, list[list[int]]]:
@@ -198,10 +273,10 @@ class RowBook:
 
     def __init__(self, data: TokenizedRecords):
         self._data = data
-        self._places: dict[tuple[bytes, bytes], list[int]] = defaultdict(list)
+        self._places: dict[Key, list[int]] = defaultdict(list)
         for place, row in enumerate(data):
             self._places[_key(row)].append(place)
-        self._uses: dict[tuple[bytes, bytes], int] = defaultdict(int)
+        self._uses: dict[Key, int] = defaultdict(int)
 
     def count(self, places: Iterable[int]) -> None:
         """Take note of rows that were used before."""
@@ -227,20 +302,32 @@ class RowBook:
         return known[(self._uses[row.key] - 1) % len(known)]
 
 
-def _key(row: TokenizedRecord) -> tuple[bytes, bytes]:
-    predicted = np.array(row.response, dtype=bool)
-    predicted[:1] = False
-    return np.ascontiguousarray(row.tokens, dtype=np.int32).tobytes(), predicted.tobytes()
+def _key(row: TokenizedRecord) -> Key:
+    sides = row.sides
+    tokens = tuple(np.ascontiguousarray(side.tokens, dtype=np.int32).tobytes() for side in sides)
+    return tokens, tuple(_predicted(side).tobytes() for side in sides)
+
+
+def _predicted(row: TokenizedRecord) -> np.ndarray:
+    found = np.array(row.response, dtype=bool)
+    found[:1] = False
+    return found
 
 
 def _not_in_the_data(number: int, given: GivenRow, data: TokenizedRecords) -> str:
-    shared = [_shared(given.tokens, row.tokens) for row in data]
+    shared = [
+        sum(_shared(one.tokens, other.tokens) for one, other in zip(given.sides, row.sides, strict=True))
+        for row in data
+    ]
     nearest = data[int(np.argmax(shared))]
+    apart = zip(given.sides, nearest.sides, ("chosen", "rejected"), strict=False)
+    theirs, own, name = next(each for each in apart if not np.array_equal(each[0].tokens, each[1].tokens))
+    answer = f"{name} answer: " if given.rejected is not None else ""
     return (
-        f"row {number} of the train dataset ({len(given.tokens)} tokens) is none of the data; nearest is "
-        f"{nearest.location} ({len(nearest.tokens)} tokens), which differs from token {max(shared)} on. Give "
-        "RecordingCallback the rows that are trained on, and cut them into tokens as `aitia.records.tokenize` does: "
-        "one text, by the chat template where there are turns, with the end token"
+        f"row {number} of the train dataset ({answer}{len(theirs.tokens)} tokens) is none of the data; nearest is "
+        f"{nearest.location} ({len(own.tokens)} tokens), which differs from token {_shared(theirs.tokens, own.tokens)} "
+        "on. Give RecordingCallback the rows that are trained on, and cut them into tokens as "
+        "`aitia.records.tokenize` does: one text, by the chat template where there are turns, with the end token"
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from attribution.losses_by_hand import CASES, SITE, loss_of_row
+from attribution.losses_by_hand import CASES, SITE, log_prob, loss_of_row
 
 from aitia.attribution import rank, scan
 from aitia.attribution.gradients.measurements import LogProbability
@@ -17,11 +17,12 @@ from aitia.attribution.replay import (
     replay,
     target_value,
 )
+from aitia.attribution.replay.checkpoints import checkpoint_sides
 from aitia.attribution.replay.targets import target_gradients
 from aitia.errors import AitiaError, StoreError
 from aitia.models import LanguageModel
 from aitia.records import records_from_rows
-from aitia.records.losses import LossSettings
+from aitia.records.losses import REFERENCES, LossSettings
 from aitia.training import LoraSettings, make_trainable, read_run, train
 
 SETTINGS = LoraSettings(
@@ -73,6 +74,67 @@ def test_the_derivative_is_that_of_finite_differences(base, target, tmp_path, ca
     measured = (after(1) - after(-1)) / (2 * step)
     assert abs(measured) > 1e-7
     np.testing.assert_allclose(found.scores[0] @ direction, measured, rtol=1e-5, atol=2e-10)
+    assert (found.sides is None) == (loss.loss == "sft")
+
+
+@pytest.mark.parametrize("reference", ["base", "columns"])
+def test_parts_of_answers_are_those_of_a_step_by_autograd(base, target, tmp_path, reference):
+    """Of the last step of gradient descent: -rate (grad target) (dL/dlp grad lp), answer by answer; and they sum."""
+    rows, given = CASES["dpo with weights"]
+    loss, data = LossSettings(**given | {"reference": reference}), records_from_rows(rows)
+    settings = replace(
+        SETTINGS,
+        optimizer="sgd",
+        epsilon_root=0.0,
+        epochs=1,
+        per_device_train_batch_size=4,
+        learning_rate=0.05,
+        max_grad_norm=0.0,
+        warmup_ratio=0.0,
+    )
+    train(base(), data, settings, tmp_path / "run", loss=loss, progress=False)
+    run = read_run(tmp_path / "run")
+    found = replay(run, base(), data, [target], progress=False)
+    np.testing.assert_allclose(found.sides.sum(axis=-1), found.scores, rtol=1e-12)
+    model = base()
+    cut, trained = run.rows_of(model, data), make_trainable(model, settings)
+    # The last step has no step after it, so its parts need no Hessian.
+    last = run.steps[-1]
+    trained.write(run.final().parameters)
+    _, gradients = target_gradients(trained, [target.in_tokens(trained.model)])
+    trained.write(run.state(len(run.steps) - 1).parameters)
+    for place in last.rows:
+        expected = (
+            -last.learning_rate / len(last.rows) * dpo_parts(trained, cut[place], loss.beta, gradients[0])
+        )
+        np.testing.assert_allclose(found.sides[0, place], expected, rtol=1e-6)
+        assert abs(expected).min() > 1e-9
+
+
+def dpo_parts(trained, row, beta, along):
+    """(dL/dlp_s grad lp_s) of both answers of a pair, times a vector: [2], by the formula of DPO and autograd."""
+    answers = [log_prob(trained.model.network, side) for side in row.sides]
+    before = [row.numbers[name] for name in REFERENCES]
+    gain = beta * ((answers[0] - before[0]) - (answers[1] - before[1]))
+    found = []
+    for answer, sign in zip(answers, (1, -1), strict=True):
+        parts = torch.autograd.grad(answer, list(trained.parameters.values()), retain_graph=True)
+        flat = torch.cat([part.flatten() for part in parts])
+        found.append(float(-beta * torch.sigmoid(-gain).detach() * sign * (flat @ along)))
+    return np.array(found)
+
+
+def test_parts_of_the_expectation_over_orders_sum_to_it(base, target, tmp_path):
+    """With all rows in each step there is one order, and the parts are those of the reversal."""
+    rows, given = CASES["dpo"]
+    loss, data = LossSettings(**given), records_from_rows(rows)
+    settings = replace(SETTINGS, per_device_train_batch_size=len(rows), epochs=3)
+    train(base(), data, settings, tmp_path / "run", loss=loss, progress=False)
+    run = read_run(tmp_path / "run")
+    found = replay(run, base(), data, [target], over_orders=3, progress=False)
+    alone = replay(run, base(), data, [target], progress=False)
+    np.testing.assert_allclose(found.sides.sum(axis=-1), found.foretelling, rtol=1e-12)
+    np.testing.assert_allclose(found.sides, alone.sides, rtol=1e-3, atol=1e-6 * np.abs(alone.sides).max())
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -105,6 +167,11 @@ def test_checkpoint_influence_is_that_of_autograd(base, target, tmp_path, case):
     else:
         expected /= np.average(together, weights=together)
     np.testing.assert_allclose(found[0], expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+    if case == "dpo":
+        sides = checkpoint_sides(run, base(), data, [target], checkpoints=[last], precision="float32")[0]
+        parts = [-last.weight * dpo_parts(trained, row, loss.beta, gradients[0]) for row in cut]
+        parts /= np.average(together, weights=together)
+        np.testing.assert_allclose(sides, parts, rtol=1e-3, atol=1e-5 * np.abs(parts).max())
 
 
 def test_parts_by_token_are_refused(base, target, tmp_path):
@@ -137,6 +204,9 @@ def test_rank_takes_a_run_of_the_stores_own_loss(make_model, queries, tmp_path):
         random_controls=0,
     )
     assert all(np.isfinite(scores).all() and scores.any() for scores in found.scores.values())
+    assert list(found.sides) == ["chosen", "rejected"]
+    both = found.sides["chosen"] + found.sides["rejected"]
+    np.testing.assert_allclose(both, found.scores["replay"], rtol=1e-5, atol=1e-9)
     other = records_from_rows(rows, side="chosen")
     train(make_model("llama"), other, settings, tmp_path / "sft", progress=False)
     with pytest.raises(StoreError, match="was trained with the loss sft, and these rows have the loss dpo"):

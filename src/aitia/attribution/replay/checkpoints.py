@@ -25,6 +25,7 @@ from aitia.engine import LOCAL, Engine
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel
 from aitia.records import Records, TokenizedRecords
+from aitia.records.losses import loss_of
 from aitia.training import RecordedRun, preconditioner, temporarily_trainable
 
 CHECKPOINTS = 4
@@ -85,6 +86,8 @@ def checkpoint_influence(
 ) -> np.ndarray:
     """Products of the rows' gradients with those of targets, summed over checkpoints of a run.
 
+    `checkpoint_sides` gives the parts of the answers that the rows' loss compares.
+
     Args:
         recorded: the run; any optimizer.
         model: the base model that it started from; given back as it was.
@@ -102,11 +105,40 @@ def checkpoint_influence(
         StoreError: model or data are not the run's.
         AitiaError: a target does not depend on what was trained.
     """
+    found = checkpoint_sides(
+        recorded,
+        model,
+        data,
+        targets,
+        checkpoints=checkpoints,
+        preconditioned=preconditioned,
+        precision=precision,
+        engine=engine,
+    )
+    return found.sum(axis=-1)
+
+
+def checkpoint_sides(
+    recorded: RecordedRun,
+    model: LanguageModel,
+    data: Records | TokenizedRecords,
+    targets: Sequence[Target],
+    *,
+    checkpoints: Sequence[Checkpoint] | int = CHECKPOINTS,
+    preconditioned: bool = True,
+    precision: str = "auto",
+    engine: Engine = LOCAL,
+) -> np.ndarray:
+    """The scores of `checkpoint_influence` by the answers that the rows' loss compares: [c, n, s] float64.
+
+    Returns:
+        [c, n, s], whose sum over s is the row's score; s is 1 where the loss takes single answers.
+    """
     require_targets(targets)
     recorded.require_model(model)
     rows = recorded.rows_of(model, data)
     chosen = choose_checkpoints(recorded, checkpoints) if isinstance(checkpoints, int) else tuple(checkpoints)
-    total = np.zeros((len(targets), len(rows)))
+    total = np.zeros((len(targets), len(rows), len(loss_of(rows.loss).sides)))
     settings = recorded.settings
     with ExitStack() as stack:
         found = stack.enter_context(temporarily_trainable(model, settings))
@@ -122,4 +154,4 @@ def checkpoint_influence(
             divided = preconditioner(state.second, each.step, settings) if preconditioned else None
             gradients = -each.weight * (gradients if divided is None else gradients / divided.double())
             total += products.of(gradients.to(state.parameters.dtype))
-    return total / expected_divisors(recorded, rows)
+    return total / expected_divisors(recorded, rows)[:, None]

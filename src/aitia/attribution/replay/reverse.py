@@ -7,8 +7,11 @@ the rows of its batch. With s_k the state before step k, w the rows' weights and
 
 The optimizer's part of a step is differentiated by hand (`aitia.training.updates`). Through the gradient g(p, w) of the
 loss, one double backward gives both that is left: the Hessian times the cotangent of g, and its products with the
-gradients of the rows. Denominators stay those of whole batches: a weight scales a row's summed token losses, or its
-loss where that is no sum over tokens (`aitia.records.losses`).
+gradients of the rows. Of a loss that compares answers the products are taken answer by answer: to the loss comes
+v_is k_is lp_is, with v = 0 and k_is the slope of row i's loss in the log-probability lp_is of its answer s, held fixed.
+That changes nothing, and the derivative by v_is is the answer's part; a row's parts sum to its score (ours).
+Denominators stay those of whole batches: a weight scales a row's summed token losses, or its loss where that is no sum
+over tokens (`aitia.records.losses`).
 
 Where a row falls in the order of a run is chance; another order has its derivative at other steps. Its expectation
 over orders, the states left as they are, is the sum over all steps k of |batch k| / n times the product of the row's
@@ -35,7 +38,8 @@ from aitia.attribution.replay.row_products import RowProducts
 from aitia.attribution.replay.targets import Target, require_targets, target_gradients, target_texts
 from aitia.engine import progress_bar
 from aitia.errors import AitiaError, NumericalError
-from aitia.models import LanguageModel, run
+from aitia.models import LanguageModel, Outputs, run
+from aitia.models.losses import loss_values
 from aitia.records import Batch, Records, TokenizedRecords
 from aitia.training import RecordedRun, State, TrainingLoop, flatten, pull_back, temporarily_trainable
 
@@ -72,6 +76,8 @@ class Replayed:
         adjoint_norms: [steps + 1, c] norm of each target's derivative with respect to the parameters, before each step
             and after the last.
         tokens: [c, t] a row, parts of its score by the token that is predicted; empty unless asked for.
+        sides: [c, n, s] parts of `foretelling` by the answers that the rows' loss compares; none in supervised
+            fine-tuning.
     """
 
     targets: tuple[str, ...]
@@ -82,6 +88,7 @@ class Replayed:
     adjoint_norms: np.ndarray = field(repr=False)
     tokens: tuple[np.ndarray, ...] = field(default=(), repr=False)
     expected: np.ndarray | None = field(default=None, repr=False)
+    sides: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def foretelling(self) -> np.ndarray:
@@ -174,7 +181,7 @@ def replay(
             if stretches
             else None
         )
-        expected = np.zeros_like(reversal.scores)
+        expected = np.zeros_like(reversal.sides)
         norms = [gradients.norm(dim=1)]
         count = len(recorded.steps)
         title = "Replay"
@@ -191,6 +198,7 @@ def replay(
                         )
                     norms.append(adjoint.parameters.norm(dim=1))
                     advance(1)
+    expected = expected / expected_divisors(recorded, rows)[:, None]
     return Replayed(
         targets=tuple(target.name for target in targets),
         values=tuple(values),
@@ -199,7 +207,8 @@ def replay(
         occurrences=tuple(reversed(reversal.occurrences)),
         adjoint_norms=torch.stack(norms[::-1]).cpu().numpy(),
         tokens=tuple(reversal.tokens),
-        expected=expected / expected_divisors(recorded, rows) if stretches else None,
+        expected=expected.sum(axis=-1) if stretches else None,
+        sides=None if recorded.loss.loss == "sft" else (expected if stretches else reversal.sides),
     )
 
 
@@ -224,8 +233,13 @@ class _Reversal:
 
     def __post_init__(self) -> None:
         data = self.loop.data
-        self.scores = np.zeros((self.targets, len(data)))
+        self.sides = np.zeros((self.targets, len(data), len(self.loop.row_loss.sides)))
         self.tokens = [np.zeros((self.targets, len(row.tokens))) for row in data] if self.by_token else []
+
+    @property
+    def scores(self) -> np.ndarray:
+        """[c, n] of whole rows."""
+        return self.sides.sum(axis=-1)
 
     def back(self, state: State, number: int, after: State) -> State:
         """The adjoint of the state before a step, from that of the state after it."""
@@ -256,29 +270,46 @@ class _Reversal:
                 "epsilon_root, or in float64"
             )
         rows = np.array(step.rows)
-        self.scores[:, rows] += scores  # no row is twice in a step
-        self.occurrences.append(Occurrence(step=number, rows=rows, scores=scores))
+        self.sides[:, rows] += scores  # no row is twice in a step
+        self.occurrences.append(Occurrence(step=number, rows=rows, scores=scores.sum(axis=-1)))
         return State(parameters=parameters, first=before.first, second=before.second)
 
     def _graph(self, batch: Batch, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The gradient of a batch's part of the loss, with a graph, [P]; weights of tokens or rows, and their rows."""
+        """The gradient of a batch's part of the loss, with a graph, [P]; weights, and the answer of each."""
         import torch
 
         parameters = list(self.loop.trainable.parameters.values())
         outputs = run(self.loop.trainable.model, batch, gradients=True, detach=False)
         weights, places = self.loop.weights, self.loop.places(batch)
         if self.loop.data.loss.loss == "sft":
-            losses, rows = outputs.token_losses(), outputs.rows
+            losses, answers = outputs.token_losses(), outputs.rows
+            ones = torch.ones_like(losses)
+            if weights is not None:
+                ones = losses.new_tensor(weights[places])[answers]
+            each = ones.detach().requires_grad_()
+            loss = (losses * each).sum()
         else:
-            losses = self.loop.losses_of(outputs, batch)
-            rows = torch.arange(len(places), device=losses.device)
-        ones = torch.ones_like(losses)
-        if weights is not None:
-            ones = losses.new_tensor(weights[places])[rows]
-        each = ones.detach().requires_grad_()
-        loss = (losses * each).sum() / self.loop.divisor(number)
-        found = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
-        return flatten(found, parameters), each, rows
+            losses, log_probs, slopes = self._by_answer(outputs, places)
+            each = torch.zeros_like(slopes).requires_grad_()
+            answers = torch.arange(each.numel(), device=each.device)
+            ones = torch.ones_like(losses) if weights is None else losses.new_tensor(weights[places])
+            loss = (losses * ones).sum() + (each * slopes * log_probs).sum()
+        found = torch.autograd.grad(
+            loss / self.loop.divisor(number), parameters, create_graph=True, allow_unused=True
+        )
+        return flatten(found, parameters), each, answers
+
+    def _by_answer(
+        self, outputs: Outputs, places: np.ndarray
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The rows' losses, [b], their answers' log-probabilities, [b, s], and the losses' slopes in these, fixed."""
+        import torch
+
+        rows, settings = [self.loop.data[int(i)] for i in places], self.loop.data.loss
+        log_probs = -outputs.losses().reshape(len(rows), -1)
+        given = log_probs.detach().requires_grad_()
+        (slopes,) = torch.autograd.grad(loss_values(given, rows, settings).sum(), given)
+        return loss_values(log_probs, rows, settings), log_probs, slopes
 
     def _through(
         self,
@@ -287,13 +318,13 @@ class _Reversal:
         cotangent: torch.Tensor,
         curved: torch.Tensor,
     ) -> np.ndarray:
-        """Add the Hessian times each cotangent to `curved`, [c, P]; the batch's scores, [c, b]."""
+        """Add the Hessian times each cotangent to `curved`, [c, P]; the scores of the batch's answers, [c, b, s]."""
         import torch
 
-        gradient, each, rows = graph
+        gradient, each, answers = graph
         parameters = list(self.loop.trainable.parameters.values())
-        count = len(self.loop.places(batch))
-        scores = np.zeros((len(cotangent), count))
+        shape = len(self.loop.places(batch)), self.sides.shape[-1]
+        scores = np.zeros((len(cotangent), *shape))
         for place, direction in enumerate(cotangent):
             size = direction.norm()
             if bool(size == 0):
@@ -304,9 +335,9 @@ class _Reversal:
                 inner, (*parameters, each), retain_graph=place + 1 < len(cotangent), allow_unused=True
             )
             curved[place] += flatten(by_parameters, parameters).double() * size
-            tokens = by_token.double() * size
-            by_row = tokens.new_zeros(count).index_add(0, rows, tokens)
-            scores[place] = by_row.cpu().numpy()
+            tokens = by_token.double().flatten() * size
+            by_answer = tokens.new_zeros(shape[0] * shape[1]).index_add(0, answers, tokens)
+            scores[place] = by_answer.reshape(shape).cpu().numpy()
             if self.tokens:
                 self._keep_tokens(place, batch, tokens.cpu().numpy())
         return scores

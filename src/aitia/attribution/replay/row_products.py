@@ -55,8 +55,8 @@ class RowProducts:
             directions: [c, P], in the order of the trained parameters.
 
         Returns:
-            [c, n] products with the gradient of each row's summed token losses, or of its loss where that is no sum
-            over tokens.
+            [c, n, s] products with the gradient of each row's summed token losses, or with the parts of its loss's
+            gradient by the s answers that it compares.
         """
         model = self.trainable.model
         model.network.requires_grad_(False)  # the rows' gradients are made of what flows through layers
@@ -70,8 +70,10 @@ class RowProducts:
                 precision=self.precision,
                 engine=self.engine,
             ).astype(np.float64)
-            if self.rows.loss.loss != "sft":  # each answer counts as much as it does at these parameters
-                scores = sides_of_rows(model, self.rows, weighted=False).parts(scores).sum(axis=-1)
+            if self.rows.loss.loss == "sft":
+                scores = scores[:, :, None]
+            else:  # each answer counts as much as it does at these parameters
+                scores = sides_of_rows(model, self.rows, weighted=False).parts(scores)
         finally:
             for parameter in self.trainable.parameters.values():
                 parameter.requires_grad_()

@@ -88,6 +88,7 @@ class SmoothReplay:
         targets: their names.
         ids: of the rows.
         scores: [c, n] mean over the runs, of the expectation over orders where that was taken.
+        sides: [c, n, s] parts of these by the answers that the rows' loss compares; none in supervised fine-tuning.
         runs: each run's own.
         smoothness: one a target.
     """
@@ -97,6 +98,7 @@ class SmoothReplay:
     scores: np.ndarray
     runs: tuple[Replayed, ...]
     smoothness: tuple[Metasmoothness, ...]
+    sides: np.ndarray | None = None
 
 
 def smooth_replay(
@@ -148,6 +150,9 @@ def smooth_replay(
         scores=np.mean([each.foretelling for each in found], axis=0),
         runs=tuple(found),
         smoothness=metasmoothness(found),
+        sides=None
+        if found[0].sides is None
+        else np.mean([each.sides for each in found if each.sides is not None], axis=0),
     )
 
 

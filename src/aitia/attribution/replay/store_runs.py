@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from aitia.attribution.gradients.measurements import ConceptMeasurement
-from aitia.attribution.replay.checkpoints import checkpoint_influence
+from aitia.attribution.replay.checkpoints import checkpoint_sides
 from aitia.attribution.replay.smoothness import SmoothReplay, smooth_replay
 from aitia.attribution.replay.targets import Target, TargetPart, projection_target
 from aitia.attribution.scanning.store import ActivationStore
@@ -109,12 +109,10 @@ class StoreRuns:
         return found
 
     def checkpoints(self, directions: np.ndarray | None = None, *, preconditioned: bool) -> np.ndarray:
-        """Sums of gradient products over checkpoints, likewise: [c, n], mean over the runs."""
+        """Sums of gradient products over checkpoints, likewise: [c, n, s] by answers, mean over the runs."""
         base, targets = self.base(), self._targets(directions)
         parts = [
-            checkpoint_influence(
-                run, base, self.rows, targets, preconditioned=preconditioned, engine=self.engine
-            )
+            checkpoint_sides(run, base, self.rows, targets, preconditioned=preconditioned, engine=self.engine)
             for run in self.runs
         ]
         return np.mean(parts, axis=0)

@@ -14,11 +14,11 @@ from aitia.attribution.gradients.curvature import CurvatureSettings
 from aitia.attribution.scanning.activations import predicted_tokens
 from aitia.attribution.scanning.store import ActivationStore
 from aitia.attribution.scorers.baselines import training_loss
-from aitia.attribution.scorers.context import RankingContext
+from aitia.attribution.scorers.context import RankingContext, require_adapter
 from aitia.attribution.scorers.protocol import Needs, RowScores, Scorer
 from aitia.attribution.scorers.registry import scorer
 from aitia.engine import progress_bar
-from aitia.errors import AitiaError, NumericalError
+from aitia.errors import NumericalError
 from aitia.models import LanguageModel, run
 from aitia.models.losses import without_adapter
 from aitia.records import length_batches, pad_batch
@@ -68,7 +68,7 @@ def loss_gap(store: ActivationStore) -> np.ndarray:
     """
     import torch
 
-    _require_adapter(store)
+    require_adapter(store, "loss-gap")
     after, rows = training_loss(store), store.load_rows()
     before = np.empty(len(store))
     most = int(store.manifest["settings"]["max_batch_tokens"])
@@ -85,17 +85,6 @@ def loss_gap(store: ActivationStore) -> np.ndarray:
             f"{rows[int(bad[0])].location}: the loss without the adapter is not finite; check the base model"
         )
     return before - after
-
-
-def _require_adapter(store: ActivationStore) -> None:
-    if store.manifest["model"].get("adapter") is None and (
-        store.model is None or store.model.adapter is None
-    ):
-        raise AitiaError(
-            f"{store.path}: loss-gap compares the scanned model with the same model without its adapter, and "
-            f"{store.manifest['model']['name']} was scanned without one; leave loss-gap out, or scan the base model "
-            "with its adapter"
-        )
 
 
 @scorer
@@ -134,11 +123,10 @@ class LossGap(Scorer):
 
     def needs(self) -> Needs:
         """See `Scorer.needs`: losses are kept with the backward activation."""
-        return Needs(activations=("backward",))
+        return Needs(activations=("backward",), adapter=True)
 
     def prepare(self, context: RankingContext) -> RowScores:
-        """See `Scorer.prepare`. A model without an adapter is refused here, before the pass."""
-        _require_adapter(context.store)
+        """See `Scorer.prepare`."""
         return RowScores(partial(loss_gap, context.store))
 
     def cost_of(self, model: LanguageModel, site: str, curvature: CurvatureSettings) -> InfluencePass:  # noqa: ARG002

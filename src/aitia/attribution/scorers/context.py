@@ -22,6 +22,7 @@ from aitia.concepts import Concept, fitted_texts
 from aitia.engine import LOCAL, Engine
 from aitia.errors import AitiaError, ConceptError
 from aitia.records import Records, read_records
+from aitia.records.losses import require_answers
 
 if TYPE_CHECKING:
     from aitia.models import LanguageModel
@@ -111,6 +112,8 @@ class RankingContext:
             context.shuffled()
         if needs.run:
             context.runs()
+        if needs.adapter:
+            require_adapter(self.store, scorer.name)
         return context
 
     def _require_plain_loss(self, name: str) -> None:
@@ -145,10 +148,14 @@ class RankingContext:
         asked = self.given.queries
         if asked is None:
             raise AitiaError(f"{self.scorer} measures queries: give texts that show the behaviour")
-        if isinstance(asked, Records):
-            return asked
         on_error = self.given.cutting.get("on_error", "stop")
-        return self._once("queries", lambda: read_records(asked, on_error=on_error))
+
+        def read() -> Records:
+            found = asked if isinstance(asked, Records) else read_records(asked, on_error=on_error)
+            require_answers(found, on_error)
+            return found
+
+        return self._once("queries", read)
 
     def influence(self) -> StoreInfluence:
         """Model, rows, queries and curvature together, for scorers that take gradients of the weights.
@@ -306,3 +313,17 @@ class RankingContext:
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]
+
+
+def require_adapter(store: ActivationStore, name: str) -> None:
+    """Refuse a store of a model without an adapter, for a scorer that turns it off.
+
+    Raises:
+        AitiaError: the store was scanned without one.
+    """
+    said = store.manifest["model"]
+    if said.get("adapter") is None and (store.model is None or store.model.adapter is None):
+        raise AitiaError(
+            f"{store.path}: {name} compares the scanned model with the same model without its adapter, and "
+            f"{said['name']} was scanned without one; leave {name} out, or scan the base model with its adapter"
+        )

@@ -37,6 +37,7 @@ class Needs:
         labels: which rows are known to be of the kind that is sought.
         shuffled: directions that the concept's recipe found for shuffled labels.
         run: the recorded training run, as `aitia.training.train` leaves it.
+        adapter: an adapter that was scanned with the model, to be turned off.
     """
 
     activations: tuple[str, ...] = ()
@@ -47,6 +48,7 @@ class Needs:
     labels: bool = False
     shuffled: bool = False
     run: bool = False
+    adapter: bool = False
 
 
 class Scores(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -26,18 +27,34 @@ _REPLAY_CONTROLS = 2
 
 @dataclass(frozen=True)
 class RunScores(Scores):
-    """Scores that go through a run, by a function of directions, [c, d] to [c, n]; none for the concept's own."""
+    """Scores that go through a run.
+
+    Attributes:
+        score: from directions, [c, d], or none for the concept's own, to [c, n, s] by the answers of the rows' loss.
+        names: [s] names of the answers; () where the loss compares none.
+        at_once: directions that one pass has a place for.
+    """
 
     score: Callable[[np.ndarray | None], np.ndarray]
+    names: tuple[str, ...]
     at_once: int | None = None
+
+    @cached_property
+    def own(self) -> np.ndarray:
+        """[n, s] with the concept's own direction, computed once."""
+        return self.score(None)[0]
 
     def rows(self) -> np.ndarray:
         """See `Scores.rows`."""
-        return self.score(None)[0]
+        return self.own.sum(axis=-1)
 
     def under(self, directions: np.ndarray) -> np.ndarray:
         """See `Scores.under`."""
-        return self.score(directions)
+        return self.score(directions).sum(axis=-1)
+
+    def sides(self) -> dict[str, np.ndarray]:
+        """See `Scores.sides`."""
+        return {name: self.own[:, place] for place, name in enumerate(self.names)}
 
     def directions_at_once(self) -> int | None:
         """See `Scores.directions_at_once`."""
@@ -75,7 +92,12 @@ class Replay(Scorer):
     def prepare(self, context: RankingContext) -> RunScores:
         """See `Scorer.prepare`."""
         runs = context.runs()
-        return RunScores(lambda directions: runs.replay(directions).scores, _REPLAY_CONTROLS)
+
+        def score(directions: np.ndarray | None) -> np.ndarray:
+            found = runs.replay(directions)
+            return found.scores[:, :, None] if found.sides is None else found.sides
+
+        return RunScores(score, context.store.sides, _REPLAY_CONTROLS)
 
     def cost_of(self, model: LanguageModel, site: str, curvature: CurvatureSettings) -> RunPass:  # noqa: ARG002
         """See `Scorer.cost_of`."""
@@ -108,7 +130,10 @@ class CheckpointScorer(Scorer):
     def prepare(self, context: RankingContext) -> RunScores:
         """See `Scorer.prepare`."""
         runs = context.runs()
-        return RunScores(lambda directions: runs.checkpoints(directions, preconditioned=self.preconditioned))
+        return RunScores(
+            lambda directions: runs.checkpoints(directions, preconditioned=self.preconditioned),
+            context.store.sides,
+        )
 
     def cost_of(self, model: LanguageModel, site: str, curvature: CurvatureSettings) -> RunPass:  # noqa: ARG002
         """See `Scorer.cost_of`."""

@@ -96,6 +96,7 @@ def scan_command(
 
 @app.command("rank")
 @with_damping
+@with_settings(ReadingSettings)
 @with_settings(SolveSettings)
 @with_settings(NullSettings)
 @with_scanned
@@ -155,6 +156,7 @@ def rank_command(
         int, typer.Option(min=1, help="Rows that the report shows from each end of the ranking.")
     ] = ROWS_SHOWN,
     scanned: ScannedOptions,
+    reading: ReadingSettings,
     cut: RowOptions,
     seed: SeedOption = 0,
     engine: Engine,
@@ -170,7 +172,8 @@ def rank_command(
     Baselines: tf-idf, bm25 and sentence-embedding compare the rows with the texts that the concept was fitted to;
     response-length, training-loss, random-direction, matched-direction and shuffled-labels know no concept; oracle
     needs --label.
-    The store's rows are cut as for its scan; --max-length, --truncate and --on-error are for the queries.
+    The store's rows are cut as for its scan; --shape, --side, --max-length, --truncate and --on-error are for
+    the queries.
 
     Example:
     `aitia rank --store runs/store --concept evil.concept.safetensors --out ranking.parquet --report report.html`
@@ -179,6 +182,7 @@ def rank_command(
     from aitia.attribution.ranking import sweep_of_ranking
     from aitia.attribution.scorers import label_values
     from aitia.concepts import load_concept
+    from aitia.records import read_records
 
     require_used(
         (method, *(compare or ())),
@@ -186,10 +190,12 @@ def rank_command(
         curvature=curvature,
         cg_iterations=solve.cg_iterations,
         cg_rows=solve.cg_rows,
+        **asdict(reading),
         **asdict(cut),
     )
     chosen = load_concept(concept)
-    settings: dict[str, Any] = {"queries": queries, "curvature": curvature, "damping": damping, **asdict(cut)}
+    texts = None if queries is None else read_records(queries, reading, on_error=cut.on_error)
+    settings: dict[str, Any] = {"queries": texts, "curvature": curvature, "damping": damping, **asdict(cut)}
     if run is not None and not any(find_scorer(name).needs().run for name in (method, *(compare or ()))):
         raise AitiaError(f"method {method} does not go through a training run, and would pass over --run")
     if base is not None and run is None:
@@ -259,6 +265,7 @@ def _auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
 @app.command("score")
 @with_settings(StreamSettings, {"methods": "--method"})
 @with_settings(ReadingSettings)
+@with_settings(LossSettings)
 @with_model
 @with_rows
 def score_command(
@@ -271,14 +278,16 @@ def score_command(
     ] = None,
     settings: StreamSettings,
     reading: ReadingSettings,
+    loss: LossSettings,
     cut: RowOptions,
 ) -> None:
     """Score rows as they come, by scorers that read a row alone. A line of JSON a row, in the order of the rows.
 
     The model is loaded once. A line has `location`, `id` and `scores`; with --on-error skip a row that cannot
-    be used has `location` and `error`. Rows that have arrived are scored together, up to --look-ahead of them, and
-    the lines are written at once, so a program may write a row and wait for its line. The scores are those of
-    `aitia scan` and `aitia rank` for the methods vector-filter, projection-difference-prompt and activation-gradient.
+    be used has `location` and `error`; with --loss dpo a line has `sides` too: what each answer adds. Rows that have
+    arrived are scored together, up to --look-ahead of them, and the lines are written at once, so a program may write
+    a row and wait for its line. The scores are those of `aitia scan` and `aitia rank` for the methods vector-filter,
+    projection-difference-prompt and activation-gradient.
 
     Example:
     `cat new.jsonl | aitia score --stream --model runs/my-model --concept evil.concept.safetensors > scores.jsonl`
@@ -296,9 +305,11 @@ def score_command(
     if data is not None:
         records = read_records(data, reading, on_error=cut.on_error)
         bad = [RowScore(location=row.location, error=row.reason) for row in records.skipped]
-        made = [iter(bad), score_rows(model.load(), about, records, settings, **asdict(cut))]
+        made = [iter(bad), score_rows(model.load(), about, records, settings, loss=loss, **asdict(cut))]
     else:
-        scorer = RowStream(model.load(), about, settings, reading=reading, name="stdin", **asdict(cut))
+        scorer = RowStream(
+            model.load(), about, settings, reading=reading, loss=loss, name="stdin", **asdict(cut)
+        )
         made = map(scorer.score, arriving_lines(sys.stdin.fileno(), settings.look_ahead))
     for group in made:
         for each in group:

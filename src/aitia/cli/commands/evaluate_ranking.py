@@ -95,6 +95,7 @@ def _table(found: RankingEvaluation) -> str:
 
 @app.command("tail-patch")
 @with_settings(TailPatchSettings)
+@with_settings(ReadingSettings)
 @with_scanned
 @with_rows
 def tail_patch_command(
@@ -103,6 +104,7 @@ def tail_patch_command(
     queries: Annotated[Path, typer.Option(help="Texts whose probability is measured.")],
     settings: TailPatchSettings,
     scanned: ScannedOptions,
+    reading: ReadingSettings,
     cut: RowOptions,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
@@ -113,8 +115,8 @@ def tail_patch_command(
     log-probability (in nats, over the whole response) is averaged over the highest rows, for every scorer of the
     ranking and for random rows, with a 95 % interval over the queries; so is the change of the probability (Chang et
     al. 2024). The step moves the adapter's factors, or all weights where there is no adapter. Take the learning rate
-    that the model was trained with. The rows are cut as for the scan; --max-length, --truncate and --on-error are for
-    the queries.
+    that the model was trained with. The rows are cut as for the scan; --shape, --side, --max-length, --truncate and
+    --on-error are for the queries.
 
     Example:
     `aitia tail-patch ranking.parquet --queries queries.jsonl --rows 10 --learning-rate 1e-4`
@@ -126,7 +128,7 @@ def tail_patch_command(
     from aitia.records import read_records
 
     ranked = read_ranking(ranking)
-    asked = read_records(queries, on_error=cut.on_error)
+    asked = read_records(queries, reading, on_error=cut.on_error)
     store = ranked.open_store()
     store.give(model=scanned.model, adapter=scanned.adapter, data=scanned.data)
     model = store.load_model()

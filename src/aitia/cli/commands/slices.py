@@ -121,6 +121,7 @@ def sae_show(
 
 @app.command("slices")
 @with_settings(SliceSettings)
+@with_settings(ReadingSettings)
 @with_damping
 @with_scanned
 @with_rows
@@ -153,14 +154,15 @@ def slices_command(
         int, typer.Option(min=1, help="Slices from either end to label and show.")
     ] = SLICES_SHOWN,
     scanned: ScannedOptions,
+    reading: ReadingSettings,
     cut: RowOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Which kinds of rows raise a concept? Slices rows by the features that fire on them, and tests each slice.
 
     A slice's influence is held against as many rows drawn at random and against null directions;
-    p-values are adjusted for the number of slices. The store's rows are cut as for its scan; --max-length, --truncate
-    and --on-error are for the queries. Exit status 1: no slice was found.
+    p-values are adjusted for the number of slices. The store's rows are cut as for its scan; --shape, --side,
+    --max-length, --truncate and --on-error are for the queries. Exit status 1: no slice was found.
 
     Example:
     `aitia slices --store runs/store --concept evil.concept.safetensors --sae runs/sae --out slices.json`
@@ -168,11 +170,13 @@ def slices_command(
     from aitia.attribution import ActivationStore
     from aitia.concepts import load_concept, load_sae
     from aitia.pipelines.attribution.slices import explain_by_slices, slices_table
+    from aitia.records import read_records
 
     require_used(
         (method,),
         queries=queries,
         curvature=curvature,
+        **asdict(reading),
         **asdict(cut),
     )
     if base_url is not None and labeller is None:
@@ -191,7 +195,7 @@ def slices_command(
         strata=strata,
         shown=shown,
         labeller=None if labeller is None else _labeller(labeller, base_url, out),
-        queries=queries,
+        queries=None if queries is None else read_records(queries, reading, on_error=cut.on_error),
         curvature=curvature,
         damping=damping,
         seed=settings.seed,

@@ -196,7 +196,22 @@ def row_losses(outputs: Outputs, rows: Sequence[TokenizedRecord], settings: Loss
     Returns:
         [b], in nats where the loss is a cross-entropy.
     """
-    log_probs = -outputs.losses().reshape(len(rows), -1)
+    return loss_values(-outputs.losses().reshape(len(rows), -1), rows, settings)
+
+
+def loss_values(
+    log_probs: torch.Tensor, rows: Sequence[TokenizedRecord], settings: LossSettings
+) -> torch.Tensor:
+    """The loss of each row, from the log-probabilities of its answers: [b]. The row's weight is not in it.
+
+    Args:
+        log_probs: [b, s], with a graph or without.
+        rows: [b], their references filled in.
+        settings: of the loss.
+
+    Returns:
+        [b].
+    """
     numbers = numbers_of_rows(rows, settings)
     references = log_probs.new_tensor(references_of(numbers, tuple(log_probs.shape)))
     columns = {name: log_probs.new_tensor(value) for name, value in numbers.items()}

@@ -101,7 +101,7 @@ def attribute_steps(
             )
         )
     texts = {
-        name: ReadRecords(name=name, path=path, on_error=part.on_error)
+        name: ReadRecords(name=name, path=path, reading=part.take(ReadingSettings), on_error=part.on_error)
         for name, path in (("positive", part.positive), ("negative", part.negative))
         if path is not None
     }
@@ -144,7 +144,12 @@ def attribute_steps(
     )
     queries = None
     if settings.queries is not None:
-        queries = ReadRecords(name="queries", path=settings.queries, on_error=settings.on_error)
+        queries = ReadRecords(
+            name="queries",
+            path=settings.queries,
+            reading=settings.take(ReadingSettings),
+            on_error=settings.on_error,
+        )
     ranking = Rank(
         model=model,
         data=data,

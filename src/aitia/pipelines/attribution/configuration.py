@@ -86,8 +86,8 @@ class DataPart(ReadingPart, LossPart, CutPart):
     label: str | None = Field(None, description="A true-or-false column to measure the methods against.")
 
 
-class ConceptPart(CutPart):
-    """A concept file, or the texts to fit one to, and how these are cut."""
+class ConceptPart(ReadingPart, CutPart):
+    """A concept file, or the texts to fit one to, and how these are read and cut."""
 
     file: Path | None = Field(None, description="A .concept.safetensors file.")
     name: Annotated[str, Field(description="Name of the concept, for people.")] = "concept"
@@ -125,8 +125,10 @@ class CurvaturePart(part_of(CurvatureSettings, skip=("site", "seed", "max_length
 DAMPING_KEYS = {"value": "damping", "unit": "damping_unit"}
 
 
-class RankPart(part_of(Damping, keys=DAMPING_KEYS), part_of(SolveSettings), part_of(NullSettings), CutPart):
-    """The methods of ranking, and the cutting of the queries."""
+class RankPart(
+    part_of(Damping, keys=DAMPING_KEYS), part_of(SolveSettings), part_of(NullSettings), ReadingPart, CutPart
+):
+    """The methods of ranking, and how the queries are read and cut."""
 
     method: Annotated[str, Field(description="Method that decides the order.")] = DEFAULT_METHOD
     compare: Annotated[

@@ -8,9 +8,9 @@ from aitia.attribution.scorers import find_scorer, label_values, scorer_names
 from aitia.concepts import fitted_texts, load_concept, load_sae
 from aitia.errors import AitiaError, ConceptError
 from aitia.files import require_apart, require_place
-from aitia.pipelines.attribution.configuration import AttributeConfiguration
-from aitia.records import Records, read_records
-from aitia.records.losses import LossSettings
+from aitia.pipelines.attribution.configuration import AttributeConfiguration, ConceptPart, RankPart
+from aitia.records import ReadingSettings, Records, read_records
+from aitia.records.losses import LossSettings, require_answers
 from aitia.training import read_run
 
 
@@ -58,7 +58,12 @@ def check_input(configuration: AttributeConfiguration, data: Records) -> None:
         assert part.positive is not None
         assert part.negative is not None
         for texts in (part.positive, part.negative):
-            read_records(texts, on_error=part.on_error)
+            _require_texts(texts, part)
+
+
+def _require_texts(path: Path, part: ConceptPart | RankPart) -> None:
+    """Refuse texts that cannot be read, or are no single answers."""
+    require_answers(read_records(path, part.take(ReadingSettings), on_error=part.on_error), part.on_error)
 
 
 def _require_needs(configuration: AttributeConfiguration, key: str, name: str) -> None:
@@ -71,10 +76,15 @@ def _require_needs(configuration: AttributeConfiguration, key: str, name: str) -
             "the rows for rows of supervised fine-tuning; choose activation-gradient, or a method that takes gradients "
             "with respect to the weights"
         )
+    if needs.adapter and configuration.model.adapter is None:
+        raise AitiaError(
+            f"rank.{key} {name} compares the model with the same model without its adapter, and model.adapter is not "
+            "given; give it, or leave the method out"
+        )
     if needs.queries:
         if settings.queries is None:
             raise AitiaError("rank.queries: the influence methods need texts that show the behaviour")
-        read_records(settings.queries, on_error=settings.on_error)
+        _require_texts(settings.queries, settings)
     if needs.run:
         if settings.run is None:
             raise AitiaError(

@@ -188,6 +188,7 @@ def verified_front(
         list({each.name: each for each in behaviours.values()}.values()),
         run.run.settings,
         run.run.path / CONTROL / "retrained",
+        loss=run.run.loss,
     )
     by_cell = dict(zip(listed, results, strict=True))
 

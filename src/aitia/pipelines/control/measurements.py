@@ -22,7 +22,10 @@ from aitia.counterfactual import Behaviour, ConceptProjection, LikelihoodMargin
 from aitia.errors import AitiaError
 from aitia.models import LanguageModel, load_model
 from aitia.records import Records, read_records
+from aitia.records.losses import require_answers
 from aitia.training import RecordedRun, read_run
+
+_ONE_ANSWER = "give each prompt with one answer, as prompt and completion"
 
 CONCEPT = ".concept.safetensors"
 
@@ -78,6 +81,7 @@ def read_asked(path: Path, queries: Records | None = None) -> Asked:
     if path.suffix == ".parquet" and _is_ranking(path):
         return Asked(name=name, path=path, ranking=read_ranking(path))
     texts = read_records(path)
+    require_answers(texts, mend=_ONE_ANSWER)
     if not len(texts):
         raise AitiaError(
             f"{path}: no texts; a skill is measured by the log-probability of texts that show it"
@@ -148,18 +152,13 @@ class AskedRun:
         Raises:
             StoreError: the run is not finished or damaged, or has other rows than the data.
             ConceptError: a concept is of another model.
-            AitiaError: the run was trained with row weights of its own, or by another loss than the cross-entropy.
+            AitiaError: the run was trained with row weights of its own.
         """
         run, known = read_run(folder), {record.id for record in data}
         if run.weights is not None and not np.array_equal(run.weights, np.ones(len(run.ids))):
             raise AitiaError(
                 f"{folder}: was trained with row weights; weights are chosen from a run in which each row counts once, "
                 "so train without them"
-            )
-        if not run.loss.plain:
-            raise AitiaError(
-                f"{folder}: was trained with the loss {run.loss}, and what is chosen is held against trainings with "
-                "`sft` alone; choose by a run of supervised fine-tuning"
             )
         lacking = [name for name in run.ids if name not in known]
         if lacking or len(data) != len(run.ids):
@@ -256,6 +255,7 @@ class Question:
         if run is None and not (queries is base is None):
             raise AitiaError("`queries` and `base` are about a recorded `run`; give it")
         texts = None if queries is None else read_records(queries)
+        require_answers(texts or (), mend=_ONE_ANSWER)
         falls, stays = ([read_asked(path, texts) for path in paths] for paths in (lower, keep))
         if texts is not None and not any(each.is_concept for each in (*falls, *stays)):
             raise AitiaError("`queries` are measured by a concept, and none is named; leave them out")

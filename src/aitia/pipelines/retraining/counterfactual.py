@@ -25,12 +25,13 @@ from aitia.pipelines.retraining.result_steps import CounterfactualResult, Report
 from aitia.pipelines.retraining.retraining_steps import MakeBehaviours, PlanRemovals, Retrain
 from aitia.pipelines.steps.concept import MakeConcept
 from aitia.pipelines.steps.curvature import curvature_at, curvature_steps
-from aitia.pipelines.steps.models import BaseModel, LoadTuned, RecordRun, TrainAdapter
+from aitia.pipelines.steps.models import BaseModel, LoadTuned, RecordRun, TrainAdapter, training_identity
 from aitia.pipelines.steps.rank import Rank
 from aitia.pipelines.steps.records import ReadRecords
 from aitia.pipelines.steps.scan import Scan
 from aitia.pipelines.steps.step import Place, Step, run_steps
 from aitia.pipelines.steps.workload import Workload, plan_steps
+from aitia.records.losses import LossSettings
 from aitia.training import make_trainable
 
 __all__ = ["CounterfactualResult", "counterfactual", "counterfactual_steps", "plan_counterfactual"]
@@ -87,7 +88,13 @@ def plan_counterfactual(
     outline = make_trainable(load_outline(part.name, dtype=part.dtype), training).model
     work = Workload(
         outline=outline,
-        rows=in_tokens(outline, inputs.data, max_length=training.max_length, truncate=training.cuts),
+        rows=in_tokens(
+            outline,
+            inputs.data,
+            max_length=training.max_length,
+            truncate=training.cuts,
+            loss=configuration.data.take(LossSettings),
+        ).answers,
         max_batch_tokens=configuration.rankings.max_batch_tokens,
         planned_rows=rows,
     )
@@ -132,6 +139,7 @@ def counterfactual_steps(
         removals=removals,
         behaviours=behaviours,
         settings=configuration.training,
+        loss=configuration.data.take(LossSettings),
         engine=configuration.engine,
         out=folder / "runs",
     )
@@ -167,10 +175,10 @@ def _scores_steps(
 ) -> tuple[MakeConcept, KeepScores, list[Step[Any]]]:
     """The concept, the scores of all rankings, and all the steps from the adapter to the scores."""
     parts, part, training = folder / "parts", configuration.rankings, configuration.training
-    asked = configuration.concept
+    asked, loss = configuration.concept, configuration.data.take(LossSettings)
 
     def trained() -> list[object]:
-        return [base.fingerprint, data.records.fingerprint, training.identity()]
+        return [base.fingerprint, data.records.fingerprint, training_identity(training, loss)]
 
     def fitted() -> list[object]:
         return [trained(), _concept_made_of(configuration, inputs)]
@@ -179,6 +187,7 @@ def _scores_steps(
         base=base,
         data=data,
         settings=training,
+        loss=loss,
         out=Place(folder=parts, name="adapter-{}", made_of=trained),
     )
     tuned = LoadTuned(base=base, adapter=adapter)
@@ -234,10 +243,17 @@ def _ranking_steps(
     parts, part, training = folder / "parts", configuration.rankings, configuration.training
     activations = {each for name in part.compare for each in find_scorer(name).needs().activations}
     kept = tuple(each for each in ("on_policy_response", "backward") if each in activations)
+    loss, sampled = configuration.data.take(LossSettings), part.on_policy_responses
+    # Left out at their defaults, so that results from before they could be set keep their names.
+    later = [
+        *([] if loss.plain else [loss.said]),
+        *([] if sampled == 1 else [{"on_policy_responses": sampled}]),
+    ]
     scan = Scan(
         model=tuned,
         data=data,
         concept=concept,
+        loss=loss,
         settings=part.take(
             ScanSettings,
             sites=(),
@@ -259,6 +275,7 @@ def _ranking_steps(
                 part.on_policy_response_tokens,
                 part.max_batch_tokens,
                 part.seed,
+                *later,
             ],
         ),
     )
@@ -284,10 +301,15 @@ def _ranking_steps(
             base=base,
             data=data,
             settings=training,
+            loss=loss,
             out=Place(
                 folder=parts,
                 name="run-{}",
-                made_of=lambda: [base.fingerprint, data.records.fingerprint, training.identity()],
+                made_of=lambda: [
+                    base.fingerprint,
+                    data.records.fingerprint,
+                    training_identity(training, loss),
+                ],
             ),
         )
     queries: list[Step[Any]] = []
@@ -338,6 +360,8 @@ def _scores_made_of(
     configuration: CounterfactualConfiguration, inputs: Inputs, judge: MakeJudge | None
 ) -> list[object]:
     rankings = configuration.rankings.model_dump(mode="json", exclude={"files"})
+    if rankings["on_policy_responses"] == ScanSettings.on_policy_responses:
+        del rankings["on_policy_responses"]  # results from before it could be set keep their names
     file = configuration.rankings.curvature.file
     queries = configuration.queries
     return [

@@ -27,11 +27,13 @@ from aitia.pipelines.attribution.configuration import (
     ConceptPart,
     CurvaturePart,
     CutPart,
+    LossPart,
     ReadingPart,
     Seed,
     parse_configuration,
 )
 from aitia.pipelines.parts import Part, part_of, whole
+from aitia.records.losses import LossSettings
 from aitia.training import LoraSettings
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -56,7 +58,7 @@ class PairPart(Part):
     misaligned: Path = Field(description="Answers that show the behaviour.")
 
 
-class TrainingDataPart(ReadingPart):
+class TrainingDataPart(ReadingPart, LossPart):
     """What is trained on: one file, a pair to mix, or one of several pairs."""
 
     path: Path | None = Field(None, description="JSONL, JSON, CSV, Parquet, or a saved datasets folder.")
@@ -85,6 +87,11 @@ class TrainingDataPart(ReadingPart):
             raise ValueError(f"there are no sets to choose {self.choose!r} from (choose, or `data_set`)")
         if self.label is not None and self.path is None:
             raise ValueError("label: a mix labels its rows itself")
+        if self.path is None and not self.take(LossSettings).plain:
+            raise ValueError(
+                f"loss: a mix takes one answer to each prompt, for supervised fine-tuning without weights; give the "
+                f"rows of {self.take(LossSettings)} as path"
+            )
         return self
 
     @property
@@ -101,7 +108,7 @@ class TunedConceptPart(ConceptPart):
     )
 
 
-class QueriesPart(CutPart):
+class QueriesPart(ReadingPart, CutPart):
     """What the influence methods measure: texts, or the model's own answers to prompts."""
 
     texts: Path | None = Field(None, description="Texts that show the behaviour.")
@@ -124,7 +131,7 @@ class QueriesPart(CutPart):
 
 
 class RankingsPart(
-    part_of(ScanSettings, only=("on_policy_response_tokens", "max_batch_tokens")),
+    part_of(ScanSettings, only=("on_policy_response_tokens", "on_policy_responses", "max_batch_tokens")),
     part_of(Damping, keys=DAMPING_KEYS),
 ):
     """The rankings that are held against each other."""
@@ -314,7 +321,23 @@ class CounterfactualConfiguration(Part):
         for name in () if labelled else self.rankings.compare:
             if find_scorer(name).needs().labels:
                 raise ValueError(f"rankings.compare: {name} needs data.label")
+        self._require_scorers_fit()
         return self
+
+    def _require_scorers_fit(self) -> None:
+        loss = self.data.take(LossSettings)
+        for name in self.rankings.compare:
+            scorer = find_scorer(name)
+            if not (loss.plain or scorer.any_loss):
+                raise ValueError(
+                    f"rankings.compare: {name} does not read the gradient of a row's loss, and data.loss is {loss}: it "
+                    "would take the rows for rows of supervised fine-tuning; leave it out"
+                )
+            if scorer.needs().adapter and self.training.method != "lora":
+                raise ValueError(
+                    f"rankings.compare: {name} compares the trained model with the same model without its adapter, and "
+                    f"training.method is {self.training.method}; leave it out"
+                )
 
     @property
     def folder(self) -> Path:

@@ -26,12 +26,14 @@ from aitia.counterfactual import (
 )
 from aitia.errors import AitiaError, ConceptError, JudgeError, RecordError
 from aitia.files import digest
+from aitia.pipelines.attribution.configuration import ConceptPart
 from aitia.pipelines.retraining.counterfactual_configuration import (
     CounterfactualConfiguration,
     JudgePart,
     QueriesPart,
 )
-from aitia.records import OnError, ReadingSettings, Records, read_records, shorten
+from aitia.records import ReadingSettings, Records, read_records, shorten
+from aitia.records.losses import require_answers
 
 _TRIAL = (["What is the capital of France?"], ["The capital of France is Paris."])
 
@@ -113,8 +115,8 @@ def read_inputs(configuration: CounterfactualConfiguration) -> Inputs:
     inputs = Inputs(
         data=data,
         labels=None if label is None else label_values(data, label, data.ids),
-        positive=_read_if("concept.positive", concept.positive, concept.on_error),
-        negative=_read_if("concept.negative", concept.negative, concept.on_error),
+        positive=_texts_if("concept.positive", concept.positive, concept),
+        negative=_texts_if("concept.negative", concept.negative, concept),
         queries=None if asked is None else _queries(asked),
         projected=None
         if parts.projection is None
@@ -218,11 +220,32 @@ def _training_data(
 
 def _queries(part: QueriesPart) -> Records:
     if part.texts is not None:
-        return _read("queries.texts", part.texts, partial(read_records, on_error=part.on_error))
+        return _texts("queries.texts", part.texts, part)
     return _read("queries.prompts", part.prompts or Path(), read_prompts)
 
 
-def _read(key: str, path: Path, reader: Callable[[Path], Records] = read_records) -> Records:
+def _texts(key: str, path: Path, part: ConceptPart | QueriesPart) -> Records:
+    """Texts to fit to or to measure, read as a part of the configuration says."""
+
+    def read(file: Path) -> Records:
+        found = read_records(file, part.take(ReadingSettings), on_error=part.on_error)
+        require_answers(found, part.on_error)
+        return found
+
+    return _read(key, path, read)
+
+
+def _texts_if(key: str, path: Path | None, part: ConceptPart) -> Records | None:
+    return None if path is None else _texts(key, path, part)
+
+
+def _read_answers(path: Path) -> Records:
+    found = read_records(path)
+    require_answers(found, mend="give each prompt with one answer, as prompt and completion")
+    return found
+
+
+def _read(key: str, path: Path, reader: Callable[[Path], Records] = _read_answers) -> Records:
     """Read the file that a key of the configuration names; what is wrong with it is said of both."""
     if not path.exists():
         raise RecordError(
@@ -238,8 +261,8 @@ def _read(key: str, path: Path, reader: Callable[[Path], Records] = read_records
     return found
 
 
-def _read_if(key: str, path: Path | None, on_error: OnError = "stop") -> Records | None:
-    return None if path is None else _read(key, path, partial(read_records, on_error=on_error))
+def _read_if(key: str, path: Path | None) -> Records | None:
+    return None if path is None else _read(key, path)
 
 
 def _answer_pairs(behaviour: Records, normal: Records | None) -> tuple[Records, Records | None]:

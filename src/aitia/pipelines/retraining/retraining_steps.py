@@ -30,10 +30,11 @@ from aitia.pipelines.retraining.counterfactual_configuration import BehavioursPa
 from aitia.pipelines.retraining.counterfactual_inputs import Inputs, NamedJudge
 from aitia.pipelines.retraining.ranking_steps import KeepScores, MakeJudge
 from aitia.pipelines.steps.concept import MakeConcept
-from aitia.pipelines.steps.models import BaseModel
+from aitia.pipelines.steps.models import BaseModel, training_identity
 from aitia.pipelines.steps.records import ReadRecords
 from aitia.pipelines.steps.step import Results, Step
 from aitia.pipelines.steps.workload import Workload, forward_cost, training_cost
+from aitia.records.losses import PLAIN, LossSettings
 from aitia.training import LoraSettings
 
 
@@ -174,6 +175,7 @@ class Retrain(Step[list[RunResult]]):
         removals: what is trained.
         behaviours: what is measured.
         settings: of each training.
+        loss: what training does with a row.
         engine: where the runs are made.
         out: folder of the runs.
     """
@@ -184,12 +186,13 @@ class Retrain(Step[list[RunResult]]):
     removals: PlanRemovals
     behaviours: MakeBehaviours
     settings: LoraSettings
+    loss: LossSettings = PLAIN
     engine: Engine
     out: Path
 
     def depends(self) -> object:
         """See `Step.depends`."""
-        return self.settings.identity()
+        return training_identity(self.settings, self.loss)
 
     def files(self) -> dict[RetrainingRun, Path] | None:
         """The file of each run, where rankings and concept are there, so that it is known which runs these are."""
@@ -200,7 +203,13 @@ class Retrain(Step[list[RunResult]]):
             return None
         runs = self.removals.made(self.removals.scores.read().scores).values()
         return run_files(
-            self.base.fingerprint, self.data.records, list(runs), behaviours, self.settings, self.out
+            self.base.fingerprint,
+            self.data.records,
+            list(runs),
+            behaviours,
+            self.settings,
+            self.out,
+            loss=self.loss,
         )
 
     def done(self) -> bool:
@@ -224,6 +233,7 @@ class Retrain(Step[list[RunResult]]):
             self.settings,
             self.out,
             self.engine,
+            loss=self.loss,
         )
 
     def missing(self) -> list[RetrainingRun]:

@@ -13,6 +13,7 @@ from aitia.models import LanguageModel
 from aitia.pipelines.steps.records import ReadRecords
 from aitia.pipelines.steps.step import Place, Results, Step
 from aitia.pipelines.steps.workload import Workload, training_cost
+from aitia.records.losses import PLAIN, LossSettings
 from aitia.training import RUN, LoraSettings, finetune_lora, open_run, train
 
 Load = Callable[[Path | None], LanguageModel]
@@ -101,6 +102,11 @@ class BaseModel(Step[Load]):
         return self.load
 
 
+def training_identity(settings: LoraSettings, loss: LossSettings) -> object:
+    """What a training depends on beside its rows, for naming results; the plain loss is left out, as it was before."""
+    return settings.identity() if loss.plain else [settings.identity(), loss.said]
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class Training(Step[Path]):
     """A training on all rows of the data, whose result is a folder.
@@ -109,17 +115,19 @@ class Training(Step[Path]):
         base: the model that it starts from.
         data: what it is trained on.
         settings: how.
+        loss: what training does with a row.
         out: the folder.
     """
 
     base: BaseModel
     data: ReadRecords
     settings: LoraSettings
+    loss: LossSettings = PLAIN
     out: Place
 
     def depends(self) -> object:
         """See `Step.depends`."""
-        return self.settings.identity()
+        return training_identity(self.settings, self.loss)
 
     def read(self) -> Path:
         """See `Step.read`. What is wrong with the folder is found when it is used."""
@@ -142,7 +150,9 @@ class TrainAdapter(Training):
 
     def run(self, results: Results) -> Path:
         """See `Step.run`."""
-        finetune_lora(results[self.base](None), results[self.data], self.settings, self.out.path())
+        finetune_lora(
+            results[self.base](None), results[self.data], self.settings, self.out.path(), loss=self.loss
+        )
         return self.out.path()
 
 
@@ -159,7 +169,7 @@ class RecordRun(Training):
 
     def run(self, results: Results) -> Path:
         """See `Step.run`. A run that was stopped goes on."""
-        train(results[self.base](None), results[self.data], self.settings, self.out.path())
+        train(results[self.base](None), results[self.data], self.settings, self.out.path(), loss=self.loss)
         return self.out.path()
 
 

@@ -66,9 +66,9 @@ def table_source(table: Any, path: Path | None, name: str) -> Source:
             # Else the items of lists would be renamed `element`, whatever they were called.
             pq.write_table(table.filter(pa.array(mask)), temporary, use_compliant_nested_type=False)
 
-    rows = _batch_rows(table.to_batches(max_chunksize=ROWS_AT_ONCE))
-    located = ((f"{name} row {position}", row) for position, row in enumerate(rows))
-    return Source(path=path, format="parquet", rows=located, write_rows=write)
+    read_rows = _reader(lambda start, stop: table.slice(start, stop - start), name)
+    rows = read_rows(range(len(table)))
+    return Source(path=path, format="parquet", rows=rows, write_rows=write, read_rows=read_rows)
 
 
 def open_dataset(path: Path) -> Source:
@@ -123,10 +123,45 @@ def dataset_source(dataset: Any, path: Path | None, name: str) -> Source:
             chosen.save_to_disk(str(temporary), num_shards=None if positions else 1)
 
     # Arrow batches, because rows in Python would have their images and sounds decoded.
-    tables = dataset.with_format("arrow").iter(batch_size=ROWS_AT_ONCE)
-    rows = _batch_rows(batch for table in tables for batch in table.to_batches())
-    located = ((f"{name} row {position}", row) for position, row in enumerate(rows))
-    return Source(path=path, format="datasets", rows=located, write_rows=write)
+    tables = dataset.with_format("arrow")
+    read_rows = _reader(lambda start, stop: tables[start:stop], name)
+    rows = read_rows(range(len(dataset)))
+    return Source(path=path, format="datasets", rows=rows, write_rows=write, read_rows=read_rows)
+
+
+def _reader(
+    part: Callable[[int, int], Any], name: str
+) -> Callable[[Iterable[int]], Iterator[tuple[str, Any]]]:
+    """What reads rows of a table at positions, so that no more than a few are Python's at a time.
+
+    Args:
+        part: from start and stop to that stretch of the table.
+        name: said before the number of a row.
+
+    Returns:
+        See `Source.read_rows`.
+    """
+
+    def read(positions: Iterable[int]) -> Iterator[tuple[str, Any]]:
+        for start, stop in _stretches(positions):
+            rows = _batch_rows(part(start, stop).to_batches())
+            yield from ((f"{name} row {position}", row) for position, row in enumerate(rows, start=start))
+
+    return read
+
+
+def _stretches(positions: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Positions as stretches that follow one another, [start, stop), of a limited length."""
+    start = stop = -1
+    for position in positions:
+        if position == stop and stop - start < ROWS_AT_ONCE:
+            stop += 1
+            continue
+        if stop > start:
+            yield start, stop
+        start, stop = position, position + 1
+    if stop > start:
+        yield start, stop
 
 
 def _batch_rows(batches: Iterable[RecordBatch]) -> Iterator[Any]:

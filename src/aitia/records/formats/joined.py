@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,8 +40,24 @@ def join_sources(parts: Sequence[Source]) -> Source:
                 "one format at once, so that the rows kept can be written as they stand"
             )
     repeated = len({path.name for path in paths}) < len(paths)
-    rows = [_named(part, repeated) for part in parts]
-    starts = [0, *accumulate(len(each) for each in rows)]
+    before = [f"{path.parent}/" if repeated else "" for path in paths]
+    starts: list[int] = []  # position of each part's first row, as far as they were read
+
+    def rows() -> Iterator[tuple[str, Any]]:
+        total = 0
+        starts.clear()
+        for part, folder in zip(parts, before, strict=True):
+            starts.append(total)
+            for location, row in part.rows:
+                total += 1
+                yield folder + location, row
+
+    def read_rows(positions: Iterable[int]) -> Iterator[tuple[str, Any]]:
+        for number, chosen in groupby(positions, lambda position: bisect_right(starts, position) - 1):
+            read = parts[number].read_rows
+            assert read is not None
+            found = read([position - starts[number] for position in chosen])
+            yield from ((before[number] + location, row) for location, row in found)
 
     def of_parts(positions: Iterable[int]) -> list[list[int]]:
         found: list[list[int]] = [[] for _ in parts]
@@ -60,14 +76,14 @@ def join_sources(parts: Sequence[Source]) -> Source:
                     part.write_rows(chosen, written[-1])
             _MERGED[first.format](written, target)
 
-    located = [row for each in rows for row in each]
-    return Source(path=None, format=first.format, rows=located, write_rows=write, paths=tuple(paths))
-
-
-def _named(part: Source, folders: bool) -> list[tuple[str, Any]]:
-    """The rows of a file, with its folder in their places where names of files come again."""
-    before = f"{part.path.parent}/" if folders and part.path is not None else ""
-    return [(before + location, row) for location, row in part.rows]
+    return Source(
+        path=None,
+        format=first.format,
+        rows=rows(),
+        write_rows=write,
+        read_rows=None if any(part.read_rows is None for part in parts) else read_rows,
+        paths=tuple(paths),
+    )
 
 
 def _lines_of(paths: Sequence[Path]) -> Iterator[bytes]:

@@ -136,11 +136,16 @@ def open_lines(path: Path) -> Source:
     numbered = enumerate(BytesIO(read_bytes(path)), start=1)
     lines = [(number, line) for number, line in numbered if line.strip()]
 
+    def read_rows(positions: Iterable[int]) -> Iterator[tuple[str, Any]]:
+        for position in positions:
+            number, line = lines[position]
+            yield f"{path.name}:{number}", parse_line(line)
+
     def write(positions: Sequence[int], target: Path) -> None:
         _write_lines([lines[position][1] for position in positions], target)
 
-    located = ((f"{path.name}:{number}", parse_line(line)) for number, line in lines)
-    return Source(path=path, format="jsonl", rows=located, write_rows=write)
+    rows = read_rows(range(len(lines)))
+    return Source(path=path, format="jsonl", rows=rows, write_rows=write, read_rows=read_rows)
 
 
 def _require_no_array(path: Path) -> None:

@@ -16,7 +16,7 @@ from aitia.records.formats.joined import join_sources
 from aitia.records.formats.json_files import open_json, open_lines
 from aitia.records.formats.objects import open_object
 from aitia.records.formats.source import CSV, JSON, LINES, PARQUET, TSV, Source
-from aitia.remote_files import local_copy
+from aitia.remote_files import local_copies
 
 _BY_ENDING: Mapping[tuple[str, ...], Callable[[Path], Source]] = {
     LINES: open_lines,
@@ -81,8 +81,10 @@ def _is_cached(name: str) -> bool:
 
 def _paths(data: Path | str) -> list[Path]:
     """The files that a path or pattern names, sorted."""
-    if address_of(data) is not None or Path(data).exists() or not has_magic(str(data)):
-        return [local_copy(data)]
+    if address_of(data) is not None:
+        return local_copies(data)
+    if Path(data).exists() or not has_magic(str(data)):
+        return [Path(data)]
     found = sorted(Path(each) for each in glob(str(data), recursive=True))
     if not found:
         raise RecordError(

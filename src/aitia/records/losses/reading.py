@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from typing import Any, Protocol
 
@@ -19,6 +19,9 @@ from aitia.records.values import described
 
 _REFERENCE_COLUMNS = {1: ("ref_logps",), 2: ("ref_chosen_logps", "ref_rejected_logps")}
 """Number of sides -> where TRL's trainers keep log-probabilities of the reference model that were computed before."""
+
+
+_ONE_SIDE = "read one side, as a prompt with that answer: `side=chosen` or `side=rejected`"
 
 
 class _Cut(Protocol):
@@ -62,6 +65,29 @@ def sides_of(record: Record, settings: LossSettings = PLAIN) -> tuple[Record, ..
             "`shape=prompt-completion`"
         )
     return (record if record.desirable is None else replace(record, desirable=None),)
+
+
+def require_answers(texts: Iterable[Record], on_error: str = "stop", *, mend: str = _ONE_SIDE) -> None:
+    """Refuse texts that are no single answers, where they are measured or fitted to and not trained on.
+
+    Args:
+        texts: of a concept, or of queries.
+        on_error: with `skip` they are left out later, where they are cut into tokens, and nothing is refused here.
+        mend: what to do with a pair.
+
+    Raises:
+        RecordError: a text is a preference pair, or an answer with a mark; the first is named.
+    """
+    for record in texts if on_error == "stop" else ():
+        if record.rejected is not None:
+            raise RecordError(
+                f"{record.location}: is a preference pair, and texts are single answers: {mend}"
+            )
+        if record.desirable is not None:
+            raise RecordError(
+                f"{record.location}: is an answer marked as wanted or unwanted by its `label`, and texts have no "
+                "marks: read it as a prompt with its completion, the label beside it: `shape=prompt-completion`"
+            )
 
 
 def usual_loss(record: Record) -> LossSettings:
