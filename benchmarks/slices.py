@@ -111,7 +111,7 @@ def exactly_planted(store: ActivationStore, concept: Concept, planted: np.ndarra
 
     membership = sparse.csr_array(planted[:, None])
     score = score_vectors(store, concept.vector[None], concept.site, METHOD)[0]
-    contrasts = find_activation_scorer(METHOD).row_contrasts(store, concept.site, count=CONTROLS, seed=0)
+    contrasts = find_activation_scorer(METHOD).row_contrasts(store, concept, count=CONTROLS, seed=0)
     z = z_scores(membership, score)
     controls = score_vectors(store, contrasts, concept.site, METHOD)
     p, inflation_factor = control_p_values(membership, z, controls)
