@@ -53,7 +53,9 @@ def test_twenty_lines_from_a_network_to_a_card(tmp_path):
     assert (tmp_path / "card.html").stat().st_size > 5000
 
 
-@pytest.mark.parametrize("name", ["lookup-table-and-rule", "xor-by-gates", "xor-by-counting"])
+@pytest.mark.parametrize(
+    "name", ["lookup-table-and-rule", "xor-by-gates", "xor-by-counting", "parity-by-halves"]
+)
 def test_the_published_cards_are_those_of_the_example(name, request):
     root = request.config.rootpath
     found = runpy.run_path(str(root / "examples" / "evaluate_baselines.py"))["CARDS"][name]().markdown()
