@@ -154,7 +154,7 @@ def test_markdown_has_a_column_for_each(card):
         "| interchange-intervention-accuracy (share) | 1.000, floor 0.688 | 0.688, floor 0.688 ✗ |" in table
     )
     assert "nothing" not in text
-    assert "Neither dominates." in text
+    assert "No dominance: count, then parity did not pass the gate." in text
 
 
 def test_the_same_card_gives_the_same_page(card):

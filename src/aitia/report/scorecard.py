@@ -104,6 +104,7 @@ def card_values(card: Mapping[str, Any]) -> dict[str, Any]:
         "shown_value": shown_value,
         "shown_interval": shown_interval,
         "shown_better": _better,
+        "dominance": dominance,
         "controls": _controls,
     }
 
@@ -186,6 +187,15 @@ def shown_interval(result: Mapping[str, Any]) -> str:
     return f"{number(interval['low'])} to {number(interval['high'])}"
 
 
+def dominance(comparison: Mapping[str, Any]) -> str:
+    """Which of two dominates, or who takes no part, in a sentence."""
+    if comparison["dominates"]:
+        return f"{comparison['dominates']} dominates."
+    if comparison["barred"]:
+        return f"No dominance: {' and '.join(comparison['barred'])} did not pass the gate."
+    return "Neither dominates."
+
+
 def _better(comparison: Mapping[str, Any], groups: Mapping[str, str], sign: int) -> str:
     """In which groups of virtues the first (1) or the second (-1) is better, with the virtues' names."""
     found: dict[str, list[str]] = {}
@@ -246,7 +256,7 @@ def scorecard_markdown(card: Mapping[str, Any]) -> str:
         first, second = _cell(each["first"]), _cell(each["second"])
         lines.append(
             f"- {first} is better in {_better(each, kinds, 1)}; {second} in {_better(each, kinds, -1)}. "
-            + (f"{_cell(each['dominates'])} dominates." if each["dominates"] else "Neither dominates.")
+            + _cell(dominance(each))
         )
     lines += ["", f"Settings `{card['settings_fingerprint'][:12]}`, seed {card['settings']['seed']}."]
     return "\n".join(lines) + "\n"

@@ -12,7 +12,14 @@ import numpy as np
 
 from aitia.errors import ExplanationError
 from aitia.explanations.card.comparison import Comparison, Weighing, compare, weigh
-from aitia.explanations.card.conditions import Condition, verdict
+from aitia.explanations.card.conditions import (
+    MECHANISTIC,
+    PREDICTIVE,
+    REFUSED,
+    Condition,
+    standing,
+    verdict,
+)
 from aitia.explanations.card.rubric import Rubric, grade, load_rubric
 from aitia.explanations.core.catalogue import PERSPECTIVES
 from aitia.explanations.core.explanation import Explanation
@@ -86,12 +93,24 @@ class Scorecard:
         """What the four conditions make of it."""
         return verdict(self.conditions)
 
+    @property
+    def standing(self) -> str:
+        """Whether it passes the gate (mechanistic), claims nothing of the inside (predictive), or is refused."""
+        return standing(self.conditions, aligned=bool(self.explanation.aligned))
+
     def comparisons(self) -> tuple[Comparison, ...]:
         """This explanation beside each baseline, by Pareto dominance."""
         phenomenon = self.explanation.phenomenon
         mass = phenomenon.normalised_weights(phenomenon.test_indices)
         return tuple(
-            compare((self.name, each.name), self.by_name, each.by_name, mass, self.settings)
+            compare(
+                (self.name, each.name),
+                self.by_name,
+                each.by_name,
+                mass,
+                self.settings,
+                barred=_barred(self, each),
+            )
             for each in self.baselines
         )
 
@@ -138,6 +157,7 @@ class Scorecard:
                     "first_better": each.groups(1),
                     "second_better": each.groups(-1),
                     "dominates": each.dominates,
+                    "barred": list(each.barred),
                     "differences": [_plain(asdict(difference)) for difference in each.differences],
                 }
                 for each in self.comparisons()
@@ -211,6 +231,13 @@ def make_scorecard(
         baselines=baselines,
         rubric=load_rubric() if rubric is None else rubric,
     )
+
+
+def _barred(first: Scorecard, second: Scorecard) -> list[str]:
+    """Who takes no part in dominance: the refused; and what claims nothing of the inside, beside what does."""
+    inside = MECHANISTIC in (first.standing, second.standing)
+    out = {REFUSED, PREDICTIVE} if inside else {REFUSED}
+    return [each.name for each in (first, second) if each.standing in out]
 
 
 def _result_json(result: VirtueResult, rubric: Rubric) -> dict[str, Any]:

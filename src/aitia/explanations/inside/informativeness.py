@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aitia.errors import ExplanationError
 from aitia.explanations.core.alignment import Alignment
 from aitia.explanations.core.explanation import Explanation
 from aitia.explanations.inside.mixtures import Swaps, overlap
@@ -40,6 +41,7 @@ class Gain:
         room: [t] what the model itself would gain.
         weight: how far the explanation is relied upon, w, from 0 to 1.
         alone: [t] whether nothing but the variable was set.
+        unanswered: share of the trials that it says nothing of, or something that cannot be observed; they gain 0.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Gain:
     room: np.ndarray
     weight: float
     alone: np.ndarray
+    unanswered: float
 
 
 def trivial_predictions(hints: np.ndarray, answers: np.ndarray, groups: np.ndarray, k: int) -> np.ndarray:
@@ -145,13 +148,24 @@ def gain(explanation: Explanation, swaps: Swaps, *, shuffle: np.random.Generator
         rows = np.flatnonzero(swaps.group == i)
         if len(rows):
             given = {name: states[name][swaps.sources[name][rows]] for name in names}
-            predicted, _ = explanation.run(inputs[swaps.bases[rows]], given)
+            try:
+                predicted, _ = explanation.run(inputs[swaps.bases[rows]], given)
+            except ExplanationError:  # together these values lead it to what cannot be observed
+                continue
             stated[rows] = predicted[np.arange(len(rows)), swaps.answers[rows]]
+    unanswered = float(np.isnan(stated).mean())
     trivial = trivial_predictions(swaps.hints, swaps.answers, np.where(swaps.alone, 0, 1), k)
     stated = np.where(np.isnan(stated), trivial, stated)
     weight = reliance(stated, trivial)
     bits = np.log2((1 - weight) * trivial + weight * stated) - np.log2(trivial) if weight else np.zeros(t)
-    return Gain(name=swaps.name, bits=bits, room=-np.log2(trivial), weight=weight, alone=swaps.alone)
+    return Gain(
+        name=swaps.name,
+        bits=bits,
+        room=-np.log2(trivial),
+        weight=weight,
+        alone=swaps.alone,
+        unanswered=unanswered,
+    )
 
 
 def counted(gains: Sequence[Gain], aligned: Mapping[str, Alignment], widths: Mapping[str, int]) -> list[Gain]:

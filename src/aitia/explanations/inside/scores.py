@@ -12,7 +12,7 @@ from aitia.explanations.core.explanation import Explanation
 from aitia.explanations.core.result import VirtueResult, measured, not_applicable, not_evaluable
 from aitia.explanations.inside.informativeness import Gain, counted, gain
 from aitia.explanations.inside.mixtures import Swaps, swap_all
-from aitia.explanations.inside.states import HELD, OPEN, REFUTED, SHOWN, Distinction, distinctions
+from aitia.explanations.inside.states import ABSENT, HELD, OPEN, REFUTED, SHOWN, Distinction, distinctions
 from aitia.explanations.metrics.controls import Control, permute_sites
 from aitia.explanations.metrics.study import Evaluation
 from aitia.statistics import student_interval, weighted_mean_interval
@@ -71,6 +71,7 @@ def _informativeness(study: Evaluation) -> VirtueResult:
             "alone": _sum(kept, lambda each: each.bits[each.alone]),
             "together": _sum(kept, lambda each: each.bits[~each.alone]),
             "relied_upon": {each.name: each.weight for each in gains},
+            "unanswered": {each.name: each.unanswered for each in gains if each.unanswered},
             "counted": [each.name for each in kept],
             "controls": [asdict(each) for each in controls],
         },
@@ -155,13 +156,15 @@ def _state_distinctions(study: Evaluation) -> VirtueResult:
         return not_applicable(
             "state-distinctions", "no aligned variable has finitely many values, two or more"
         )
-    counts = {kind: sum(each.outcome == kind for each in found) for kind in (SHOWN, HELD, REFUTED, OPEN)}
+    counts = {
+        kind: sum(each.outcome == kind for each in found) for kind in (SHOWN, HELD, REFUTED, ABSENT, OPEN)
+    }
     decided = len(found) - counts[OPEN]
     if not decided:
         return not_evaluable("state-distinctions", found[0].why)
     return measured(
         "state-distinctions",
-        1 - counts[REFUTED] / decided,
+        1 - (counts[REFUTED] + counts[ABSENT]) / decided,
         n=decided,
         seed=settings.seed,
         floor=0.0,
@@ -170,7 +173,7 @@ def _state_distinctions(study: Evaluation) -> VirtueResult:
         details={
             **counts,
             "grain": f"{len({each.variable for each in found})} variables, {len(found)} pairs of values",
-            "refuted_pairs": [_plain(each) for each in found if each.outcome == REFUTED][:20],
+            "refuted_pairs": [_plain(each) for each in found if each.outcome in (REFUTED, ABSENT)][:20],
             "open_pairs": [_plain(each) for each in found if each.outcome == OPEN][:20],
             "unused_pairs": [_plain(each) for each in found if each.outcome == HELD][:20],
         },
@@ -178,7 +181,7 @@ def _state_distinctions(study: Evaluation) -> VirtueResult:
 
 
 def _worst(found: list[Distinction]) -> str:
-    wrong = [each for each in found if each.outcome == REFUTED]
+    wrong = [each for each in found if each.outcome in (ABSENT, REFUTED)]
     if not wrong:
         return ""
     first = wrong[0]

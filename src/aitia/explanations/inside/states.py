@@ -22,8 +22,9 @@ from aitia.explanations.core.settings import Settings
 from aitia.explanations.inside.mixtures import set_together
 from aitia.statistics import wilson
 
-SHOWN, HELD, REFUTED, OPEN = "shown", "held", "refuted", "open"
-"""An answer hangs on it as claimed; no answer does, but it can be read; it is not there; it could not be decided."""
+SHOWN, HELD, REFUTED, ABSENT, OPEN = "shown", "held", "refuted", "absent", "open"
+"""Answers hang on it as claimed; none does, but it can be read; they hang on it otherwise than claimed; it is not
+there; it could not be decided."""
 MOST_VALUES = 12
 """Most values of a variable that are told apart; of more, so many are drawn."""
 MOST_ROWS = 400
@@ -39,7 +40,7 @@ class Distinction:
     Attributes:
         variable: the variable.
         values: the two values.
-        outcome: shown, held, refuted or open.
+        outcome: shown, held, refuted, absent or open.
         agreement: share of bases on which the model's answers differ where it says so, and only there.
         decoded: balanced accuracy of the decoder, from 0 to 1, and the control's mean; None where it was not needed
             or could not be tried.
@@ -122,30 +123,29 @@ def _judged(
 ) -> Distinction:
     agreement = float(alike.mean())
     fields: dict[str, Any] = {"variable": name, "values": pair, "agreement": agreement, "decoded": None}
-    if wilson(float(alike.sum()), len(alike), settings.level).high < settings.mechanism:
-        why = "answers differ otherwise than it says"
-        return Distinction(outcome=REFUTED, why=why, **fields)
-    if differs.any():
+    wrong = wilson(float(alike.sum()), len(alike), settings.level).high < settings.mechanism
+    if differs.any() and not wrong:
         shown = agreement >= settings.mechanism
         return Distinction(
             outcome=SHOWN if shown else OPEN, why="" if shown else "too close to call", **fields
         )
+    said = "answers differ otherwise than it says" if wrong else "no answer hangs on it"
     rows = [np.flatnonzero(states == value) for value in pair]
     if coincide(part[rows[0]], part[rows[1]]):
-        why = "no answer hangs on it, and inputs of both values have the same activations"
-        return Distinction(outcome=REFUTED, why=why, **fields)
+        why = f"{said}, and inputs of both values have the same activations"
+        return Distinction(outcome=ABSENT, why=why, **fields)
     decoded = decode(part, rows, rng)
-    if decoded is None:
-        why = "no answer hangs on it, and too few inputs have these values to decode them"
-        return Distinction(outcome=OPEN, why=why, **fields)
-    score, controls = decoded
-    fields["decoded"] = (score, float(controls.mean()))
-    if score > np.quantile(controls, settings.level):
-        return Distinction(outcome=HELD, why="no answer hangs on it", **fields)
-    if score <= controls.mean():
-        why = "no answer hangs on it, and it cannot be decoded"
-        return Distinction(outcome=REFUTED, why=why, **fields)
-    return Distinction(outcome=OPEN, why="no answer hangs on it; decoding leaves it open", **fields)
+    if decoded is not None:
+        score, controls = decoded
+        fields["decoded"] = (score, float(controls.mean()))
+        if score <= controls.mean():
+            return Distinction(outcome=ABSENT, why=f"{said}, and it cannot be decoded", **fields)
+        if score > np.quantile(controls, settings.level) and not wrong:
+            return Distinction(outcome=HELD, why=said, **fields)
+    if wrong:
+        return Distinction(outcome=REFUTED, why=said, **fields)
+    left = "decoding leaves it open" if decoded else "too few inputs have these values to decode them"
+    return Distinction(outcome=OPEN, why=f"{said}; {left}", **fields)
 
 
 def coincide(first: np.ndarray, second: np.ndarray) -> bool:

@@ -113,6 +113,7 @@ class ComparisonCard(_Part):
     first_better: list[str]
     second_better: list[str]
     dominates: str | None
+    barred: list[str] = Field(description="Those that take no part in dominance: they do not pass the gate.")
     differences: list[DifferenceCard]
 
 
