@@ -334,12 +334,16 @@ class TestStates:
         result = inside(accounts["count"])["state-distinctions"]
         assert result.value == pytest.approx(0.6)
         assert "4 of 10 pairs refuted" in result.reason
+        assert result.details["interchangeable"] == {"ones": [[0, 2, 4], [1, 3]]}
 
     def test_a_count_that_is_there_is_not_refuted(self):
         found = self.outcomes(count_explanation(xor_phenomenon(count_network())))
         assert found["ones", (0, 1)].outcome == found["ones", (1, 2)].outcome == "shown"
         # 0 and 2 give one answer, and a single input has either: neither intervention nor decoder can say.
         assert found["ones", (0, 2)].outcome == "open"
+        result = inside(count_explanation(xor_phenomenon(count_network())))["state-distinctions"]
+        assert result.value == pytest.approx(2 / 3)
+        assert result.details["refuted"] == result.details["absent"] == 0
 
     def test_the_true_halves_are_shown_and_the_false_ones_refuted(self, accounts):
         assert {each.outcome for each in self.outcomes(accounts["halves"]).values()} == {"shown"}

@@ -86,7 +86,7 @@ _TABLE: Mapping[str, Mapping[str, tuple[str, str, float, float, str, str, str]]]
             0,
             1,
             UP,
-            "share of pairs of values that interventions show or a decoder finds, of those decided",
+            "share of pairs of values that interventions show or a decoder finds",
             "control tasks after Hewitt & Liang 2019; scheme ours",
         ),
         "causal-by-writing": (

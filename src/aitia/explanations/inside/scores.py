@@ -12,7 +12,16 @@ from aitia.explanations.core.explanation import Explanation
 from aitia.explanations.core.result import VirtueResult, measured, not_applicable, not_evaluable
 from aitia.explanations.inside.informativeness import Gain, counted, gain
 from aitia.explanations.inside.mixtures import Swaps, swap_all
-from aitia.explanations.inside.states import ABSENT, HELD, OPEN, REFUTED, SHOWN, Distinction, distinctions
+from aitia.explanations.inside.states import (
+    ABSENT,
+    HELD,
+    OPEN,
+    REFUTED,
+    SHOWN,
+    Distinction,
+    distinctions,
+    interchangeable,
+)
 from aitia.explanations.metrics.controls import Control, permute_sites
 from aitia.explanations.metrics.study import Evaluation
 from aitia.statistics import student_interval, weighted_mean_interval
@@ -159,13 +168,10 @@ def _state_distinctions(study: Evaluation) -> VirtueResult:
     counts = {
         kind: sum(each.outcome == kind for each in found) for kind in (SHOWN, HELD, REFUTED, ABSENT, OPEN)
     }
-    decided = len(found) - counts[OPEN]
-    if not decided:
-        return not_evaluable("state-distinctions", found[0].why)
     return measured(
         "state-distinctions",
-        1 - (counts[REFUTED] + counts[ABSENT]) / decided,
-        n=decided,
+        (counts[SHOWN] + counts[HELD]) / len(found),
+        n=len(found),
         seed=settings.seed,
         floor=0.0,
         ceiling=1.0,
@@ -173,6 +179,7 @@ def _state_distinctions(study: Evaluation) -> VirtueResult:
         details={
             **counts,
             "grain": f"{len({each.variable for each in found})} variables, {len(found)} pairs of values",
+            "interchangeable": interchangeable(found),
             "refuted_pairs": [_plain(each) for each in found if each.outcome in (REFUTED, ABSENT)][:20],
             "open_pairs": [_plain(each) for each in found if each.outcome == OPEN][:20],
             "unused_pairs": [_plain(each) for each in found if each.outcome == HELD][:20],

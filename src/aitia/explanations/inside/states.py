@@ -41,6 +41,7 @@ class Distinction:
         variable: the variable.
         values: the two values.
         outcome: shown, held, refuted, absent or open.
+        idle: whether no answer hangs on the pair, as it says: one value can take the other's place without effect.
         agreement: share of bases on which the model's answers differ where it says so, and only there.
         decoded: balanced accuracy of the decoder, from 0 to 1, and the control's mean; None where it was not needed
             or could not be tried.
@@ -50,6 +51,7 @@ class Distinction:
     variable: str
     values: tuple[int, int]
     outcome: str
+    idle: bool
     agreement: float
     decoded: tuple[float, float] | None
     why: str
@@ -122,8 +124,15 @@ def _judged(
     rng: np.random.Generator,
 ) -> Distinction:
     agreement = float(alike.mean())
-    fields: dict[str, Any] = {"variable": name, "values": pair, "agreement": agreement, "decoded": None}
     wrong = wilson(float(alike.sum()), len(alike), settings.level).high < settings.mechanism
+    idle = not (differs.any() or wrong)
+    fields: dict[str, Any] = {
+        "variable": name,
+        "values": pair,
+        "idle": idle,
+        "agreement": agreement,
+        "decoded": None,
+    }
     if differs.any() and not wrong:
         shown = agreement >= settings.mechanism
         return Distinction(
@@ -146,6 +155,17 @@ def _judged(
         return Distinction(outcome=REFUTED, why=said, **fields)
     left = "decoding leaves it open" if decoded else "too few inputs have these values to decode them"
     return Distinction(outcome=OPEN, why=f"{said}; {left}", **fields)
+
+
+def interchangeable(found: Sequence[Distinction]) -> dict[str, list[list[int]]]:
+    """Variable -> the sets of its values that take each other's place without effect, two or more in each."""
+    groups: dict[str, list[set[int]]] = {}
+    for each in found:
+        if each.idle:
+            sets = groups.setdefault(each.variable, [])
+            met = [one for one in sets if one & set(each.values)]
+            groups[each.variable] = [one for one in sets if one not in met] + [set(each.values).union(*met)]
+    return {name: sorted(sorted(one) for one in sets) for name, sets in groups.items()}
 
 
 def coincide(first: np.ndarray, second: np.ndarray) -> bool:
