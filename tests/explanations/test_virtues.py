@@ -465,7 +465,7 @@ class TestProofs:
             metric=lambda _x, labels: (labels == 0).astype(float),
         )
         value = float(np.mean(phenomenon.observed == 0))
-        certificate = Certificate(bound=value + 0.01, cost=10, brute_cost=1000)
+        certificate = Certificate(bound=value + 0.01, cost=10, brute_cost=1000, verify=lambda: True)
         explanation = Explanation(
             name="e",
             phenomenon=phenomenon,

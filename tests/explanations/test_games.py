@@ -1,0 +1,112 @@
+"""Games: ways to look better without being better. Each of them once raised a score; none may."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aitia.errors import CertificateError
+from aitia.explanations import (
+    Certificate,
+    Explanation,
+    Phenomenon,
+    Premise,
+    Settings,
+    Status,
+    black_box,
+    evaluate,
+    register,
+)
+from aitia.explanations.examples import gate_network, gates_explanation, xor_phenomenon
+from aitia.explanations.examples.cases import constant_explanation
+from aitia.explanations.examples.max_of_two import max_phenomenon, proof_ladder, rule_explanation
+
+QUICK = Settings(controls=2, interventions=64, mutants=4, variants=32, resamples=100)
+
+
+class TestNull:
+    def test_the_default_null_heeds_weights(self):
+        """A coin that weighs its outcomes as the domain does has no skill."""
+        inputs = np.arange(40)[:, None]
+        phenomenon = Phenomenon(
+            name="half are 1, and weigh nine times as much",
+            model=black_box("parity", lambda x: x[:, 0] % 2),
+            inputs=inputs,
+            outcomes=("0", "1"),
+            weights=np.where(inputs[:, 0] % 2, 9.0, 1.0),
+            fit=np.arange(20),
+            exhaustive=False,
+        )
+        coin = constant_explanation(phenomenon, np.array([0.1, 0.9]), "a coin")
+        assert evaluate(coin, settings=QUICK)["skill"].value < 0.03
+        # By hand: half an observation is added to each outcome, and 20 inputs are 2 and 18 of them by weight.
+        assert phenomenon.null_predictions(n=1)[0] == pytest.approx([2.5 / 21, 18.5 / 21])
+
+
+class TestFruitfulness:
+    def test_one_prediction_registered_many_times_counts_once(self):
+        model = black_box("parity", lambda x: x.sum(axis=1) % 2)
+        known = Phenomenon(name="p", model=model, inputs=np.array([[0, 0], [0, 1]]), outcomes=("0", "1"))
+        explanation = Explanation(
+            name="e", phenomenon=known, program=lambda _p, x, _v: (x[:, 0] > 1).astype(int)
+        )
+        right, wrong = np.array([[3, 0]]), np.array([[2, 0]])
+        honest = [register(explanation, right), register(explanation, wrong)]
+        padded = [register(explanation, np.repeat(right, 1000, axis=0)), *honest]
+        once, often = (
+            evaluate(replace(explanation, registered=each), settings=QUICK)["fruitfulness"]
+            for each in (honest, padded)
+        )
+        assert often.n == once.n == 2
+        assert often.value == pytest.approx(once.value)
+        assert often.details["repeated"] == 1000
+
+    def test_the_first_of_two_predictions_about_one_input_counts(self):
+        model = black_box("parity", lambda x: x.sum(axis=1) % 2)
+        known = Phenomenon(name="p", model=model, inputs=np.array([[0, 0]]), outcomes=("0", "1"))
+        first = Explanation(name="e", phenomenon=known, program=lambda _p, x, _v: np.zeros(len(x), dtype=int))
+        second = replace(first, program=lambda _p, x, _v: np.ones(len(x), dtype=int))
+        asked = np.array([[3, 0]])
+        earlier = replace(register(first, asked), registered="2020-01-01T00:00:00+00:00")
+        both = [register(second, asked), earlier]
+        found = evaluate(replace(first, registered=both), settings=QUICK)["fruitfulness"]
+        assert found.details["confirmed_share"] == 0
+
+
+class TestCertificates:
+    @pytest.mark.parametrize(
+        "fields, message",
+        [
+            ({"bound": 1.5}, "bound 1.5"),
+            ({"bound": -0.1}, "bound -0.1"),
+            ({"unexplained": -3}, "unexplained -3"),
+            ({"size": 0.0}, "size 0"),
+            ({"cost": float("nan")}, "cost"),
+            ({"search_cost": -1.0}, "search_cost"),
+        ],
+    )
+    def test_what_is_out_of_its_range_is_refused(self, fields, message):
+        with pytest.raises(CertificateError, match=message):
+            Certificate(**({"bound": 0.5, "cost": 1.0, "brute_cost": 2.0} | fields))
+
+    def test_what_was_typed_in_is_not_shown_as_measured_and_wins_nothing(self):
+        phenomenon = max_phenomenon(4)
+        typed = Certificate(bound=1.0, cost=1e-9, brute_cost=1e9, unexplained=0, size=1.0)
+        card = evaluate(rule_explanation(phenomenon, certificate=typed), settings=QUICK)
+        for name in ("tightness", "cost-ratio", "unexplained", "gain", "depth"):
+            assert card[name].status is Status.DECLARED, name
+        checked = replace(proof_ladder(phenomenon)["brute force"], verify=lambda: True)
+        other = replace(rule_explanation(phenomenon, certificate=checked), name="checked")
+        card = evaluate(other, baselines=[card.explanation], settings=QUICK)
+        assert card["tightness"].status is Status.MEASURED
+        assert not {each.name for each in card.comparisons()[0].differences} & {"cost-ratio", "gain", "depth"}
+
+
+class TestSameScoreTwice:
+    def test_without_a_shared_latent_four_virtues_do_not_arise(self):
+        card = evaluate(gates_explanation(xor_phenomenon(gate_network())), settings=QUICK)
+        for name in ("descriptiveness", "co-explanation", "power", "unification"):
+            assert card[name].status is Status.NOT_APPLICABLE, name
+            assert "no latent" in card[name].reason
+        assert card["accuracy"].value is not None
+        assert Premise(value=1).length == 8
