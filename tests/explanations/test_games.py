@@ -110,3 +110,69 @@ class TestSameScoreTwice:
             assert "no latent" in card[name].reason
         assert card["accuracy"].value is not None
         assert Premise(value=1).length == 8
+
+
+class TestPremises:
+    """Premises that do nothing, or nothing new."""
+
+    def gates(self, **junk):
+        plain = gates_explanation(xor_phenomenon(gate_network()))
+
+        def program(premises, inputs, variable):
+            for name in junk:
+                _ = premises[name]
+            return plain.program(premises, inputs, variable)
+
+        return replace(plain, program=program, premises={**plain.premises, **junk})
+
+    def test_a_premise_that_is_merely_read_bears_nothing(self):
+        plain = evaluate(self.gates(), settings=QUICK)
+        for premise in (
+            Premise(value=3),
+            Premise(value=0.5),
+            Premise(value=[1, 2, 3]),
+            Premise(value="elegant"),
+            Premise(statement="it is elegant"),
+            Premise(value=None),
+        ):
+            junk = {f"junk {i}": premise for i in range(6)}
+            card = evaluate(self.gates(**junk), settings=QUICK)
+            assert card["load-bearing"].value == pytest.approx(3 / 9)
+            assert set(card["load-bearing"].details["idle"]) == set(junk)
+            assert card["hard-to-vary"].value <= plain["hard-to-vary"].value
+            assert card["hard-to-vary"].value < 1 or premise.value is None
+
+    def test_the_author_s_variants_do_not_take_the_place_of_the_test_s_own(self):
+        """An idle parameter beside values that the program balks at, chosen by the author."""
+        plain = gates_explanation(xor_phenomenon(gate_network()))
+
+        def program(premises, inputs, variable):
+            answer = plain.program(premises, inputs, variable)
+            return answer if premises["idle"] < 100 else 1 - answer
+
+        def of(variants):
+            idle = Premise(kind="parameter", value=3, variants=variants)
+            return evaluate(
+                replace(plain, program=program, premises={**plain.premises, "idle": idle}), settings=QUICK
+            )["hard-to-vary"].value
+
+        assert of(tuple(range(200, 220))) <= of(None) + 0.1
+        assert of(()) == of(None) < 1
+
+    def test_stacked_switches_do_not_make_it_harder_to_vary(self):
+        plain = gates_explanation(xor_phenomenon(gate_network()))
+        idle = {f"idle {i}": Premise(value=i) for i in range(2)}
+
+        def stacked(count):
+            names = [f"switch {i}" for i in range(count)]
+
+            def program(premises, inputs, variable):
+                on = min((premises[name] for name in names), default=True)
+                return plain.program(premises, inputs, variable) if on else np.full(len(inputs), -1)
+
+            switches = {name: Premise(statement="it must be so") for name in names}
+            explanation = replace(plain, program=program, premises={**plain.premises, **idle, **switches})
+            return evaluate(explanation, settings=QUICK)["hard-to-vary"].value
+
+        assert stacked(1) < 1
+        assert stacked(12) == pytest.approx(stacked(1))

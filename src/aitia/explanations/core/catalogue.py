@@ -268,7 +268,7 @@ _TABLE: Mapping[str, Mapping[str, tuple[str, str, float, float, str, str, str]]]
             0,
             1,
             UP,
-            "share of premises that predictions get worse without",
+            "share of premises whose change makes predictions worse",
             "Deutsch 2011; ours",
         ),
         "hard-to-patch": (

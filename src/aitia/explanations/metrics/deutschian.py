@@ -5,6 +5,7 @@ Falsifiability after Popper (1959); hard-to-varyness after Deutsch (2011) and El
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -16,7 +17,7 @@ from aitia.explanations.core.model import ModelUnderStudy
 from aitia.explanations.core.phenomenon import Phenomenon
 from aitia.explanations.core.predictive import Predictive
 from aitia.explanations.core.result import VirtueResult, measured, not_applicable, not_evaluable
-from aitia.explanations.core.variation import is_notational, variants
+from aitia.explanations.core.variation import is_notational, premise_variants, variants
 from aitia.explanations.metrics.controls import causal_score
 from aitia.explanations.metrics.study import Evaluation, skill_of, skill_on
 from aitia.statistics import beta_cdf, clopper_pearson, exact, wilson
@@ -73,24 +74,42 @@ def load_bearing(costs: np.ndarray, bits: np.ndarray, tolerance: float) -> tuple
     return float(bearing.mean()), float(bits[bearing].sum() / total) if total else float("nan")
 
 
-def premise_cost(study: Evaluation, *names: str) -> float:
-    """Loss of skill, without some premises, on the test inputs whose prediction they change; 0 where they change none.
+UNSAYABLE = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What a program raises where a premise's other value makes no sense in it; such a variant is left out."""
 
-    Only the inputs that a premise touches count, so that a row of a long table bears its load as much as a law does.
+
+def cost_of(study: Evaluation, changed: Explanation) -> float:
+    """Loss of skill by a change, on the test inputs whose prediction it changes; 0 where it changes none.
+
+    Only these inputs count, so that a row of a long table bears its load as much as a law does.
 
     Returns:
-        The loss, a difference of skills.
+        The loss, a difference of skills; 1 where what is then predicted cannot be observed.
     """
     phenomenon, settings = study.phenomenon, study.settings
     before = study.raw
-    after = study.explanation.without(*names).predict(phenomenon.inputs[study.test])
+    try:
+        after = changed.predict(phenomenon.inputs[study.test])
+    except ExplanationError:
+        return 1.0
     same = np.isclose(before.marginals, after.marginals, equal_nan=True).all(axis=1)
     rows = np.flatnonzero(~np.asarray(same))
     if len(rows) == 0:
         return 0.0
-    changed = study.test[rows]
-    skills = [skill_of(each.at(rows), phenomenon, settings, changed) for each in (before, after)]
+    inputs = study.test[rows]
+    skills = [skill_of(each.at(rows), phenomenon, settings, inputs) for each in (before, after)]
     return 0.0 if np.isnan(skills).any() else skills[0] - skills[1]
+
+
+def premise_cost(study: Evaluation, name: str) -> float:
+    """The largest loss of skill by a change of one premise; 0 where no change of it can be made."""
+    costs = [0.0]
+    for variant in premise_variants(study.explanation, name):
+        try:
+            costs.append(cost_of(study, variant.explanation))
+        except UNSAYABLE:
+            continue
+    return max(costs)
 
 
 def conditional_bits(changed: Explanation, original: Explanation) -> float:
@@ -207,16 +226,24 @@ def _hard_to_vary(study: Evaluation) -> VirtueResult:
     causal = causal_score(bases, sources)
     model = study.phenomenon.model
     before = causal(explanation, model) if explanation.aligned else float("nan")
-    kept, changes = [], {}
+    kept, changes, effects, left_out = [], {}, set(), 0
     for variant in variants(explanation, limit=settings.variants, seed=settings.seed):
-        if variant.structural and is_notational(variant.explanation, explanation):
-            continue
         try:
+            if variant.structural and is_notational(variant.explanation, explanation):
+                continue
+            effect = _effect(variant.explanation)
             keeps = skill_on(variant.explanation, settings) >= skill - settings.tolerance
             if keeps and not np.isnan(before):
                 keeps = bool(causal(variant.explanation, model) >= before - settings.tolerance)
         except ExplanationError:  # it now predicts what cannot be observed
-            keeps = False
+            keeps, effect = False, b""
+        except UNSAYABLE:
+            left_out += 1
+            continue
+        # Changes that spoil it in one and the same way say one and the same thing, however many premises are stacked.
+        if not keeps and effect in effects:
+            continue
+        effects |= set() if keeps else {effect}
         kept.append(keeps)
         changes[variant.change] = keeps
     if not kept:
@@ -234,9 +261,18 @@ def _hard_to_vary(study: Evaluation) -> VirtueResult:
         ceiling=1.0,
         details={
             "tolerance": settings.tolerance,
+            "left_out": left_out,
             "harmless_changes": [c for c, ok in changes.items() if ok][:20],
         },
     )
+
+
+def _effect(explanation: Explanation) -> bytes:
+    """What an explanation predicts and holds on the whole domain, as a digest."""
+    predicted, states = explanation.run(explanation.phenomenon.inputs)
+    parts = [np.nan_to_num(predicted, nan=-1).round(9)]
+    parts += [np.asarray(states[name], dtype=float).round(9) for name in sorted(states)]
+    return hashlib.sha256(b"".join((each + 0.0).tobytes() for each in parts)).digest()
 
 
 def _load_bearing(study: Evaluation) -> VirtueResult:
@@ -248,7 +284,12 @@ def _load_bearing(study: Evaluation) -> VirtueResult:
     bits = np.array([premises[name].length for name in names])
     share, by_bits = load_bearing(costs, bits, settings.tolerance)
     idle = [name for name, cost in zip(names, costs, strict=True) if cost <= settings.tolerance]
-    backed = [pair for pair in combinations(idle[:12], 2) if premise_cost(study, *pair) > settings.tolerance]
+    spare = [name for name in idle if not study.explanation.stops_without(name)][:12]
+    backed = [
+        pair
+        for pair in combinations(spare, 2)
+        if cost_of(study, study.explanation.without(*pair)) > settings.tolerance
+    ]
     return measured(
         "load-bearing",
         share,

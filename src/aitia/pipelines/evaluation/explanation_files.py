@@ -25,7 +25,7 @@ from aitia.explanations import (
     Premise,
     Variable,
 )
-from aitia.explanations.core import REAL_BITS, DroppedPremise, Tap
+from aitia.explanations.core import REAL_BITS, Tap
 from aitia.files import read_json
 from aitia.pipelines.evaluation.explanation_forms import (
     AlignmentPart,
@@ -280,8 +280,8 @@ def _graph_program(content: ExplanationFile) -> Any:
         values: dict[str, np.ndarray] = {f"input.{i}": column for i, column in enumerate(inputs.T)}
         answer = np.full(len(inputs), -1)
         for i, node in enumerate(nodes):
-            if missing := [name for name in needs.get(node.name, []) if name not in premises]:
-                raise DroppedPremise(missing[0])
+            if any(name not in premises for name in needs.get(node.name, [])):
+                return np.full(len(inputs), -1)  # without what governs it the variable has no value
             rows = (
                 zip(*(values[parent] for parent in node.parents), strict=True)
                 if node.parents
