@@ -19,7 +19,13 @@ from aitia.explanations import (
 )
 from aitia.explanations.examples import gate_network, gates_explanation, xor_phenomenon
 from aitia.explanations.examples.cases import constant_explanation
-from aitia.explanations.examples.max_of_two import max_phenomenon, proof_ladder, rule_explanation
+from aitia.explanations.examples.max_of_two import (
+    lookup_explanation,
+    max_network,
+    max_phenomenon,
+    proof_ladder,
+    rule_explanation,
+)
 
 QUICK = Settings(controls=2, interventions=64, mutants=4, variants=32, resamples=100)
 
@@ -176,3 +182,32 @@ class TestPremises:
 
         assert stacked(1) < 1
         assert stacked(12) == pytest.approx(stacked(1))
+
+
+class TestLaws:
+    def judged(self, explanation, models):
+        return evaluate(explanation, models=models, settings=replace(QUICK, controls=4))
+
+    def test_a_table_with_a_law_that_always_holds_has_no_law(self):
+        phenomenon = max_phenomenon(4)
+        table = lookup_explanation(phenomenon)
+        law = Premise(kind="law", statement="numbers have an order", holds=lambda _model: 1.0)
+        models = [max_network(4, sharpness=sharpness) for sharpness in (3.0, 5.0)]
+        idle = replace(table, premises={**table.premises, "order": law})
+        assert self.judged(idle, models)["invariance"].status is Status.NOT_APPLICABLE
+
+        def switched(premises, inputs, variable):
+            return (
+                table.program(premises, inputs, variable) if premises["order"] else np.full(len(inputs), -1)
+            )
+
+        used = replace(idle, program=switched)
+        found = self.judged(used, models)
+        assert found["invariance"].status is Status.NOT_APPLICABLE
+        assert "random weights" in found["invariance"].reason
+        assert found["law-support"].value is None
+
+    def test_a_law_that_is_used_and_can_fail_counts(self):
+        phenomenon = max_phenomenon(4)
+        models = [max_network(4, sharpness=sharpness) for sharpness in (3.0, 5.0)]
+        assert self.judged(rule_explanation(phenomenon), models)["invariance"].value == 1

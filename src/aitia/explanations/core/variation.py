@@ -17,6 +17,9 @@ import numpy as np
 from aitia.explanations.core.explanation import Explanation
 from aitia.explanations.core.taps import Tap, TappedFunction, run_tapped
 
+UNSAYABLE = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What a program raises where a premise's other value makes no sense in it; such a variant is left out."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Variant:

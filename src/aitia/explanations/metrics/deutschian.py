@@ -17,7 +17,7 @@ from aitia.explanations.core.model import ModelUnderStudy
 from aitia.explanations.core.phenomenon import Phenomenon
 from aitia.explanations.core.predictive import Predictive
 from aitia.explanations.core.result import VirtueResult, measured, not_applicable, not_evaluable
-from aitia.explanations.core.variation import is_notational, premise_variants, variants
+from aitia.explanations.core.variation import UNSAYABLE, is_notational, premise_variants, variants
 from aitia.explanations.metrics.controls import causal_score
 from aitia.explanations.metrics.study import Evaluation, skill_of, skill_on
 from aitia.statistics import beta_cdf, clopper_pearson, exact, wilson
@@ -72,10 +72,6 @@ def load_bearing(costs: np.ndarray, bits: np.ndarray, tolerance: float) -> tuple
     bearing = costs > tolerance
     total = float(bits.sum())
     return float(bearing.mean()), float(bits[bearing].sum() / total) if total else float("nan")
-
-
-UNSAYABLE = (ArithmeticError, LookupError, TypeError, ValueError)
-"""What a program raises where a premise's other value makes no sense in it; such a variant is left out."""
 
 
 def cost_of(study: Evaluation, changed: Explanation) -> float:
