@@ -1,22 +1,27 @@
 """Games: ways to look better without being better. Each of them once raised a score; none may."""
 
+import types
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from aitia.errors import CertificateError
 from aitia.explanations import (
+    Alignment,
     Certificate,
     Explanation,
     Phenomenon,
     Premise,
     Settings,
     Status,
+    Variable,
     black_box,
     evaluate,
     register,
 )
+from aitia.explanations.card.comparison import compare
 from aitia.explanations.examples import gate_network, gates_explanation, xor_phenomenon
 from aitia.explanations.examples.cases import constant_explanation
 from aitia.explanations.examples.max_of_two import (
@@ -26,6 +31,8 @@ from aitia.explanations.examples.max_of_two import (
     proof_ladder,
     rule_explanation,
 )
+from aitia.explanations.metrics.simplicity import description_length, edges, measure_simplicity, reached
+from aitia.explanations.metrics.study import Evaluation
 
 QUICK = Settings(controls=2, interventions=64, mutants=4, variants=32, resamples=100)
 
@@ -211,3 +218,287 @@ class TestLaws:
         phenomenon = max_phenomenon(4)
         models = [max_network(4, sharpness=sharpness) for sharpness in (3.0, 5.0)]
         assert self.judged(rule_explanation(phenomenon), models)["invariance"].value == 1
+
+
+COINS = np.random.default_rng(5).integers(0, 2, 1024)
+"""A random function of ten bits: nobody can write it in fewer than about 1,024 bits."""
+module = types.ModuleType("module")
+module.table = COINS
+
+
+class Holder:
+    table = COINS
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def look_up(self, places):
+        return self.rows[places]
+
+    @property
+    def all_rows(self):
+        return self.rows
+
+    def __call__(self, _premises, x, _variable):
+        return self.rows[x[:, 0]]
+
+
+def attributed(_premises, x, _variable):
+    return attributed.table[x[:, 0]]
+
+
+attributed.table = COINS
+
+
+def from_default(_premises, x, _variable, table=COINS):
+    return table[x[:, 0]]
+
+
+LISTED = COINS.tolist()
+
+
+def from_keyword(_premises, x, _variable, *, table=LISTED):
+    return np.array(table)[x[:, 0]]
+
+
+def from_global(_premises, x, _variable):
+    return COINS[x[:, 0]]
+
+
+def from_module(_premises, x, _variable):
+    return module.table[x[:, 0]]
+
+
+def from_class(_premises, x, _variable):
+    return Holder.table[x[:, 0]]
+
+
+def helped(places):
+    return COINS[places]
+
+
+def from_helper(_premises, x, _variable):
+    return helped(x[:, 0])
+
+
+def from_file(_premises, x, _variable):
+    return np.load("coins.npy")[x[:, 0]]
+
+
+def from_text(_premises, x, _variable):
+    return globals()["COINS"][x[:, 0]]
+
+
+def closures():
+    rows, held, packed = COINS.copy(), Holder(COINS.copy()), np.packbits(COINS).tobytes()
+    known = {i: int(each) for i, each in enumerate(COINS)}
+    find = known.get
+
+    def by_array(_premises, x, _variable):
+        return rows[x[:, 0]]
+
+    def by_bytes(_premises, x, _variable):
+        return np.unpackbits(np.frombuffer(packed, dtype=np.uint8))[x[:, 0]].astype(int)
+
+    def by_bound_method(_premises, x, _variable):
+        return np.array([find(int(each)) for each in x[:, 0]])
+
+    def by_object(_premises, x, _variable):
+        return held.look_up(x[:, 0])
+
+    def by_property(_premises, x, _variable):
+        return held.all_rows[x[:, 0]]
+
+    def by_vectorised(_premises, x, _variable):
+        return np.vectorize(find)(x[:, 0])
+
+    def by_inner(_premises, x, _variable):
+        def inner(places):
+            return rows[places]
+
+        return inner(x[:, 0])
+
+    return [by_array, by_bytes, by_bound_method, by_object, by_property, by_vectorised, by_inner]
+
+
+def partially(table, _premises, x, _variable):
+    return np.asarray(table)[x[:, 0]]
+
+
+HIDING = [
+    attributed,
+    from_default,
+    from_keyword,
+    from_global,
+    from_module,
+    from_class,
+    from_helper,
+    from_file,
+    from_text,
+    Holder(COINS.copy()),
+    partial(partially, COINS.tolist()),
+    *closures(),
+]
+
+
+@pytest.fixture(scope="module")
+def coins():
+    return Phenomenon(
+        name="coins",
+        model=black_box("coins", lambda x: COINS[x[:, 0]]),
+        inputs=np.arange(1024)[:, None],
+        outcomes=("0", "1"),
+    )
+
+
+class TestHidingPlaces:
+    @pytest.mark.parametrize(
+        "program", HIDING, ids=lambda each: getattr(each, "__name__", type(each).__name__)
+    )
+    @pytest.mark.parametrize("code", [None, "", "x"])
+    def test_a_table_is_charged_for_wherever_it_hides(self, coins, program, code, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        np.save("coins.npy", COINS)
+        explanation = Explanation(
+            name="short", phenomenon=coins, program=program, premises={"it is": Premise(bits=0)}, code=code
+        )
+        length = description_length(explanation)
+        card = {
+            each.name: each
+            for each in measure_simplicity(Evaluation(explanation=explanation, settings=QUICK))
+        }
+        if length.trusted:
+            # What cannot be followed is not measured, and wins nothing.
+            assert card["description-length"].status is Status.DECLARED
+        else:
+            assert length.total > 1024
+            assert card["description-length"].status is Status.MEASURED
+        assert card["k-complexity-bound"].value >= 1024
+        assert card["compression"].value < 0.01 or card["compression"].status is Status.DECLARED
+
+    def test_only_what_cannot_be_followed_is_trusted(self, coins):
+        trusted = [
+            each
+            for each in HIDING
+            if description_length(
+                Explanation(name="e", phenomenon=coins, program=each, premises={"it is": Premise(bits=0)})
+            ).trusted
+        ]
+        assert trusted == [from_file, from_text]
+
+    def test_a_premise_declared_to_cost_nothing_costs_what_it_holds(self, coins):
+        def program(premises, x, _variable):
+            return np.asarray(premises["table"])[x[:, 0]]
+
+        for value in (COINS.tolist(), "".join(map(str, COINS)), {"rows": COINS}):
+            free = Explanation(
+                name="free",
+                phenomenon=coins,
+                program=program,
+                premises={"table": Premise(value=value, bits=0)},
+            )
+            assert description_length(free).total > 1024
+
+    def test_a_map_that_memorises_costs_what_it_memorises(self):
+        phenomenon = xor_phenomenon(gate_network())
+        plain = gates_explanation(phenomenon)
+
+        def memorising():
+            seen = np.random.default_rng(0).normal(size=(64, 2))
+            values = np.random.default_rng(1).integers(0, 2, 64)
+            return lambda part: values[np.abs(part[:, None] - seen[None, :, :1]).sum(axis=-1).argmin(axis=1)]
+
+        def length(read):
+            place = Alignment(site="second", subspace=(0,), read=read, bits=0)
+            explanation = replace(plain, variables={"either": Variable(alignment=place)})
+            return description_length(explanation).parts["maps"]
+
+        assert length(memorising()) > 64 * 2 * 16
+        assert length(lambda part: part[:, 0]) < 100
+
+    def test_a_model_that_is_run_is_not_measured_as_short(self):
+        phenomenon = xor_phenomenon(gate_network())
+        model = phenomenon.model
+
+        def itself(_premises, x, _variable):
+            return (model.run(x) > 0.5).astype(int)
+
+        explanation = Explanation(
+            name="itself", phenomenon=phenomenon, program=itself, premises={"it is": Premise(bits=1)}
+        )
+        result = evaluate(explanation, settings=QUICK)["description-length"]
+        assert result.status is Status.DECLARED
+        assert "runs XOR by gates" in result.reason
+
+    def test_labels_read_off_the_phenomenon_are_charged_for(self, coins):
+        assert len(coins.observed) == 1024
+
+        def answered(_premises, x, _variable):
+            return coins.observed[x[:, 0]]
+
+        length = description_length(Explanation(name="e", phenomenon=coins, program=answered))
+        assert length.total > 1024 or length.trusted
+
+    def test_names_comments_and_documentation_cost_nothing(self, coins):
+        def plain(p, x, _v):
+            return (x[:, 0] > p["a"]).astype(int)
+
+        def wordy(premises: dict, inputs: np.ndarray, _variable: object) -> np.ndarray:
+            """A long explanation of what follows."""
+            # And a comment.
+            return (inputs[:, 0] > premises["the threshold that it goes by"]).astype(int)
+
+        def bits(program, name):
+            return reached(
+                Explanation(
+                    name="e", phenomenon=coins, program=program, premises={name: Premise(value=3, bits=1)}
+                )
+            ).bits
+
+        assert bits(plain, "a") == bits(wordy, "the threshold that it goes by")
+
+    def test_counts_of_what_is_named_win_nothing(self, coins):
+        def from_many(premises, x, _variable):
+            return np.array([premises[f"row {i}"] for i in range(1024)])[x[:, 0]]
+
+        def from_one(premises, x, _variable):
+            return np.asarray(premises["rows"])[x[:, 0]]
+
+        many = Explanation(
+            name="many",
+            phenomenon=coins,
+            program=from_many,
+            premises={f"row {i}": Premise(value=int(each), bits=1) for i, each in enumerate(COINS)},
+        )
+        one = replace(
+            many, name="one", program=from_one, premises={"rows": Premise(value=COINS.tolist(), bits=1024)}
+        )
+        found = {
+            name: {each.name: each for each in measure_simplicity(Evaluation(explanation=e, settings=QUICK))}
+            for name, e in (("many", many), ("one", one))
+        }
+        assert found["one"]["premises"].value < found["many"]["premises"].value
+        compared = compare(("many", "one"), found["many"], found["one"], None, QUICK)
+        assert not {each.name for each in compared.differences} & {"premises", "variables", "free-parameters"}
+
+
+class TestEdges:
+    def test_edges_are_found_by_intervention_and_not_declared(self):
+        phenomenon = xor_phenomenon(gate_network())
+
+        def chain(_p, x, v):
+            a = v("a", x[:, 0])
+            b = v("b", a ^ x[:, 1])
+            c = v("c", 1 - b)
+            v("d", x[:, 1])
+            return 1 - c
+
+        for parents in ((), ("a", "b", "c")):
+            explanation = Explanation(
+                name="chain",
+                phenomenon=phenomenon,
+                program=chain,
+                variables={name: Variable(parents=parents) for name in "abcd"},
+            )
+            assert edges(explanation) == {("a", "b"), ("b", "c")}
+            assert evaluate(explanation, settings=QUICK)["edges"].value == 2

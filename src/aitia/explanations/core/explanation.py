@@ -19,8 +19,8 @@ from aitia.errors import ExplanationError
 from aitia.explanations.core.alignment import Alignment
 from aitia.explanations.core.phenomenon import Phenomenon
 from aitia.explanations.core.predictive import Predictive, as_distributions
-from aitia.explanations.core.program_text import program_text
 from aitia.explanations.core.taps import TappedFunction, run_tapped
+from aitia.explanations.reach.walking import program_text
 from aitia.files import digest
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -109,10 +110,16 @@ def premise_cost(study: Evaluation, name: str) -> float:
 
 
 def conditional_bits(changed: Explanation, original: Explanation) -> float:
-    """Bits of the premises of one explanation that another does not hold in the same form."""
+    """Bits of the premises of one explanation that another does not hold in the same form.
+
+    A premise counts with its declared length at most: more than its value written out cannot change.
+
+    Returns:
+        The bits.
+    """
     old = {name: (str(each.value), each.statement) for name, each in original.premises.items()}
     return sum(
-        each.length
+        min(each.length, replace(each, bits=None).length)
         for name, each in changed.premises.items()
         if old.get(name) != (str(each.value), each.statement)
     )
