@@ -22,7 +22,14 @@ from aitia.explanations import (
     register,
 )
 from aitia.explanations.card.comparison import compare
-from aitia.explanations.examples import gate_network, gates_explanation, xor_phenomenon
+from aitia.explanations.core.model import turned
+from aitia.explanations.examples import (
+    gate_network,
+    gates_explanation,
+    parity_accounts,
+    parity_phenomenon,
+    xor_phenomenon,
+)
 from aitia.explanations.examples.cases import constant_explanation
 from aitia.explanations.examples.max_of_two import (
     lookup_explanation,
@@ -480,6 +487,50 @@ class TestHidingPlaces:
         assert found["one"]["premises"].value < found["many"]["premises"].value
         compared = compare(("many", "one"), found["many"], found["one"], None, QUICK)
         assert not {each.name for each in compared.differences} & {"premises", "variables", "free-parameters"}
+
+
+class TestMutants:
+    def test_what_says_nothing_of_the_inside_is_not_refuted_by_another_inside(self):
+        accounts = parity_accounts(parity_phenomenon())
+        scores = {
+            name: evaluate(accounts[name], settings=QUICK)["mutation-score"]
+            for name in ("halves", "middle holds the answer", "lookup")
+        }
+        insides = {
+            name: each.details["refuted_by"]["same answers, other inside"] for name, each in scores.items()
+        }
+        assert insides == {"halves": "4 of 4", "middle holds the answer": "0 of 4", "lookup": "0 of 4"}
+        assert scores["halves"].value == 1 > scores["middle holds the answer"].value
+
+    def test_what_its_own_model_refutes_wins_nothing_by_being_refuted_by_all(self):
+        accounts = parity_accounts(parity_phenomenon())
+        wrong = evaluate(accounts["wrong halves"], settings=QUICK)["mutation-score"]
+        assert wrong.details["refuted_by"]["same answers, other inside"] == "0 of 4"
+        opposite = replace(
+            accounts["lookup"], program=lambda _p, x, _v: 1 - x.sum(axis=1) % 2, premises={}, variables={}
+        )
+        assert evaluate(opposite, settings=QUICK)["mutation-score"].value == 0
+
+    def test_a_turned_model_answers_alike_and_is_set_as_it_shows_itself(self):
+        phenomenon = parity_phenomenon()
+        model = turned(phenomenon.model, phenomenon.inputs, seed=0)
+        inputs = phenomenon.inputs
+        assert model.run(inputs) == pytest.approx(phenomenon.model.run(inputs))
+        here, there = (
+            model.trace(inputs, ["middle"])["middle"],
+            phenomenon.model.trace(inputs, ["middle"])["middle"],
+        )
+        assert not np.allclose(here, there)
+        assert np.linalg.norm(here, axis=1) == pytest.approx(np.linalg.norm(there, axis=1))
+        order = np.random.default_rng(0).permutation(16)
+        ours, theirs = (
+            each.intervene(inputs, {"middle": rows[order]}, ["middle", "last"])
+            for each, rows in ((model, here), (phenomenon.model, there))
+        )
+        assert ours[0] == pytest.approx(theirs[0])
+        assert ours[1]["middle"] == pytest.approx(here[order])
+        assert model.sites == phenomenon.model.sites
+        assert model.fingerprint != phenomenon.model.fingerprint
 
 
 class TestEdges:

@@ -394,19 +394,21 @@ class TestDeutschian:
         shy = replace(plain, forbids=lambda x: np.zeros((len(x), 2), dtype=bool))
         card = evaluate(shy)
         assert card["falsifiability"].value == 0
-        assert card["mutation-score"].value == 0
+        # It forbids no answer; of the inside it says as much as before.
+        assert card["mutation-score"].details["refuted_by"]["random weights"] == "0 of 16"
+        assert card["mutation-score"].details["refuted_by"]["same answers, other inside"] == "16 of 16"
         assert evaluate(plain)["mutation-score"].value == 1
 
     def test_mutants_are_random_weights_sites_at_zero_and_what_is_given(self):
         plain = gates_explanation(xor_phenomenon(gate_network()))
         found = evaluate(plain, mutants=[black_box("AND", lambda x: x[:, 0] & x[:, 1]), count_network()])
         result = found["mutation-score"]
-        # 16 random networks and two sites at zero; AND refutes, and XOR by counting answers the same.
-        assert result.n == 16 + 2 + 2
+        # 16 random networks and two sites at zero; AND refutes, and XOR by counting answers the same. 16 insides.
+        assert result.n == 16 + 2 + 2 + 16
         assert result.details["refuted_by"]["a site at zero"] == "2 of 2"
         assert result.details["refuted_by"]["given"] == "1 of 2"
         assert result.details["mutants_that_behave_the_same"] == 1
-        assert result.ceiling == 1 - 1 / 20
+        assert result.ceiling == 1 - 1 / 36
         assert evaluate(always_the_same())["mutation-score"].status is Status.NOT_EVALUABLE
 
     def test_vacuously_hard_to_vary_is_not_hard_to_vary(self):

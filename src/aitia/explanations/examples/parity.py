@@ -91,18 +91,19 @@ def parity_accounts(phenomenon: Phenomenon) -> dict[str, Explanation]:
 
     def halves_of(first: tuple[int, int], second: tuple[int, int]) -> Any:
         def program(premises: Mapping[str, Any], inputs: np.ndarray, variable: Tap) -> np.ndarray:
-            p = variable("p", inputs[:, first[0]] ^ inputs[:, first[1]]) if premises["p"] else 0
-            q = variable("q", inputs[:, second[0]] ^ inputs[:, second[1]]) if premises["q"] else 0
+            even = np.zeros(len(inputs), dtype=int)
+            p = variable("p", inputs[:, first[0]] ^ inputs[:, first[1]]) if premises["p"] else even
+            q = variable("q", inputs[:, second[0]] ^ inputs[:, second[1]]) if premises["q"] else even
             return p ^ q if premises["out"] else p
 
         return program
 
     def count(premises: Mapping[str, Any], inputs: np.ndarray, variable: Tap) -> np.ndarray:
-        ones = variable("ones", inputs.sum(axis=1)) if premises["count"] else 0
+        ones = variable("ones", inputs.sum(axis=1)) if premises["count"] else inputs[:, 0]
         return ones % 2 if premises["odd"] else ones
 
     def answer(premises: Mapping[str, Any], inputs: np.ndarray, variable: Tap) -> np.ndarray:
-        return variable("answer", inputs.sum(axis=1) % 2) if premises["computed"] else 0
+        return variable("answer", inputs.sum(axis=1) % 2) if premises["computed"] else inputs[:, 0]
 
     places = np.array([8, 4, 2, 1])
 

@@ -14,12 +14,13 @@ import numpy as np
 
 from aitia.errors import ExplanationError
 from aitia.explanations.core.explanation import Explanation
-from aitia.explanations.core.model import ModelUnderStudy
+from aitia.explanations.core.model import ModelUnderStudy, turned
 from aitia.explanations.core.phenomenon import Phenomenon
 from aitia.explanations.core.predictive import Predictive
 from aitia.explanations.core.result import VirtueResult, measured, not_applicable, not_evaluable
 from aitia.explanations.core.variation import UNSAYABLE, is_notational, premise_variants, variants
 from aitia.explanations.metrics.controls import causal_score
+from aitia.explanations.metrics.faithfulness import interchange, probing_agreement
 from aitia.explanations.metrics.study import Evaluation, skill_of, skill_on
 from aitia.statistics import beta_cdf, clopper_pearson, exact, wilson
 
@@ -172,7 +173,7 @@ def _mutation_score(study: Evaluation, mutants: Sequence[ModelUnderStudy]) -> Vi
     inputs = phenomenon.inputs[study.indices]
     observations = _mutated(phenomenon, inputs, settings.mutants, settings.seed)
     observations += [("given", phenomenon.observe(each, inputs)) for each in mutants]
-    if not observations:
+    if not observations and not phenomenon.model.sites:
         return not_evaluable("mutation-score", "the model has no weights to mutate, and no mutants are given")
     raw = study.raw.at(np.flatnonzero(study.covered))
     forbidden = forbidden_outcomes(study.explanation, raw, inputs, settings.delta)
@@ -182,9 +183,12 @@ def _mutation_score(study: Evaluation, mutants: Sequence[ModelUnderStudy]) -> Vi
         return refutation_p_value(forbidden, floored, observed) < settings.alpha
 
     found = [(kind, refuted(each)) for kind, each in observations]
+    own = refuted(study.observed)
+    if own:  # what its own model refutes already is not put to the test by others
+        found = [(kind, False) for kind, _ in found]
+    found += _other_insides(study)
     count, n = sum(each for _, each in found), len(found)
     same = sum(bool((each == study.observed).all()) for _, each in observations)
-    own = refuted(study.observed)
     kinds = {kind: [each for other, each in found if other == kind] for kind, _ in found}
     return measured(
         "mutation-score",
@@ -202,6 +206,43 @@ def _mutation_score(study: Evaluation, mutants: Sequence[ModelUnderStudy]) -> Vi
             "refuted_by": {kind: f"{sum(each)} of {len(each)}" for kind, each in kinds.items()},
         },
     )
+
+
+MOST_TRIALS = 128
+"""Interventions on each variable of a mutant that works elsewhere."""
+
+
+def _other_insides(study: Evaluation) -> list[tuple[str, bool]]:
+    """Whether mutants with the same answers, held elsewhere, refute it: only what it claims of the inside can be.
+
+    What its own model refutes already is not refuted by another.
+
+    Returns:
+        One entry a mutant.
+    """
+    settings, model = study.settings, study.phenomenon.model
+    if not model.sites:
+        return []
+    tested = bool(study.explanation.aligned) and not _refuted_inside(study, model)
+    mutants = [
+        turned(model, study.phenomenon.inputs, settings.seed + i) if tested else None
+        for i in range(settings.mutants)
+    ]
+    return [
+        ("same answers, other inside", each is not None and _refuted_inside(study, each)) for each in mutants
+    ]
+
+
+def _refuted_inside(study: Evaluation, model: ModelUnderStudy) -> bool:
+    """Whether interventions on a model, or readings, clearly come out otherwise than the explanation says."""
+    settings = study.settings
+    bases, sources, _ = study.pairs
+    chosen = np.random.default_rng(settings.seed).permutation(len(bases))[:MOST_TRIALS]
+    trials = interchange(study.explanation, model, bases[chosen], sources[chosen])
+    hits = np.concatenate([np.nan_to_num(each.hits) for each in trials.values()] or [np.ones(1)])
+    read = [each.score for each in probing_agreement(study.explanation, model, study.indices).values()]
+    share = wilson(float(hits.sum()), len(hits), settings.level)
+    return bool(share.high < settings.mechanism or np.nanmin([1.0, *read]) < settings.mechanism)
 
 
 def _mutated(

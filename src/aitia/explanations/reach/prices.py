@@ -81,12 +81,16 @@ def code_bits(tree: ast.AST, names: frozenset[str]) -> float:
     return total
 
 
+def body_of(tree: ast.AST) -> list[ast.AST]:
+    """What a function does, without its arguments and decorators."""
+    if isinstance(tree, ast.FunctionDef | ast.AsyncFunctionDef):
+        return list(tree.body)
+    return [tree.body if isinstance(tree, ast.Lambda) else tree]
+
+
 def _nodes(tree: ast.AST) -> Iterable[ast.AST]:
     """The nodes that are charged for."""
-    if isinstance(tree, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-        todo = list(tree.body) if isinstance(tree.body, list) else [tree.body]
-    else:
-        todo = [tree]
+    todo = body_of(tree)
     while todo:
         node = todo.pop()
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from aitia.explanations.reach.prices import MOST_NUMBERS, code_bits, value_bits
+from aitia.explanations.reach.prices import MOST_NUMBERS, body_of, code_bits, value_bits
 from aitia.explanations.reach.sources import source_of
 
 HIDES = frozenset(
@@ -146,7 +146,8 @@ def _follow_object(found: Reach, name: str, value: Any, home: set[str]) -> None:
     elif isinstance(value, property | functools.cached_property):
         parts = [(name, value.fget if isinstance(value, property) else value.func)]
     elif callable(getattr(type(value), "numel", None)):
-        parts = [(name, np.asarray(value.detach().cpu().numpy()))]
+        tensor: Any = value
+        parts = [(name, np.asarray(tensor.detach().cpu().numpy()))]
     elif inspect.isbuiltin(value) or isinstance(value, types.MethodWrapperType):
         owner = getattr(value, "__self__", None)
         bound = owner is not None and not isinstance(owner, types.ModuleType | type)
@@ -189,7 +190,7 @@ def _follow_function(found: Reach, function: types.FunctionType, home: set[str],
     known = _scope_of(function, tree)
     if owner is not None and function.__code__.co_varnames:
         known[function.__code__.co_varnames[0]] = owner
-    todo: list[ast.AST] = list(tree.body) if isinstance(tree.body, list) else [tree.body]
+    todo = body_of(tree)
     while todo:
         node = todo.pop()
         called = getattr(node, "id", None) or getattr(node, "attr", None)
