@@ -147,7 +147,9 @@ def _judged(
     if decoded is not None:
         score, controls = decoded
         fields["decoded"] = (score, float(controls.mean()))
-        if score <= controls.mean():
+        # Few inputs prove no absence: the accuracy must lie clearly below halfway from chance to certainty.
+        n = min(sum(map(len, rows)), MOST_ROWS)
+        if wilson(score * n, n, settings.level).high < (1 + controls.mean()) / 2:
             return Distinction(outcome=ABSENT, why=f"{said}, and it cannot be decoded", **fields)
         if score > np.quantile(controls, settings.level) and not wrong:
             return Distinction(outcome=HELD, why=said, **fields)

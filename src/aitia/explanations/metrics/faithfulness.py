@@ -151,6 +151,7 @@ def probing_agreement(
     for name, each in maps.items():
         read = each.read(aligned[name].part(traced[aligned[name].site]))
         discrete = explanation.variables[name].values is not None
+        read = as_values(read, discrete=discrete)
         right = same_value(read, states[name], discrete=discrete)
         distances = chance_distances(read, states[name], mass, discrete=discrete)
         readings[name] = Reading(
@@ -298,9 +299,18 @@ def _set(
     )
 
 
+def as_values(read: np.ndarray, *, discrete: bool) -> np.ndarray:
+    """What a map reads; of a variable with finitely many values the nearest whole number, which a linear map is not."""
+    return np.rint(read) if discrete and np.issubdtype(np.asarray(read).dtype, np.floating) else read
+
+
 def same_value(read: np.ndarray, states: np.ndarray, *, discrete: bool) -> np.ndarray:
     """[n] whether values read off the model are those of the explanation; real ones to a twentieth of their range."""
-    return read == states if discrete else np.isclose(read, states, rtol=0, atol=0.05 * np.ptp(states))
+    return (
+        as_values(read, discrete=True) == states
+        if discrete
+        else np.isclose(read, states, rtol=0, atol=0.05 * np.ptp(states))
+    )
 
 
 def _share_seen(rows: np.ndarray, among: np.ndarray) -> float:
