@@ -197,6 +197,27 @@ class TestDominance:
         assert compared.barred == ()
         assert compared.dominates == "plain"
 
+    def test_a_shorter_account_that_says_less_does_not_dominate_a_longer_one_that_is_right(self):
+        halves = parity_accounts(parity_phenomenon())["halves"]
+
+        def coarser(premises, x, variable):
+            return variable("p", x[:, 0] ^ x[:, 1]) ^ x[:, 2] ^ x[:, 3]
+
+        less = replace(
+            halves,
+            name="only the first half",
+            program=coarser,
+            premises={"p": halves.premises["p"]},
+            variables={"p": halves.variables["p"]},
+        )
+        card = evaluate(halves, baselines=[less], settings=QUICK)
+        assert card.standing == card.baselines[0].standing == "mechanistic"
+        assert card.baselines[0]["description-length"].value < card["description-length"].value
+        compared = card.comparisons()[0]
+        assert "informativeness" in [each.name for each in compared.differences if each.better == 1]
+        assert compared.dominates is None
+        assert compared.barred == ()
+
     def test_what_fails_does_not_dominate_and_is_not_dominated(self):
         phenomenon = xor_phenomenon(gate_network())
         card = evaluate(
