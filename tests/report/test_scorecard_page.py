@@ -153,7 +153,10 @@ def test_markdown_has_a_column_for_each(card):
     assert (
         "| interchange-intervention-accuracy (share) | 1.000, floor 0.688 | 0.688, floor 0.688 ✗ |" in table
     )
-    assert "nothing" not in text
+    assert " in nothing" not in text
+    # Three sentences on each at the top, and the first thing on which they differ at the end.
+    assert "No test refutes it" in text.partition("| *verdict*")[0]
+    assert "Answers do not tell them apart. Only OR but not AND says what happens where second" in text
     assert "No dominance: count, then parity did not pass the gate." in text
 
 

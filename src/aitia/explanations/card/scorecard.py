@@ -21,6 +21,7 @@ from aitia.explanations.card.conditions import (
     verdict,
 )
 from aitia.explanations.card.rubric import Rubric, grade, load_rubric
+from aitia.explanations.card.summary import sentences
 from aitia.explanations.core.catalogue import PERSPECTIVES
 from aitia.explanations.core.explanation import Explanation
 from aitia.explanations.core.result import VirtueResult
@@ -44,6 +45,7 @@ class Scorecard:
         baselines: the cards of its baselines.
         rubric: thresholds of the grades.
         weighing: what the user's weights make of it and its baselines, if any were given.
+        distinctions: for each baseline, the first thing on which it and the explanation differ.
     """
 
     explanation: Explanation
@@ -53,6 +55,7 @@ class Scorecard:
     baselines: tuple[Scorecard, ...] = ()
     rubric: Rubric
     weighing: Weighing | None = None
+    distinctions: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Scorecard({one_line(self.name)!r}, {len(self.results)} virtues: {self.verdict})"
@@ -97,6 +100,11 @@ class Scorecard:
     def standing(self) -> str:
         """Whether it passes the gate (mechanistic), claims nothing of the inside (predictive), or is refused."""
         return standing(self.conditions, aligned=bool(self.explanation.aligned))
+
+    @property
+    def summary(self) -> tuple[str, str, str]:
+        """Three sentences: whether it holds, how much of the inside it says, and how simple it is."""
+        return sentences(self.standing, self.conditions, self.by_name, self.settings)
 
     def comparisons(self) -> tuple[Comparison, ...]:
         """This explanation beside each baseline, by Pareto dominance."""
@@ -158,9 +166,12 @@ class Scorecard:
                     "second_better": each.groups(-1),
                     "dominates": each.dominates,
                     "barred": list(each.barred),
+                    "first_distinction": told,
                     "differences": [_plain(asdict(difference)) for difference in each.differences],
                 }
-                for each in self.comparisons()
+                for each, told in zip(
+                    self.comparisons(), self.distinctions or ("",) * len(self.baselines), strict=True
+                )
             ],
             "weighing": None if self.weighing is None else _plain(asdict(self.weighing)),
         }
@@ -170,6 +181,7 @@ class Scorecard:
             "name": self.name,
             "fingerprint": self.explanation.fingerprint,
             "verdict": self.verdict,
+            "summary": list(self.summary),
             "conditions": [asdict(each) for each in self.conditions],
             "premises": [
                 {"name": name, "kind": each.kind, "statement": each.statement, "bits": each.length}
@@ -219,6 +231,7 @@ def make_scorecard(
     *,
     baselines: tuple[Scorecard, ...] = (),
     rubric: Rubric | None = None,
+    distinctions: tuple[str, ...] = (),
 ) -> Scorecard:
     """A card with its results in the catalogue's order."""
     places = {perspective: i for i, perspective in enumerate(PERSPECTIVES)}
@@ -230,6 +243,7 @@ def make_scorecard(
         conditions=gate,
         baselines=baselines,
         rubric=load_rubric() if rubric is None else rubric,
+        distinctions=distinctions,
     )
 
 

@@ -3,8 +3,8 @@
 That a place holds a count from 0 to 4 says more than that it holds a parity: it says that 0 and 2 differ there. For
 each pair of values the place is set from inputs with the one value and with the other, on the same bases. Where the
 explanation says that the answers differ, they must; where it says that they do not, they must not. A pair on which no
-answer hangs is decoded: cross-validated, beside the same labels shuffled among the inputs (a control task, after Hewitt
-and Liang 2019). A pair that no answer shows and no decoder finds is not held there. The scheme is ours.
+answer depends is decoded: cross-validated, beside the same labels shuffled among the inputs (a control task, after
+Hewitt and Liang 2019). A pair that no answer shows and no decoder finds is not held there. The scheme is ours.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aitia.explanations.inside.mixtures import set_together
 from aitia.statistics import wilson
 
 SHOWN, HELD, REFUTED, ABSENT, OPEN = "shown", "held", "refuted", "absent", "open"
-"""Answers hang on it as claimed; none does, but it can be read; they hang on it otherwise than claimed; it is not
+"""Answers depend on it as claimed; none does, but it can be read; they depend on it otherwise than claimed; it is not
 there; it could not be decided."""
 MOST_VALUES = 12
 """Most values of a variable that are told apart; of more, so many are drawn."""
@@ -41,7 +41,7 @@ class Distinction:
         variable: the variable.
         values: the two values.
         outcome: shown, held, refuted, absent or open.
-        idle: whether no answer hangs on the pair, as it says: one value can take the other's place without effect.
+        idle: whether no answer depends on the pair, as it says: one value can take the other's place without effect.
         agreement: share of bases on which the model's answers differ where it says so, and only there.
         decoded: balanced accuracy of the decoder, from 0 to 1, and the control's mean; None where it was not needed
             or could not be tried.
@@ -138,7 +138,7 @@ def _judged(
         return Distinction(
             outcome=SHOWN if shown else OPEN, why="" if shown else "too close to call", **fields
         )
-    said = "answers differ otherwise than it says" if wrong else "no answer hangs on it"
+    said = "answers differ otherwise than it says" if wrong else "no answer depends on it"
     rows = [np.flatnonzero(states == value) for value in pair]
     if coincide(part[rows[0]], part[rows[1]]):
         why = f"{said}, and inputs of both values have the same activations"
