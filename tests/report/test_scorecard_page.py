@@ -78,6 +78,7 @@ def with_text(value, word):
     value = copy.deepcopy(value)
     for each in value["explanations"]:
         each["name"] = each["verdict"] = word
+        each["summary"] = [word] * 3
         each["variables"] = {word: word}
         for part in each["conditions"]:
             part["evidence"] = word
@@ -87,7 +88,8 @@ def with_text(value, word):
             part["reason"] = word
     value["phenomenon"] |= {"name": word, "model": word, "outcomes": [word]}
     for each in value["comparisons"]:
-        each["first"] = each["second"] = each["dominates"] = word
+        each["first"] = each["second"] = each["dominates"] = each["first_distinction"] = word
+        each["barred"] = [word]
     value["weighing"]["totals"] = value["weighing"]["wins"] = {word: 0.5}
     return value
 
