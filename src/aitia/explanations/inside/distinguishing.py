@@ -39,7 +39,7 @@ def _by_answer(first: Evaluation, second: Evaluation) -> str:
     i = apart[0]
     here = f"On input {_shown(inputs[i])}"
     model = phenomenon.outcomes[phenomenon.observed[first.test[i]]]
-    return f"{here} {_two(first, second, said[0][i], said[1][i])}; the model says {model}."
+    return f"{here} {_two(first, second, int(said[0][i]), int(said[1][i]))}; the model says {model}."
 
 
 def _by_intervention(first: Evaluation, second: Evaluation) -> str:
@@ -71,7 +71,7 @@ def _by_intervention(first: Evaluation, second: Evaluation) -> str:
             return (
                 f"Where {_where(place)} is set to what it is on input {_shown(phenomenon.inputs[sources[i[0]]])}, "
                 f"on input {_shown(phenomenon.inputs[bases[i[0]]])} "
-                f"{_two(first, second, said[0][i[0]], said[1][i[0]])}; "
+                f"{_two(first, second, int(said[0][i[0]]), int(said[1][i[0]]))}; "
                 f"the model says {phenomenon.outcomes[model[0]]}."
             )
     return ""
