@@ -192,9 +192,10 @@ class TestPremises:
 
             switches = {name: Premise(statement="it must be so") for name in names}
             explanation = replace(plain, program=program, premises={**plain.premises, **idle, **switches})
-            return evaluate(explanation, settings=QUICK)["hard-to-vary"].value
+            card = evaluate(explanation, settings=QUICK)
+            return card["hard-to-vary"].value, card["load-bearing"].value
 
-        assert stacked(1) < 1
+        assert max(stacked(1)) < 1
         assert stacked(12) == pytest.approx(stacked(1))
 
 

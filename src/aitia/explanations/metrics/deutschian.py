@@ -99,15 +99,22 @@ def cost_of(study: Evaluation, changed: Explanation) -> float:
     return 0.0 if np.isnan(skills).any() else skills[0] - skills[1]
 
 
-def premise_cost(study: Evaluation, name: str) -> float:
-    """The largest loss of skill by a change of one premise; 0 where no change of it can be made."""
-    costs = [0.0]
+def premise_effects(study: Evaluation, name: str) -> tuple[float, frozenset[bytes]]:
+    """The largest loss of skill by a change of one premise, and what its harmful changes come to, as digests.
+
+    Returns:
+        The loss, 0 where no change of it can be made, and the digests.
+    """
+    most, effects = 0.0, set()
     for variant in premise_variants(study.explanation, name):
         try:
-            costs.append(cost_of(study, variant.explanation))
+            cost = cost_of(study, variant.explanation)
         except UNSAYABLE:
             continue
-    return max(costs)
+        most = max(most, cost)
+        if cost > study.settings.tolerance:
+            effects.add(_effect(variant.explanation))
+    return most, frozenset(effects)
 
 
 def conditional_bits(changed: Explanation, original: Explanation) -> float:
@@ -312,8 +319,11 @@ def _hard_to_vary(study: Evaluation) -> VirtueResult:
 
 
 def _effect(explanation: Explanation) -> bytes:
-    """What an explanation predicts and holds on the whole domain, as a digest."""
-    predicted, states = explanation.run(explanation.phenomenon.inputs)
+    """What an explanation predicts and holds on the whole domain, as a digest; empty where that cannot be observed."""
+    try:
+        predicted, states = explanation.run(explanation.phenomenon.inputs)
+    except ExplanationError:
+        return b""
     parts = [np.nan_to_num(predicted, nan=-1).round(9)]
     parts += [np.asarray(states[name], dtype=float).round(9) for name in sorted(states)]
     return hashlib.sha256(b"".join((each + 0.0).tobytes() for each in parts)).digest()
@@ -324,9 +334,13 @@ def _load_bearing(study: Evaluation) -> VirtueResult:
     if not premises:
         return not_applicable("load-bearing", "it states no premises")
     names = list(premises)
-    costs = np.array([premise_cost(study, name) for name in names])
+    found = [premise_effects(study, name) for name in names]
+    costs = np.array([cost for cost, _ in found])
     bits = np.array([premises[name].length for name in names])
-    share, by_bits = load_bearing(costs, bits, settings.tolerance)
+    # Premises whose changes come to the same thing say the same thing: one of them counts, however many are stacked.
+    counted = [i for i, (_, each) in enumerate(found) if not each or each not in [e for _, e in found[:i]]]
+    share, _ = load_bearing(costs[counted], bits[counted], settings.tolerance)
+    _, by_bits = load_bearing(costs, bits, settings.tolerance)
     idle = [name for name, cost in zip(names, costs, strict=True) if cost <= settings.tolerance]
     spare = [name for name in idle if not study.explanation.stops_without(name)][:12]
     backed = [
@@ -344,6 +358,7 @@ def _load_bearing(study: Evaluation) -> VirtueResult:
         details={
             "share_of_bits": by_bits if np.isfinite(by_bits) else None,
             "idle": idle[:50],
+            "come_to_the_same": len(names) - len(counted),
             "back_each_other": [list(pair) for pair in backed],
         },
     )
