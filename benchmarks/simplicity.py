@@ -41,7 +41,7 @@ def measure(name: str, groups: Any, shuffle: int | None) -> dict[str, Any]:
         "right": float(right.mean()),
         "active entries": active_entries(groups),
         "premises": parsimony(explanation)["premises"],
-        "description length (bits)": description_length(explanation)["premises"],
+        "description length (bits)": description_length(explanation).parts["premises"],
         "compressed dictionary (bits)": k_complexity_bound([explanation.serialise()]),
         "program (bits)": k_complexity_bound([call.encode()], background=library),
         "compressed predictions (bits)": k_complexity_bound([prediction_table(explanation)]),

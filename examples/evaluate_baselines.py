@@ -1,6 +1,6 @@
-"""Two pairs of baseline explanations, judged: a lookup table beside the rule it encodes, and XOR computed in two ways.
+"""Explanations and their baselines, evaluated: a lookup table and its rule, XOR in two ways, parity by halves.
 
-Writes a card of each pair as Markdown, HTML and JSON. Run: python examples/evaluate_baselines.py [FOLDER]
+Writes a card of each as Markdown, HTML and JSON. Run: python examples/evaluate_baselines.py [FOLDER]
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from aitia.explanations.examples import (
     lookup_explanation,
     max_network,
     max_phenomenon,
+    parity_accounts,
+    parity_network,
+    parity_phenomenon,
     proof_ladder,
     rule_explanation,
     xor_phenomenon,
@@ -45,10 +48,17 @@ def xor_by_counting() -> Scorecard:
     return aitia.evaluate(count_explanation(phenomenon), baselines=[gates_explanation(phenomenon)])
 
 
+def parity_by_halves() -> Scorecard:
+    """A network that takes the parities of two pairs of bits: the true account, and six with the same answers."""
+    first, *others = parity_accounts(parity_phenomenon(parity_network())).values()
+    return aitia.evaluate(first, baselines=others)
+
+
 CARDS = {
     "lookup-table-and-rule": rule_and_table,
     "xor-by-gates": xor_by_gates,
     "xor-by-counting": xor_by_counting,
+    "parity-by-halves": parity_by_halves,
 }
 
 

@@ -20,6 +20,8 @@ VIRTUES = {
     "probing-agreement": "readable inside",
     "interchange-intervention-accuracy": "right causes, one variable",
     "several variables at once": "right causes, several at once",
+    "informativeness": "bits beyond the trivial",
+    "state-distinctions": "states told apart",
     "leakage": "leakage of what is called inert",
     "skill": "skill",
     "description-length": "length (bits)",
@@ -52,7 +54,8 @@ def judged(results: Mapping[str, Any], phenomenon: str) -> str:
     unmet = [", ".join(name for name, share in each.items() if share < 1) or "none" for each in met]
     cells = [["*conditions not met*", *unmet]]
     for virtue, label in VIRTUES.items():
-        of = [at[virtue, hypothesis] for hypothesis in hypotheses]
+        # A virtue that is newer than the results is not in them.
+        of = [at[virtue, hypothesis] for hypothesis in hypotheses if (virtue, hypothesis) in at]
         if any(row["value"] is not None or row["status"] != "not applicable" for row in of):
             cells.append([label, *map(_cell, of)])
     return table(["", *(HYPOTHESES.get(hypothesis, hypothesis) for hypothesis in hypotheses)], cells)

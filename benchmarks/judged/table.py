@@ -20,6 +20,8 @@ VIRTUES = (
     "fidelity",
     "probing-agreement",
     "interchange-intervention-accuracy",
+    "informativeness",
+    "state-distinctions",
     "causal-by-writing",
     "leakage",
     "skill",

@@ -145,9 +145,9 @@ def test_plugging_in(tiny):
 
 @pytest.mark.slow
 def test_evaluating_a_circuit(tmp_path):
-    """The hypothesis that adds passes; the four units, which are not the circuit, do not."""
+    """None passes: the four units are not the circuit, and "it adds" is said of a whole layer, which holds no sum."""
     said = walk("how_to/evaluate_circuit.md", tmp_path)
-    assert "it adds: a mechanistic explanation" in said
+    assert "it adds: a predictive model, not a mechanistic explanation" in said
     assert "four units: not shown to be a mechanistic explanation" in said
 
 

@@ -89,9 +89,11 @@ class TestTwoLookupTable:
     def test_both_predict_all_and_the_table_is_longer(self, card):
         table = card.baselines[0]
         assert card["skill"].value == table["skill"].value == 1
-        assert table["description-length"].value == 64 * 3
-        # The rule is one premise of eight characters, a variable of eight values, and a map declared to cost a bit.
-        assert card["description-length"].value == 8 * 8 + 3 + 1
+        lengths = card["description-length"].details, table["description-length"].details
+        # The rule is one premise of eight characters, and a variable of eight values; the table is 64 rows of 3 bits.
+        assert [each["premises"] for each in lengths] == [8 * 8, 64 * 3]
+        assert [each["structure"] for each in lengths] == [3, 0]
+        assert table["description-length"].value > card["description-length"].value
 
     def test_load_bearing_alone_would_flatter_the_table(self, card):
         table = card.baselines[0]
@@ -109,7 +111,10 @@ class TestTwoLookupTable:
         assert table["interchange-intervention-accuracy"].status is Status.NOT_EVALUABLE
         assert table["interchange-intervention-accuracy"].value is None
         assert table.verdict == "a predictive model, not a mechanistic explanation"
-        assert card.verdict.startswith("a mechanistic explanation")
+        # The head's output is all that the answer hangs on: no swap there says more than that.
+        assert card["informativeness"].value == 0
+        assert card["interchange-intervention-accuracy"].floor == 1
+        assert card.verdict == "not shown to be a mechanistic explanation: causal-mechanistic"
 
 
 class TestThreeXorTwoWays:
@@ -138,7 +143,10 @@ class TestThreeXorTwoWays:
         assert card["interchange-intervention-accuracy"].details["alike_where_moved"] == 1
         assert "wrong mechanism" in baseline["faithfulness-gap"].reason
         assert "mechanism" in card.comparisons()[0].groups(1)
-        assert card.verdict.startswith("a mechanistic explanation")
+        # The count is the only channel of the counting network: swaps of it are trivial, and true as they are.
+        trivial = network.name == "XOR by counting"
+        assert card["informativeness"].discriminating is not trivial
+        assert card.standing == ("refused" if trivial else "mechanistic")
         assert baseline.verdict == "not shown to be a mechanistic explanation: causal-mechanistic"
 
 
@@ -152,9 +160,9 @@ class TestFourDecoration:
         phenomenon = xor_phenomenon(gate_network())
         plain, fancy = evaluate(gates_explanation(phenomenon)), evaluate(self.decorated(phenomenon, 1))
         assert fancy["accuracy"].value == plain["accuracy"].value
-        assert fancy["description-length"].value == plain["description-length"].value + 8 * len(
-            "it is elegant"
-        )
+        lengths = [each["description-length"] for each in (fancy, plain)]
+        assert lengths[0].value > lengths[1].value
+        assert lengths[0].details["premises"] == lengths[1].details["premises"] + 8 * len("it is elegant")
         assert plain["load-bearing"].value == 1
         assert fancy["load-bearing"].value == 3 / 4
         assert fancy["load-bearing"].details["idle"] == ["idle 0"]
@@ -171,8 +179,12 @@ class TestFourDecoration:
         variables = {names[name]: each for name, each in plain.variables.items()}
         other = replace(plain, program=renamed, variables=variables, code=plain.source)
         first, second = evaluate(plain), evaluate(other)
+        longer = ("prior", "description-length", "compression")
         for result in first.results:
-            assert second[result.name].value == result.value, result.name
+            if result.name not in longer:
+                assert second[result.name].value == result.value, result.name
+        # Other names cost nothing. The function around the program, which gives them, is charged for.
+        assert second["description-length"].value > first["description-length"].value
 
     def test_premises_that_back_each_other_are_found_as_a_pair(self):
         phenomenon = xor_phenomenon(gate_network())
@@ -273,7 +285,9 @@ class TestNineLaws:
     def test_a_law_that_holds_everywhere_supports_every_prediction(self):
         models = [circle_network(7, frequency=f) for f in (2, 3)]
         card = evaluate(angle_explanation(addition_phenomenon(7)), models=models)
-        assert card["invariance"].value == card["law-support"].value == card["model-scope"].value == 1
+        assert card["invariance"].value == card["model-scope"].value == 1
+        # By hand: where b is 0 the answer is the same without the sum, in one pair of seven.
+        assert card["law-support"].value == pytest.approx(6 / 7)
 
     def test_one_model_says_nothing_about_laws(self):
         assert (

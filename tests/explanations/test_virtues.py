@@ -22,7 +22,6 @@ from aitia.explanations import (
     evaluate,
     register,
 )
-from aitia.explanations.core.program_text import program_text
 from aitia.explanations.examples.cases import one_latent_bit, two_bits
 from aitia.explanations.examples.max_of_two import lookup_explanation, max_phenomenon, rule_explanation
 from aitia.explanations.examples.xor import (
@@ -38,6 +37,7 @@ from aitia.explanations.metrics.faithfulness import chance_distances, interventi
 from aitia.explanations.metrics.kuhnian import jensen_shannon, scope
 from aitia.explanations.metrics.proofs import depth, gain, tightness
 from aitia.explanations.metrics.simplicity import compression, k_complexity_bound, premise_reuse
+from aitia.explanations.reach.walking import program_text
 from aitia.statistics import bootstrap, clopper_pearson, weighted_mean_interval, wilson
 
 
@@ -231,7 +231,7 @@ class TestFaithfulnessScores:
             == 1
         )
         assert card["probing-agreement"].status is Status.ESTIMATED
-        assert card["description-length"].details["maps"] == 2 * 2 * 16
+        assert card["description-length"].details["maps"] == 2 * 2 * 16, "the fitted maps' own numbers"
 
 
 class TestSimplicity:
@@ -245,18 +245,24 @@ class TestSimplicity:
 
     def test_observations_that_share_a_latent_are_coded_together(self):
         card = evaluate(one_latent_bit(two_bits()), settings=Settings(epsilon=0))
-        # One bit of premise and one bit for both observations, where the null needs two.
+        # One bit for both observations beside the length, where the null needs two.
         assert card["compression"].details == {"null_bits": 2, "misfit_bits": 1}
-        assert card["compression"].value == 1 - (1 + 1) / 2
+        assert card["description-length"].details["premises"] == 1
+        assert card["compression"].value == 1 - (card["description-length"].value + 1) / 2
 
-    def test_without_premises_nothing_can_be_charged(self):
-        card = evaluate(
-            Explanation(
-                name="p", phenomenon=xor_phenomenon(gate_network()), program=lambda _p, x, _v: x[:, 0]
-            )
-        )
+    def test_without_premises_the_code_is_charged_where_it_can_be_read(self):
+        phenomenon = xor_phenomenon(gate_network())
+        card = evaluate(Explanation(name="p", phenomenon=phenomenon, program=lambda _p, x, _v: x[:, 0]))
+        # By hand: subscript, name, tuple, slice and constant are five nodes; one name of at least two, and 0.
+        assert card["description-length"].details["code"] == 5 * 5 + 1 + 1
+
+        def reads(_premises, inputs, _variable):
+            return np.array([int(open(__file__).read(1) == "?")] * len(inputs))
+
+        card = evaluate(Explanation(name="p", phenomenon=phenomenon, program=reads))
         for name in ("description-length", "compression", "prior"):
             assert card[name].status is Status.NOT_EVALUABLE
+            assert "open" in card[name].reason
 
     def test_a_parameter_costs_the_digits_that_it_needs(self):
         phenomenon = Phenomenon(
@@ -274,7 +280,7 @@ class TestSimplicity:
         result = evaluate(explanation)["description-length"]
         # 0.3 puts 0.31, 0.32 and 0.33 on the wrong side; 0.33 puts none there: 0.33 itself is not above 0.33.
         assert result.details["rounded_parameters"] == {"cut": 0.33}
-        assert result.value == 8 * len("0.33")
+        assert result.details["premises"] == 8 * len("0.33")
 
     def test_a_program_pays_for_the_data_that_it_refers_to(self):
         table = np.random.default_rng(0).integers(0, 2, 4000)
@@ -388,19 +394,21 @@ class TestDeutschian:
         shy = replace(plain, forbids=lambda x: np.zeros((len(x), 2), dtype=bool))
         card = evaluate(shy)
         assert card["falsifiability"].value == 0
-        assert card["mutation-score"].value == 0
+        # It forbids no answer; of the inside it says as much as before.
+        assert card["mutation-score"].details["refuted_by"]["random weights"] == "0 of 16"
+        assert card["mutation-score"].details["refuted_by"]["same answers, other inside"] == "16 of 16"
         assert evaluate(plain)["mutation-score"].value == 1
 
     def test_mutants_are_random_weights_sites_at_zero_and_what_is_given(self):
         plain = gates_explanation(xor_phenomenon(gate_network()))
         found = evaluate(plain, mutants=[black_box("AND", lambda x: x[:, 0] & x[:, 1]), count_network()])
         result = found["mutation-score"]
-        # 16 random networks and two sites at zero; AND refutes, and XOR by counting answers the same.
-        assert result.n == 16 + 2 + 2
+        # 16 random networks and two sites at zero; AND refutes, and XOR by counting answers the same. 16 insides.
+        assert result.n == 16 + 2 + 2 + 16
         assert result.details["refuted_by"]["a site at zero"] == "2 of 2"
         assert result.details["refuted_by"]["given"] == "1 of 2"
         assert result.details["mutants_that_behave_the_same"] == 1
-        assert result.ceiling == 1 - 1 / 20
+        assert result.ceiling == 1 - 1 / 36
         assert evaluate(always_the_same())["mutation-score"].status is Status.NOT_EVALUABLE
 
     def test_vacuously_hard_to_vary_is_not_hard_to_vary(self):
@@ -465,7 +473,7 @@ class TestProofs:
             metric=lambda _x, labels: (labels == 0).astype(float),
         )
         value = float(np.mean(phenomenon.observed == 0))
-        certificate = Certificate(bound=value + 0.01, cost=10, brute_cost=1000)
+        certificate = Certificate(bound=value + 0.01, cost=10, brute_cost=1000, verify=lambda: True)
         explanation = Explanation(
             name="e",
             phenomenon=phenomenon,

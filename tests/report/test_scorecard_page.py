@@ -78,6 +78,7 @@ def with_text(value, word):
     value = copy.deepcopy(value)
     for each in value["explanations"]:
         each["name"] = each["verdict"] = word
+        each["summary"] = [word] * 3
         each["variables"] = {word: word}
         for part in each["conditions"]:
             part["evidence"] = word
@@ -87,7 +88,8 @@ def with_text(value, word):
             part["reason"] = word
     value["phenomenon"] |= {"name": word, "model": word, "outcomes": [word]}
     for each in value["comparisons"]:
-        each["first"] = each["second"] = each["dominates"] = word
+        each["first"] = each["second"] = each["dominates"] = each["first_distinction"] = word
+        each["barred"] = [word]
     value["weighing"]["totals"] = value["weighing"]["wins"] = {word: 0.5}
     return value
 
@@ -153,8 +155,11 @@ def test_markdown_has_a_column_for_each(card):
     assert (
         "| interchange-intervention-accuracy (share) | 1.000, floor 0.688 | 0.688, floor 0.688 ✗ |" in table
     )
-    assert "nothing" not in text
-    assert "Neither dominates." in text
+    assert " in nothing" not in text
+    # Three sentences on each at the top, and the first thing on which they differ at the end.
+    assert "No test refutes it" in text.partition("| *verdict*")[0]
+    assert "Answers do not tell them apart. Only OR but not AND says what happens where second" in text
+    assert "No dominance: count, then parity did not pass the gate." in text
 
 
 def test_the_same_card_gives_the_same_page(card):

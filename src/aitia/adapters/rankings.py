@@ -168,8 +168,8 @@ def ranking_explanation(
         phenomenon: of `removal_phenomenon`.
         name: of the ranking.
         scores: [n] of the rows; None for the baseline that every row counts alike.
-        bits: what the scores cost to say; default: a real number for each row. Scores that follow from a direction
-            cost no more than the direction.
+        bits: what the scores are declared to cost; default: a real number for each row. Since the scores themselves are
+            what the program reads, the description length charges for them where that is more.
         shuffles: how many other rankings, the same scores on other rows, are tried as variants.
         direction: that the behaviour is said to go through, for a ranking that comes of one; with what came of
             ablating it and steering along it, where that was tried (`aitia.try_direction`).

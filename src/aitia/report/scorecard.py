@@ -99,11 +99,24 @@ def card_values(card: Mapping[str, Any]) -> dict[str, Any]:
         "kinds": _groups_of(explanations),
         "size": _SIZE,
         "height": round(2.54 * _RADIUS),
-        "groups": _groups(explanations),
+        "groups": [
+            (
+                perspective,
+                [row for row in rows if any(each and each["value"] is not None for each in row["results"])],
+            )
+            for perspective, rows in _groups(explanations)
+        ],
+        "unanswered": [
+            row
+            for _, rows in _groups(explanations)
+            for row in rows
+            if not any(each and each["value"] is not None for each in row["results"])
+        ],
         "number": number,
         "shown_value": shown_value,
         "shown_interval": shown_interval,
         "shown_better": _better,
+        "dominance": dominance,
         "controls": _controls,
     }
 
@@ -186,6 +199,15 @@ def shown_interval(result: Mapping[str, Any]) -> str:
     return f"{number(interval['low'])} to {number(interval['high'])}"
 
 
+def dominance(comparison: Mapping[str, Any]) -> str:
+    """Which of two dominates, or who takes no part, in a sentence."""
+    if comparison["dominates"]:
+        return f"{comparison['dominates']} dominates."
+    if comparison["barred"]:
+        return f"No dominance: {' and '.join(comparison['barred'])} did not pass the gate."
+    return "Neither dominates."
+
+
 def _better(comparison: Mapping[str, Any], groups: Mapping[str, str], sign: int) -> str:
     """In which groups of virtues the first (1) or the second (-1) is better, with the virtues' names."""
     found: dict[str, list[str]] = {}
@@ -229,6 +251,10 @@ def scorecard_markdown(card: Mapping[str, Any]) -> str:
     for conditions in zip(*(each["conditions"] for each in explanations), strict=True):
         marks = [{True: "yes", False: "no", None: "?"}[each["met"]] for each in conditions]
         lines.append(f"| *{conditions[0]['name']}* | " + " | ".join(marks) + " |")
+    lines[6:6] = [
+        *(f"- **{_cell(each['name'])}.** {' '.join(map(_cell, each['summary']))}" for each in explanations),
+        "",
+    ]
     for perspective, rows in _groups(explanations):
         valued = [
             row
@@ -246,7 +272,8 @@ def scorecard_markdown(card: Mapping[str, Any]) -> str:
         first, second = _cell(each["first"]), _cell(each["second"])
         lines.append(
             f"- {first} is better in {_better(each, kinds, 1)}; {second} in {_better(each, kinds, -1)}. "
-            + (f"{_cell(each['dominates'])} dominates." if each["dominates"] else "Neither dominates.")
+            + _cell(dominance(each))
+            + (f" {_cell(each['first_distinction'])}" if each["first_distinction"] else "")
         )
     lines += ["", f"Settings `{card['settings_fingerprint'][:12]}`, seed {card['settings']['seed']}."]
     return "\n".join(lines) + "\n"
@@ -265,15 +292,30 @@ def _markdown_value(result: Mapping[str, Any] | None) -> str:
 
 
 def _markdown_missing(explanations: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = []
+    """What could not be answered, folded: one line a reason, for all explanations that it is true of."""
+    found = missing(explanations)
+    if not found:
+        return []
+    lines = ["What could not be answered, and what it takes:", ""]
+    for each in found:
+        who = "all" if len(each["who"]) == len(explanations) else ", ".join(map(_cell, each["who"]))
+        lines.append(f"- {', '.join(each['virtues'])} ({who}): {_cell(each['reason'])}")
+    return [*lines, ""]
+
+
+def missing(explanations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each reason why something is not evaluable, with the virtues and the explanations that it concerns."""
+    reasons: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for each in explanations:
-        reasons: dict[str, list[str]] = {}
+        own: dict[str, list[str]] = {}
         for result in each["results"]:
             if result["status"] == "not evaluable":
-                reasons.setdefault(result["reason"], []).append(result["name"])
-        for reason, names in reasons.items():
-            lines.append(f"- {_cell(each['name'])}: {', '.join(names)} not evaluable: {_cell(reason)}")
-    return [*lines, ""] if lines else []
+                own.setdefault(result["reason"], []).append(result["name"])
+        for reason, names in own.items():
+            reasons.setdefault((reason, tuple(names)), []).append(each["name"])
+    return [
+        {"reason": reason, "virtues": list(names), "who": who} for (reason, names), who in reasons.items()
+    ]
 
 
 def _cell(text: str) -> str:

@@ -1,13 +1,14 @@
 """Baselines: who is better at what, who dominates whom, and what weights would make of it.
 
 There is no total. One baseline dominates another where it is better in at least one group of virtues and worse in none,
-and a difference counts only where its interval excludes zero. Weights are the user's; with them comes how much
+and a difference counts only where its interval excludes zero. What claims something of the inside and does not pass
+the gate takes no part: it cannot win by being short. Weights are the user's; with them comes how much
 of the space of all weights each baseline would win.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,12 +48,14 @@ class Comparison:
         second: name of the second.
         differences: virtue by virtue, where both have a value that can be compared.
         dominates: the name of the one that dominates, or None.
+        barred: names of those that take no part in dominance, since they do not pass the gate.
     """
 
     first: str
     second: str
     differences: tuple[Difference, ...]
     dominates: str | None
+    barred: tuple[str, ...] = ()
 
     def groups(self, better: int) -> list[str]:
         """The groups of virtues in which the first (1) or the second (-1) is better."""
@@ -65,6 +68,7 @@ def compare(
     second: Mapping[str, VirtueResult],
     mass: np.ndarray | None,
     settings: Settings,
+    barred: Sequence[str] = (),
 ) -> Comparison:
     """Two baselines, virtue by virtue.
 
@@ -74,6 +78,7 @@ def compare(
         second: results of the second.
         mass: [n] how much each test input counts.
         settings: level and seed of the paired bootstrap.
+        barred: names of those that take no part in dominance.
 
     Returns:
         The differences, one a virtue, and which of the two dominates, if one does.
@@ -84,7 +89,13 @@ def compare(
             found.append(difference)
     signs = {each.better for each in found}
     winner = names[0] if signs - {0} == {1} else names[1] if signs - {0} == {-1} else None
-    return Comparison(first=names[0], second=names[1], differences=tuple(found), dominates=winner)
+    return Comparison(
+        first=names[0],
+        second=names[1],
+        differences=tuple(found),
+        dominates=None if barred else winner,
+        barred=tuple(barred),
+    )
 
 
 def _difference(

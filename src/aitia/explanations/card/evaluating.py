@@ -11,6 +11,8 @@ from aitia.explanations.card.scorecard import Scorecard, make_scorecard
 from aitia.explanations.core.explanation import Explanation
 from aitia.explanations.core.model import ModelUnderStudy
 from aitia.explanations.core.settings import Settings
+from aitia.explanations.inside.distinguishing import first_distinction
+from aitia.explanations.inside.scores import measure_inside
 from aitia.explanations.metrics.bayesian_scores import measure_bayesian
 from aitia.explanations.metrics.deutschian import measure_deutschian
 from aitia.explanations.metrics.faithfulness_scores import measure_faithfulness
@@ -67,6 +69,7 @@ def evaluate(
     study = Evaluation(explanation=explanation, settings=settings)
     results = [
         *measure_faithfulness(study),
+        *measure_inside(study),
         *measure_bayesian(study),
         *measure_simplicity(study),
         *measure_kuhnian(study, accepted=accepted, models=models),
@@ -75,4 +78,9 @@ def evaluate(
         *measure_proofs(study),
     ]
     gate = conditions(study, {each.name: each for each in results})
-    return make_scorecard(explanation, settings, results, gate, baselines=cards, rubric=rubric)
+    told = tuple(
+        first_distinction(study, Evaluation(explanation=each, settings=settings)) for each in baselines
+    )
+    return make_scorecard(
+        explanation, settings, results, gate, baselines=cards, rubric=rubric, distinctions=told
+    )

@@ -12,8 +12,16 @@ import numpy as np
 
 from aitia.errors import ExplanationError
 from aitia.explanations.card.comparison import Comparison, Weighing, compare, weigh
-from aitia.explanations.card.conditions import Condition, verdict
+from aitia.explanations.card.conditions import (
+    MECHANISTIC,
+    PREDICTIVE,
+    REFUSED,
+    Condition,
+    standing,
+    verdict,
+)
 from aitia.explanations.card.rubric import Rubric, grade, load_rubric
+from aitia.explanations.card.summary import sentences
 from aitia.explanations.core.catalogue import PERSPECTIVES
 from aitia.explanations.core.explanation import Explanation
 from aitia.explanations.core.result import VirtueResult
@@ -37,6 +45,7 @@ class Scorecard:
         baselines: the cards of its baselines.
         rubric: thresholds of the grades.
         weighing: what the user's weights make of it and its baselines, if any were given.
+        distinctions: for each baseline, the first thing on which it and the explanation differ.
     """
 
     explanation: Explanation
@@ -46,6 +55,7 @@ class Scorecard:
     baselines: tuple[Scorecard, ...] = ()
     rubric: Rubric
     weighing: Weighing | None = None
+    distinctions: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Scorecard({one_line(self.name)!r}, {len(self.results)} virtues: {self.verdict})"
@@ -86,12 +96,29 @@ class Scorecard:
         """What the four conditions make of it."""
         return verdict(self.conditions)
 
+    @property
+    def standing(self) -> str:
+        """Whether it passes the gate (mechanistic), claims nothing of the inside (predictive), or is refused."""
+        return standing(self.conditions, aligned=bool(self.explanation.aligned))
+
+    @property
+    def summary(self) -> tuple[str, str, str]:
+        """Three sentences: whether it holds, how much of the inside it says, and how simple it is."""
+        return sentences(self.standing, self.conditions, self.by_name, self.settings)
+
     def comparisons(self) -> tuple[Comparison, ...]:
         """This explanation beside each baseline, by Pareto dominance."""
         phenomenon = self.explanation.phenomenon
         mass = phenomenon.normalised_weights(phenomenon.test_indices)
         return tuple(
-            compare((self.name, each.name), self.by_name, each.by_name, mass, self.settings)
+            compare(
+                (self.name, each.name),
+                self.by_name,
+                each.by_name,
+                mass,
+                self.settings,
+                barred=_barred(self, each),
+            )
             for each in self.baselines
         )
 
@@ -138,9 +165,13 @@ class Scorecard:
                     "first_better": each.groups(1),
                     "second_better": each.groups(-1),
                     "dominates": each.dominates,
+                    "barred": list(each.barred),
+                    "first_distinction": told,
                     "differences": [_plain(asdict(difference)) for difference in each.differences],
                 }
-                for each in self.comparisons()
+                for each, told in zip(
+                    self.comparisons(), self.distinctions or ("",) * len(self.baselines), strict=True
+                )
             ],
             "weighing": None if self.weighing is None else _plain(asdict(self.weighing)),
         }
@@ -150,6 +181,7 @@ class Scorecard:
             "name": self.name,
             "fingerprint": self.explanation.fingerprint,
             "verdict": self.verdict,
+            "summary": list(self.summary),
             "conditions": [asdict(each) for each in self.conditions],
             "premises": [
                 {"name": name, "kind": each.kind, "statement": each.statement, "bits": each.length}
@@ -199,6 +231,7 @@ def make_scorecard(
     *,
     baselines: tuple[Scorecard, ...] = (),
     rubric: Rubric | None = None,
+    distinctions: tuple[str, ...] = (),
 ) -> Scorecard:
     """A card with its results in the catalogue's order."""
     places = {perspective: i for i, perspective in enumerate(PERSPECTIVES)}
@@ -210,7 +243,15 @@ def make_scorecard(
         conditions=gate,
         baselines=baselines,
         rubric=load_rubric() if rubric is None else rubric,
+        distinctions=distinctions,
     )
+
+
+def _barred(first: Scorecard, second: Scorecard) -> list[str]:
+    """Who takes no part in dominance: the refused; and what claims nothing of the inside, beside what does."""
+    inside = MECHANISTIC in (first.standing, second.standing)
+    out = {REFUSED, PREDICTIVE} if inside else {REFUSED}
+    return [each.name for each in (first, second) if each.standing in out]
 
 
 def _result_json(result: VirtueResult, rubric: Rubric) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from aitia.errors import ExplanationError
 from aitia.explanations.core.alignment import Alignment
 from aitia.explanations.core.phenomenon import Phenomenon
 from aitia.explanations.core.predictive import Predictive, as_distributions
-from aitia.explanations.core.program_text import program_text
 from aitia.explanations.core.taps import TappedFunction, run_tapped
+from aitia.explanations.reach.walking import program_text
 from aitia.files import digest
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ class Premise:
         statement: the premise in a formal language, as in `max(a, b)`.
         bits: its length in the declared language; default: 8 for each character of `statement`, or where there
             is none of the value written as JSON.
-        variants: other values that it might have had, for the hard-to-vary test; default: numbers are moved by one
-            step and by 10 %, truth values are negated.
+        variants: further values that it might have had, for the hard-to-vary test. The test's own are tried as well:
+            whole numbers are moved by one, reals by 10 %, truth values are negated, rows of numbers are moved on by
+            one place and turned round.
         serves: names of the phenomena that the premise helps to explain; default: this one alone.
         holds: model -> skill of this premise there, where a law can be tested on its own.
     """
@@ -71,16 +72,22 @@ class Premise:
 
     @property
     def alternatives(self) -> tuple[Any, ...]:
-        """Values that it might have had instead."""
-        if self.variants is not None:
-            return tuple(self.variants)
-        if isinstance(self.value, bool | np.bool_):
-            return () if self.statement else (not self.value,)
-        if isinstance(self.value, int | np.integer):
-            return (int(self.value) - 1, int(self.value) + 1)
-        if isinstance(self.value, float | np.floating):
-            return (0.9 * float(self.value), 1.1 * float(self.value))
-        return ()
+        """Values that it might have had instead: the test's own, whatever its author names, and then the author's."""
+        value, named = self.value, tuple(self.variants or ())
+        if isinstance(value, bool | np.bool_):
+            return (not value, *named)
+        if isinstance(value, int | np.integer):
+            return (int(value) - 1, int(value) + 1, *named)
+        if isinstance(value, float | np.floating):
+            return (0.9 * float(value), 1.1 * float(value), *named)
+        if isinstance(value, list | tuple | np.ndarray) and np.size(value) > 1:
+            rows = np.asarray(value)
+            if np.issubdtype(rows.dtype, np.number):
+                moved = [np.roll(rows, 1), rows.ravel()[::-1].reshape(rows.shape)]
+                return (*(each if isinstance(value, np.ndarray) else each.tolist() for each in moved), *named)
+        if isinstance(value, str) and value != value[::-1]:
+            return (value[::-1], *named)
+        return named
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -244,6 +251,15 @@ class Explanation:
         kept = {name: premise for name, premise in self.premises.items() if name not in names}
         latents = [(w, {k: v for k, v in s.items() if k not in names}) for w, s in self.latents]
         return replace(self, premises=kept, latents=latents)
+
+    def stops_without(self, name: str) -> bool:
+        """Whether the program stops where a premise is taken away: then only another value shows what it is for."""
+        values = {other: premise.value for other, premise in self.premises.items() if other != name}
+        try:
+            run_tapped(self.program, PremiseValues(values), self.phenomenon.inputs)
+        except DroppedPremise:
+            return True
+        return False
 
     def with_values(self, **values: Any) -> Explanation:
         """The explanation with other values of some premises."""

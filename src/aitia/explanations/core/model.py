@@ -131,6 +131,75 @@ class FunctionModel:
         return replace(self, name=f"{self.name}, random weights {seed}", parameters=drawn)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TurnedModel:
+    """A model that gives the same answers and holds them elsewhere: its activations in coordinates turned at random.
+
+    An explanation of where things are must fail on it; one that only says what comes out cannot.
+
+    Attributes:
+        model: the model that is turned.
+        turns: site -> [width, width] orthogonal; other sites are as they are.
+    """
+
+    model: ModelUnderStudy
+    turns: Mapping[str, np.ndarray]
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        return f"{self.model.name}, turned inside"
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the model's and of the turns."""
+        return digest([self.model.fingerprint, {site: each.tolist() for site, each in self.turns.items()}])
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The model's."""
+        return self.model.sites
+
+    def run(self, inputs: np.ndarray) -> np.ndarray:
+        """The model's outputs [n, ...]."""
+        return self.model.run(inputs)
+
+    def trace(self, inputs: np.ndarray, sites: Sequence[str]) -> dict[str, np.ndarray]:
+        """Activations [n, width] at each of the sites, turned."""
+        return self._turned(self.model.trace(inputs, sites))
+
+    def intervene(
+        self, inputs: np.ndarray, values: Mapping[str, np.ndarray], sites: Sequence[str] = ()
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Outputs when sites are set to turned activations, and turned activations at `sites`."""
+        back = {
+            site: np.asarray(each, dtype=float) @ self.turns[site].T if site in self.turns else each
+            for site, each in values.items()
+        }
+        outputs, traced = self.model.intervene(inputs, back, sites)
+        return outputs, self._turned(traced)
+
+    def randomised(self, seed: int) -> ModelUnderStudy | None:
+        """The model with random weights; in which coordinates, no longer matters."""
+        return self.model.randomised(seed)
+
+    def _turned(self, traced: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {
+            site: np.asarray(each, dtype=float) @ self.turns[site] if site in self.turns else each
+            for site, each in traced.items()
+        }
+
+
+def turned(model: ModelUnderStudy, inputs: np.ndarray, seed: int) -> TurnedModel:
+    """The model with every site in coordinates turned at random; a site of one component changes its sign."""
+    generator = np.random.default_rng(seed)
+    turns = {}
+    for site, each in model.trace(inputs[:1], model.sites).items():
+        width = np.shape(each)[1]
+        turns[site] = -np.eye(1) if width == 1 else np.linalg.qr(generator.normal(size=(width, width)))[0]
+    return TurnedModel(model=model, turns=turns)
+
+
 def black_box(name: str, function: Callable[[np.ndarray], Any]) -> FunctionModel:
     """A model of which only the outputs are known: any function from inputs [n, ...] to outputs [n, ...]."""
     return FunctionModel(name=name, function=lambda _parameters, inputs, _site: function(inputs))

@@ -34,8 +34,8 @@ class Phenomenon:
         weights: [n] how much each input counts; default: all the same.
         fit: indices that an explanation, its maps and the null predictor may be fitted on; default: none.
         test: indices that it is judged on; default: all that are not in `fit`.
-        null: [k] or [n, k], the predictions of someone who knows nothing; default: the frequencies on `fit`
-            (half an observation added to each outcome), or uniform where there is no `fit`.
+        null: [k] or [n, k], the predictions of someone who knows nothing; default: the frequencies on `fit`, by
+            weight (half an observation added to each outcome), or uniform where there is no `fit`.
         cases: [n] a partition of the inputs; scope counts the cases that are explained. Default: each input.
         sources: indices of the inputs that interventions take their values from; default: the test inputs.
         beyond: [m, ...] inputs outside the domain, for excess scope.
@@ -90,8 +90,9 @@ class Phenomenon:
             weights = np.asarray(self.weights, dtype=float)
             if weights.shape != (n,) or not np.isfinite(weights).all() or (weights < 0).any():
                 raise ExplanationError(f"phenomenon {self.name!r}: weights must be [{n}] and not negative")
-            if weights[test].sum() <= 0:
-                raise ExplanationError(f"phenomenon {self.name!r}: the test inputs weigh nothing")
+            for name, split in (("test", test), ("fit", fit)):
+                if len(split) and weights[split].sum() <= 0:
+                    raise ExplanationError(f"phenomenon {self.name!r}: the {name} inputs weigh nothing")
             object.__setattr__(self, "weights", weights)
         if self.cases is not None and np.shape(self.cases) != (n,):
             raise ExplanationError(f"phenomenon {self.name!r}: cases must be [{n}]")
@@ -197,7 +198,8 @@ class Phenomenon:
         if null is None:
             counts = np.zeros(k)
             if len(self.fit_indices):
-                counts = np.bincount(self.observed[self.fit_indices], minlength=k).astype(float)
+                mass = self.normalised_weights(self.fit_indices) * len(self.fit_indices)
+                counts = np.bincount(self.observed[self.fit_indices], weights=mass, minlength=k)
             null = (counts + 0.5) / (counts.sum() + 0.5 * k)
         if null.ndim == 1:
             return np.broadcast_to(null, (rows, k)).copy()

@@ -1,7 +1,8 @@
 """Variants of an explanation, for the hard-to-vary test: the kernel is declared here, and is ours.
 
-Each premise is dropped; each is moved to its alternatives (numbers by one step or 10 %); two variables with as many
-values are swapped; a variable is read in another's place; two outcomes are swapped.
+Each premise is moved to its alternatives (numbers by one step or 10 %, truth values negated), or dropped where the
+program copes without it; two variables with as many values are swapped; a variable is read in another's place; two
+outcomes are swapped. A program that merely reads a premise stops without it, which says nothing of its value.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ import numpy as np
 
 from aitia.explanations.core.explanation import Explanation
 from aitia.explanations.core.taps import Tap, TappedFunction, run_tapped
+
+UNSAYABLE = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What a program raises where a premise's other value makes no sense in it; such a variant is left out."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,19 +38,7 @@ class Variant:
 
 def variants(explanation: Explanation, *, limit: int, seed: int) -> list[Variant]:
     """All variants of the kernel, or `limit` of them drawn at random."""
-    found = [
-        Variant(change=f"drop {name}", explanation=explanation.without(name), structural=False)
-        for name in explanation.premises
-    ]
-    found += [
-        Variant(
-            change=f"move {name} to {value!r}"[:120],
-            explanation=explanation.with_values(**{name: value}),
-            structural=False,
-        )
-        for name, premise in explanation.premises.items()
-        for value in premise.alternatives
-    ]
+    found = [each for name in explanation.premises for each in premise_variants(explanation, name)]
     sizes = {name: each.values for name, each in explanation.variables.items()}
     for first, second in combinations(sizes, 2):
         if sizes[first] == sizes[second]:
@@ -62,6 +54,25 @@ def variants(explanation: Explanation, *, limit: int, seed: int) -> list[Variant
         chosen = np.sort(np.random.default_rng(seed).choice(len(found), size=limit, replace=False))
         found = [found[i] for i in chosen]
     return found
+
+
+def premise_variants(explanation: Explanation, name: str) -> list[Variant]:
+    """One premise changed: dropped where the program copes without it, and moved to each of its alternatives."""
+    premise = explanation.premises[name]
+    found = []
+    copes = not explanation.stops_without(name)
+    if copes:
+        found.append(Variant(change=f"drop {name}", explanation=explanation.without(name), structural=False))
+    # Where a program asks whether a premise is there, the premise's truth value says nothing more.
+    said = isinstance(premise.value, bool | np.bool_) and copes
+    return found + [
+        Variant(
+            change=f"move {name} to {value!r}"[:120],
+            explanation=explanation.with_values(**{name: value}),
+            structural=False,
+        )
+        for value in premise.alternatives[1 if said else 0 :]
+    ]
 
 
 def is_notational(variant: Explanation, original: Explanation) -> bool:

@@ -7,6 +7,7 @@ from aitia.explanations.examples.max_of_two import (
     proof_ladder,
     rule_explanation,
 )
+from aitia.explanations.examples.parity import parity_accounts, parity_network, parity_phenomenon
 from aitia.explanations.examples.xor import (
     count_explanation,
     count_network,
@@ -23,6 +24,9 @@ __all__ = [
     "lookup_explanation",
     "max_network",
     "max_phenomenon",
+    "parity_accounts",
+    "parity_network",
+    "parity_phenomenon",
     "proof_ladder",
     "rule_explanation",
     "xor_phenomenon",

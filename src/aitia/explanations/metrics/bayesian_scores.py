@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from aitia.explanations.metrics.bayesian import (
 )
 from aitia.explanations.metrics.study import Evaluation, log_scores
 from aitia.statistics import Interval, exact, weighted_mean_interval
+
+ALONE = "no latent is shared: it would be accuracy, precision or 0 under another name"
 
 
 def measure_bayesian(study: Evaluation) -> list[VirtueResult]:
@@ -56,27 +59,7 @@ def measure_bayesian(study: Evaluation) -> list[VirtueResult]:
             items=study.log_probs if predictive.independent else None,
             **common,
         ),
-        measured(
-            "descriptiveness",
-            described / n,
-            interval=study.interval(study.log_probs),
-            floor=null,
-            ceiling=sure,
-            details={"total_bits": described},
-            items=study.log_probs,
-            **common,
-        ),
-        measured(
-            "co-explanation",
-            joined / n,
-            interval=exact(0.0)
-            if predictive.independent
-            else per_observation(lambda c: co_explanation(predictive, observed, c), joined / n),
-            floor=0.0,
-            reason="independent by construction: no latent is shared" if predictive.independent else "",
-            details={"total_bits": joined},
-            **common,
-        ),
+        *_of_shared_latents(study, described, joined, null, sure, common, per_observation),
         _coverage(study),
     ]
     names = ("precision", "power", "unification", "calibration-gap")
@@ -119,20 +102,26 @@ def measure_bayesian(study: Evaluation) -> list[VirtueResult]:
             details={"total_bits": bold, "normalised": 1 + bold / (n * float(np.log2(k)))},
             **common,
         ),
-        measured(
-            "power",
-            powered / n,
-            interval=study.interval(entropies, powered / n),
-            details={"total_bits": powered},
-            **common,
-        ),
-        measured(
-            "unification",
-            unified / n,
-            interval=exact(0.0) if predictive.independent else sampled(unified / n),
-            floor=0.0,
-            details={"total_bits": unified},
-            **common,
+        *(
+            [not_applicable(name, ALONE) for name in ("power", "unification")]
+            if predictive.independent
+            else [
+                measured(
+                    "power",
+                    powered / n,
+                    interval=study.interval(entropies, powered / n),
+                    details={"total_bits": powered},
+                    **common,
+                ),
+                measured(
+                    "unification",
+                    unified / n,
+                    interval=sampled(unified / n),
+                    floor=0.0,
+                    details={"total_bits": unified},
+                    **common,
+                ),
+            ]
         ),
         measured(
             "calibration-gap",
@@ -141,6 +130,41 @@ def measure_bayesian(study: Evaluation) -> list[VirtueResult]:
             if predictive.independent
             else sampled(gap),
             reason="bolder than it is right" if gap < -settings.tolerance else "",
+            **common,
+        ),
+    ]
+
+
+def _of_shared_latents(
+    study: Evaluation,
+    described: float,
+    joined: float,
+    null: float,
+    sure: float,
+    common: dict[str, Any],
+    per_observation: Callable[[Callable[[np.ndarray], float], float], Interval],
+) -> list[VirtueResult]:
+    """Descriptiveness and co-explanation, which say something only where observations share a latent."""
+    predictive, observed, n = study.predictive, study.observed, len(study.observed)
+    if predictive.independent:
+        return [not_applicable(name, ALONE) for name in ("descriptiveness", "co-explanation")]
+    return [
+        measured(
+            "descriptiveness",
+            described / n,
+            interval=study.interval(study.log_probs),
+            floor=null,
+            ceiling=sure,
+            details={"total_bits": described},
+            items=study.log_probs,
+            **common,
+        ),
+        measured(
+            "co-explanation",
+            joined / n,
+            interval=per_observation(lambda c: co_explanation(predictive, observed, c), joined / n),
+            floor=0.0,
+            details={"total_bits": joined},
             **common,
         ),
     ]

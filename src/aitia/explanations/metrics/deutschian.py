@@ -5,19 +5,22 @@ Falsifiability after Popper (1959); hard-to-varyness after Deutsch (2011) and El
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
 from aitia.errors import ExplanationError
 from aitia.explanations.core.explanation import Explanation
-from aitia.explanations.core.model import ModelUnderStudy
+from aitia.explanations.core.model import ModelUnderStudy, turned
 from aitia.explanations.core.phenomenon import Phenomenon
 from aitia.explanations.core.predictive import Predictive
 from aitia.explanations.core.result import VirtueResult, measured, not_applicable, not_evaluable
-from aitia.explanations.core.variation import is_notational, variants
+from aitia.explanations.core.variation import UNSAYABLE, is_notational, premise_variants, variants
 from aitia.explanations.metrics.controls import causal_score
+from aitia.explanations.metrics.faithfulness import interchange, probing_agreement
 from aitia.explanations.metrics.study import Evaluation, skill_of, skill_on
 from aitia.statistics import beta_cdf, clopper_pearson, exact, wilson
 
@@ -73,31 +76,58 @@ def load_bearing(costs: np.ndarray, bits: np.ndarray, tolerance: float) -> tuple
     return float(bearing.mean()), float(bits[bearing].sum() / total) if total else float("nan")
 
 
-def premise_cost(study: Evaluation, *names: str) -> float:
-    """Loss of skill, without some premises, on the test inputs whose prediction they change; 0 where they change none.
+def cost_of(study: Evaluation, changed: Explanation) -> float:
+    """Loss of skill by a change, on the test inputs whose prediction it changes; 0 where it changes none.
 
-    Only the inputs that a premise touches count, so that a row of a long table bears its load as much as a law does.
+    Only these inputs count, so that a row of a long table bears its load as much as a law does.
 
     Returns:
-        The loss, a difference of skills.
+        The loss, a difference of skills; 1 where what is then predicted cannot be observed.
     """
     phenomenon, settings = study.phenomenon, study.settings
     before = study.raw
-    after = study.explanation.without(*names).predict(phenomenon.inputs[study.test])
+    try:
+        after = changed.predict(phenomenon.inputs[study.test])
+    except ExplanationError:
+        return 1.0
     same = np.isclose(before.marginals, after.marginals, equal_nan=True).all(axis=1)
     rows = np.flatnonzero(~np.asarray(same))
     if len(rows) == 0:
         return 0.0
-    changed = study.test[rows]
-    skills = [skill_of(each.at(rows), phenomenon, settings, changed) for each in (before, after)]
+    inputs = study.test[rows]
+    skills = [skill_of(each.at(rows), phenomenon, settings, inputs) for each in (before, after)]
     return 0.0 if np.isnan(skills).any() else skills[0] - skills[1]
 
 
+def premise_effects(study: Evaluation, name: str) -> tuple[float, frozenset[bytes]]:
+    """The largest loss of skill by a change of one premise, and what its harmful changes come to, as digests.
+
+    Returns:
+        The loss, 0 where no change of it can be made, and the digests.
+    """
+    most, effects = 0.0, set()
+    for variant in premise_variants(study.explanation, name):
+        try:
+            cost = cost_of(study, variant.explanation)
+        except UNSAYABLE:
+            continue
+        most = max(most, cost)
+        if cost > study.settings.tolerance:
+            effects.add(_effect(variant.explanation))
+    return most, frozenset(effects)
+
+
 def conditional_bits(changed: Explanation, original: Explanation) -> float:
-    """Bits of the premises of one explanation that another does not hold in the same form."""
+    """Bits of the premises of one explanation that another does not hold in the same form.
+
+    A premise counts with its declared length at most: more than its value written out cannot change.
+
+    Returns:
+        The bits.
+    """
     old = {name: (str(each.value), each.statement) for name, each in original.premises.items()}
     return sum(
-        each.length
+        min(each.length, replace(each, bits=None).length)
         for name, each in changed.premises.items()
         if old.get(name) != (str(each.value), each.statement)
     )
@@ -150,7 +180,7 @@ def _mutation_score(study: Evaluation, mutants: Sequence[ModelUnderStudy]) -> Vi
     inputs = phenomenon.inputs[study.indices]
     observations = _mutated(phenomenon, inputs, settings.mutants, settings.seed)
     observations += [("given", phenomenon.observe(each, inputs)) for each in mutants]
-    if not observations:
+    if not observations and not phenomenon.model.sites:
         return not_evaluable("mutation-score", "the model has no weights to mutate, and no mutants are given")
     raw = study.raw.at(np.flatnonzero(study.covered))
     forbidden = forbidden_outcomes(study.explanation, raw, inputs, settings.delta)
@@ -160,9 +190,12 @@ def _mutation_score(study: Evaluation, mutants: Sequence[ModelUnderStudy]) -> Vi
         return refutation_p_value(forbidden, floored, observed) < settings.alpha
 
     found = [(kind, refuted(each)) for kind, each in observations]
+    own = refuted(study.observed)
+    if own:  # what its own model refutes already is not put to the test by others
+        found = [(kind, False) for kind, _ in found]
+    found += _other_insides(study)
     count, n = sum(each for _, each in found), len(found)
     same = sum(bool((each == study.observed).all()) for _, each in observations)
-    own = refuted(study.observed)
     kinds = {kind: [each for other, each in found if other == kind] for kind, _ in found}
     return measured(
         "mutation-score",
@@ -180,6 +213,43 @@ def _mutation_score(study: Evaluation, mutants: Sequence[ModelUnderStudy]) -> Vi
             "refuted_by": {kind: f"{sum(each)} of {len(each)}" for kind, each in kinds.items()},
         },
     )
+
+
+MOST_TRIALS = 128
+"""Interventions on each variable of a mutant that works elsewhere."""
+
+
+def _other_insides(study: Evaluation) -> list[tuple[str, bool]]:
+    """Whether mutants with the same answers, held elsewhere, refute it: only what it claims of the inside can be.
+
+    What its own model refutes already is not refuted by another.
+
+    Returns:
+        One entry a mutant.
+    """
+    settings, model = study.settings, study.phenomenon.model
+    if not model.sites:
+        return []
+    tested = bool(study.explanation.aligned) and not _refuted_inside(study, model)
+    mutants = [
+        turned(model, study.phenomenon.inputs, settings.seed + i) if tested else None
+        for i in range(settings.mutants)
+    ]
+    return [
+        ("same answers, other inside", each is not None and _refuted_inside(study, each)) for each in mutants
+    ]
+
+
+def _refuted_inside(study: Evaluation, model: ModelUnderStudy) -> bool:
+    """Whether interventions on a model, or readings, clearly come out otherwise than the explanation says."""
+    settings = study.settings
+    bases, sources, _ = study.pairs
+    chosen = np.random.default_rng(settings.seed).permutation(len(bases))[:MOST_TRIALS]
+    trials = interchange(study.explanation, model, bases[chosen], sources[chosen])
+    hits = np.concatenate([np.nan_to_num(each.hits) for each in trials.values()] or [np.ones(1)])
+    read = [each.score for each in probing_agreement(study.explanation, model, study.indices).values()]
+    share = wilson(float(hits.sum()), len(hits), settings.level)
+    return bool(share.high < settings.mechanism or np.nanmin([1.0, *read]) < settings.mechanism)
 
 
 def _mutated(
@@ -207,16 +277,24 @@ def _hard_to_vary(study: Evaluation) -> VirtueResult:
     causal = causal_score(bases, sources)
     model = study.phenomenon.model
     before = causal(explanation, model) if explanation.aligned else float("nan")
-    kept, changes = [], {}
+    kept, changes, effects, left_out = [], {}, set(), 0
     for variant in variants(explanation, limit=settings.variants, seed=settings.seed):
-        if variant.structural and is_notational(variant.explanation, explanation):
-            continue
         try:
+            if variant.structural and is_notational(variant.explanation, explanation):
+                continue
+            effect = _effect(variant.explanation)
             keeps = skill_on(variant.explanation, settings) >= skill - settings.tolerance
             if keeps and not np.isnan(before):
                 keeps = bool(causal(variant.explanation, model) >= before - settings.tolerance)
         except ExplanationError:  # it now predicts what cannot be observed
-            keeps = False
+            keeps, effect = False, b""
+        except UNSAYABLE:
+            left_out += 1
+            continue
+        # Changes that spoil it in one and the same way say one and the same thing, however many premises are stacked.
+        if not keeps and effect in effects:
+            continue
+        effects |= set() if keeps else {effect}
         kept.append(keeps)
         changes[variant.change] = keeps
     if not kept:
@@ -234,9 +312,21 @@ def _hard_to_vary(study: Evaluation) -> VirtueResult:
         ceiling=1.0,
         details={
             "tolerance": settings.tolerance,
+            "left_out": left_out,
             "harmless_changes": [c for c, ok in changes.items() if ok][:20],
         },
     )
+
+
+def _effect(explanation: Explanation) -> bytes:
+    """What an explanation predicts and holds on the whole domain, as a digest; empty where that cannot be observed."""
+    try:
+        predicted, states = explanation.run(explanation.phenomenon.inputs)
+    except ExplanationError:
+        return b""
+    parts = [np.nan_to_num(predicted, nan=-1).round(9)]
+    parts += [np.asarray(states[name], dtype=float).round(9) for name in sorted(states)]
+    return hashlib.sha256(b"".join((each + 0.0).tobytes() for each in parts)).digest()
 
 
 def _load_bearing(study: Evaluation) -> VirtueResult:
@@ -244,11 +334,20 @@ def _load_bearing(study: Evaluation) -> VirtueResult:
     if not premises:
         return not_applicable("load-bearing", "it states no premises")
     names = list(premises)
-    costs = np.array([premise_cost(study, name) for name in names])
+    found = [premise_effects(study, name) for name in names]
+    costs = np.array([cost for cost, _ in found])
     bits = np.array([premises[name].length for name in names])
-    share, by_bits = load_bearing(costs, bits, settings.tolerance)
+    # Premises whose changes come to the same thing say the same thing: one of them counts, however many are stacked.
+    counted = [i for i, (_, each) in enumerate(found) if not each or each not in [e for _, e in found[:i]]]
+    share, _ = load_bearing(costs[counted], bits[counted], settings.tolerance)
+    _, by_bits = load_bearing(costs, bits, settings.tolerance)
     idle = [name for name, cost in zip(names, costs, strict=True) if cost <= settings.tolerance]
-    backed = [pair for pair in combinations(idle[:12], 2) if premise_cost(study, *pair) > settings.tolerance]
+    spare = [name for name in idle if not study.explanation.stops_without(name)][:12]
+    backed = [
+        pair
+        for pair in combinations(spare, 2)
+        if cost_of(study, study.explanation.without(*pair)) > settings.tolerance
+    ]
     return measured(
         "load-bearing",
         share,
@@ -259,6 +358,7 @@ def _load_bearing(study: Evaluation) -> VirtueResult:
         details={
             "share_of_bits": by_bits if np.isfinite(by_bits) else None,
             "idle": idle[:50],
+            "come_to_the_same": len(names) - len(counted),
             "back_each_other": [list(pair) for pair in backed],
         },
     )

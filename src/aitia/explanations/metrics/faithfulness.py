@@ -36,6 +36,7 @@ class Trials:
         moved: [t] whether the model's answer or the explanation's did not.
         predicted: [t] the explanation's answers; -1 where it abstained.
         answered: [t] the model's answers.
+        follows: [t] whether the model's answer is that of the source; None where values come from no source.
         natural: share of the set activations that the model has on some input.
     """
 
@@ -45,6 +46,7 @@ class Trials:
     moved: np.ndarray
     predicted: np.ndarray
     answered: np.ndarray
+    follows: np.ndarray | None = None
     natural: float = 1.0
 
     @property
@@ -55,7 +57,10 @@ class Trials:
 
     @property
     def floor(self) -> float:
-        """The larger of two blind scores: that nothing ever changes, and its own answers in random order."""
+        """The largest of three blind scores: nothing changes, the answer is the source's, its own in random order.
+
+        That the answer becomes the source's is what any claim says of a place that everything passes through.
+        """
         kept = self.predicted >= 0
         if not kept.any():
             return float("nan")
@@ -63,7 +68,8 @@ class Trials:
         shares = [
             np.bincount(each[kept], minlength=k) / kept.sum() for each in (self.predicted, self.answered)
         ]
-        return max(float(self.still[kept].mean()), float(shares[0] @ shares[1]))
+        blind = [self.still] if self.follows is None else [self.still, self.follows]
+        return max(*(float(each[kept].mean()) for each in blind), float(shares[0] @ shares[1]))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -145,6 +151,7 @@ def probing_agreement(
     for name, each in maps.items():
         read = each.read(aligned[name].part(traced[aligned[name].site]))
         discrete = explanation.variables[name].values is not None
+        read = as_values(read, discrete=discrete)
         right = same_value(read, states[name], discrete=discrete)
         distances = chance_distances(read, states[name], mass, discrete=discrete)
         readings[name] = Reading(
@@ -203,10 +210,11 @@ def interchange(
         return {}
     traced = model.trace(inputs[sources], sorted({each.site for each in aligned.values()}))
     maps = fit_maps(explanation, model)
+    given = explanation.phenomenon.observe(model, inputs[sources])
     trials = {}
     for name, each in aligned.items():
         part = each.part(np.asarray(traced[each.site], dtype=float))
-        trials[name] = _set(explanation, model, maps, bases, name, states[name], part)
+        trials[name] = _set(explanation, model, maps, bases, name, states[name], part, given)
     return trials
 
 
@@ -253,6 +261,7 @@ def _set(
     name: str,
     values: np.ndarray,
     part: np.ndarray,
+    given: np.ndarray | None = None,
 ) -> Trials:
     """Set one variable to values [t] and the aligned part of its site to `part` [t, d], and compare the answers."""
     phenomenon, aligned = explanation.phenomenon, explanation.aligned
@@ -285,13 +294,23 @@ def _set(
         moved=(answered != before) | (likeliest[0] != likeliest[1]),
         predicted=np.where(np.isnan(hits), -1, likeliest[1]),
         answered=answered,
+        follows=None if given is None else answered == given,
         natural=_share_seen(new, natural),
     )
 
 
+def as_values(read: np.ndarray, *, discrete: bool) -> np.ndarray:
+    """What a map reads; of a variable with finitely many values the nearest whole number, which a linear map is not."""
+    return np.rint(read) if discrete and np.issubdtype(np.asarray(read).dtype, np.floating) else read
+
+
 def same_value(read: np.ndarray, states: np.ndarray, *, discrete: bool) -> np.ndarray:
     """[n] whether values read off the model are those of the explanation; real ones to a twentieth of their range."""
-    return read == states if discrete else np.isclose(read, states, rtol=0, atol=0.05 * np.ptp(states))
+    return (
+        as_values(read, discrete=True) == states
+        if discrete
+        else np.isclose(read, states, rtol=0, atol=0.05 * np.ptp(states))
+    )
 
 
 def _share_seen(rows: np.ndarray, among: np.ndarray) -> float:

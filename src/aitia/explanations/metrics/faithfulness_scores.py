@@ -229,7 +229,10 @@ def _few(trials: Mapping[str, Trials]) -> str:
 def _by_variable(trials: Mapping[str, Trials]) -> dict[str, Any]:
     moved = np.concatenate([each.moved for each in trials.values()])
     alike = np.concatenate([each.answers for each in trials.values()])[moved]
+    followed = [each.follows for each in trials.values() if each.follows is not None]
     return {
+        "still": float(np.mean([each.still.mean() for each in trials.values()])),
+        **({"follows_source": float(np.mean([each.mean() for each in followed]))} if followed else {}),
         "moved_share": float(moved.mean()),
         "alike_where_moved": float(np.nanmean(alike)) if np.isfinite(alike).any() else None,
         "by_variable": {name: None if np.isnan(each.score) else each.score for name, each in trials.items()},

@@ -224,13 +224,20 @@ def _fruitfulness(study: Evaluation) -> VirtueResult:
     phenomenon, explanation = study.phenomenon, study.explanation
     if not explanation.registered:
         return not_evaluable("fruitfulness", "no predictions were registered before the test")
-    known = {row.tobytes() for row in phenomenon.inputs}
-    bits, hits, refused = [], [], 0
-    for each in explanation.registered:
+    domain = {row.tobytes() for row in phenomenon.inputs}
+    seen = set(domain)
+    bits, hits, refused, repeated = [], [], 0, 0
+    # About one input the earliest prediction counts, once.
+    for each in sorted(explanation.registered, key=lambda one: one.registered):
         if _registration_digest(each.inputs, each.probabilities) != each.digest:
             raise ExplanationError(f"a registration of {each.registered} was changed after it was made")
-        novel = np.array([row.tobytes() not in known for row in each.inputs.astype(phenomenon.inputs.dtype)])
-        refused += int((~novel).sum())
+        rows = [row.tobytes() for row in each.inputs.astype(phenomenon.inputs.dtype)]
+        novel = np.zeros(len(rows), dtype=bool)
+        for i, row in enumerate(rows):
+            novel[i] = row not in seen
+            seen.add(row)
+        refused += sum(row in domain for row in rows)
+        repeated += sum(row not in domain for row in rows) - int(novel.sum())
         if not novel.any():
             continue
         observed = phenomenon.observe(phenomenon.model, each.inputs)
@@ -250,6 +257,7 @@ def _fruitfulness(study: Evaluation) -> VirtueResult:
         details={
             "confirmed_share": float(right.mean()),
             "not_novel": refused,
+            "repeated": repeated,
             "registered": [each.registered for each in explanation.registered],
         },
     )

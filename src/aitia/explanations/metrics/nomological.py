@@ -9,10 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from aitia.errors import ExplanationError
 from aitia.explanations.core.explanation import Explanation
 from aitia.explanations.core.model import ModelUnderStudy
 from aitia.explanations.core.result import VirtueResult, measured, not_applicable, not_evaluable
 from aitia.explanations.core.settings import Settings
+from aitia.explanations.core.variation import UNSAYABLE, premise_variants
 from aitia.explanations.metrics.study import Evaluation, skill_on
 from aitia.statistics import clopper_pearson, exact, wilson
 
@@ -42,11 +44,37 @@ def law_skills(
     return skills
 
 
+def vacuous_laws(
+    explanation: Explanation, laws: Sequence[str], models: Sequence[ModelUnderStudy], settings: Settings
+) -> list[str]:
+    """Those whose own test passes on networks of random weights as often as not: it would pass on anything."""
+    drawn = [
+        each
+        for i in range(settings.controls)
+        for model in models[:1]
+        if (each := model.randomised(settings.seed + i)) is not None
+    ]
+    found = []
+    for name in laws:
+        holds = explanation.premises[name].holds
+        if holds is not None and drawn and np.mean([holds(each) > 0 for each in drawn]) >= 0.5:
+            found.append(name)
+    return found
+
+
 def uses_premise(explanation: Explanation, name: str, inputs: np.ndarray) -> np.ndarray:
-    """[n] whether the prediction for each input changes when the premise is taken away."""
+    """[n] whether the prediction for each input changes when the premise does; that it is read is not enough."""
     before = explanation.predict(inputs).marginals
-    after = explanation.without(name).predict(inputs).marginals
-    return ~np.asarray(np.isclose(before, after, equal_nan=True).all(axis=1))
+    used = np.zeros(len(inputs), dtype=bool)
+    for variant in premise_variants(explanation, name):
+        try:
+            after = variant.explanation.predict(inputs).marginals
+        except UNSAYABLE:
+            continue
+        except ExplanationError:  # it then predicts what cannot be observed
+            return np.ones(len(inputs), dtype=bool)
+        used |= ~np.isclose(before, after, equal_nan=True).all(axis=1)
+    return used
 
 
 def measure_nomological(study: Evaluation, *, models: Sequence[ModelUnderStudy] = ()) -> list[VirtueResult]:
@@ -72,7 +100,20 @@ def measure_nomological(study: Evaluation, *, models: Sequence[ModelUnderStudy] 
     if not models:
         reason = "one model only: whether its laws hold elsewhere is not known"
         return [not_evaluable("invariance", reason), not_evaluable("law-support", reason), check]
-    skills = law_skills(explanation, models, study.settings)
+    inputs = study.phenomenon.inputs[study.indices]
+    idle = [name for name in laws if not uses_premise(explanation, name, inputs).any()]
+    empty = vacuous_laws(explanation, laws, models, study.settings)
+    if not (counted := [name for name in laws if name not in idle and name not in empty]):
+        reason = (
+            f"none of its laws counts: {', '.join(idle) or 'none'} changes no prediction, the test of "
+            f"{', '.join(empty) or 'none'} passes on random weights too"
+        )
+        return [not_applicable("invariance", reason), not_applicable("law-support", reason), check]
+    skills = {
+        name: each
+        for name, each in law_skills(explanation, models, study.settings).items()
+        if name in counted
+    }
     held = np.min(list(skills.values()), axis=0) > 0
     m = len(models)
     invariance = measured(
@@ -82,6 +123,7 @@ def measure_nomological(study: Evaluation, *, models: Sequence[ModelUnderStudy] 
         interval=clopper_pearson(int(held.sum()), m, study.settings.level),
         floor=0.0,
         ceiling=1.0,
+        reason=f"left out: {', '.join([*idle, *empty])}" if idle or empty else "",
         details={
             name: {"min": float(each.min()), "mean": float(each.mean()), "held": int((each > 0).sum())}
             for name, each in skills.items()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from aitia.errors import CertificateError
-from aitia.explanations.core.result import VirtueResult, measured, not_applicable, not_evaluable
+from aitia.explanations.core.result import Status, VirtueResult, measured, not_applicable, not_evaluable
 from aitia.explanations.metrics.study import Evaluation
 from aitia.statistics import Interval, weighted_mean_interval
 
@@ -45,8 +45,16 @@ class Certificate:
     verify: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.bound) and self.cost > 0 and self.brute_cost > 0):
-            raise CertificateError("a certificate needs a finite bound and costs above 0")
+        if not 0 <= self.bound <= 1:
+            raise CertificateError(f"a certificate's bound {self.bound}: must lie from 0 to 1")
+        for name in ("cost", "brute_cost", "size"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise CertificateError(f"a certificate's {name} {value}: must be above 0")
+        for name in ("search_cost", "unexplained"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise CertificateError(f"a certificate's {name} {value}: must not be negative")
 
 
 def tightness(bound: float, value: float) -> float:
@@ -78,7 +86,7 @@ def on_frontier(bounds: Sequence[float], costs: Sequence[float]) -> np.ndarray:
 
 
 def measure_proofs(study: Evaluation) -> list[VirtueResult]:
-    """The virtues of the explanation's certificate.
+    """The virtues of the explanation's certificate; declared, not measured, where nothing checks it here.
 
     Returns:
         One result a virtue.
@@ -86,6 +94,21 @@ def measure_proofs(study: Evaluation) -> list[VirtueResult]:
     Raises:
         CertificateError: its bound exceeds what the model does, or it does not verify.
     """
+    results, certificate = _measure(study), study.explanation.certificate
+    if certificate is None or certificate.verify is not None:
+        return results
+    reason = "typed in: nothing here checks it"
+    return [
+        each
+        if each.value is None
+        else replace(
+            each, status=Status.DECLARED, interval=None, reason="; ".join(filter(None, (reason, each.reason)))
+        )
+        for each in results
+    ]
+
+
+def _measure(study: Evaluation) -> list[VirtueResult]:
     names = ("tightness", "cost-ratio", "unexplained", "gain", "depth")
     certificate, phenomenon = study.explanation.certificate, study.phenomenon
     who = f"explanation {study.explanation.name!r}"

@@ -13,16 +13,27 @@ from __future__ import annotations
 import bz2
 import lzma
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from aitia.errors import ExplanationError
 from aitia.explanations.core.explanation import Explanation
-from aitia.explanations.core.result import VirtueResult, declared, measured, not_applicable, not_evaluable
+from aitia.explanations.core.result import (
+    Status,
+    VirtueResult,
+    declared,
+    measured,
+    not_applicable,
+    not_evaluable,
+)
 from aitia.explanations.core.settings import Settings
 from aitia.explanations.metrics.bayesian import accuracy
 from aitia.explanations.metrics.faithfulness import fit_maps
 from aitia.explanations.metrics.study import Evaluation, skill_on
+from aitia.explanations.reach.prices import value_bits
+from aitia.explanations.reach.walking import Reach, reach
 
 _COMPRESSORS = (
     lambda text: zlib.compress(text, 9),
@@ -33,34 +44,125 @@ _COMPRESSORS = (
 
 
 def parsimony(explanation: Explanation) -> dict[str, int]:
-    """How many variables, edges between them, premises and free parameters it posits. Counts, down."""
+    """How many variables, edges between them, premises and free parameters it posits: counts without a better end."""
     return {
         "variables": len(explanation.variables),
-        "edges": sum(len(each.parents) for each in explanation.variables.values()),
+        "edges": len(edges(explanation)),
         "premises": len(explanation.premises),
         "free-parameters": sum(each.kind == "parameter" for each in explanation.premises.values()),
     }
 
 
-def description_length(explanation: Explanation) -> dict[str, float]:
-    """Its length in bits, in parts: structure, premises, maps. Down; names cost nothing.
+def edges(explanation: Explanation, *, most: int = 64, seed: int = 0) -> set[tuple[str, str]]:
+    """(parent, child) for each variable whose program computes it otherwise when a parent alone is set otherwise.
 
-    Structure: for each variable one bit for every variable before it (is it a parent?), and log2 of the number
-    of values it can have. Premises: their own lengths. Maps: as declared, or by their class where they are fitted.
+    Found by intervention on the program, whatever it declares: all other variables are held at their values.
+
+    Args:
+        explanation: whose program.
+        most: inputs that are tried.
+        seed: of the inputs, and of those that the parents' values come from.
 
     Returns:
-        `structure`, `premises` and `maps` -> bits.
+        The edges, of variables that the explanation lists.
+    """
+    phenomenon = explanation.phenomenon
+    generator = np.random.default_rng(seed)
+    chosen = generator.permutation(len(phenomenon.inputs))[:most]
+    inputs = phenomenon.inputs[chosen]
+    states = explanation.states(inputs)
+    names = [name for name in explanation.variables if name in states]
+    found = set()
+    for parent in names:
+        # Every other value that the parent has on these inputs is tried once on each of them, at most eight.
+        values = generator.permutation(np.unique(states[parent]))[:8]
+        for value in values:
+            other = np.full(len(inputs), value, dtype=np.asarray(states[parent]).dtype)
+            for child in names:
+                if child == parent or (parent, child) in found:
+                    continue
+                held = {name: states[name] for name in names if name not in (parent, child)}
+                try:
+                    _, after = explanation.run(inputs, held | {parent: other})
+                except ExplanationError:  # the answer cannot be observed; what came before it is not known
+                    continue
+                if child in after and not np.array_equal(after[child], states[child]):
+                    found.add((parent, child))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Length:
+    """How long an explanation is.
+
+    Attributes:
+        parts: `structure`, `premises`, `code` and `maps` -> bits.
+        trusted: why part of it is the author's word, in a few words; empty where all of it was measured.
+    """
+
+    parts: Mapping[str, float]
+    trusted: str = ""
+
+    @property
+    def total(self) -> float:
+        """All parts together."""
+        return sum(self.parts.values())
+
+
+def reached(explanation: Explanation) -> Reach:
+    """The code and the data that its program, its scope, what it forbids and its premises reach."""
+    values = [premise.value for premise in explanation.premises.values()]
+    settings = [value for _, setting in explanation.latents for value in setting.values()]
+    functions = [each for each in (explanation.scope, explanation.forbids) if each is not None]
+    # The inputs themselves are given with the phenomenon.
+    return reach(
+        explanation.program,
+        *functions,
+        *values,
+        *settings,
+        background=[explanation.phenomenon.inputs],
+        names=[*explanation.premises, *explanation.variables],
+    )
+
+
+def description_length(explanation: Explanation) -> Length:
+    """Its length in bits. Down; names cost nothing.
+
+    Structure: for each variable one bit for every variable before it (is it a parent?), and log2 of the number
+    of values it can have. Premises: their own lengths. Code: what the program's code and all data that it reaches cost
+    beyond the premises, so that what is declared can only make it longer. Maps: as declared, by their class where they
+    are fitted, or what their code and data cost, whichever is most; and the numbers of an oblique subspace.
+
+    Returns:
+        The parts, and what could not be measured.
     """
     structure = sum(
         i + (np.log2(each.values) if each.values else 0.0)
         for i, each in enumerate(explanation.variables.values())
     )
-    maps = fit_maps(explanation, explanation.phenomenon.model) if explanation.aligned else {}
-    return {
-        "structure": float(structure),
-        "premises": float(sum(each.length for each in explanation.premises.values())),
-        "maps": float(sum(each.bits for each in maps.values())),
-    }
+    fitted = fit_maps(explanation, explanation.phenomenon.model) if explanation.aligned else {}
+    maps, found = 0.0, reached(explanation)
+    unread, models = list(found.unread), list(found.models)
+    for name, alignment in explanation.aligned.items():
+        given = [each for each in (alignment.read, alignment.write) if callable(each)]
+        own = reach(*given)
+        unread += own.unread
+        models += own.models
+        oblique = alignment.subspace is not None and np.ndim(alignment.subspace) == 2
+        basis = value_bits(np.asarray(alignment.subspace)) if oblique else 0.0
+        maps += basis + max(fitted[name].bits if name in fitted else 0.0, own.bits)
+    premises = float(sum(each.length for each in explanation.premises.values()))
+    why = [f"it runs {each}" for each in dict.fromkeys(models)]
+    why += [f"it reads {each}" for each in dict.fromkeys(unread)]
+    return Length(
+        parts={
+            "structure": float(structure),
+            "premises": premises,
+            "code": max(found.bits - premises, 0.0),
+            "maps": maps,
+        },
+        trusted=f"{'; '.join(why[:3])}, so its length is as declared" if why else "",
+    )
 
 
 def coarsest_parameters(explanation: Explanation, settings: Settings) -> dict[str, float]:
@@ -153,21 +255,28 @@ def _conciseness(study: Evaluation) -> list[VirtueResult]:
     explanation = study.explanation
     prior = explanation.log_prior
     typed = [] if prior is None else [declared("prior", prior, reason="typed in by the user")]
-    if not explanation.premises:
-        reason = "it states no premises, so that nothing of what its program says is charged for"
+    digits = coarsest_parameters(explanation, study.settings)
+    length = description_length(explanation.with_values(**digits))
+    if length.trusted and not explanation.premises:
+        reason = f"it states no premises, and {length.trusted}"
         names = ("description-length", "compression", *(() if typed else ("prior",)))
         return [*typed, *(not_evaluable(name, reason) for name in names)]
-    digits = coarsest_parameters(explanation, study.settings)
-    lengths = description_length(explanation.with_values(**digits))
-    total = sum(lengths.values())
-    fixed = sum(a.read is not None and not a.fitted and not a.bits for a in explanation.aligned.values())
-    note = f"{fixed} given maps are declared to cost nothing" if fixed else ""
-    details = {**lengths, **({"rounded_parameters": digits} if digits else {})}
-    return [
+    total = length.total
+    details = {**length.parts, **({"rounded_parameters": digits} if digits else {})}
+    found = [
         *(typed or [measured("prior", -total, n=1, reason="minus the description length")]),
-        measured("description-length", total, n=1, details=details, reason=note, floor=0.0),
+        measured("description-length", total, n=1, details=details, floor=0.0),
         _compression(study, total),
     ]
+    return [_declared(each, length.trusted) for each in found] if length.trusted else found
+
+
+def _declared(result: VirtueResult, why: str) -> VirtueResult:
+    """A result that rests on the author's word."""
+    if result.value is None:
+        return result
+    reason = "; ".join(each for each in (why, result.reason) if each)
+    return replace(result, status=Status.DECLARED, interval=None, reason=reason)
 
 
 def _compression(study: Evaluation, length: float) -> VirtueResult:
@@ -198,10 +307,11 @@ def _compression(study: Evaluation, length: float) -> VirtueResult:
 
 
 def _k_complexity(explanation: Explanation) -> VirtueResult:
+    # A text that was typed in bounds nothing: what counts is what the program reaches.
     texts = {"table": prediction_table(explanation)}
-    if explanation.source:
-        texts["program"] = explanation.serialise()
-    bounds = {name: k_complexity_bound([text]) for name, text in texts.items()}
+    if text := reached(explanation).text:
+        texts["program"] = text.encode()
+    bounds = {name: k_complexity_bound([each]) for name, each in texts.items()}
     reason = "an upper bound" + (
         "" if "program" in texts else ", from the table: the program's text is not known"
     )
@@ -213,4 +323,5 @@ def _premise_reuse(explanation: Explanation) -> VirtueResult:
     if max(served, default=0) < 2:
         return not_applicable("premise-reuse", "its premises serve one phenomenon")
     bits = [each.length for each in explanation.premises.values()]
-    return measured("premise-reuse", premise_reuse(bits, served), n=len(bits), floor=0.0)
+    result = measured("premise-reuse", premise_reuse(bits, served), n=len(bits), floor=0.0)
+    return _declared(result, "which phenomena a premise serves is typed in")

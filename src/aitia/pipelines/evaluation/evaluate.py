@@ -18,7 +18,14 @@ from aitia.report import read_document, scorecard_section, write_document
 SUFFIX = ".explanation.json"
 CERTIFICATE = ".certificate.json"
 NETWORK = ".network.safetensors"
-SHOWN = ("fidelity", "probing-agreement", "interchange-intervention-accuracy", "skill", "description-length")
+SHOWN = (
+    "fidelity",
+    "probing-agreement",
+    "interchange-intervention-accuracy",
+    "informativeness",
+    "skill",
+    "description-length",
+)
 """Virtues that are printed; the card has all."""
 
 
@@ -138,11 +145,19 @@ def summary_lines(card: Scorecard) -> list[str]:
             if (result := each[name]).value is not None
         ]
         lines.append(f"{each.name}: {each.verdict}")
+        lines.append(f"  {' '.join(each.summary)}")
         lines.append(f"  {', '.join(shown)}")
         if each.explanation.direction is not None and each[DIRECTION].value is None:
             lines.append(f"  {DIRECTION} {each[DIRECTION].status}: {each[DIRECTION].reason}")
     for pair in card.comparisons():
-        winner = f"{pair.dominates} dominates" if pair.dominates else "neither dominates"
+        barred = f"no dominance: {' and '.join(pair.barred)} did not pass the gate"
+        winner = (
+            f"{pair.dominates} dominates"
+            if pair.dominates
+            else barred
+            if pair.barred
+            else "neither dominates"
+        )
         lines.append(
             f"{pair.first} is better in: {', '.join(pair.groups(1)) or 'nothing'}; {pair.second} in: "
             f"{', '.join(pair.groups(-1)) or 'nothing'}; {winner}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ from aitia.explanations import (
     Premise,
     Variable,
 )
-from aitia.explanations.core import REAL_BITS, DroppedPremise, Tap
+from aitia.explanations.core import REAL_BITS, Tap
 from aitia.files import read_json
 from aitia.pipelines.evaluation.explanation_forms import (
     AlignmentPart,
@@ -233,30 +234,33 @@ def _table_program(content: ExplanationFile, phenomenon: Phenomenon) -> Any:
     k, rows = len(phenomenon.outcomes), content.predictions
     if len(rows) != len(phenomenon.inputs):
         raise ExplanationError(f"{len(rows)} predictions for {len(phenomenon.inputs)} inputs")
-    nothing = np.full(k, np.nan)
-    table = {}
-    for i, (key, row) in enumerate(zip(phenomenon.inputs, rows, strict=True)):
+    for i, row in enumerate(rows):
         if isinstance(row, int) and not 0 <= row < k:
             raise ExplanationError(f"prediction {i} is label {row}; there are {k} outcomes")
-        table[key.tobytes()] = (
-            i,
-            nothing if row is None else np.eye(k)[row] if isinstance(row, int) else np.array(row),
-        )
-        if len(table[key.tobytes()][1]) != k:
-            raise ExplanationError(
-                f"prediction {i} has {len(table[key.tobytes()][1])} probabilities for {k} outcomes"
-            )
+        if isinstance(row, list) and len(row) != k:
+            raise ExplanationError(f"prediction {i} has {len(row)} probabilities for {k} outcomes")
     governed = {row: each.name for each in content.premises for row in each.governs if isinstance(row, int)}
+    # What is said lies in the arguments; the function that reads them is the library's.
+    return partial(_look_up, phenomenon.inputs, rows, governed, k)
 
-    def program(premises: Mapping[str, Any], inputs: np.ndarray, _variable: Tap) -> np.ndarray:
-        answers = []
-        for key in inputs:
-            i, row = table.get(key.tobytes(), (-1, nothing))
-            fallen = i in governed and governed[i] not in premises
-            answers.append(nothing if fallen else row)
-        return np.array(answers)
 
-    return program
+def _look_up(
+    known: np.ndarray,
+    rows: list[Any],
+    governed: Mapping[int, str],
+    k: int,
+    premises: Mapping[str, Any],
+    inputs: np.ndarray,
+    _variable: Tap,
+) -> np.ndarray:
+    """The rows of a table of predictions, but for those whose premise is gone."""
+    places, nothing = {key.tobytes(): i for i, key in enumerate(known)}, np.full(k, np.nan)
+    answers = []
+    for key in inputs:
+        i = places.get(key.tobytes(), -1)
+        row = None if i < 0 or (i in governed and governed[i] not in premises) else rows[i]
+        answers.append(nothing if row is None else np.eye(k)[row] if isinstance(row, int) else np.array(row))
+    return np.array(answers)
 
 
 def _graph_program(content: ExplanationFile) -> Any:
@@ -276,24 +280,40 @@ def _graph_program(content: ExplanationFile) -> Any:
                 raise ExplanationError(f"premise {premise.name!r} governs {name!r}, which is no variable")
             needs.setdefault(str(name), []).append(premise.name)
 
-    def program(premises: Mapping[str, Any], inputs: np.ndarray, variable: Tap) -> np.ndarray:
-        values: dict[str, np.ndarray] = {f"input.{i}": column for i, column in enumerate(inputs.T)}
-        answer = np.full(len(inputs), -1)
-        for i, node in enumerate(nodes):
-            if missing := [name for name in needs.get(node.name, []) if name not in premises]:
-                raise DroppedPremise(missing[0])
-            rows = (
-                zip(*(values[parent] for parent in node.parents), strict=True)
-                if node.parents
-                else [()] * len(inputs)
-            )
-            found = [node.table.get(" ".join(f"{each:g}" for each in row), -1) for row in rows]
-            answer = np.array(found, dtype=int)
-            if i < len(nodes) - 1:
-                values[node.name] = variable(node.name, answer)
-        return answer
+    # What is said lies in the arguments; the function that reads them is the library's, and names cost nothing.
+    places = {each.name: i for i, each in enumerate(nodes)}
+    tables = []
+    for each in nodes:
+        parents = [-1 - int(p[6:]) if p.startswith("input.") else places[p] for p in each.parents]
+        keys = [[float(part) for part in key.split()] for key in each.table]
+        tables.append((each.name, parents, np.array(keys), np.array(list(each.table.values()))))
+    return partial(_run_graph, tables, needs)
 
-    return program
+
+def _run_graph(
+    nodes: list[tuple[str, list[int], np.ndarray, np.ndarray]],
+    needs: Mapping[str, list[str]],
+    premises: Mapping[str, Any],
+    inputs: np.ndarray,
+    variable: Tap,
+) -> np.ndarray:
+    """Each variable from its table over its parents, in order; the last is the answer. -1 - i is input i."""
+    values: list[np.ndarray] = []
+    answer = np.full(len(inputs), -1)
+    for i, (name, parents, keys, results) in enumerate(nodes):
+        if any(each not in premises for each in needs.get(name, [])):
+            return np.full(len(inputs), -1)  # without what governs it the variable has no value
+        columns = [values[each] if each >= 0 else inputs[:, -1 - each] for each in parents]
+        rows = np.stack(columns, axis=1) if columns else np.zeros((len(inputs), 0))
+        # Rows are compared as they are written in the file, to six digits.
+        known = {
+            " ".join(f"{each:g}" for each in key): result for key, result in zip(keys, results, strict=True)
+        }
+        answer = np.array([known.get(" ".join(f"{each:g}" for each in row), -1) for row in rows], dtype=int)
+        if i < len(nodes) - 1:
+            answer = variable(name, answer)
+        values.append(answer)
+    return answer
 
 
 def _alignment(part: AlignmentPart) -> Alignment:

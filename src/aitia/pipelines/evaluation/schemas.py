@@ -90,6 +90,9 @@ class ExplanationCard(_Part):
     name: str
     fingerprint: str
     verdict: str
+    summary: list[str] = Field(
+        min_length=3, max_length=3, description="Whether it holds, how much of the inside, how simple."
+    )
     conditions: list[ConditionCard]
     premises: list[PremiseCard]
     variables: dict[str, str | None] = Field(description="Variable to the site where it is said to live.")
@@ -113,6 +116,8 @@ class ComparisonCard(_Part):
     first_better: list[str]
     second_better: list[str]
     dominates: str | None
+    first_distinction: str = Field(description="The first thing on which the two differ.")
+    barred: list[str] = Field(description="Those that take no part in dominance: they do not pass the gate.")
     differences: list[DifferenceCard]
 
 
