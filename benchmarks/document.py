@@ -13,14 +13,26 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from documented import influence, networks, proofs, public, replay, scale, simplicity, slices, truth, virtues
+from documented import (
+    influence,
+    networks,
+    nulls,
+    proofs,
+    public,
+    replay,
+    scale,
+    simplicity,
+    slices,
+    truth,
+    virtues,
+)
 from documented.markdown import Documented
 from harness import RESULTS
 
 ROOT = Path(__file__).parents[1]
 TABLES: dict[str, Documented] = {
     name: table
-    for module in (slices, influence, networks, proofs, replay, scale, simplicity, truth, virtues)
+    for module in (slices, influence, networks, nulls, proofs, replay, scale, simplicity, truth, virtues)
     for name, table in module.TABLES.items()
 } | {name: public.TABLES[name] for name in public.QUOTED}
 """Marker -> the results it is made from, and how."""
