@@ -1,0 +1,411 @@
+"""What is opened: stores, rankings, run folders and what lies in them; what cannot be opened is said."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aitia.attribution import ActivationStore, Ranking, read_ranking
+from aitia.concepts import Concept, load_concept
+from aitia.errors import AitiaError, StoreError
+from aitia.explorer.columns import ScoreColumn, TokenShares
+from aitia.explorer.texts import Texts
+from aitia.files import read_json
+from aitia.records import Records
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_OWN = ("id", "location", "row", "prompt_tokens", "response_tokens")
+_WORDS = ("id", "location")
+_JSON_LIMIT = 64_000_000
+_PAGES = {"report.html": "report", "scorecard.html": "scorecard", "index.html": "page"}
+_SAE_WEIGHTS = ("sae_weights.safetensors", "sae.safetensors")
+EXPLORED = "explored"
+"""The folder beside what is opened in which the explorer writes."""
+
+
+@dataclass(eq=False)
+class ExploredRows:
+    """Rows that can be explored: those of a store, or of a ranking whose store is not found.
+
+    Attributes:
+        name: for people.
+        folder: where the explorer writes what it is asked to write.
+        table: id, location, row, prompt_tokens, response_tokens of the n rows.
+        texts: of the rows.
+        store: the finished store; None where there is none.
+        lacking: why no concept can be asked, where none can.
+        scores: key -> scores of the rows.
+    """
+
+    name: str
+    folder: Path
+    table: pa.Table
+    texts: Texts
+    store: ActivationStore | None = None
+    lacking: str | None = None
+    scores: dict[str, ScoreColumn] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def column(self, name: str) -> np.ndarray | pa.ChunkedArray | pa.Array:
+        """A column: numbers as an array [n], words and flags as Arrow has them.
+
+        Returns:
+            n values.
+
+        Raises:
+            AitiaError: there is none of this name.
+        """
+        if name in self.scores:
+            return self.scores[name].values
+        if name in _WORDS:
+            return self.table[name]
+        if name in self.table.column_names:
+            return self.table[name].to_numpy()
+        if name in self.texts.columns:
+            return self.texts.columns[name]
+        why = (
+            ""
+            if self.texts.ready
+            else f"; the texts are {self.texts.state}, and with them the data's columns"
+        )
+        raise AitiaError(f"the rows have no column {name!r:.80}{why}")
+
+    def kind(self, name: str) -> str:
+        """The kind of a column: `words`, `number` or `flag`."""
+        if name in _WORDS:
+            return "words"
+        return self.texts.kind(name) if name in self.texts.columns else "number"
+
+    def chosen(self, positions: Iterable[int]) -> np.ndarray:
+        """[n] bool, true at the positions.
+
+        Returns:
+            The mask.
+
+        Raises:
+            AitiaError: a position is beyond the rows.
+        """
+        mask = np.zeros(len(self), dtype=bool)
+        found = np.fromiter(positions, dtype=np.int64)
+        if len(found) and (found.max() >= len(self) or found.min() < 0):
+            raise AitiaError(f"row {int(found.max())}: there are {len(self)} rows, counted from 0")
+        mask[found] = True
+        return mask
+
+    def ids(self, positions: Sequence[int] | np.ndarray) -> list[str]:
+        """The ids of rows."""
+        return [
+            str(each) for each in self.table["id"].take(np.asarray(positions, dtype=np.int64)).to_pylist()
+        ]
+
+    def positions_of(self, ids: Sequence[str]) -> list[int]:
+        """The positions of rows with these ids; ids that no row has are left out."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        found = pc.index_in(pa.array(ids, pa.string()), value_set=self.table["id"].cast(pa.string()))
+        return [each for each in found.to_pylist() if each is not None]
+
+    def add(self, column: ScoreColumn) -> ScoreColumn:
+        """Add scores under a key of their own; those with the same key are replaced."""
+        self.scores[column.key] = column
+        return column
+
+
+@dataclass(kw_only=True)
+class Opened:
+    """All that is opened.
+
+    Attributes:
+        rows: stores, and rankings without one.
+        concepts: key -> a saved concept.
+        autoencoders: key -> folder of a sparse autoencoder.
+        pages: key -> a page of a run, shown as it is; the key is random.
+        figures: name -> scorecards, certificates, summaries and slices, as plain data.
+        notices: what could not be opened, and why.
+        places: what the command line named.
+    """
+
+    rows: list[ExploredRows] = field(default_factory=list)
+    concepts: dict[str, Concept] = field(default_factory=dict)
+    autoencoders: dict[str, Path] = field(default_factory=dict)
+    pages: dict[str, Path] = field(default_factory=dict)
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    places: list[Path] = field(default_factory=list)
+
+
+def open_places(
+    places: Sequence[Path | str],
+    *,
+    model: str | None = None,
+    adapter: str | None = None,
+    data: Path | str | None = None,
+) -> Opened:
+    """Open stores, rankings, files of concepts, and run folders with all that lies in them.
+
+    Args:
+        places: folders and files.
+        model: the model that was scanned, if it was moved.
+        adapter: the same, of its adapter.
+        data: the same, of the data.
+
+    Returns:
+        What is there; what cannot be used is among the notices.
+
+    Raises:
+        AitiaError: a place does not exist, or nothing in any of them can be explored.
+    """
+    opened = Opened(places=[Path(place) for place in places])
+    for place in opened.places:
+        if not place.exists():
+            raise AitiaError(
+                f"{place}: no such file or folder; give a store, a ranking, or the folder of a run"
+            )
+        inside = place if place.is_dir() and not _is_store(place) else place.parent
+        for path in _candidates(place):
+            with _noticing(opened, path):
+                _open(opened, path, inside / EXPLORED if inside == place else _beside(place))
+    with _noticing(opened, None):
+        for rows in opened.rows:
+            _give(rows, model, adapter, data)
+    for rows in opened.rows:
+        _read_texts(rows)
+    if not opened.rows:
+        said = "; ".join(opened.notices) or "neither a store nor a ranking is there"
+        raise AitiaError(
+            f"{', '.join(map(str, opened.places))}: nothing to explore: {said}. Make a store with `aitia scan`, or a "
+            "run with `aitia attribute`"
+        )
+    return opened
+
+
+class _noticing:
+    """Turns an error into a notice, so that one damaged file does not keep the others shut."""
+
+    def __init__(self, opened: Opened, path: Path | None):
+        self._opened, self._path = opened, path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, AitiaError):
+            return False
+        said = str(error)
+        named = self._path is None or str(self._path) in said
+        self._opened.notices.append(said if named else f"{self._path}: {said}")
+        return True
+
+
+def _beside(place: Path) -> Path:
+    """Where the explorer writes beside a store or a file."""
+    return place.with_name(f"{place.name}.{EXPLORED}")
+
+
+def _is_store(path: Path) -> bool:
+    return (path / "manifest.json").is_file() and (path / "rows.parquet").is_file()
+
+
+def _is_autoencoder(path: Path) -> bool:
+    return (path / "cfg.json").is_file() and any((path / name).is_file() for name in _SAE_WEIGHTS)
+
+
+def _candidates(place: Path) -> Iterator[Path]:
+    """What may be opened: the place itself, or what lies in it, stores first and rankings after them."""
+    if not place.is_dir() or _is_store(place) or _is_autoencoder(place):
+        yield place
+        return
+    inside = sorted(each for each in place.iterdir() if not each.name.startswith("."))
+    folders = [each for each in inside if each.is_dir()]
+    deeper = [each for folder in folders if folder.name != EXPLORED for each in sorted(folder.iterdir())]
+    yield from (each for each in (*folders, *deeper) if each.is_dir() and _is_store(each))
+    yield from (each for each in inside if each.is_file())
+    yield from (
+        each for each in deeper if each.is_file() and each.name.endswith((".parquet", ".concept.safetensors"))
+    )
+    yield from (each for each in folders if _is_autoencoder(each))
+
+
+def _open(opened: Opened, path: Path, folder: Path) -> None:
+    """Open one thing, by what it is; other files are passed over."""
+    name = path.name
+    if path.is_dir() and _is_store(path):
+        opened.rows.append(_rows_of_store(path, folder))
+    elif path.is_dir():
+        opened.autoencoders[name] = path
+    elif name.endswith(".parquet") and _looks_like_ranking(path):
+        _add_ranking(opened, path, folder)
+    elif name.endswith(".concept.safetensors"):
+        found = load_concept(path)
+        opened.concepts[found.fingerprint[:12]] = found
+    elif name.endswith(".html"):
+        opened.pages[secrets.token_urlsafe(18)] = path
+    elif name in ("scorecard.json", "summary.json", "slices.json") or name.endswith(".certificate.json"):
+        opened.figures[_free(opened.figures, name)] = _plain_json(path)
+
+
+def _free(taken: dict[str, Any], name: str) -> str:
+    number = 1
+    while (free := name if number == 1 else f"{name} ({number})") in taken:
+        number += 1
+    return free
+
+
+def _plain_json(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > _JSON_LIMIT:
+        raise AitiaError(f"{path}: larger than {_JSON_LIMIT:,} bytes, and so not shown")
+    try:
+        found = read_json(path)
+    except (OSError, ValueError) as error:
+        raise AitiaError(f"{path}: cannot be read as JSON ({error})") from None
+    return found if isinstance(found, dict) else {"content": found}
+
+
+def _looks_like_ranking(path: Path) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    try:
+        return b"aitia" in (parquet.read_schema(path).metadata or {})
+    except (OSError, pa.ArrowException):
+        return False
+
+
+def _rows_of_store(path: Path, folder: Path) -> ExploredRows:
+    """The rows of a store, finished or not."""
+    lacking = None
+    try:
+        store = ActivationStore.open(path)
+    except StoreError as error:
+        store, lacking = ActivationStore.open_unfinished(path), str(error)
+    rows = ExploredRows(
+        name=str(path), folder=folder, table=store.rows.select(list(_OWN)), texts=_no_texts("")
+    )
+    rows.store, rows.lacking = store, lacking
+    return rows
+
+
+def _no_texts(reason: str) -> Texts:
+    return Texts(None, list, reason)
+
+
+def _add_ranking(opened: Opened, path: Path, folder: Path) -> None:
+    """Put the scores of a ranking beside the rows of its store, where that is opened or found."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ranking = read_ranking(path)
+    wanted = {name: ranking.provenance.get(name, {}).get("fingerprint") for name in ("data", "model")}
+    rows = next((each for each in opened.rows if each.store is not None and _is_of(each.store, wanted)), None)
+    if rows is None:
+        try:
+            store = ranking.open_store()
+            rows = _rows_of_store(store.path, folder)
+        except AitiaError as error:
+            rows = _rows_of_ranking(ranking, path, folder, str(error))
+        opened.rows.append(rows)
+    at = pc.index_in(
+        pa.array(ranking.ids.tolist(), pa.string()), value_set=rows.table["id"].cast(pa.string())
+    )
+    if at.null_count:
+        raise AitiaError(
+            f"{path}: ranks rows that the store {rows.name} does not have; make it again with `aitia rank`"
+        )
+    places = at.to_numpy()
+    about, sites = ranking.provenance.get("concept", {}), ranking.provenance.get("warnings", [])
+    for number, (method, values) in enumerate(ranking.scores.items()):
+        spread = np.full(len(rows), np.nan)
+        spread[places] = values
+        rows.add(
+            ScoreColumn(
+                key=_free(dict(rows.scores), f"{path.stem}:{method}"),
+                method=method,
+                concept=str(about.get("name", "")),
+                values=spread,
+                file=path,
+                about={
+                    "site": about.get("site"),
+                    "warnings": list(sites) if number == 0 else [],
+                    "first": number == 0,
+                },
+                shares=_shares_of(path, rows) if number == 0 else None,
+            )
+        )
+
+
+def _is_of(store: ActivationStore, wanted: dict[str, Any]) -> bool:
+    manifest = store.manifest
+    return all(manifest.get(part, {}).get("fingerprint") == wanted[part] for part in wanted)
+
+
+def _rows_of_ranking(ranking: Ranking, path: Path, folder: Path, why: str) -> ExploredRows:
+    import pyarrow as pa
+
+    table = pa.table(
+        {
+            "id": pa.array(ranking.ids.tolist(), pa.string()),
+            "location": pa.array(ranking.locations.tolist(), pa.string()),
+            "row": ranking.rows,
+            "prompt_tokens": ranking.prompt_tokens,
+            "response_tokens": ranking.response_tokens,
+        }
+    )
+    lacking = f"its store is not found, so no concept can be asked: {why}"
+    return ExploredRows(name=str(path), folder=folder, table=table, texts=_no_texts(lacking), lacking=lacking)
+
+
+def _shares_of(path: Path, rows: ExploredRows) -> Callable[[], TokenShares | None]:
+    """Makes what gives the shares of tokens of a ranking from a file."""
+
+    def make() -> TokenShares | None:
+        if rows.store is None or rows.lacking is not None:
+            raise AitiaError(rows.lacking or "there is no store")
+        found = read_ranking(path).with_parts(store=rows.store)
+        if found.lacking is not None:
+            raise AitiaError(f"there are no shares of tokens: {found.lacking}")
+        return found.token_shares
+
+    return make
+
+
+def _give(rows: ExploredRows, model: str | None, adapter: str | None, data: Path | str | None) -> None:
+    """Say where the data are, if a person says so. The model is loaded when it is first needed."""
+    if rows.store is None:
+        return
+    rows.store.manifest = _with_model(rows.store.manifest, model, adapter)
+    if data is not None:
+        rows.store.give(data=data)
+
+
+def _with_model(manifest: dict[str, Any], model: str | None, adapter: str | None) -> dict[str, Any]:
+    """A manifest in which model and adapter lie elsewhere; their fingerprints are compared when they are loaded."""
+    said = dict(manifest.get("model", {}))
+    if model is not None:
+        said |= {"name": model, "places": []}
+    if adapter is not None:
+        said |= {"adapter": adapter, "adapter_places": []}
+    return manifest | {"model": said}
+
+
+def _read_texts(rows: ExploredRows) -> None:
+    store = rows.store
+    if store is None:
+        return
+
+    def load() -> Records:
+        return store.load_records()
+
+    def ids() -> list[str]:
+        return rows.table["id"].to_pylist()
+
+    rows.texts = Texts(load, ids)
