@@ -182,7 +182,7 @@ function controls(found) {
   });
   return [
     found.warnings.map((text) => h("p", { class: "warning" }, visible(text))),
-    lines.length > 0 && h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "Directions that mean nothing"), h("th", {}, "Largest |Spearman| with this ranking"), h("th", {}, "Spread of their scores, this one's = 1"))), h("tbody", {}, lines)),
+    lines.length > 0 && h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "Directions that mean nothing"), h("th", { class: "n" }, "Largest |Spearman| with this ranking"), h("th", { class: "n" }, "Spread of their scores, this one's = 1"))), h("tbody", {}, lines)),
     h("p", {}, "Spearman correlation with scores that know no concept: ", Object.entries(found.agreement).map(([name, value], index) => `${index ? ", " : ""}${name} ${value === null ? "\u2013" : signed(Number(value.toFixed(2)))}`).join(""), "."),
   ];
 }

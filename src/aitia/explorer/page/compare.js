@@ -8,6 +8,8 @@ import { textCell } from "./table.js";
 let loading = null;
 /** The plotly of the report, fetched from the local server when it is first wanted. */
 export function plotly() {
+  // plotly looks for this element, and where it has this class leaves styles to the page's own sheet.
+  if (!document.getElementById("plotly.js-style-global")) document.body.append(h("div", { id: "plotly.js-style-global", class: "no-inline-styles", hidden: true }));
   loading ??= new Promise((done, failed) => {
     const script = h("script", { src: "plotly.js" });
     script.addEventListener("load", () => done(window.Plotly));
@@ -46,7 +48,7 @@ async function draw(body, first, second, titles, acts) {
   const tops = Object.entries(found.tops).map(([share, [both, count]]) => h("tr", {}, h("td", {}, `top ${percent(Number(share), 0)}`), h("td", { class: "n" }, `${whole(both)} of ${whole(count)}`), h("td", { class: "n" }, percent(both / count, 0)), h("td", { class: "n" }, percent(Number(share), 0))));
   fill(body,
     h("p", { class: "verdict" }, `Spearman correlation ${found.agreement === null ? "\u2013" : found.agreement.toFixed(3)} over ${whole(found.rows)} rows. ${agreementWords(found.agreement)}`),
-    h("div", { class: "side" }, picture, h("div", {}, h("table", {}, h("thead", {}, h("tr", {}, ["Shared rows", "", "share", "by chance"].map((name) => h("th", {}, name)))), h("tbody", {}, tops)),
+    h("div", { class: "side" }, picture, h("div", {}, h("table", {}, h("thead", {}, h("tr", {}, ["Shared rows", "", "share", "by chance"].map((name, place) => h("th", { class: place ? "n" : "" }, name)))), h("tbody", {}, tops)),
       !found.all && h("p", { class: "help" }, `${whole(found.points.length)} of the rows are drawn, at even distances, and those that differ most.`))),
     h("div", { class: "pair" }, differing(`Higher by ${titles[first]}`, found.differing.first), differing(`Higher by ${titles[second]}`, found.differing.second)));
   try {

@@ -66,7 +66,7 @@ function effects(found) {
   return [
     h("p", { class: "verdict" }, `${whole(one.count)} of ${whole(one.rows)} rows (${percent(one.count / Math.max(one.rows, 1))}) with ${whole(one.tokens[0])} response tokens (${percent(one.tokens[0] / Math.max(one.tokens[1], 1))}) go. `,
       flags.map(([name, [gone, all]]) => `Of the ${whole(all)} rows with ${visible(name)}, ${whole(gone)} go (${percent(gone / Math.max(all, 1), 0)}). `).join("")),
-    h("table", {}, h("thead", {}, h("tr", {}, ["Scorer", "Sum of their scores", "As many rows at random, 95 %", "Share of all that raises it", "Removal"].map((name) => h("th", {}, name)))),
+    h("table", {}, h("thead", {}, h("tr", {}, ["Scorer", "Sum of their scores", "As many rows at random, 95 %", "Share of all that raises it", "Removal"].map((name, place) => h("th", { class: place > 0 && place < 4 ? "n" : "" }, name)))),
       h("tbody", {}, found.map((each) => h("tr", {}, h("td", {}, visible(each.scores)), h("td", { class: "n" }, number(each.removed)), h("td", { class: "n" }, `${number(each.random[1], 3)} to ${number(each.random[2], 3)}`), h("td", { class: "n" }, percent(each.positive_share, 0)), h("td", {}, verdict(each)))))),
     h("p", { class: "help" }, "To first order, removal takes the sum of the scores away. Scores of two scorers have different units. Whether the behaviour really changes, only training again shows: `aitia counterfactual`."),
   ];

@@ -70,7 +70,7 @@ function turn(each) {
 
 function scores(row) {
   if (!row.scores.length) return h("p", { class: "notice" }, "No scores yet. Ask a concept to get some.");
-  return h("table", {}, h("thead", {}, h("tr", {}, ["Scorer", "Score", "Rank", "Percentile"].map((name) => h("th", {}, name)))),
+  return h("table", {}, h("thead", {}, h("tr", {}, ["Scorer", "Score", "Rank", "Percentile"].map((name, place) => h("th", { class: place ? "n" : "" }, name)))),
     h("tbody", {}, row.scores.map((each) => h("tr", { class: each.key === state.sort ? "at" : "" },
       h("td", {}, visible(each.title)), h("td", { class: `n ${each.value >= 0 ? "up" : "down"}` }, signed(each.value)),
       h("td", { class: "n" }, each.value === null ? "\u2013" : whole(each.rank)), h("td", { class: "n" }, each.value === null ? "\u2013" : each.percentile.toFixed(1))))));

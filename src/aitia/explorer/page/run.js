@@ -32,6 +32,11 @@ function tree(value, depth) {
   if (value === null || typeof value !== "object") return h("span", {}, typeof value === "number" ? number(value, 6) : said(String(value)));
   const entries = Object.entries(value);
   if (!entries.length) return h("span", { class: "none" }, "nothing");
+  const alike = entries.length > 1 && entries.every(([, each]) => each !== null && typeof each === "object" && !Array.isArray(each));
+  const names = alike ? Object.keys(entries[0][1]) : [];
+  if (alike && names.length && names.length < 9 && entries.every(([, each]) => Object.keys(each).join() === names.join() && names.every((name) => each[name] === null || typeof each[name] !== "object"))) {
+    return h("table", {}, h("thead", {}, h("tr", {}, h("th", {}), names.map((name) => h("th", {}, said(name))))), h("tbody", {}, entries.slice(0, 100).map(([name, each]) => h("tr", {}, h("td", {}, said(name)), names.map((one) => h("td", {}, tree(each[one], depth + 1)))))));
+  }
   const list = h("dl", {}, entries.slice(0, 100).map(([name, each]) => [h("dt", {}, said(name)), h("dd", {}, each !== null && typeof each === "object" && depth > 0 && Object.keys(each).length > 4 ? h("details", {}, h("summary", {}, `${whole(Object.keys(each).length)} entries`), tree(each, depth + 1)) : tree(each, depth + 1))]));
   return entries.length > 100 ? [list, h("p", { class: "notice" }, `${whole(entries.length - 100)} more are in the file.`)] : list;
 }
@@ -46,7 +51,7 @@ export async function drawSlices(place, overview, acts) {
     const slices = (found.slices ?? []).filter((each) => each && typeof each === "object"), limit = found.settings?.false_discovery_rate ?? 0.05, hits = new Set(found.found ?? []);
     const ends = slices.length > 60 ? [...slices.slice(0, 30), ...slices.slice(-30)] : slices;
     place.append(h("p", { class: "verdict" }, `${whole(hits.size)} of ${whole(found.tested ?? slices.length)} tested slices hold a false-discovery rate of ${percent(limit, 0)}, by ${visible(found.method ?? "")} of \u201c${visible(found.concept?.name ?? "")}\u201d. ${hits.size ? "" : "None is certain: the slices below may stand at the ends by chance."}`),
-      h("table", { class: "slices" }, h("thead", {}, h("tr", {}, ["Feature", "What it fires on", "Rows", "Mean score", "z", "p, adjusted", ""].map((each) => h("th", {}, each)))),
+      h("table", { class: "slices" }, h("thead", {}, h("tr", {}, ["Feature", "What it fires on", "Rows", "Mean score", "z", "p, adjusted", ""].map((each, index) => h("th", { class: [0, 2, 3, 4, 5].includes(index) ? "n" : "" }, each)))),
         h("tbody", {}, ends.map((each) => h("tr", { class: hits.has(each.feature) ? "found" : "" },
           h("td", { class: "n" }, whole(each.feature)), h("td", {}, words(each)), h("td", { class: "n" }, whole(each.size ?? each.members?.length ?? 0)), h("td", { class: `n ${each.mean >= 0 ? "up" : "down"}` }, number(each.mean)), h("td", { class: "n" }, number(each.calibrated_z ?? each.z, 3)), h("td", { class: "n" }, number(each.p_adjusted, 2)),
           h("td", { class: "acts" }, each.members && button("Pick its rows", () => acts.pickIds(each.members)), overview.autoencoders.length === 1 && button("Ask", () => acts.feature(overview.autoencoders[0], each.feature), { title: "Rank all rows by this feature" })))))));

@@ -166,7 +166,7 @@ export function scoreCell(value, percentile, largest) {
   return h("div", { class: "score", title: `${number(value, 8)}; higher than or equal to ${percentile.toFixed(2)} % of the rows` },
     h("span", { class: value >= 0 ? "up" : "down" }, signed(value)),
     h("span", { class: "bar" }, h("i", { class: value >= 0 ? "up" : "down", style: { width: `${50 * share}%` } })),
-    h("span", { class: "percentile" }, percentile >= 99.95 && percentile < 100 ? "99.9+" : percentile.toFixed(1)));
+    h("span", { class: "percentile" }, `${percentile >= 99.95 && percentile < 100 ? "99.9+" : percentile.toFixed(1)} %`));
 }
 
 export function textCell(row) {
