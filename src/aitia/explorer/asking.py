@@ -25,14 +25,14 @@ from aitia.concepts import (
     load_sae,
 )
 from aitia.errors import AitiaError, ConceptError
-from aitia.explorer.columns import ScoreColumn, TokenShares
 from aitia.explorer.neighbours import stored_vectors
-from aitia.explorer.queries import whole_numbers
+from aitia.explorer.rows.columns import ScoreColumn, TokenShares
+from aitia.explorer.rows.queries import whole_numbers
 from aitia.files import digest
 from aitia.records import Records, records_from_rows
 
 if TYPE_CHECKING:
-    from aitia.explorer.opened import ExploredRows
+    from aitia.explorer.rows.explored import ExploredRows
 
 KINDS = ("texts", "rows", "concept", "feature")
 """What a concept can be asked by."""

@@ -13,8 +13,8 @@ from aitia.errors import AitiaError
 from aitia.statistics import confound_adjusted_gain, retrieval_figures, spearman
 
 if TYPE_CHECKING:
-    from aitia.explorer.columns import ScoreColumn
-    from aitia.explorer.opened import ExploredRows
+    from aitia.explorer.rows.columns import ScoreColumn
+    from aitia.explorer.rows.explored import ExploredRows
 
 _CHEAP = ("training-loss", "gradient-norm", "response-length")
 _FOLDS, _DRAWS, _NULLS = 5, 200, 99

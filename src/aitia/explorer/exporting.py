@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aitia.errors import AitiaError
-from aitia.explorer.queries import Answers, read_query, whole_numbers
+from aitia.explorer.rows.queries import Answers, read_query, whole_numbers
 from aitia.files import write_json
 from aitia.records import split_records
 
 if TYPE_CHECKING:
-    from aitia.explorer.columns import ScoreColumn
-    from aitia.explorer.opened import ExploredRows
+    from aitia.explorer.rows.columns import ScoreColumn
+    from aitia.explorer.rows.explored import ExploredRows
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 _PICKS = "picks.json"

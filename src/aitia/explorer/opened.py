@@ -2,123 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from aitia.attribution import ActivationStore, Ranking, read_ranking
 from aitia.concepts import Concept, load_concept
 from aitia.errors import AitiaError, StoreError
-from aitia.explorer.columns import ScoreColumn, TokenShares
-from aitia.explorer.texts import Texts
+from aitia.explorer.rows.columns import ScoreColumn, TokenShares
+from aitia.explorer.rows.explored import OWN, ExploredRows
+from aitia.explorer.rows.texts import Texts
 from aitia.files import read_json
 from aitia.records import Records
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-_OWN = ("id", "location", "row", "prompt_tokens", "response_tokens")
-_WORDS = ("id", "location")
 _JSON_LIMIT = 64_000_000
-_PAGES = {"report.html": "report", "scorecard.html": "scorecard", "index.html": "page"}
 _SAE_WEIGHTS = ("sae_weights.safetensors", "sae.safetensors")
 EXPLORED = "explored"
 """The folder beside what is opened in which the explorer writes."""
-
-
-@dataclass(eq=False)
-class ExploredRows:
-    """Rows that can be explored: those of a store, or of a ranking whose store is not found.
-
-    Attributes:
-        name: for people.
-        folder: where the explorer writes what it is asked to write.
-        table: id, location, row, prompt_tokens, response_tokens of the n rows.
-        texts: of the rows.
-        store: the finished store; None where there is none.
-        lacking: why no concept can be asked, where none can.
-        scores: key -> scores of the rows.
-    """
-
-    name: str
-    folder: Path
-    table: pa.Table
-    texts: Texts
-    store: ActivationStore | None = None
-    lacking: str | None = None
-    scores: dict[str, ScoreColumn] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return self.table.num_rows
-
-    def column(self, name: str) -> np.ndarray | pa.ChunkedArray | pa.Array:
-        """A column: numbers as an array [n], words and flags as Arrow has them.
-
-        Returns:
-            n values.
-
-        Raises:
-            AitiaError: there is none of this name.
-        """
-        if name in self.scores:
-            return self.scores[name].values
-        if name in _WORDS:
-            return self.table[name]
-        if name in self.table.column_names:
-            return self.table[name].to_numpy()
-        if name in self.texts.columns:
-            return self.texts.columns[name]
-        why = (
-            ""
-            if self.texts.ready
-            else f"; the texts are {self.texts.state}, and with them the data's columns"
-        )
-        raise AitiaError(f"the rows have no column {name!r:.80}{why}")
-
-    def kind(self, name: str) -> str:
-        """The kind of a column: `words`, `number` or `flag`."""
-        if name in _WORDS:
-            return "words"
-        return self.texts.kind(name) if name in self.texts.columns else "number"
-
-    def chosen(self, positions: Iterable[int]) -> np.ndarray:
-        """[n] bool, true at the positions.
-
-        Returns:
-            The mask.
-
-        Raises:
-            AitiaError: a position is beyond the rows.
-        """
-        mask = np.zeros(len(self), dtype=bool)
-        found = np.fromiter(positions, dtype=np.int64)
-        if len(found) and (found.max() >= len(self) or found.min() < 0):
-            raise AitiaError(f"row {int(found.max())}: there are {len(self)} rows, counted from 0")
-        mask[found] = True
-        return mask
-
-    def ids(self, positions: Sequence[int] | np.ndarray) -> list[str]:
-        """The ids of rows."""
-        return [
-            str(each) for each in self.table["id"].take(np.asarray(positions, dtype=np.int64)).to_pylist()
-        ]
-
-    def positions_of(self, ids: Sequence[str]) -> list[int]:
-        """The positions of rows with these ids; ids that no row has are left out."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        found = pc.index_in(pa.array(ids, pa.string()), value_set=self.table["id"].cast(pa.string()))
-        return [each for each in found.to_pylist() if each is not None]
-
-    def add(self, column: ScoreColumn) -> ScoreColumn:
-        """Add scores under a key of their own; those with the same key are replaced."""
-        self.scores[column.key] = column
-        return column
 
 
 @dataclass(kw_only=True)
@@ -163,11 +68,12 @@ def open_places(
         What is there; what cannot be used is among the notices.
 
     Raises:
-        AitiaError: a place does not exist, or nothing in any of them can be explored.
+        AitiaError: a place does not exist, nothing in any of them can be explored, or the model or data that are given
+            belong to no store.
     """
     opened = Opened(places=[Path(place) for place in places])
     for place in opened.places:
-        if not place.exists():
+        if not os.path.exists(place):  # which takes any name
             raise AitiaError(
                 f"{place}: no such file or folder; give a store, a ranking, or the folder of a run"
             )
@@ -175,9 +81,7 @@ def open_places(
         for path in _candidates(place):
             with _noticing(opened, path):
                 _open(opened, path, inside / EXPLORED if inside == place else _beside(place))
-    with _noticing(opened, None):
-        for rows in opened.rows:
-            _give(rows, model, adapter, data)
+    _give(opened.rows, model, adapter, data)
     for rows in opened.rows:
         _read_texts(rows)
     if not opened.rows:
@@ -192,7 +96,7 @@ def open_places(
 class _noticing:
     """Turns an error into a notice, so that one damaged file does not keep the others shut."""
 
-    def __init__(self, opened: Opened, path: Path | None):
+    def __init__(self, opened: Opened, path: Path):
         self._opened, self._path = opened, path
 
     def __enter__(self) -> None:
@@ -202,8 +106,7 @@ class _noticing:
         if not isinstance(error, AitiaError):
             return False
         said = str(error)
-        named = self._path is None or str(self._path) in said
-        self._opened.notices.append(said if named else f"{self._path}: {said}")
+        self._opened.notices.append(said if str(self._path) in said else f"{self._path}: {said}")
         return True
 
 
@@ -289,7 +192,7 @@ def _rows_of_store(path: Path, folder: Path) -> ExploredRows:
     except StoreError as error:
         store, lacking = ActivationStore.open_unfinished(path), str(error)
     rows = ExploredRows(
-        name=str(path), folder=folder, table=store.rows.select(list(_OWN)), texts=_no_texts("")
+        name=str(path), folder=folder, table=store.rows.select(list(OWN)), texts=_no_texts("")
     )
     rows.store, rows.lacking = store, lacking
     return rows
@@ -378,23 +281,23 @@ def _shares_of(path: Path, rows: ExploredRows) -> Callable[[], TokenShares | Non
     return make
 
 
-def _give(rows: ExploredRows, model: str | None, adapter: str | None, data: Path | str | None) -> None:
-    """Say where the data are, if a person says so. The model is loaded when it is first needed."""
-    if rows.store is None:
+def _give(
+    opened: Sequence[ExploredRows], model: str | None, adapter: str | None, data: Path | str | None
+) -> None:
+    """Say where model and data are, if a person says so: to each store whose they are, and at least one."""
+    if model is adapter is data is None:
         return
-    rows.store.manifest = _with_model(rows.store.manifest, model, adapter)
-    if data is not None:
-        rows.store.give(data=data)
-
-
-def _with_model(manifest: dict[str, Any], model: str | None, adapter: str | None) -> dict[str, Any]:
-    """A manifest in which model and adapter lie elsewhere; their fingerprints are compared when they are loaded."""
-    said = dict(manifest.get("model", {}))
-    if model is not None:
-        said |= {"name": model, "places": []}
-    if adapter is not None:
-        said |= {"adapter": adapter, "adapter_places": []}
-    return manifest | {"model": said}
+    faults: list[AitiaError] = []
+    given = 0
+    for rows in opened:
+        if rows.store is not None:
+            try:
+                rows.store.give(model=model, adapter=adapter, data=data)
+                given += 1
+            except AitiaError as error:
+                faults.append(error)
+    if not given:
+        raise faults[0] if faults else AitiaError("there is no store whose model or data these could be")
 
 
 def _read_texts(rows: ExploredRows) -> None:

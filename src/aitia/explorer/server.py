@@ -24,10 +24,10 @@ from starlette.routing import Route
 from aitia.engine import note
 from aitia.errors import AitiaError, is_out_of_memory, reason_of
 from aitia.explorer.opened import open_places
+from aitia.explorer.rows.texts import whole_text
 from aitia.explorer.security import DOCUMENT_POLICY, Guard
 from aitia.explorer.session import Session
 from aitia.explorer.settings import LOOPBACK, ExplorerSettings
-from aitia.explorer.texts import whole_text
 
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _TRIED_PORTS = 50

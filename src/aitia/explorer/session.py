@@ -14,15 +14,16 @@ from aitia.concepts import DEFAULT_RECIPE, DIRECTIONS
 from aitia.errors import AitiaError
 from aitia.explorer import checks, exporting
 from aitia.explorer.asking import Asking
-from aitia.explorer.columns import ScoreColumn
 from aitia.explorer.neighbours import nearest
-from aitia.explorer.opened import ExploredRows, Opened
-from aitia.explorer.queries import OPERATIONS, Answers, read_query
+from aitia.explorer.opened import Opened
+from aitia.explorer.rows.columns import ScoreColumn
+from aitia.explorer.rows.explored import ExploredRows
+from aitia.explorer.rows.queries import OPERATIONS, Answers, read_query
+from aitia.explorer.rows.shown import CELL, cut, finite, tokens_of, turns_of
 from aitia.explorer.settings import ExplorerSettings
-from aitia.records import Message, Record, tokenize
+from aitia.records import tokenize
 from aitia.statistics import spearman
 
-_CELL = 400
 _MOST_ROWS = 500
 _MOST_POINTS = 3000
 _DIFFERING = 12
@@ -164,17 +165,17 @@ class Session:
         if not isinstance(shown, list) or len(shown) > 40:
             raise AitiaError("`columns` must be a list of at most 40 names")
         own = rows.table.take(some).to_pylist()
-        texts = rows.texts.beginnings(some, _CELL)
+        texts = rows.texts.beginnings(some, CELL)
         more: dict[str, list[Any]] = {}
         for name in map(str, shown):
             scores = rows.scores.get(name)
             if scores is not None:
                 percent = 100.0 * (len(rows) - scores.ranks[some] + 1) / len(rows)
                 more[name] = [
-                    [_number(v), float(p)] for v, p in zip(scores.values[some], percent, strict=True)
+                    [finite(v), float(p)] for v, p in zip(scores.values[some], percent, strict=True)
                 ]
             elif name in rows.texts.columns:
-                more[name] = [_cut(each) for each in rows.texts.columns[name].take(some).to_pylist()]
+                more[name] = [cut(each) for each in rows.texts.columns[name].take(some).to_pylist()]
         return [
             {
                 "position": int(position),
@@ -194,7 +195,7 @@ class Session:
             {
                 "key": column.key,
                 "title": column.title,
-                "value": _number(column.values[position]),
+                "value": finite(column.values[position]),
                 "rank": int(column.ranks[position]),
                 "percentile": float(100.0 * (len(rows) - column.ranks[position] + 1) / len(rows)),
             }
@@ -203,10 +204,10 @@ class Session:
         return {
             "position": position,
             **rows.table.slice(position, 1).to_pylist()[0],
-            "turns": None if record is None else _turns(record, limit),
+            "turns": None if record is None else turns_of(record, limit),
             "extra": {}
             if record is None
-            else {name: _cut(value, limit) for name, value in record.extra.items()},
+            else {name: cut(value, limit) for name, value in record.extra.items()},
             "texts": {"state": rows.texts.state, "reason": rows.texts.reason},
             "scores": scores,
         }
@@ -238,7 +239,7 @@ class Session:
             shares = None if give is None else give(row)
         if shares is None:
             raise AitiaError(f"a score by {column.method} has no parts by token")
-        return {"tokens": _tokens(row, shares, model.tokenizer), "score": _number(column.values[position])}
+        return {"tokens": tokens_of(row, shares, model.tokenizer), "score": finite(column.values[position])}
 
     def neighbours(self, number: int, position: int, site: str, activation: str) -> dict[str, Any]:
         """The rows whose stored activations are most like those of a row."""
@@ -298,9 +299,9 @@ class Session:
             both = np.intersect1d(one.order[:count], two.order[:count])
             tops[f"{share:g}"] = [len(both), count]
         return {
-            "agreement": _number(spearman(x, y)),
+            "agreement": finite(spearman(x, y)),
             "rows": len(used),
-            "points": [[int(used[i]), _number(x[i]), _number(y[i])] for i in drawn],
+            "points": [[int(used[i]), finite(x[i]), finite(y[i])] for i in drawn],
             "all": len(drawn) == len(used),
             "tops": tops,
             "differing": {
@@ -361,61 +362,7 @@ class Session:
         return self.opened.figures[name]
 
 
-def _turns(record: Record, limit: int) -> list[dict[str, Any]]:
-    """The parts of a row in order: who says what, and whether it is trained on."""
-    if record.messages is not None:
-        trained = set(record.trained_turns)
-        found = [
-            {"role": turn.role, "text": turn.said, "trained": place in trained}
-            for place, turn in enumerate(record.messages)
-        ]
-    elif record.text is not None:
-        found = [{"role": "text", "text": record.text, "trained": True}]
-    else:
-        found = [
-            {"role": "prompt", "text": record.prompt or "", "trained": False},
-            {"role": "completion", "text": record.completion or "", "trained": True},
-        ]
-    if record.rejected is not None:
-        said = record.rejected
-        text = (
-            said
-            if isinstance(said, str)
-            else "\n".join(turn.said for turn in said if isinstance(turn, Message))
-        )
-        found.append({"role": "rejected", "text": text, "trained": True})
-    return [turn | {"text": turn["text"][:limit], "length": len(turn["text"])} for turn in found]
-
-
-def _tokens(row: Any, shares: np.ndarray, tokenizer: Any) -> list[dict[str, Any]]:
-    """Tokens as text with their shares; a character that is split over tokens is shown once, with their sum."""
-    found, pending, share = [], [], 0.0
-    last = len(row.tokens) - 1
-    for place, (token, part) in enumerate(zip(row.tokens, shares, strict=True)):
-        pending.append(int(token))
-        share += float(part)
-        text = tokenizer.decode(pending)
-        ends = place == last or row.response[place + 1] != row.response[place]
-        if not text.endswith("\N{REPLACEMENT CHARACTER}") or ends or len(pending) == 4:
-            found.append({"text": text, "share": share, "response": bool(row.response[place])})
-            pending, share = [], 0.0
-    return found
-
-
 def _whole(value: Any, name: str) -> int:
     if type(value) is not int or not 0 <= value < 2**53:
         raise AitiaError(f"`{name}` must be a whole number")
     return value
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _cut(value: Any, limit: int = _CELL) -> Any:
-    if isinstance(value, bool | int) or value is None:
-        return value
-    if isinstance(value, float):
-        return _number(value)
-    text = value if isinstance(value, str) else repr(value)
-    return text[:limit]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from aitia.settings import Above, AtLeast, AtMost, Count, check
+from aitia.settings import AtLeast, AtMost, Count, check
 
 LOOPBACK = "127.0.0.1"
 """The only address that the explorer listens at: this machine itself."""
@@ -24,10 +24,10 @@ class ExplorerSettings:
     """
 
     port: Annotated[int, AtLeast(0), AtMost(65535)] = 8642
-    request_kilobytes: Count = 2000
-    request_seconds: Annotated[float, Above(0)] = 300.0
-    search_seconds: Annotated[float, Above(0)] = 10.0
-    text_limit: Count = 100_000
+    request_kilobytes: Annotated[Count, AtMost(1_000_000)] = 2000
+    request_seconds: Annotated[float, AtLeast(0.1), AtMost(86_400)] = 300.0
+    search_seconds: Annotated[float, AtLeast(0.1), AtMost(3600)] = 10.0
+    text_limit: Annotated[Count, AtMost(100_000_000)] = 100_000
 
     def __post_init__(self) -> None:
         check(self, "explorer")

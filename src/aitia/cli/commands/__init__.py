@@ -20,7 +20,6 @@ from aitia.cli.commands import (
     prove,
     remote,
     slices,
-    train,
 )
 from aitia.cli.options import app
 
@@ -38,7 +37,6 @@ __all__ = [
     "prove",
     "remote",
     "slices",
-    "train",
 ]
 
 

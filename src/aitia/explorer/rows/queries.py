@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aitia.errors import AitiaError
-from aitia.explorer.columns import order_of
+from aitia.explorer.rows.columns import order_of
 
 if TYPE_CHECKING:
-    from aitia.explorer.opened import ExploredRows
+    from aitia.explorer.rows.explored import ExploredRows
 
 OPERATIONS = ("is", "is not", "at least", "at most", "contains", "percentile at least", "percentile at most")
 """What a condition may say of a column."""
