@@ -129,7 +129,7 @@ def predicted_effect(rows: ExploredRows, choice: Choice, column: ScoreColumn) ->
     }
 
 
-def write_curated(rows: ExploredRows, choice: Choice, name: str) -> dict[str, Any]:
+def write_curated(rows: ExploredRows, choice: Choice, name: Any) -> dict[str, Any]:
     """Write the rows that stay and those that go, each untouched, beside what is opened; nothing is written over.
 
     Args:

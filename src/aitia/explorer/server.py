@@ -25,7 +25,7 @@ from aitia.engine import note
 from aitia.errors import AitiaError, is_out_of_memory, reason_of
 from aitia.explorer.opened import open_places
 from aitia.explorer.rows.texts import whole_text
-from aitia.explorer.security import DOCUMENT_POLICY, Guard
+from aitia.explorer.security import DOCUMENT_POLICY, Guard, Refusal
 from aitia.explorer.session import Session
 from aitia.explorer.settings import LOOPBACK, ExplorerSettings
 
@@ -140,6 +140,8 @@ class Explorer:
             return _json(found)
         except TimeoutError:
             return _json({"error": f"no answer within {seconds:g} s; allow more with --request-seconds"}, 503)
+        except Refusal as refusal:
+            return _json({"error": refusal.reason}, refusal.status)
         except AitiaError as error:
             return _json({"error": str(error)}, 400)
         except Exception as error:

@@ -326,7 +326,7 @@ class Session:
         """Write the curated data."""
         rows = self.rows(number)
         choice = exporting.choose(rows, self._answers[number], given.get("choice") or {})
-        return exporting.write_curated(rows, choice, str(given.get("name") or ""))
+        return exporting.write_curated(rows, choice, given.get("name"))
 
     def positions(self, number: int, ids: Any) -> dict[str, Any]:
         """The positions of rows by their ids; ids that no row has are left out."""
