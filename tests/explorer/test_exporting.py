@@ -1,9 +1,9 @@
 """What removal is predicted to do, and what is written, against sums by hand and the library's own curation."""
 
-import json
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +11,11 @@ from explorer.conftest import explorer_of
 
 from aitia.cli.endings import run
 from aitia.errors import AitiaError
+from aitia.files import read_json
 from aitia.records import read_records
 
 KEY = "ranking:activation-gradient"
+PLANTED = {"column": "planted", "operation": "is", "value": True}
 
 
 def test_the_predicted_effect_is_the_sum_of_the_scores(session, rows):
@@ -74,7 +76,7 @@ def test_an_asked_concept_is_written_with_commands_that_rank_by_it(session, run_
     ("choice", "gone"),
     [
         ({"positions": [3, 1, 59]}, {"row-1", "row-3", "row-59"}),
-        ({"query": {"conditions": [{"column": "planted", "operation": "is", "value": True}]}}, {f"row-{i}" for i in range(0, 60, 4)}),
+        ({"query": {"conditions": [PLANTED]}}, {f"row-{i}" for i in range(0, 60, 4)}),
         ({"score": "ranking:vector-filter", "amount": "0"}, set()),
     ],
 )  # fmt: skip
@@ -120,9 +122,9 @@ def test_a_choice_that_is_none_is_refused(session, choice, said):
 
 def test_saved_picks_are_there_at_the_next_start(session, run_folder):
     file = session.save_picks(0, [5, 9])["file"]
-    assert json.loads(open(file).read())["ids"] == ["row-5", "row-9"]
+    assert read_json(file)["ids"] == ["row-5", "row-9"]
     assert explorer_of(run_folder).session.columns(0)["picks"] == [5, 9]
-    open(file, "w").write("{")
+    Path(file).write_text("{", encoding="utf-8")
     assert explorer_of(run_folder).session.columns(0)["picks"] == []
 
 

@@ -124,7 +124,10 @@ def test_what_is_given_of_model_and_data_is_looked_at(run_folder, tmp_path):
         open_places([run_folder / "store"], model=str(tmp_path / "nowhere"))
 
 
-@pytest.mark.parametrize(("place", "said"), [("nothing", "no such file"), ("model", "nothing to explore"), ("train.jsonl", "nothing to explore")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("nothing", "no such file"), ("model", "nothing to explore"), ("train.jsonl", "nothing to explore")],
+)
 def test_what_cannot_be_explored_is_said(run_folder, place, said):
     with pytest.raises(AitiaError, match=said):
         open_places([run_folder / place])

@@ -37,7 +37,7 @@ def condition(column, operation, value):
 @pytest.mark.parametrize(
     ("query", "test"),
     [
-        ({}, lambda row: True),
+        ({}, lambda row: row is not None),
         ({"text": "GARDEN"}, lambda row: "garden" in (row["prompt"] + row["completion"]).lower()),
         ({"text": "garden", "part": "prompt"}, lambda row: "garden" in row["prompt"]),
         ({"text": "garden", "part": "response"}, lambda row: "garden" in row["completion"]),
@@ -53,7 +53,10 @@ def condition(column, operation, value):
         (condition("weight_of", "is", 0.5), lambda row: row["weight_of"] == 0.5),
         (condition("id", "is", "row-7"), lambda row: row["id"] == "row-7"),
         (condition("row", "at least", 50), lambda row: int(row["id"][4:]) >= 50),
-        ({"text": "rain", **condition("planted", "is", True)}, lambda row: row["planted"] and "rain" in (row["prompt"] + row["completion"]).lower()),
+        (
+            {"text": "rain", **condition("planted", "is", True)},
+            lambda row: row["planted"] and "rain" in (row["prompt"] + row["completion"]).lower(),
+        ),
     ],
 )  # fmt: skip
 def test_a_filter_finds_what_plain_python_finds(found, query, test):

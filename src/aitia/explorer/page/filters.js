@@ -20,7 +20,7 @@ export function drawFilters(place, known, overview) {
       state.picks.size > 0 && h("label", { class: "inline" }, h("input", { type: "checkbox", checked: state.onlyPicks, on: { change: () => change({ onlyPicks: !state.onlyPicks }) } }), ` only the ${whole(state.picks.size)} picked`),
     ),
     h("div", { class: "chips" }, state.conditions.map((condition, index) => chip(condition, index, known)),
-      (state.conditions.length > 1 || (state.conditions.length && state.text)) ? button("Clear all", () => change({ conditions: [], text: "" }), { class: "plain" }) : null),
+      (state.conditions.length > 1 || (state.conditions.length > 0 && state.text)) ? button("Clear all", () => change({ conditions: [], text: "" }), { class: "plain" }) : null),
     reading && h("p", { class: "notice" }, visible(reading)));
 }
 

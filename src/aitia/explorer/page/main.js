@@ -13,6 +13,7 @@ import { Table, lengthCell, scoreCell, textCell } from "./table.js";
 
 const VIEWS = [["rows", "Rows"], ["ask", "Ask a concept"], ["compare", "Compare"], ["remove", "Remove and export"], ["slices", "Slices"], ["run", "The run"]];
 const place = (id) => document.getElementById(id);
+let columnsOpen = false;
 let overview, known = { columns: [], scores: [], texts: { state: "reading", read: 0, reason: "" }, picks: [] }, table = null, parts = null;
 
 const acts = {
@@ -74,7 +75,7 @@ function counted(matched, problem) {
     h("span", { class: "tools" },
       h("label", { class: "inline" }, "Sort by ", select([["", "order of the data"], ...known.scores.map((each) => [each.key, visible(each.title)]), ["response_tokens", "response length"], ["prompt_tokens", "prompt length"], ...known.columns.filter((each) => !each.own).map((each) => [each.name, visible(each.name)])], state.sort, (sort) => change({ sort, up: false }), { id: "sort" })),
       button(state.up ? "Lowest first \u25b2" : "Highest first \u25bc", () => change({ up: !state.up }), { title: "Turn the order around", disabled: state.sort === "" }),
-      h("details", { class: "adder" }, h("summary", {}, "Columns"), h("div", { class: "body list" }, more.length ? more.map(([key, title]) => h("label", { class: "choice" }, h("input", { type: "checkbox", checked: state.shown.includes(key), on: { change: (event) => change({ shown: event.target.checked ? [...state.shown, key] : state.shown.filter((each) => each !== key) }) } }), ` ${title}`)) : h("p", { class: "help" }, "There are no further columns."))),
+      h("details", { class: "adder", open: columnsOpen, on: { toggle: (event) => { columnsOpen = event.target.open; } } }, h("summary", {}, "Columns"), h("div", { class: "body list" }, more.length ? more.map(([key, title]) => h("label", { class: "choice" }, h("input", { type: "checkbox", checked: state.shown.includes(key), on: { change: (event) => change({ shown: event.target.checked ? [...state.shown, key] : state.shown.filter((each) => each !== key) }) } }), ` ${title}`)) : h("p", { class: "help" }, "There are no further columns."))),
       state.picks.size > 0 && button(`${whole(state.picks.size)} picked`, () => change({ onlyPicks: !state.onlyPicks }), { class: state.onlyPicks ? "on" : "", title: "Show only the picked rows, or all" })));
 }
 
@@ -169,6 +170,7 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input:not([type=checkbox]):not([type=radio]), textarea, select");
   if (event.key === "Escape") {
     if (place("keys").open) return;
+    event.preventDefault(); // browsers would empty the search
     if (typing) typing.blur(); else if (state.row !== null) change({ row: null });
     table?.scroll.focus({ preventScroll: true });
     return;

@@ -50,8 +50,8 @@ function drawTurns(place, row) {
   const asks = before.filter((turn) => !template.includes(turn));
   const long = asks.reduce((sum, turn) => sum + turn.text.length, 0) > 1200;
   fill(place,
-    template.length && fold("Instructions of the system", template, false),
-    asks.length && (long ? fold(`Prompt, ${asks.length === 1 ? "1 turn" : `${asks.length} turns`}`, asks, false) : asks.map(turn)),
+    template.length > 0 && fold("Instructions of the system", template, false),
+    asks.length > 0 && (long ? fold(`Prompt, ${asks.length === 1 ? "1 turn" : `${asks.length} turns`}`, asks, false) : asks.map(turn)),
     row.turns.filter((each) => each.trained || row.turns.indexOf(each) > last).map(turn));
 }
 
