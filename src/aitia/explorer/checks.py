@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _CHEAP = ("training-loss", "gradient-norm", "response-length")
 _FOLDS, _DRAWS, _NULLS = 5, 200, 99
-_ROWS = 20_000
+_ROWS = 10_000
 _SEED = 0
 
 
@@ -90,7 +90,7 @@ def _cheap(store: ActivationStore, concept: Concept, name: str) -> np.ndarray | 
 def label_check(rows: ExploredRows, column: ScoreColumn, label: str) -> dict[str, Any]:
     """How well scores find labelled rows, and what they add to scores that know no concept.
 
-    Of more than 20,000 rows, as many are drawn, labelled and others in their proportion; all figures are of these.
+    Of more than 10,000 rows, as many are drawn, labelled and others in their proportion; all figures are of these.
 
     Args:
         rows: the rows.
@@ -141,14 +141,14 @@ def _label_check(rows: ExploredRows, column: ScoreColumn, label: str) -> dict[st
     elif others:
         gain, before = confound_adjusted_gain(values, others, some, folds=_FOLDS, repeats=2, draws=_DRAWS)
         found |= {"gain": [gain.value, gain.low, gain.high], "confounds_auc": before}
-    found["p_value"] = _p_value(rows, column, labels)
+    found["p_value"] = _p_value(rows, column, labels, used)
     return found
 
 
-def _p_value(rows: ExploredRows, column: ScoreColumn, labels: np.ndarray) -> float | None:
-    """Of the AUC against matched null directions; none where no direction is at hand, or rows are too few."""
-    store, concept = rows.store, column.direction
-    if store is None or concept is None or min(labels.sum(), (~labels).sum()) < 2:
+def _p_value(rows: ExploredRows, column: ScoreColumn, labels: np.ndarray, used: np.ndarray) -> float | None:
+    """Of the AUC among some rows against matched null directions; none without a direction, or with too few rows."""
+    store, concept, some = rows.store, column.direction, labels[used]
+    if store is None or concept is None or min(some.sum(), (~some).sum()) < 2:
         return None
     scorer = find_scorer(column.method)
     prepared = scorer.prepare(RankingContext(store=store, concept=concept, seed=_SEED).for_scorer(scorer))
@@ -156,19 +156,21 @@ def _p_value(rows: ExploredRows, column: ScoreColumn, labels: np.ndarray) -> flo
     def score(directions: np.ndarray) -> np.ndarray:
         found = prepared.under(directions)
         assert found is not None
-        return found
+        return found[:, used]
 
     def draw(count: int, among: np.ndarray | None) -> np.ndarray:
-        return null_directions(store, concept.site, concept.width, count=count, seed=_SEED, among=among)
+        chosen = np.zeros(len(labels), dtype=bool)
+        chosen[used if among is None else used[among]] = True
+        return null_directions(store, concept.site, concept.width, count=count, seed=_SEED, among=chosen)
 
     try:
-        return hold_against_nulls(score, draw, column.values, labels, draws=_NULLS, seed=_SEED)[0]
+        return hold_against_nulls(score, draw, column.values[used], some, draws=_NULLS, seed=_SEED)[0]
     except AitiaError:  # rows that are alike have no matched directions
         return None
 
 
 def _drawn(labels: np.ndarray) -> np.ndarray:
-    """Positions of at most 20,000 rows, both sides in their proportion."""
+    """Positions of at most 10,000 rows, both sides in their proportion."""
     if len(labels) <= _ROWS:
         return np.arange(len(labels))
     generator, share = np.random.default_rng(_SEED), _ROWS / len(labels)

@@ -32,15 +32,15 @@ def stored_vectors(
     found: np.ndarray | None = None
     for number in range(store.shards):
         inside = store.read_shard(number, [])["position"]
-        at = np.flatnonzero(np.isin(wanted, inside))
+        order = np.argsort(inside, kind="stable")
+        place = np.minimum(np.searchsorted(inside, wanted, sorter=order), len(inside) - 1)
+        at = np.flatnonzero(inside[order[place]] == wanted)
         if not len(at):
             continue
         block = store.read_shard(number, [f"{activation}.{site}"])[f"{activation}.{site}"]
-        place = np.full(len(store), -1, dtype=np.int64)
-        place[inside] = np.arange(len(inside))
         if found is None:
             found = np.full((len(wanted), block.shape[1]), np.nan, dtype=np.float32)
-        found[at] = block[place[wanted[at]]]
+        found[at] = block[order[place[at]]]
     if found is None or not np.isfinite(found).all():
         raise AitiaError(
             f"{store.path}: a stored {activation} activation at {site} is missing or not finite; scan again"

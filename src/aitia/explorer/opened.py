@@ -14,6 +14,7 @@ import numpy as np
 from aitia.attribution import ActivationStore, Ranking, read_ranking
 from aitia.concepts import Concept, load_concept
 from aitia.errors import AitiaError, StoreError
+from aitia.explorer.rows.arrow import compute
 from aitia.explorer.rows.columns import ScoreColumn, TokenShares
 from aitia.explorer.rows.explored import OWN, ExploredRows
 from aitia.explorer.rows.texts import Texts
@@ -205,7 +206,6 @@ def _no_texts(reason: str) -> Texts:
 def _add_ranking(opened: Opened, path: Path, folder: Path) -> None:
     """Put the scores of a ranking beside the rows of its store, where that is opened or found."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     ranking = read_ranking(path)
     wanted = {name: ranking.provenance.get(name, {}).get("fingerprint") for name in ("data", "model")}
@@ -217,7 +217,7 @@ def _add_ranking(opened: Opened, path: Path, folder: Path) -> None:
         except AitiaError as error:
             rows = _rows_of_ranking(ranking, path, folder, str(error))
         opened.rows.append(rows)
-    at = pc.index_in(
+    at = compute().index_in(
         pa.array(ranking.ids.tolist(), pa.string()), value_set=rows.table["id"].cast(pa.string())
     )
     if at.null_count:

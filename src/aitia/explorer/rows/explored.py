@@ -11,6 +11,7 @@ import numpy as np
 
 from aitia.attribution import ActivationStore
 from aitia.errors import AitiaError
+from aitia.explorer.rows.arrow import compute
 from aitia.explorer.rows.columns import ScoreColumn
 from aitia.explorer.rows.texts import Texts
 
@@ -102,9 +103,8 @@ class ExploredRows:
     def positions_of(self, ids: Sequence[str]) -> list[int]:
         """The positions of rows with these ids; ids that no row has are left out."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
-        found = pc.index_in(pa.array(ids, pa.string()), value_set=self.table["id"].cast(pa.string()))
+        found = compute().index_in(pa.array(ids, pa.string()), value_set=self.table["id"].cast(pa.string()))
         return [each for each in found.to_pylist() if each is not None]
 
     def add(self, column: ScoreColumn) -> ScoreColumn:

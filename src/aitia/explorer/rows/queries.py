@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aitia.errors import AitiaError
+from aitia.explorer.rows.arrow import compute
 from aitia.explorer.rows.columns import order_of
 
 if TYPE_CHECKING:
@@ -178,18 +179,15 @@ class Answers:
 
     def _sortable(self, name: str) -> np.ndarray:
         """A column as numbers that sort as it does."""
-        import pyarrow.compute as pc
-
         values = self._rows.column(name)
         if isinstance(values, np.ndarray):
             return values.astype(np.float64)
         if self._rows.kind(name) in ("flag", "number"):
             return np.asarray(values.cast("float64").fill_null(np.nan), dtype=np.float64)
-        ranks = pc.rank(values, sort_keys="ascending", tiebreaker="dense")
+        ranks = compute().rank(values, sort_keys="ascending", tiebreaker="dense")
         return np.asarray(ranks, dtype=np.float64)
 
     def _holds(self, condition: Condition) -> np.ndarray:
-        import pyarrow.compute as pc
 
         name, operation, value = condition.column, condition.operation, condition.value
         scores = self._rows.scores.get(name)
@@ -210,11 +208,13 @@ class Answers:
                 raise AitiaError(f"column {name!r:.60} holds numbers; give a bound")
             same = self._sortable(name) == _number(value, name)
         elif self._rows.kind(name) == "flag":
-            same = np.asarray(pc.equal(values, _flag(value, name)).fill_null(False))
+            same = np.asarray(compute().equal(values, _flag(value, name)).fill_null(False))
         elif operation == "contains":
-            return np.asarray(pc.match_substring(values, str(value), ignore_case=True).fill_null(False))
+            return np.asarray(
+                compute().match_substring(values, str(value), ignore_case=True).fill_null(False)
+            )
         else:
-            same = np.asarray(pc.equal(values, str(value)).fill_null(False))
+            same = np.asarray(compute().equal(values, str(value)).fill_null(False))
         return same if operation == "is" else ~same
 
 

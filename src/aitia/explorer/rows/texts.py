@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from aitia.errors import AitiaError, reason_of
+from aitia.explorer.rows.arrow import compute
 from aitia.records import Record, Records
 
 if TYPE_CHECKING:
@@ -126,9 +127,7 @@ class Texts:
 
     def categories(self, name: str) -> list[str] | None:
         """The words of a column, the most frequent first; None where there are more than fifty."""
-        import pyarrow.compute as pc
-
-        counted = pc.value_counts(self._columns[name]).to_pylist()
+        counted = compute().value_counts(self._columns[name]).to_pylist()
         if len(counted) > _MOST_CATEGORIES:
             return None
         counted.sort(key=lambda each: -each["counts"])
@@ -136,12 +135,10 @@ class Texts:
 
     def beginnings(self, positions: np.ndarray, limit: int) -> list[dict[str, str]]:
         """The first characters of prompt and response of some rows."""
-        import pyarrow.compute as pc
-
         if self._table is None or not self.ready:
             return [{} for _ in positions]
         some = self._table.take(positions)
-        parts = [pc.utf8_slice_codeunits(some[name], 0, limit).to_pylist() for name in PARTS]
+        parts = [compute().utf8_slice_codeunits(some[name], 0, limit).to_pylist() for name in PARTS]
         return [dict(zip(PARTS, each, strict=True)) for each in zip(*parts, strict=True)]
 
     def record(self, position: int) -> Record | None:
@@ -167,13 +164,12 @@ class Texts:
             SearchTooSlowError: it took longer.
         """
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         if self._table is None or not self.ready:
             raise AitiaError(
                 f"the texts cannot be searched: {self.reason or 'they are being read; try again soon'}"
             )
-        match = pc.match_substring_regex if pattern else pc.match_substring
+        match = compute().match_substring_regex if pattern else compute().match_substring
         end, found = monotonic() + seconds, []
         for batch in self._batches():
             if monotonic() > end:
