@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,8 @@ from aitia.explorer.rows.texts import Texts
 from aitia.files import read_json
 from aitia.records import Records
 
-_JSON_LIMIT = 64_000_000
+_JSON_LIMIT, _YAML_LIMIT = 64_000_000, 1_000_000
+_COUNTERFACTUAL = re.compile(r"^(behaviours|removal)\s*:", re.MULTILINE)
 _SAE_WEIGHTS = ("sae_weights.safetensors", "sae.safetensors")
 EXPLORED = "explored"
 """The folder beside what is opened in which the explorer writes."""
@@ -37,6 +39,7 @@ class Opened:
         autoencoders: key -> folder of a sparse autoencoder.
         pages: key -> a page of a run, shown as it is; the key is random.
         figures: name -> scorecards, certificates, summaries and slices, as plain data.
+        configurations: key -> a configuration of `aitia counterfactual`, and where its log goes; the key is its path.
         notices: what could not be opened, and why.
         places: what the command line named.
     """
@@ -46,6 +49,7 @@ class Opened:
     autoencoders: dict[str, Path] = field(default_factory=dict)
     pages: dict[str, Path] = field(default_factory=dict)
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    configurations: dict[str, tuple[Path, Path]] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     places: list[Path] = field(default_factory=list)
 
@@ -154,8 +158,20 @@ def _open(opened: Opened, path: Path, folder: Path) -> None:
         opened.concepts[found.fingerprint[:12]] = found
     elif name.endswith(".html"):
         opened.pages[secrets.token_urlsafe(18)] = path
+    elif name.endswith((".yaml", ".yml")) and _is_counterfactual(path):
+        opened.configurations[str(path)] = (path, folder)
     elif name in ("scorecard.json", "summary.json", "slices.json") or name.endswith(".certificate.json"):
         opened.figures[_free(opened.figures, name)] = _plain_json(path)
+
+
+def _is_counterfactual(path: Path) -> bool:
+    """Whether a file looks like a configuration of `aitia counterfactual`, which reads it with care when it runs."""
+    try:
+        return (
+            path.stat().st_size < _YAML_LIMIT and _COUNTERFACTUAL.search(path.read_text("utf-8")) is not None
+        )
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _free(taken: dict[str, Any], name: str) -> str:

@@ -66,6 +66,9 @@ class Explorer:
         asked: dict[str, tuple[str, Answer]] = {
             "/api/opened": ("GET", lambda _: session.overview()),
             "/api/figures/{name}": ("GET", lambda given: session.figures(given["name"])),
+            "/api/runs": ("GET", lambda _: session.runs.seen()),
+            "/api/runs/start": ("POST", lambda given: session.runs.start(given.get("configuration"))),
+            "/api/runs/stop": ("POST", lambda _: session.runs.stop()),
             "/api/rows/{number:int}/columns": ("GET", lambda given: session.columns(given["number"])),
             "/api/rows/{number:int}/page": ("POST", lambda given: session.page(given["number"], given)),
             "/api/rows/{number:int}/row": (

@@ -20,6 +20,7 @@ from aitia.explorer.rows.columns import ScoreColumn
 from aitia.explorer.rows.explored import ExploredRows
 from aitia.explorer.rows.queries import OPERATIONS, Answers, read_query
 from aitia.explorer.rows.shown import CELL, cut, finite, tokens_of, turns_of
+from aitia.explorer.running import Runs
 from aitia.explorer.settings import ExplorerSettings
 from aitia.records import tokenize
 from aitia.statistics import spearman
@@ -37,6 +38,7 @@ class Session:
     def __init__(self, opened: Opened, settings: ExplorerSettings):
         self.opened, self.settings = opened, settings
         self.asking = Asking(opened.concepts, opened.autoencoders)
+        self.runs = Runs(opened.configurations)
         self._answers = [Answers(rows, settings.search_seconds) for rows in opened.rows]
 
     def rows(self, number: int) -> ExploredRows:

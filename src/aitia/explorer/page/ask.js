@@ -129,6 +129,7 @@ function card(scores, known, acts) {
   const made = h("article", { class: "card" },
     h("h3", {}, visible(scores.concept), h("span", { class: "note" }, ` by ${scores.method} at ${scores.site}`)),
     h("p", { class: "verdict" }, heldOut(scores)),
+    scores.auc_by_site && Object.keys(scores.auc_by_site).length > 1 && h("p", { class: "help" }, "Held-out AUC at each site: ", Object.entries(scores.auc_by_site).map(([site, auc]) => `${site} ${auc.toFixed(3)}`).join(", "), "."),
     checks,
     h("div", { class: "controls" },
       button("See the rows", () => acts.see(scores.key), { class: "main" }),

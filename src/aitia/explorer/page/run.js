@@ -1,8 +1,7 @@
 // What a run left: its report, scorecards, certificates and figures; and its slices.
 
 import { ask } from "./api.js";
-import { button, fill, h, number, percent, said, visible, whole } from "./dom.js";
-import { change, state } from "./state.js";
+import { button, fill, h, number, percent, said, toast, visible, whole } from "./dom.js";
 
 export async function drawRun(place, overview) {
   const base = location.pathname.split("/").slice(0, -2).join("/");
@@ -12,20 +11,45 @@ export async function drawRun(place, overview) {
     h("h3", {}, "Pages"),
     overview.pages.length ? h("ul", {}, overview.pages.map((each) => h("li", {}, h("a", { href: `${base}/${each.key}`, target: "_blank", rel: "noopener noreferrer" }, visible(each.path))))) : h("p", { class: "empty" }, "There is no report or scorecard page in what is opened. `aitia attribute` writes a report, `aitia evaluate` a scorecard."),
     h("h3", {}, "Scorecards, certificates and figures"), files.length ? null : h("p", { class: "empty" }, "There are none in what is opened."), shown);
+  const again = h("div", {});
+  place.append(h("h3", {}, "Train again without rows"), h("p", { class: "help" }, "A counterfactual run removes rows, trains again, and measures what changed. It is what decides; scores only predict."), again);
+  drawRuns(again);
   for (const name of files) {
     try { shown.append(h("article", { class: "card" }, h("h3", {}, visible(name)), known(await ask(`figures/${encodeURIComponent(name)}`)))); } catch (error) { shown.append(h("p", { class: "notice" }, visible(error.message))); }
   }
 }
 
+async function drawRuns(place) {
+  let found;
+  try { found = await ask("runs"); } catch (error) { fill(place, h("p", { class: "notice" }, visible(error.message))); return; }
+  const act = async (path, given) => { try { await ask(path, given); } catch (error) { toast(error.message, true); } drawRuns(place); };
+  const going = found.runs.some((each) => each.running);
+  fill(place,
+    found.configurations.length ? found.configurations.map((each) => h("div", { class: "card" }, h("p", {}, h("code", {}, visible(each.command))),
+      h("div", { class: "controls" }, button("Start", () => { if (confirm(`Start this? It may take hours.\n\n${each.command}`)) act("runs/start", { configuration: each.key }); }, { disabled: going }), h("span", { class: "help" }, "It goes on when the explorer ends."))))
+      : h("p", { class: "empty" }, "There is no configuration of `aitia counterfactual` in what is opened. docs/counterfactual.md shows how to write one."),
+    found.runs.map((each) => h("div", { class: "card" }, h("p", {}, h("b", {}, each.running ? "Running" : each.status === 0 ? "Done" : `Ended with status ${each.status}`), `, its log is ${visible(each.log)}`),
+      h("pre", { class: "log" }, visible(each.said) || "It has said nothing yet."), each.running && button("Stop", () => act("runs/stop", {}), { title: "The same command goes on from there" }))));
+  for (const log of place.querySelectorAll(".log")) log.scrollTop = log.scrollHeight;
+  if (going) setTimeout(() => { if (place.isConnected) drawRuns(place); }, 2000);
+}
+
 function known(value) {
-  if (Array.isArray(value.explanations ?? value.baselines) && value.phenomenon) return scorecard(value);
+  if (Array.isArray(value.explanations) && value.phenomenon) return scorecard(value);
+  if (typeof value.format === "string" && value.format.startsWith("aitia-certificate") && value.claim) return certificate(value);
   return tree(value, 0);
 }
 
 function scorecard(card) {
-  return (card.explanations ?? card.baselines).map((each) => h("div", {}, h("h4", {}, said(each.name ?? ""), each.verdict && h("span", { class: "note" }, `: ${visible(each.verdict)}`)),
+  return card.explanations.map((each) => h("div", {}, h("h4", {}, said(each.name ?? ""), each.verdict && h("span", { class: "note" }, `: ${visible(each.verdict)}`)),
     each.conditions && h("table", {}, h("tbody", {}, each.conditions.map((one) => h("tr", {}, h("td", {}, visible(one.name)), h("td", {}, one.met === null ? "undecided" : one.met ? "met" : "not met"), h("td", {}, visible(one.evidence)))))),
-    each.results && h("table", {}, h("thead", {}, h("tr", {}, ["Measure", "Value", "Interval"].map((name) => h("th", {}, name)))), h("tbody", {}, each.results.map((one) => h("tr", {}, h("td", {}, visible(one.name)), h("td", { class: "n" }, number(one.value)), h("td", { class: "n" }, one.interval ? `${number(one.interval.low)} to ${number(one.interval.high)}` : "")))))));
+    each.results && h("table", {}, h("thead", {}, h("tr", {}, ["Measure", "Value", "Interval", "Grade"].map((name) => h("th", {}, name)))), h("tbody", {}, each.results.map((one) => h("tr", {}, h("td", {}, visible(one.name)), h("td", { class: "n" }, number(one.value)), h("td", { class: "n" }, one.interval ? `${number(one.interval.low)} to ${number(one.interval.high)}` : ""), h("td", {}, visible(one.grade ?? ""))))))));
+}
+
+function certificate(value) {
+  const { certified, inputs, cost } = value.claim;
+  return [h("p", { class: "verdict" }, `It claims: at least ${whole(certified)} of ${whole(inputs)} inputs are right (${percent(certified / inputs)}), at a cost of ${whole(cost)} operations, by the verifier ${visible(value.verifier ?? "")}.`),
+    h("p", { class: "help" }, "Nothing on this page has checked it: `aitia check NETWORK CERTIFICATE` does."), h("details", {}, h("summary", {}, "The network"), tree(value.network ?? {}, 1))];
 }
 
 function tree(value, depth) {
