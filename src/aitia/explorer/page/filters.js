@@ -6,9 +6,10 @@ import { change, state } from "./state.js";
 /** Draw them. `known`: columns and scores; `overview`: which operations there are. */
 export function drawFilters(place, known, overview) {
   const search = h("input", { type: "search", id: "search", value: state.text, maxlength: 2000, placeholder: state.pattern ? "Regular expression" : "Words in the texts", "aria-label": "Search the texts" });
-  let typing;
-  search.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(() => change({ text: search.value }), 300); });
-  search.addEventListener("change", () => { clearTimeout(typing); if (search.value !== state.text) change({ text: search.value }); });
+  let typing = null;
+  const apply = () => { clearTimeout(typing); if (typing !== null) { typing = null; change({ text: search.value }); } };
+  search.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(apply, 300); });
+  search.addEventListener("change", apply);
   const pattern = h("input", { type: "checkbox", checked: state.pattern, on: { change: () => change({ pattern: pattern.checked }) } });
   const reading = known.texts.state === "reading" ? `Texts are being read: ${whole(known.texts.read)} rows so far.` : known.texts.state === "absent" ? "No texts: " + known.texts.reason : "";
   fill(place,

@@ -44,10 +44,12 @@ async function askAndSee(question) {
   } catch (error) { toast(error.message, true); }
 }
 
-function columns() {
-  const keys = [...new Set([...(known.scores.some((each) => each.key === state.sort) ? [state.sort] : []), ...state.shown])];
+/** The columns of the table; beside an opened row only one of scores, unless all are asked for. */
+function columns(all = false) {
+  const wide = all || state.row === null;
+  const keys = [...new Set([...(known.scores.some((each) => each.key === state.sort) ? [state.sort] : []), ...state.shown])].filter((key, place) => wide || place === 0);
   const scores = keys.map((key) => known.scores.find((each) => each.key === key)).filter(Boolean);
-  const more = state.shown.filter((name) => known.columns.some((each) => each.name === name && !each.own)).slice(0, 12);
+  const more = !wide ? [] : state.shown.filter((name) => known.columns.some((each) => each.name === name && !each.own)).slice(0, 12);
   return [
     { title: "Pick", width: "44px", class: "picks", cell: (row) => h("input", { type: "checkbox", checked: state.picks.has(row.position), "aria-label": `Pick row ${row.position}`, on: { change: (event) => acts.pick(row.position, event.target.checked) } }) },
     { title: "Row", width: "76px", sort: "", class: "n", cell: (row) => whole(row.position) },
@@ -114,7 +116,7 @@ onChange((changes) => {
     if (changed.includes("picks")) { if (state.onlyPicks) table.refresh({ keep: true }); else table.draw(); counted(table.matched, table.problem); drawAround(); }
     if (focused && document.activeElement?.id !== focused) place(focused)?.focus();
   } else if (changed.includes("picks") && state.view === "remove") drawView();
-  if (changed.includes("row") || (changed.includes("picks") && state.row !== null)) { table?.draw(); drawRow(place("panel"), known, acts); }
+  if (changed.includes("row") || (changed.includes("picks") && state.row !== null)) { table?.drawHead(); table?.draw(); drawRow(place("panel"), known, acts); }
 });
 
 async function load() {

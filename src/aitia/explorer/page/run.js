@@ -43,7 +43,8 @@ function known(value) {
 function scorecard(card) {
   return card.explanations.map((each) => h("div", {}, h("h4", {}, said(each.name ?? ""), each.verdict && h("span", { class: "note" }, `: ${visible(each.verdict)}`)),
     each.conditions && h("table", {}, h("tbody", {}, each.conditions.map((one) => h("tr", {}, h("td", {}, visible(one.name)), h("td", {}, one.met === null ? "undecided" : one.met ? "met" : "not met"), h("td", {}, visible(one.evidence)))))),
-    each.results && h("table", {}, h("thead", {}, h("tr", {}, ["Measure", "Value", "Interval", "Grade"].map((name) => h("th", {}, name)))), h("tbody", {}, each.results.map((one) => h("tr", {}, h("td", {}, visible(one.name)), h("td", { class: "n" }, number(one.value)), h("td", { class: "n" }, one.interval ? `${number(one.interval.low)} to ${number(one.interval.high)}` : ""), h("td", {}, visible(one.grade ?? ""))))))));
+    each.results && h("p", { class: "help" }, `${whole(each.results.filter((one) => one.value === null).length)} of ${whole(each.results.length)} measures were not taken, and are left out here.`),
+    each.results && h("table", {}, h("thead", {}, h("tr", {}, ["Measure", "Value", "Interval", "Grade"].map((name, index) => h("th", { class: index === 1 || index === 2 ? "n" : "" }, name)))), h("tbody", {}, each.results.filter((one) => one.value !== null).map((one) => h("tr", {}, h("td", {}, visible(one.name)), h("td", { class: "n" }, number(one.value)), h("td", { class: "n" }, one.interval ? `${number(one.interval.low)} to ${number(one.interval.high)}` : ""), h("td", {}, visible(one.grade ?? ""))))))));
 }
 
 function certificate(value) {

@@ -51,7 +51,7 @@ export class Table {
   block(index, signal = this.asking.signal) {
     const there = this.blocks.get(index);
     if (there) { this.blocks.delete(index); this.blocks.set(index, there); return there.promise; }
-    const shown = this.columns().map((each) => each.key).filter(Boolean);
+    const shown = this.columns(true).map((each) => each.key).filter(Boolean);
     const entry = { rows: null };
     entry.promise = ofRows(state.data, "page", { query: query(), offset: index * BLOCK, limit: BLOCK, columns: shown }, signal)
       .then((found) => { entry.rows = found.rows; this.matched = found.matched; return found.rows; });
@@ -95,13 +95,14 @@ export class Table {
     this.head.style.setProperty("grid-template-columns", this.template);
     fill(this.head, columns.map((column) => {
       const sorted = column.sort !== undefined && state.sort === column.sort;
-      const order = sorted ? (state.up ? "ascending" : "descending") : "none";
+      const up = state.up || column.sort === ""; // the order of the data has one direction
+      const order = sorted ? (up ? "ascending" : "descending") : "none";
       const name = [h("span", { class: "name" }, visible(column.title)), column.note && h("span", { class: "note" }, visible(column.note))];
       return h("div", { role: "columnheader", "aria-sort": order, class: column.class ?? "" },
         column.sort === undefined ? name : h("button", {
-          type: "button", title: sorted ? "Turn the order around" : `Sort by ${visible(column.title)}`,
-          on: { click: () => change({ sort: column.sort, up: sorted ? !state.up : column.sort === "" }) },
-        }, name, h("span", { class: "arrow" }, sorted ? (state.up ? "\u25b2" : "\u25bc") : "")));
+          type: "button", title: column.sort === "" ? "The order of the data" : sorted ? "Turn the order around" : `Sort by ${visible(column.title)}`,
+          on: { click: () => change({ sort: column.sort, up: sorted && column.sort !== "" ? !state.up : false }) },
+        }, name, h("span", { class: "arrow" }, sorted ? (up ? "\u25b2" : "\u25bc") : "")));
     }));
   }
 
