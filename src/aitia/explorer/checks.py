@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aitia.attribution import ActivationStore, RankingContext, find_scorer, rank
-from aitia.attribution.ranking import CONFOUNDS, hold_against_nulls, null_directions
+from aitia.attribution import ActivationStore, Control, ControlKind, RankingContext, find_scorer
+from aitia.attribution.ranking import (
+    CONFOUNDS,
+    RANDOM_CONTROLS,
+    hold_against_nulls,
+    null_directions,
+    trust_warnings,
+)
 from aitia.concepts import Concept
 from aitia.errors import AitiaError
 from aitia.statistics import confound_adjusted_gain, retrieval_figures, spearman
@@ -18,12 +25,15 @@ if TYPE_CHECKING:
 
 _CHEAP = ("training-loss", "gradient-norm", "response-length")
 _FOLDS, _DRAWS, _NULLS = 5, 200, 99
-_ROWS = 10_000
+_ROWS, _COMPARED = 10_000, 200_000
+_NUMBERS_AT_ONCE = 2**24
 _SEED = 0
 
 
 def controls(rows: ExploredRows, column: ScoreColumn) -> dict[str, Any]:
-    """What null directions give by the same scorer, and what speaks against the ranking.
+    """What null directions give by the same scorer, and what speaks against the ranking, as `rank` has it.
+
+    Of more than 200,000 rows, as many at even distances are taken for correlations.
 
     Args:
         rows: of the store.
@@ -38,25 +48,63 @@ def controls(rows: ExploredRows, column: ScoreColumn) -> dict[str, Any]:
     """
     if "controls" not in column.kept:
         store, concept = _asked(rows, column)
-        ranking = rank(store, concept, method=column.method, compare=())
+        some = np.unique(np.linspace(0, len(rows) - 1, min(_COMPARED, len(rows))).astype(np.int64))
+        found = _control_scores(store, concept, column.method, some)
+        values = column.values[some]
         column.kept["controls"] = {
             "controls": [
                 {
                     "kind": control.kind.value,
                     "number": control.number,
-                    "agreement": _finite(spearman(control.scores, column.values)),
+                    "agreement": _finite(spearman(control.scores, values)),
                     "spread": float(control.scores.std()),
                 }
-                for control in ranking.controls
+                for control in found
             ],
-            "spread": float(np.nanstd(column.values)),
+            "spread": float(np.nanstd(values)),
             "agreement": {
-                name: _finite(spearman(values, column.values))
-                for name, values in confounds(rows, column).items()
+                name: _finite(spearman(each[some], values)) for name, each in confounds(rows, column).items()
             },
-            "warnings": list(ranking.warnings),
+            "warnings": trust_warnings(column.method, {column.method: values}, found, concept),
         }
     return column.kept["controls"]
+
+
+def _control_scores(store: ActivationStore, concept: Concept, method: str, some: np.ndarray) -> list[Control]:
+    """The scorer on null directions and on the concept's shuffled ones, of some rows."""
+    try:
+        drawn = null_directions(store, concept.site, concept.width, count=RANDOM_CONTROLS, seed=_SEED)
+    except AitiaError:  # rows that are alike have no matched directions
+        drawn = np.zeros((0, concept.width), dtype=np.float32)
+    assert concept.shuffled is not None
+    shuffled = concept.shuffled.sum(axis=1)
+    directions = np.concatenate([drawn * np.linalg.norm(concept.vector), shuffled])
+    kinds = [ControlKind.MATCHED] * len(drawn) + [ControlKind.SHUFFLED] * len(shuffled)
+    numbers = [*range(1, len(drawn) + 1), *range(1, len(shuffled) + 1)]
+    scores = _scores_under(store, concept, method)(directions, some)
+    return [
+        Control(kind=kind, number=number, scores=each)
+        for kind, number, each in zip(kinds, numbers, scores, strict=True)
+    ]
+
+
+def _scores_under(
+    store: ActivationStore, concept: Concept, method: str
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """What scores some rows under other directions, [c, d] and [m] to [c, m], a few directions at once."""
+    scorer = find_scorer(method)
+    prepared = scorer.prepare(RankingContext(store=store, concept=concept, seed=_SEED).for_scorer(scorer))
+    step = max(1, _NUMBERS_AT_ONCE // len(store))
+
+    def score(directions: np.ndarray, some: np.ndarray) -> np.ndarray:
+        found = np.empty((len(directions), len(some)), dtype=np.float32)
+        for start in range(0, len(directions), step):
+            part = prepared.under(directions[start : start + step])
+            assert part is not None
+            found[start : start + step] = part[:, some]
+        return found
+
+    return score
 
 
 def confounds(rows: ExploredRows, column: ScoreColumn) -> dict[str, np.ndarray]:
@@ -150,18 +198,27 @@ def _p_value(rows: ExploredRows, column: ScoreColumn, labels: np.ndarray, used: 
     store, concept, some = rows.store, column.direction, labels[used]
     if store is None or concept is None or min(some.sum(), (~some).sum()) < 2:
         return None
-    scorer = find_scorer(column.method)
-    prepared = scorer.prepare(RankingContext(store=store, concept=concept, seed=_SEED).for_scorer(scorer))
+    under = _scores_under(store, concept, column.method)
+    step = max(1, _NUMBERS_AT_ONCE // len(labels))
 
     def score(directions: np.ndarray) -> np.ndarray:
-        found = prepared.under(directions)
-        assert found is not None
-        return found[:, used]
+        return under(directions, used)
 
     def draw(count: int, among: np.ndarray | None) -> np.ndarray:
         chosen = np.zeros(len(labels), dtype=bool)
         chosen[used if among is None else used[among]] = True
-        return null_directions(store, concept.site, concept.width, count=count, seed=_SEED, among=chosen)
+        drawn = [
+            null_directions(
+                store,
+                concept.site,
+                concept.width,
+                count=min(step, count - start),
+                seed=_SEED + start,
+                among=chosen,
+            )
+            for start in range(0, count, step)
+        ]
+        return np.concatenate(drawn)
 
     try:
         return hold_against_nulls(score, draw, column.values[used], some, draws=_NULLS, seed=_SEED)[0]

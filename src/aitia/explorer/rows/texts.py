@@ -70,10 +70,12 @@ class Texts:
 
     def _read(self, load: Callable[[], Records], ids: Callable[[], Sequence[str]]) -> None:
         try:
-            names = list(ids())
-            records = load().only(names)
-            if list(records.ids) != names:
+            names, records = tuple(ids()), load()
+            if records.ids != names:
+                records = records.only(names)
+            if records.ids != names:
                 raise AitiaError("the rows of the data stand in another order than those of the store")
+            del names
             self._table, self._columns = self._written(records)
             self.records, self.state = records, "ready"
         except AitiaError as error:
