@@ -3,6 +3,8 @@
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import urllib.request
 
@@ -190,3 +192,47 @@ def test_it_is_served_at_the_address_that_is_said(run_folder, capsys, monkeypatc
         servers[0].should_exit = True
         serving.join(30)
     assert f"Port {port} is in use" in capsys.readouterr().err
+
+
+def test_many_tabs_ask_at_once(explorer):
+    """No answer is a fault while questions, pages and rows are asked for from several threads."""
+    statuses = []
+
+    def tab(number):
+        for step in range(6):
+            question = {"kind": "rows", "positive": [(7 * number + step) % 60], "methods": ["vector-filter"]}
+            statuses.append(post(explorer, "rows/0/ask", {"question": question}).status)
+            query = {
+                "text": "garden",
+                "sort": KEY,
+                "conditions": [{"column": "row", "operation": "at least", "value": step}],
+            }
+            statuses.append(post(explorer, "rows/0/page", {"query": query}).status)
+            statuses.append(post(explorer, "rows/0/row", {"position": step}).status)
+            statuses.append(get(explorer, "api/rows/0/columns").status)
+
+    tabs = [threading.Thread(target=tab, args=(number,)) for number in range(5)]
+    for each in tabs:
+        each.start()
+    for each in tabs:
+        each.join(60)
+    assert statuses == [200] * 120
+
+
+@pytest.mark.slow
+def test_the_command_prints_its_address_and_ends_on_a_signal(run_folder):
+    options = ["--no-browser", "--json", "--port", "0"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from aitia.cli import main; main()", "explore", str(run_folder), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    address = json.loads(process.stdout.readline())["address"]
+    with urllib.request.urlopen(f"{address}api/opened", timeout=60) as answer:
+        assert json.load(answer)["rows"][0]["count"] == 60
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "the same view after a new start" in said
+    assert "Traceback" not in said

@@ -111,7 +111,7 @@ def confounds(rows: ExploredRows, column: ScoreColumn) -> dict[str, np.ndarray]:
     """Scores that know no concept, as far as the store has them: name -> [n]."""
     found = {
         each.method: each.values
-        for each in rows.scores.values()
+        for each in list(rows.scores.values())
         if each.method in CONFOUNDS and each.method != column.method and np.isfinite(each.values).all()
     }
     if rows.store is not None and column.direction is not None:

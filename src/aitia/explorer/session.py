@@ -132,7 +132,7 @@ class Session:
         texts = rows.texts
         return {
             "columns": own + given,
-            "scores": [column.plain() for column in rows.scores.values()],
+            "scores": [column.plain() for column in list(rows.scores.values())],
             "texts": {"state": texts.state, "reason": texts.reason, "read": texts.read},
             "picks": exporting.load_picks(rows),
         }
@@ -201,7 +201,7 @@ class Session:
                 "rank": int(column.ranks[position]),
                 "percentile": float(100.0 * (len(rows) - column.ranks[position] + 1) / len(rows)),
             }
-            for column in rows.scores.values()
+            for column in list(rows.scores.values())
         ]
         return {
             "position": position,

@@ -6,6 +6,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,6 +128,7 @@ class Answers:
     def __init__(self, rows: ExploredRows, seconds: float):
         self._rows, self._seconds = rows, seconds
         self._kept: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._lock = Lock()  # several tabs ask at once
 
     def positions(self, query: Query) -> np.ndarray:
         """The positions of the rows that a query asks for, in its order.
@@ -141,16 +143,16 @@ class Answers:
             AitiaError: a column does not exist, or a value does not suit it.
         """
         key = json.dumps(query, default=vars, sort_keys=True)
-        found = self._kept.get(key)
+        with self._lock:
+            found = self._kept.get(key)
         if found is None:
-            order = self._order(query)
-            mask = self.mask(query)
+            order, mask = self._order(query), self.mask(query)
             found = order if mask is None else order[mask[order]]
+        with self._lock:
             self._kept[key] = found
+            self._kept.move_to_end(key)
             while len(self._kept) > _MOST_KEPT:
                 self._kept.popitem(last=False)
-        else:
-            self._kept.move_to_end(key)
         return found
 
     def mask(self, query: Query) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 import weakref
@@ -35,7 +36,7 @@ class Texts:
     """Prompts, responses and further columns of n rows, in the order of the rows.
 
     They are written to a temporary file of columns, which is mapped into memory, so that texts larger than memory can
-    be searched. The file goes when the object goes.
+    be searched. The file goes with the object at the latest.
 
     Attributes:
         state: `reading`, `ready`, or `absent`.
@@ -90,7 +91,6 @@ class Texts:
         import pyarrow as pa
 
         folder = tempfile.TemporaryDirectory(prefix="aitia-explore-")
-        weakref.finalize(self, folder.cleanup)
         file, schema = (
             Path(folder.name) / "texts.arrow",
             pa.schema([(name, pa.large_utf8()) for name in PARTS]),
@@ -108,6 +108,10 @@ class Texts:
                             more.setdefault(name, [None] * len(records))[place] = value
                 self.read += len(some)
         table = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+        if os.name == "posix":  # what is mapped stays readable, and nothing is left behind whatever happens
+            folder.cleanup()
+        else:
+            weakref.finalize(self, folder.cleanup)
         return table, {name: found for name, values in more.items() if (found := _column(values)) is not None}
 
     @property
