@@ -35,9 +35,8 @@ WORDS = np.array(
 
 
 def synthetic_run(folder: Path, rows: int) -> Path:
-    """Data in Parquet and a store of random activations on them, each written by its own room; gives the store."""
+    """Lines of JSON and a store of random activations on them, each written by its own room; gives the store."""
     import pyarrow as pa
-    import pyarrow.parquet as parquet
 
     from aitia.attribution import ActivationStore
     from aitia.records import read_records
@@ -45,22 +44,18 @@ def synthetic_run(folder: Path, rows: int) -> Path:
     generator = np.random.default_rng(0)
     ids = [f"r{i}" for i in range(rows)]
     said = [" ".join(each) for each in WORDS[generator.integers(len(WORDS), size=(rows, 24))]]
-    data = pa.table(
-        {
-            "id": ids,
-            "prompt": [f"Question {i}?" for i in range(rows)],
-            "completion": said,
-            "planted": generator.random(rows) < 0.1,
-        }
-    )
-    parquet.write_table(data, folder / "train.parquet")
-    del said, data
+    planted = (generator.random(rows) < 0.1).tolist()
+    with (folder / "train.jsonl").open("w", encoding="utf-8") as file:
+        for name, text, flag in zip(ids, said, planted, strict=True):
+            row = {"id": name, "prompt": f"Question {name}?", "completion": text, "planted": flag}
+            file.write(json.dumps(row) + "\n")
+    del said, planted
     table = pa.table(
         {
             "id": ids,
             "content": [f"{i:016x}" for i in range(rows)],
             "row": np.arange(rows),
-            "location": [f"train.parquet row {i}" for i in range(rows)],
+            "location": [f"train.jsonl:{i + 1}" for i in range(rows)],
             "prompt_tokens": generator.integers(4, 9, rows).astype(np.int32),
             "response_tokens": generator.integers(20, 60, rows).astype(np.int32),
         }
@@ -75,8 +70,8 @@ def synthetic_run(folder: Path, rows: int) -> Path:
         },
         "data": {
             "rows": rows,
-            "source": str(folder / "train.parquet"),
-            "fingerprint": read_records(folder / "train.parquet").fingerprint,
+            "source": str(folder / "train.jsonl"),
+            "fingerprint": read_records(folder / "train.jsonl").fingerprint,
             "skipped": [],
         },
         "settings": {"sites": [SITE], "activations": ["response", "backward"]},
