@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Idle threads wait quietly instead of spinning, which costs other processes dearly on small machines.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow test-newest docs figures tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-public bench-replay bench-control bench-slices bench-nulls bench-simplicity bench-networks bench-proofs bench-virtues bench-scale attack faults fuzz browser audit lock schemas clean
+.PHONY: help demo test test-slow test-newest docs figures tutorials lint format check bench bench-scan bench-ranking bench-influence bench-truth bench-public bench-replay bench-control bench-slices bench-nulls bench-simplicity bench-networks bench-proofs bench-virtues bench-scale bench-explorer attack faults fuzz browser audit lock schemas clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -77,7 +77,7 @@ format: $(READY) ## format the code in place
 
 check: lint test ## what CI runs, and lint
 
-bench: bench-scan bench-ranking bench-influence bench-truth bench-public bench-replay bench-control bench-slices bench-nulls bench-simplicity bench-networks bench-proofs bench-virtues bench-scale ## every benchmark; results in benchmarks/results
+bench: bench-explorer bench-scan bench-ranking bench-influence bench-truth bench-public bench-replay bench-control bench-slices bench-nulls bench-simplicity bench-networks bench-proofs bench-virtues bench-scale ## every benchmark; results in benchmarks/results
 
 bench-scan: $(READY) ## how much a scan costs beside a bare pass
 	$(BIN)/python benchmarks/scan.py
@@ -109,18 +109,21 @@ bench-nulls: $(READY) $(DEMO_READY) ## null directions must find nothing where n
 bench-scale: $(READY) ## the cost model held against a fourth size; a million rows in bounded memory
 	$(BIN)/python benchmarks/scale.py $(if $(QUICK),--quick)
 
+bench-explorer: $(READY) ## the explorer on a million rows: first row, a new ranking, memory
+	$(BIN)/python benchmarks/explorer_page.py $(if $(QUICK),--quick)
+
 faults: $(READY) ## kills, full disks, damage, clocks, two processes: more than a thousand faults, counted
 	$(BIN)/python tests/faults $(if $(QUICK),--quick)
 
 fuzz: $(READY) ## more than fifty thousand broken files, counted
 	$(BIN)/python tests/fuzz $(if $(QUICK),--inputs 2000)
 
-browser: $(READY) ## the HTML pages, built from hostile rows, opened in a real browser
+browser: $(READY) ## the HTML pages and the explorer, with hostile rows, in a real browser
 	@if [ -z "$$AITIA_CHROMIUM" ] && ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get install -y -q --no-install-recommends chromium; \
 	  else echo "no chromium here, and none can be installed without root and apt-get: install one, or name it in AITIA_CHROMIUM"; exit 1; fi; fi
 	@$(BIN)/pip install --quiet -c constraints.txt -e '.[browser]' || { echo "playwright cannot be installed from this package index"; exit 1; }
-	$(BIN)/pytest -n 0 -m browser tests/report/test_browser.py
+	$(BIN)/pytest -n 0 -m browser tests/report/test_browser.py tests/explorer/test_browser.py
 
 audit: $(READY) ## what is installed against what was written down: versions, licences, wheels; offline
 	$(BIN)/python supply_chain/audit.py

@@ -33,6 +33,7 @@ FLOORS = {
     "proofs": 4,
     "counterfactual": 5,
     "adapters": 6,
+    "explorer": 7,
     "pipelines": 7,
     "cli": 8,
 }

@@ -45,6 +45,7 @@ from aitia.counterfactual.judging.endpoint_judge import EndpointJudge
 from aitia.counterfactual.on_policy import on_policy_queries
 from aitia.engine import Engine
 from aitia.errors import AitiaError
+from aitia.explorer import ExplorerSettings
 from aitia.group_networks import InterpretationSettings, TrainingSettings
 from aitia.pipelines.attribution.configuration import (
     AttributeConfiguration,
@@ -141,6 +142,7 @@ PLACES = {
     ),
     LossSettings: Place(part=LossPart, commands=("scan",)),
     InterpretationSettings: Place(commands=("network explain",)),
+    ExplorerSettings: Place(commands=("explore",)),  # a page is no job of a configuration
 }
 FIELDS = [(kind, each) for kind in PLACES for each in described(kind)]
 NAMED = pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_the_parts_are_those_of_the_project():
     """What a command says to install brings what was missing."""
     names = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
     for part, modules in PARTS.items():
-        listed = {Requirement(line).name for line in PROJECT["optional-dependencies"][part]}
+        listed = {Requirement(line).name for line in PROJECT["optional-dependencies"][part]} - {"aitia"}
         assert {names.get(name, name) for name in listed} == modules
 
 
@@ -157,13 +157,20 @@ def test_the_bare_part_names_what_is_missing(run_alone, certified, tmp_path):
         ["prove", network, "--verifier", "equivariance"],
         ["network", "explain", network, "--out", tmp_path / "page.html"],
     ]
-    done = run_alone(commands(*lm, *groups))
+    explore = [["explore", tmp_path]]
+    done = run_alone(commands(*lm, *groups, *explore))
     said = done.stderr.splitlines()
-    assert statuses(done) == [2] * len(said) == [2] * len(lm + groups), done.stderr
-    for line, command in zip(said, [*lm, *groups], strict=True):
-        part = "lm" if command in lm else "groups"
+    assert statuses(done) == [2] * len(said) == [2] * len(lm + groups + explore), done.stderr
+    for line, command in zip(said, [*lm, *groups, *explore], strict=True):
+        part = "lm" if command in lm else "groups" if command in groups else "explore"
         assert line.endswith(f"which is not installed: pip install 'aitia[{part}]'"), line
         assert f"`aitia {command[0]}" in line
+
+
+def test_the_language_model_part_says_what_the_explorer_needs(run_alone, tmp_path):
+    done = run_alone(commands(["explore", tmp_path, "--no-browser"]), "lm")
+    assert statuses(done) == [2]
+    assert "needs starlette, which is not installed: pip install 'aitia[explore]'" in done.stderr
 
 
 def test_the_groups_part_trains_explains_and_proves(run_alone, tmp_path):

@@ -24,6 +24,7 @@ LINES = {
     "score": "--model @model --concept @c.concept.safetensors --data @data.jsonl",
     "fit-curvature": "--model @model --data @data.jsonl --kind diagonal --rows 4 --out %c.safetensors",
     "evaluate-ranking": "@r.parquet --data @data.jsonl --label planted",
+    "explore": "@store --no-browser",
     "tail-patch": "@r.parquet --queries @data.jsonl --rows 1",
     "curate": "--data @data.jsonl --ranking @r.parquet --drop 2 --out %kept.jsonl --removed %gone.jsonl",
     "attribute": "@attribute.yaml",

@@ -154,6 +154,8 @@ def test_settings_become_options_of_the_command_that_runs():
 def test_commands_that_read_rows_name_their_limits_alike(name):
     """Whoever has one of the three options has all, but for commands that cut nothing."""
     three = {"--max-length", "--truncate", "--on-error"}
+    if name == "explore":  # which reads the rows of a store, as they were cut for its scan
+        return
     if name not in ("curate", "evaluate-ranking"):
         assert not OPTIONS[name] & three or three <= OPTIONS[name]
     if "--model" in OPTIONS[name] and name != "init":

@@ -29,6 +29,7 @@ AFTER_A_STOP = {
     "train": _GO_ON,
     "curate": "every training and derivative that was made is kept; " + _GO_ON,
     "network train": _GO_ON,
+    "explore": "what was saved is kept; the part of the page's address from # on opens the same view after a new start",
     "push": "the copy is not whole; run the same command again to copy all of it",
 }
 PARTS = {
@@ -46,9 +47,11 @@ PARTS = {
         "yaml",
     },
     "groups": {"plotly", "scipy", "torch"},
+    "explore": {"starlette", "uvicorn"},
 }
 """What a part of the installation brings, as it is imported; pyproject.toml has the same, as it is installed."""
-_GROUP_COMMANDS = ("network", "prove")
+_PART_OF = {"network": "groups", "prove": "groups", "explore": "explore"}
+_WITH_LM = ("explore",)
 _READER_GONE = 141
 _SETTING = re.compile(r"`([a-z]+(?:_[a-z]+)*)(?:=([^`\s]+))?`")
 
@@ -188,8 +191,8 @@ def missing_part(module: str, arguments: Sequence[str]) -> str:
         What the command needs, and the command that installs it; or "".
     """
     package, command = module.split(".")[0], name_of(arguments)
-    part = "groups" if command.split(" ")[0] in _GROUP_COMMANDS else "lm"
-    if package not in PARTS[part]:
+    part = _PART_OF.get(command.split(" ")[0], "lm")
+    if package not in PARTS[part] | (PARTS["lm"] if part in _WITH_LM else set()):
         return ""
     return f"`aitia {command}` needs {package}, which is not installed: pip install 'aitia[{part}]'"
 

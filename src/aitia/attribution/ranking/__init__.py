@@ -12,6 +12,7 @@ from aitia.attribution.ranking.ranked_rows import RankedIds, RankedRow
 from aitia.attribution.ranking.reporting import ROWS_SHOWN
 from aitia.attribution.ranking.scoring import require_concept_of_store
 from aitia.attribution.ranking.shift_diagnostic import diagnose_shift
+from aitia.attribution.ranking.trust import trust_warnings
 from aitia.attribution.scanning.null_directions import (
     MATCHED,
     NullKind,
@@ -36,4 +37,5 @@ __all__ = [
     "null_directions",
     "require_concept_of_store",
     "sweep_of_ranking",
+    "trust_warnings",
 ]

@@ -15,11 +15,11 @@ from aitia.cli.commands import (
     curate,
     evaluate,
     evaluate_ranking,
+    explore,
     network,
     prove,
     remote,
     slices,
-    train,
 )
 from aitia.cli.options import app
 
@@ -32,11 +32,11 @@ __all__ = [
     "curate",
     "evaluate",
     "evaluate_ranking",
+    "explore",
     "network",
     "prove",
     "remote",
     "slices",
-    "train",
 ]
 
 
