@@ -16,7 +16,7 @@ import numpy as np
 
 from aitia.attribution import ControlSettings, choose_weights
 from aitia.attribution.replay import Target as Asked
-from aitia.attribution.replay import margin_target, smooth_replay
+from aitia.attribution.replay import OVER_ORDERS, margin_target, smooth_replay
 from aitia.counterfactual import LikelihoodMargin, RetrainingRun
 from aitia.files import digest, write_json
 from aitia.models import load_sentence_encoder
@@ -57,6 +57,7 @@ def derivatives(scored: Scored, model: Subject, scale: Scale) -> np.ndarray:
     suite = scored.suite
     assert suite.skill is not None
     named = [suite.data.fingerprint, model.training.identity(), scale.runs, "control"]
+    named.append({"over_orders": OVER_ORDERS})
     folder = model.work / "control" / digest(named)[:12]
     file = folder / "derivatives.json"
     if not file.is_file():

@@ -86,7 +86,7 @@ function drawAround() {
   fill(parts.strip,
     known.scores.length === 0 && h("p", { class: "notice" }, "There are no scores yet, so the rows stand in the order of the data. ", acts.canAsk() ? button("Ask a concept", () => change({ view: "ask" }, { push: true }), { class: "main" }) : visible(acts.about().lacking ?? "")),
     scores && h("p", {}, h("b", {}, visible(scores.concept || scores.method)), ` by ${scores.method}${scores.site ? ` at ${visible(scores.site)}` : ""}. `, scores.asked ? heldOut(scores) : ""),
-    scores?.warnings?.map((text) => h("details", { class: "warning" }, h("summary", {}, visible(`${text.split(/[:.]/)[0]}.`)), h("p", {}, visible(text)))));
+    scores?.warnings?.map((text) => h("details", { class: "warning" }, h("summary", {}, visible(`${text.split(/[:.](?=\s|$)/)[0]}.`)), h("p", {}, visible(text)))));
   drawFilters(parts.filters, known, overview);
 }
 
