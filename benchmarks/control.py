@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from aitia.attribution import ControlSettings, choose_weights
-from aitia.attribution.replay import Target as Asked
 from aitia.attribution.replay import OVER_ORDERS, margin_target, smooth_replay
+from aitia.attribution.replay import Target as Asked
 from aitia.counterfactual import LikelihoodMargin, RetrainingRun
 from aitia.files import digest, write_json
 from aitia.models import load_sentence_encoder
