@@ -31,7 +31,12 @@ def draw_of(seed: int, *methods: str) -> Scored:
         methods={name: known[name] for name in methods},
         baselines={name: generator.random(ROWS) for name in CONFOUNDS} | {ORACLE: planted + 0.0},
         diagnosis={
-            name: {"site": "resid_post.1", "auc_by_site": {"resid_post.0": 0.5, "resid_post.1": best}}
+            name: {
+                "site": "resid_post.1",
+                "tokens": "response",
+                "auc_by_site": {"resid_post.0": 0.5, "resid_post.1": best},
+                "auc_by_tokens": {"response": best, "response_end": 0.5},
+            }
             for name, best in (("untouched", 0.6), ("tuned", 0.7 + seed / 10))
         },
         folder=Path(),

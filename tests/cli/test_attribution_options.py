@@ -76,7 +76,12 @@ def test_scans_and_curvatures_are_made_as_asked(made):
         "shard_rows": 7,
     }
     assert ActivationStore.open(made / "store").shards > 1
-    assert ActivationStore.open(made / "plain").activations == ("response", "prompt_end", "backward")
+    assert ActivationStore.open(made / "plain").activations == (
+        "response",
+        "response_end",
+        "prompt_end",
+        "backward",
+    )
     found = load_curvature(made / "curvature.safetensors")
     assert (found.settings.loss, found.settings.rows, found.settings.parameters) == ("sum", 9, "full")
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from aitia.cli.endings import run
 
 TEXTS = ("--data", "--positive", "--negative", "--queries")
-MOVED = {("rank", "--data"), ("slices", "--data"), ("tail-patch", "--data")}
+MOVED = {("rank", "--data"), ("slices", "--data"), ("tail-patch", "--data"), ("explore", "--data")}
 READERS = [
     (name, option)
     for name, command in commands().items()

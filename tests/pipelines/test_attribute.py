@@ -147,7 +147,7 @@ def read_configuration_text(text, tmp_path):
         ("rank: {method: loss-gap}", "loss-gap compares the model .* and model.adapter is not given"),
         (
             "scan: {activations: [sideways]}",
-            "scan.activations.0 'sideways': choose among response, prompt_end",
+            "scan.activations.0 'sideways': choose among response, response_end, prompt_end",
         ),
         ("data: {path: train.jsonl, label: nonsense}", "no column 'nonsense'; there are: planted"),
         ("data: {path: missing.jsonl}", "missing.jsonl: no such file"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,13 +171,14 @@ def _commands(
         concept = column.direction.save(place(rows.folder, name, ".concept.safetensors"))
         files["concept"] = str(concept)
         ranking = rows.folder / f"{name}.ranking.parquet"
-        made = {"--store": store.path, "--concept": concept, "--method": column.method, "--out": ranking}
-        lines.append(["aitia", "rank", *(str(word) for pair in made.items() for word in pair)])
+        made = [store.path, concept, column.method, ranking]
+        lines.append(_line("aitia rank --store {} --concept {} --method {} --out {}", made))
     if ranking is not None:
-        asked = {"--data": source, "--ranking": ranking, "--drop": choice.amount, "--from": choice.end}
-        asked |= {"--out": files["kept"], "--removed": files["removed"]}
-        lines.append(["aitia", "curate", *(str(word) for pair in asked.items() for word in pair)])
-        return [shlex.join(line) for line in lines]
+        asked = [source, ranking, choice.amount, choice.end, files["kept"], files["removed"]]
+        lines.append(
+            _line("aitia curate --data {} --ranking {} --drop {} --from {} --out {} --removed {}", asked)
+        )
+        return lines
     listed = write_json(place(rows.folder, name, ".rows.json"), {"removed": gone})
     files["rows"] = str(listed)
     code = (
@@ -185,6 +186,11 @@ def _commands(
         f"gone = json.load(open({str(listed)!r}))['removed']; data.without(gone).write({files['kept']!r})"
     )
     return [shlex.join(["python", "-c", code])]
+
+
+def _line(command: str, values: Sequence[object]) -> str:
+    """A command with its values, each quoted where a shell would take it apart."""
+    return command.format(*(shlex.quote(str(value)) for value in values))
 
 
 def place(folder: Path, name: Any, ending: str) -> Path:

@@ -142,7 +142,12 @@ class Explorer:
             found = await asyncio.wait_for(asyncio.to_thread(answer, given), seconds)
             return _json(found)
         except TimeoutError:
-            return _json({"error": f"no answer within {seconds:g} s; allow more with --request-seconds"}, 503)
+            return _json(
+                {
+                    "error": f"no answer within {seconds:g} s; allow more with `aitia explore --request-seconds`"
+                },
+                503,
+            )
         except Refusal as refusal:
             return _json({"error": refusal.reason}, refusal.status)
         except AitiaError as error:
@@ -237,7 +242,7 @@ def free_socket(port: int) -> socket.socket:
         except OSError:
             found.close()
     raise AitiaError(
-        f"no port of {LOOPBACK} is free at or after {port}; close another program, or give --port 0"
+        f"no port of {LOOPBACK} is free at or after {port}; close another program, or give `aitia explore --port 0`"
     )
 
 
