@@ -166,7 +166,7 @@ class Guard:
     def _too_large(self) -> Refusal:
         return Refusal(
             413,
-            f"the request is larger than {self._bytes_limit:,} bytes; allow more with `aitia explore --request-kilobytes`",
+            f"the request is larger than {self._bytes_limit:,} bytes; give `aitia explore --request-kilobytes`",
         )
 
 

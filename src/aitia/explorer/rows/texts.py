@@ -181,7 +181,7 @@ class Texts:
             if monotonic() > end:
                 raise SearchTooSlowError(
                     f"the search took longer than {seconds:g} s and was stopped after {sum(map(len, found)):,} of "
-                    f"{self._table.num_rows:,} rows; make it simpler, or allow more with `aitia explore --search-seconds`"
+                    f"{self._table.num_rows:,} rows; make it simpler, or give `aitia explore --search-seconds`"
                 )
             hit = np.zeros(batch.num_rows, dtype=bool)
             for name in PARTS if part == "both" else (part,):
