@@ -165,7 +165,7 @@ def in_browser(address: str) -> float | None:
     """Seconds from opening the page to its first row in a browser; none where there is none."""
     place = os.environ.get("AITIA_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     try:
-        from playwright.sync_api import sync_playwright
+        from playwright.sync_api import sync_playwright  # pyright: ignore[reportMissingImports]  # installed by `make bench-explorer` alone
     except ImportError:
         return None
     if place is None:
