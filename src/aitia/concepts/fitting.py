@@ -164,9 +164,10 @@ def fit_concept(
         record.question or record.id for record in [*positive, *negative]
     ]  # never on both sides of a split
     every: dict[ReadTokens, FittedDirection] = {}
-    for name_of_tokens in read:
-        sides = above[name_of_tokens], below[name_of_tokens]
-        every[name_of_tokens] = fit_direction(*sides, groups, recipe=recipe, folds=folds, seed=seed)
+    for place in read:
+        every[place] = fit_direction(
+            above[place], below[place], groups, recipe=recipe, folds=folds, seed=seed
+        )
     labels = np.repeat([True, False], [len(positive), len(negative)])
     held_out: dict[ReadTokens, np.ndarray] = {place: every[place].held_out for place in read}
     taken = choose_tokens(held_out, labels, groups, seed=seed)

@@ -15,7 +15,7 @@ import numpy as np
 
 from aitia.concepts import Concept
 from aitia.errors import AitiaError
-from aitia.models import Outputs
+from aitia.models import Outputs, response_end_mask
 
 if TYPE_CHECKING:
     import torch
@@ -71,9 +71,9 @@ class ConceptMeasurement:
         if self.tokens == "response":
             return batch.response
         if self.tokens == "response_end":
-            ends = batch.response.copy()
-            ends[:, :-1] &= ~batch.response[:, 1:]
-            return ends
+            import torch
+
+            return response_end_mask(torch.from_numpy(batch.response)).numpy()
         if self.tokens == "all":
             return batch.attention
         mask = np.zeros_like(batch.attention)

@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from aitia.attribution.replay.lower_blocks import LowerBlocks
-from aitia.attribution.replay.orders import expected_divisors
+from aitia.attribution.replay.orders import equal_stretches, expected_divisors
 from aitia.attribution.replay.row_products import RowProducts
 from aitia.attribution.replay.targets import Target, require_targets, target_gradients, target_texts
 from aitia.engine import LOCAL, Engine
@@ -58,9 +57,8 @@ def choose_checkpoints(recorded: RecordedRun, count: int) -> tuple[Checkpoint, .
         raise AitiaError(f"{count} checkpoints: give at least 1")
     steps, rows = recorded.steps, len(recorded.ids)
     kept = np.array([each for each in recorded.kept if each > 0])
-    ends = np.unique(np.linspace(0, len(steps), min(count, len(steps)) + 1).round().astype(int))
     found: dict[int, float] = {}
-    for start, stop in pairwise(ends):
+    for start, stop in equal_stretches(recorded, count):
         nearest = int(kept[np.abs(kept - (start + stop) / 2).argmin()])
         weight = sum(each.learning_rate * len(each.rows) / rows for each in steps[start:stop])
         found[nearest] = found.get(nearest, 0.0) + weight

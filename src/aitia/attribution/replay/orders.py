@@ -17,6 +17,21 @@ from aitia.records.losses import loss_of
 from aitia.training import RecordedRun
 
 
+def equal_stretches(recorded: RecordedRun, count: int) -> list[tuple[int, int]]:
+    """The steps of a run in stretches of equal length, to rounding.
+
+    Args:
+        recorded: the run.
+        count: of the stretches; a shorter run has one a step.
+
+    Returns:
+        The first step of each stretch, and the one after its last.
+    """
+    steps = len(recorded.steps)
+    ends = np.unique(np.linspace(0, steps, min(count, steps) + 1).round().astype(int))
+    return list(pairwise(ends.tolist()))
+
+
 def middles(recorded: RecordedRun, stretches: int) -> dict[int, float]:
     """The middle of as many equal stretches of a run, and what each stands for.
 
@@ -30,11 +45,10 @@ def middles(recorded: RecordedRun, stretches: int) -> dict[int, float]:
         raise AitiaError(
             f"over_orders {stretches}: give the number of steps at which every row is scored, or 0"
         )
-    steps, n = recorded.steps, len(recorded.ids)
-    ends = np.unique(np.linspace(0, len(steps), min(stretches, len(steps)) + 1).round().astype(int))
+    n = len(recorded.ids)
     return {
-        int(start + stop - 1) // 2: sum(len(each.rows) / n for each in steps[start:stop])
-        for start, stop in pairwise(ends)
+        (start + stop - 1) // 2: sum(len(each.rows) / n for each in recorded.steps[start:stop])
+        for start, stop in equal_stretches(recorded, stretches)
     }
 
 

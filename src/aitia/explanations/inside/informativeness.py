@@ -27,7 +27,7 @@ from aitia.explanations.core.explanation import Explanation
 from aitia.explanations.inside.mixtures import Swaps, overlap
 
 TRIALS_PER_CELL = 16
-"""Cells of hints hold at least so many trials on average; else hints are told apart only by which of them agree."""
+"""Least trials that a cell of hints holds on average; with fewer, hints differ only by which of them agree."""
 _ROUNDING = 1e-9
 
 

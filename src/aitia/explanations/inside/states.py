@@ -26,7 +26,7 @@ SHOWN, HELD, REFUTED, ABSENT, OPEN = "shown", "held", "refuted", "absent", "open
 """Answers depend on it as claimed; none does, but it can be read; they depend on it otherwise than claimed; it is not
 there; it could not be decided."""
 MOST_VALUES = 12
-"""Most values of a variable that are told apart; of more, so many are drawn."""
+"""Most values of a variable that are held against each other; of more, this number is drawn."""
 MOST_ROWS = 400
 """Most inputs that a decoder is tried on."""
 _SHUFFLES = 20
